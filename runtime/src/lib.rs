@@ -1,1 +1,26 @@
-//! Crate page.
+//! The floor of Understudy: everything a node needs before it knows of a session or a job.
+//!
+//! Configuration, identity, clocks, the Redis key space, one builder for every Redis connection, the node's
+//! leases and its membership in the cluster, messages between nodes, the database, both HTTP listeners, the
+//! administration API, telemetry, and the order in which all of it starts and drains.
+//!
+//! It deliberately knows no session and no job: it hosts whatever implements [`service`]'s trait. Arrows go
+//! down only; `understudy-session` and `understudy-scheduler` build on this crate, never the reverse.
+
+pub mod admin;
+pub mod bus;
+pub mod clock;
+pub mod config;
+pub mod database;
+pub mod error;
+pub mod http;
+pub mod ids;
+pub mod keys;
+pub mod lease;
+pub mod membership;
+pub mod node;
+pub mod redis;
+pub mod secret;
+pub mod service;
+pub mod supervise;
+pub mod telemetry;
