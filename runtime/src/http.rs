@@ -1,1 +1,3 @@
-//! ..
+//! Everything between a socket and a handler: limits, deadlines, identity of a request, protection, health.
+
+pub mod problem;

@@ -1,1 +1,113 @@
-//! ..
+//! A node from its first line to its last: both listeners, the start of everything in order, and the drain.
+//!
+//! This is the composition root of the runtime. It names no capability: those come in through
+//! [`crate::service::Service`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actix_web::web;
+
+use crate::config::Config;
+use crate::service::Service;
+
+mod lifecycle;
+
+pub use lifecycle::{Lifecycle, Phase, Reason};
+
+/// Adds an application's routes; called once on each worker thread.
+pub(crate) type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// Puts a node together.
+pub struct NodeBuilder {
+    config: Config,
+    services: Vec<Box<dyn Service>>,
+    routes: Routes,
+}
+
+impl NodeBuilder {
+    /// Begins with the options of the node.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { config, services: Vec::new(), routes: Arc::new(|_| {}) }
+    }
+
+    /// Adds a service; services start in the order they were added and stop in the reverse order.
+    #[must_use]
+    pub fn service(mut self, service: impl Service) -> Self {
+        self.services.push(Box::new(service));
+        self
+    }
+
+    /// Adds the application's routes to the public port, after those of the services.
+    #[must_use]
+    pub fn routes(mut self, routes: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static) -> Self {
+        self.routes = Arc::new(routes);
+        self
+    }
+
+    /// Runs the node until it is told to stop by SIGTERM or SIGINT; blocks the thread.
+    ///
+    /// # Errors
+    /// See [`NodeError`]; its [`exit_code`](NodeError::exit_code) is what `main` should end with.
+    pub fn run(self) -> Result<(), NodeError> {
+        todo!()
+    }
+
+    /// Starts the node inside a running actix system, for tests within one process; no signal is listened to.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn start(self) -> Result<RunningNode, NodeError> {
+        todo!()
+    }
+}
+
+/// A node that was started inside a running system.
+#[derive(Debug)]
+pub struct RunningNode {
+    /// Where the public port listens.
+    pub public_addr: SocketAddr,
+    /// Where the admin port listens, unless it is off.
+    pub admin_addr: Option<SocketAddr>,
+}
+
+impl RunningNode {
+    /// Drains and stops the node, as SIGTERM would.
+    pub async fn stop(self) {
+        todo!()
+    }
+}
+
+/// Why a node did not start, or ended other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// An address is not free, or not of this machine; another one is never tried.
+    #[error("cannot listen on {address} ({option})")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The variable that names it.
+        option: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An option, or something that only an operator can put right.
+    #[error("{0}")]
+    Configuration(String),
+    /// Something that must not fail did.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl NodeError {
+    /// Returns the status with which the process should end: 78 when an operator must put something right, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Configuration(_) => crate::config::EXIT_CONFIG,
+            Self::Bind { .. } | Self::Failed(_) => 1,
+        }
+    }
+}

@@ -1,1 +1,139 @@
-//! ..
+//! The seam at which a capability (sessions, jobs, files) plugs into a node, and what the node hands to it.
+//!
+//! The node knows only this trait: it names no capability. Order and time limits belong to [`crate::node`].
+
+use std::sync::Arc;
+
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header::HeaderMap;
+use actix_web::{HttpRequest, web};
+use async_trait::async_trait;
+
+use crate::bus::Bus;
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::database::Database;
+use crate::ids::NodeId;
+use crate::keys::KeySpace;
+use crate::lease::LeaseHandle;
+use crate::membership::Membership;
+use crate::node::Lifecycle;
+use crate::redis::Redis;
+
+/// A capability of a node: it is started, asked for its health, brings routes, and is drained and stopped.
+///
+/// The node starts its services one after the other in the order they were added, serves requests only after
+/// all have started, and drains and stops them in the reverse order. `start` runs on the system's thread, where
+/// `tokio::spawn` reaches the node's shared pool and actors may be started on arbiters of their own.
+#[async_trait(?Send)]
+pub trait Service: Send + Sync + 'static {
+    /// Names the service in logs, in reasons of readiness and in the admin API: `a-z 0-9 _`.
+    fn name(&self) -> &'static str;
+
+    /// Starts the service; every other method is called only after this one succeeded.
+    ///
+    /// # Errors
+    /// A [`ServiceError::Retryable`] is tried again for ever with back-off while the node stays unready; a
+    /// [`ServiceError::Configuration`] ends the process with status 78, a [`ServiceError::Failed`] with 1.
+    async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError>;
+
+    /// Says how the service is right now; asked each second, must not block.
+    fn health(&self) -> Health {
+        Health::Ready
+    }
+
+    /// Adds routes and shared data to the public port; called once on each worker thread.
+    fn web(&self, app: &mut web::ServiceConfig) {
+        let _ = app;
+    }
+
+    /// Adds resources to the admin port; they are called only by requests whose role was checked.
+    fn admin(&self, app: &mut web::ServiceConfig) {
+        let _ = app;
+    }
+
+    /// Returns what the service wants to see of every request on the public port, if anything.
+    fn web_wrap(&self) -> Option<Arc<dyn RequestWrap>> {
+        None
+    }
+
+    /// Hands over what other nodes can take now: called when the node begins to drain, with requests still
+    /// being served. Leaders step down here; no new job may begin afterwards.
+    async fn drain(&self) {}
+
+    /// Gives back everything: called after the last request was answered, before the node's leases are released.
+    async fn stop(&self) {}
+}
+
+/// What a service does with every request of the public port, without a middleware (and an allocation) of its own.
+///
+/// Both calls are synchronous: whatever must wait belongs into an extractor, so that it happens only for requests
+/// that need it.
+pub trait RequestWrap: Send + Sync + 'static {
+    /// Looks at a request before it is routed; may put things into its extensions.
+    fn on_request(&self, request: &ServiceRequest) {
+        let _ = request;
+    }
+
+    /// Looks at the answer before its head is sent; may add headers such as cookies.
+    fn on_response(&self, request: &HttpRequest, status: u16, headers: &mut HeaderMap) {
+        let _ = (request, status, headers);
+    }
+}
+
+/// How a service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It works.
+    Ready,
+    /// It works, but an operator should know something; the node stays ready.
+    Degraded(String),
+    /// It does not work; the node is not ready, for the reason given.
+    Failed(String),
+}
+
+/// A service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Something the service needs is away; starting is tried again.
+    #[error("not yet: {0}")]
+    Retryable(String),
+    /// An option is wrong; the text names the variable and never a secret.
+    #[error("{0}")]
+    Configuration(String),
+    /// It will not work by trying again.
+    #[error("{message}")]
+    Failed {
+        /// What was being done.
+        message: String,
+        /// Why it failed.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+/// What a node hands to its services; a cheap clone.
+#[derive(Debug, Clone)]
+pub struct NodeContext {
+    /// All options, as read at start.
+    pub config: Arc<Config>,
+    /// This life of this node.
+    pub node_id: NodeId,
+    /// The clock of leases and deadlines.
+    pub clock: SharedClock,
+    /// Where things lie in Redis.
+    pub keys: Arc<KeySpace>,
+    /// The connection for ordinary commands; `None` in embedded mode. A service that needs a connection of its
+    /// own makes one with [`Redis::connect`].
+    pub redis: Option<Redis>,
+    /// The node's leases, one per bucket; always held in embedded mode.
+    pub lease: LeaseHandle,
+    /// The nodes of the cluster.
+    pub membership: Membership,
+    /// Messages to other nodes.
+    pub bus: Bus,
+    /// The database.
+    pub database: Database,
+    /// In which phase of its life the node is.
+    pub lifecycle: Lifecycle,
+}
