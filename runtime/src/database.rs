@@ -1,1 +1,254 @@
-//! ..
+//! The database: an SQLite file in embedded mode, PostgreSQL in a cluster, behind one handle.
+//!
+//! It connects, checks the version of the server, brings the schema up to date ([`Database::migrate`]), and carries
+//! out steps: single statements ([`Database::step`]) and short transactions ([`Database::transaction`]). Statements
+//! are written so that they mean the same on both; nothing else in the product knows which one it talks to. What
+//! tables there are is the business of whoever brings the migrations.
+//!
+//! # What an answered write is worth
+//! - PostgreSQL: what the server promises; with its defaults the write is on disk. A standby that is promoted
+//!   without synchronous replication may lack the latest writes, and nothing here can tell: use
+//!   `synchronous_standby_names` when a promotion must lose nothing.
+//! - SQLite: write-ahead log with `synchronous = NORMAL`. An answered write survives the end of the process in any
+//!   way, `kill -9` included, because the system has it. When the *machine* loses power, writes of about the latest
+//!   second may be missing; the file itself stays whole. A task puts the log on disk each second.
+
+mod connect;
+mod data_dir;
+mod error;
+mod migrate;
+mod presence;
+pub(crate) mod schema;
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_postgres;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::postgres::PgConnectOptions;
+use sea_orm::{
+    ConnectionTrait as _, DatabaseConnection, DatabaseExecutor, DbErr, Statement,
+    TransactionTrait as _, Value,
+};
+
+use crate::config::{DatabaseConfig, DatabaseUrl};
+
+pub use data_dir::DataDirLock;
+pub use error::DatabaseError;
+pub use migrate::{Migrated, MigrateProgress};
+pub use presence::{Presence, PresenceLock};
+
+use writer::Writer;
+
+/// How long a step or a transaction may take, the wait for a connection included.
+const STEP_LIMIT: Duration = Duration::from_secs(10);
+
+/// What one step does, given the connection or transaction to do it on. It may be run again after a rollback.
+pub trait Work<T>:
+    for<'c> Fn(&'c DatabaseExecutor<'c>) -> BoxFuture<'c, Result<T, DbErr>> + Send + Sync + 'static
+{
+}
+
+impl<T, W> Work<T> for W where
+    W: for<'c> Fn(&'c DatabaseExecutor<'c>) -> BoxFuture<'c, Result<T, DbErr>>
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Which kind of database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// A file of this process.
+    Sqlite,
+    /// A server for all nodes.
+    Postgres,
+}
+
+impl Backend {
+    /// Gives the SQL of the database's clock: ms since 1970 as a bigint, read when the expression is evaluated and
+    /// not when the transaction began.
+    #[must_use]
+    pub const fn now_ms(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CAST(round(unixepoch('subsec') * 1000) AS bigint)",
+            Self::Postgres => "CAST(extract(epoch from clock_timestamp()) * 1000 AS bigint)",
+        }
+    }
+
+    /// Gives the SQL that locks the rows of a SELECT until the end of the transaction. On SQLite that is nothing: a
+    /// writing transaction has the whole file.
+    #[must_use]
+    pub const fn for_update(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR UPDATE",
+        }
+    }
+
+    /// Makes a statement; parameters are `$1`, `$2`, ... on both.
+    pub fn statement(self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+        let backend = match self {
+            Self::Sqlite => sea_orm::DbBackend::Sqlite,
+            Self::Postgres => sea_orm::DbBackend::Postgres,
+        };
+        Statement::from_sql_and_values(backend, sql, values)
+    }
+}
+
+/// The database; a cheap clone.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connection: DatabaseConnection,
+    kind: BackendKind,
+}
+
+enum BackendKind {
+    /// With the task that does all writes.
+    Sqlite(Writer),
+    /// With what is needed for a connection outside of the pool.
+    Postgres(Box<PgConnectOptions>),
+}
+
+impl Database {
+    /// Connects, creating the file of an embedded database, and checks that the server will do. One attempt, bounded
+    /// by the acquire time-out: call it again while the error says so.
+    ///
+    /// Must be called on a tokio runtime that lives as long as the database is used.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]; [`is_retryable`](DatabaseError::is_retryable) tells whether waiting helps.
+    pub async fn connect(config: &DatabaseConfig) -> Result<Self, DatabaseError> {
+        let (connection, kind) = match &config.url {
+            DatabaseUrl::Sqlite(path) => {
+                let connection = connect::sqlite(path, config).await?;
+                (connection.clone(), BackendKind::Sqlite(Writer::start(connection)))
+            }
+            DatabaseUrl::Postgres(url) => {
+                let (connection, options) = connect::postgres(url.expose(), config).await?;
+                (connection, BackendKind::Postgres(Box::new(options)))
+            }
+        };
+        let database = Self { inner: Arc::new(Inner { connection, kind }) };
+        if database.backend() == Backend::Sqlite {
+            connect::sync_each_second(&database);
+        }
+        Ok(database)
+    }
+
+    /// Gives the pool, for reads and for entities. On SQLite use [`step`](Self::step) or
+    /// [`transaction`](Self::transaction) to write: a writer beside their queue makes all of them wait.
+    #[must_use]
+    pub fn connection(&self) -> &DatabaseConnection {
+        &self.inner.connection
+    }
+
+    /// Says which kind of database it is.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        match self.inner.kind {
+            BackendKind::Sqlite(_) => Backend::Sqlite,
+            BackendKind::Postgres(_) => Backend::Postgres,
+        }
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] when none comes within `limit`.
+    pub async fn ping(&self, limit: Duration) -> Result<(), DatabaseError> {
+        let query = self.backend().statement("SELECT 1", []);
+        let answer = tokio::time::timeout(limit, self.connection().query_one_raw(query)).await;
+        answer.map_err(|_| DatabaseError::TimedOut(limit))??;
+        Ok(())
+    }
+
+    /// Does a read, within a limit of time.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] when the database is away or refuses.
+    pub async fn read<T, W>(&self, work: W) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        W: for<'c> Fn(&'c DatabaseExecutor<'c>) -> BoxFuture<'c, Result<T, DbErr>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let executor = DatabaseExecutor::Connection(self.connection());
+        limited(async { Ok(work(&executor).await?) }).await
+    }
+
+    /// Does work that writes with at most one statement: that statement is the transaction. On SQLite it shares its
+    /// commit with other writes.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] when the database is away or refuses. After a retryable one the write may be in or not.
+    pub async fn step<T, W>(&self, work: W) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        W: for<'c> Fn(&'c DatabaseExecutor<'c>) -> BoxFuture<'c, Result<T, DbErr>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        match &self.inner.kind {
+            BackendKind::Sqlite(writer) => limited(writer.write(work)).await,
+            BackendKind::Postgres(_) => self.read(work).await,
+        }
+    }
+
+    /// Does work in one short transaction: all of it or nothing. An error of the work rolls back.
+    ///
+    /// On PostgreSQL the isolation is READ COMMITTED: lock the rows you decide upon ([`Backend::for_update`]), and ask
+    /// for the time in a later statement than the one that locks, since a lock may have to be waited for.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] when the database is away or refuses. After a retryable one the writes may be in or not.
+    pub async fn transaction<T, W>(&self, work: W) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        W: for<'c> Fn(&'c DatabaseExecutor<'c>) -> BoxFuture<'c, Result<T, DbErr>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        match &self.inner.kind {
+            BackendKind::Sqlite(writer) => limited(writer.write(work)).await,
+            BackendKind::Postgres(_) => {
+                limited(async {
+                    let transaction = self.connection().begin().await?;
+                    let result = work(&DatabaseExecutor::Transaction(&transaction)).await?;
+                    transaction.commit().await?;
+                    Ok(result)
+                })
+                .await
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    /// Shows no URL, since it may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("backend", &self.backend()).finish_non_exhaustive()
+    }
+}
+
+async fn limited<T>(
+    work: impl Future<Output = Result<T, DatabaseError>>,
+) -> Result<T, DatabaseError> {
+    let answer = tokio::time::timeout(STEP_LIMIT, work).await;
+    answer.map_err(|_| DatabaseError::TimedOut(STEP_LIMIT))?
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! How connections are made: pools, time limits, the version check.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr, SqlxError};
+
+use super::data_dir::create_private_dir;
+use super::error::{DatabaseError, is_locked};
+use super::Database;
+use crate::config::DatabaseConfig;
+
+/// The oldest PostgreSQL with generated columns, which the session table uses.
+const OLDEST_POSTGRES: u32 = 12_00_00;
+/// How long SQLite waits for another process that has the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most connections to one SQLite file: one writes, the others read.
+const SQLITE_CONNECTIONS: u32 = 8;
+/// A pooled connection unused for so long is tried before it is used again.
+const TRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Limits on the side of the server, so that a node that was stopped in the middle of something holds no row for
+/// long, and a node whose machine vanished holds nothing for ever.
+const POSTGRES_SESSION: &str = "
+    SET statement_timeout = '30s';
+    SET lock_timeout = '5s';
+    SET idle_in_transaction_session_timeout = '2s';
+    SET tcp_keepalives_idle = 10;
+    SET tcp_keepalives_interval = 5;
+    SET tcp_keepalives_count = 3;
+    SET client_min_messages = 'warning'";
+
+/// Opens the file, creating it and its folder.
+pub(super) async fn sqlite(
+    path: &Path,
+    config: &DatabaseConfig,
+) -> Result<DatabaseConnection, DatabaseError> {
+    create_private_file(path)
+        .map_err(|source| DatabaseError::File { path: path.to_owned(), source })?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(config.pool_max.clamp(2, SQLITE_CONNECTIONS))
+        .acquire_timeout(config.acquire_timeout)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None);
+    let open = async {
+        // The change to the write-ahead log does not respect the busy time-out, so processes that meet on a new file
+        // have to be patient here.
+        loop {
+            match pool.clone().connect_with(options.clone()).await {
+                Ok(pool) => return Ok(DatabaseConnection::from(pool)),
+                Err(error) => {
+                    let error = connection_error(error);
+                    if !is_locked(&error) {
+                        return Err(DatabaseError::from(error));
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let opened = tokio::time::timeout(config.acquire_timeout, open).await;
+    opened.map_err(|_| DatabaseError::TimedOut(config.acquire_timeout))?
+}
+
+/// Puts the write-ahead log on disk each second, which bounds what a loss of power can take. Ends with the database.
+pub(super) fn sync_each_second(database: &Database) {
+    let database = Arc::downgrade(&database.inner);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let Some(inner) = database.upgrade() else { return };
+            // It costs nothing when nothing was written. When a reader or a writer is in the way it does less, and
+            // the next second does the rest.
+            let done = inner.connection.execute_unprepared("PRAGMA wal_checkpoint(PASSIVE)").await;
+            if let Err(error) = done {
+                tracing::warn!(%error, "cannot put the write-ahead log on disk");
+            }
+        }
+    });
+}
+
+/// Connects once outside of the pool, to learn what is wrong if anything is (a pool only says "timed out"), then
+/// makes the pool.
+pub(super) async fn postgres(
+    url: &str,
+    config: &DatabaseConfig,
+) -> Result<(DatabaseConnection, PgConnectOptions), DatabaseError> {
+    let options: PgConnectOptions = url.parse().map_err(|_: SqlxError| DatabaseError::Url)?;
+    let options = match options.get_application_name() {
+        Some(_) => options,
+        None => options.application_name("understudy"),
+    };
+    let checked = tokio::time::timeout(config.acquire_timeout, check_postgres(&options)).await;
+    checked.map_err(|_| DatabaseError::TimedOut(config.acquire_timeout))??;
+    let pool = PgPoolOptions::new()
+        .max_connections(config.pool_max)
+        .min_connections(config.pool_min.min(config.pool_max))
+        .acquire_timeout(config.acquire_timeout)
+        .idle_timeout(config.idle)
+        .max_lifetime(config.max_lifetime)
+        // One more round trip for each statement is too dear; a broken connection shows up soon enough.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                Ok(meta.idle_for < TRY_AFTER || connection.ping().await.is_ok())
+            })
+        })
+        .after_connect(|connection, _meta| {
+            Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(|_| ()) })
+        });
+    Ok((pool.connect_lazy_with(options.clone()).into(), options))
+}
+
+/// Opens a connection outside of the pool, with the limits of the pool's.
+pub(super) async fn postgres_connection(
+    options: &PgConnectOptions,
+) -> Result<PgConnection, DatabaseError> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    connection.execute(POSTGRES_SESSION).await?;
+    Ok(connection)
+}
+
+async fn check_postgres(options: &PgConnectOptions) -> Result<(), DatabaseError> {
+    let mut connection = postgres_connection(options).await?;
+    let version = connection.server_version_num().unwrap_or_default();
+    if version < OLDEST_POSTGRES {
+        let found = format!("{}.{}", version / 10_000, version % 10_000 / 100);
+        return Err(DatabaseError::TooOld { found, needed: "12" });
+    }
+    let (standby,): (bool,) =
+        sqlx::query_as("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await?;
+    // Closing is a courtesy to the server's log.
+    connection.close().await.ok();
+    if standby { Err(DatabaseError::ReadOnly) } else { Ok(()) }
+}
+
+fn connection_error(error: SqlxError) -> DbErr {
+    DbErr::Conn(sea_orm::RuntimeErr::SqlxError(error.into()))
+}
+
+fn create_private_file(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        create_private_dir(folder)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    // SQLite gives the files beside it (-wal, -shm) the same rights.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(|_| ())
+}
