@@ -1,5 +1,10 @@
 //! Log lines: `LOG_*`.
 
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+use super::reader::{Reader, one_of, word};
+
 /// Log lines.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
@@ -20,4 +25,36 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    filter: Option<String>,
+    format: Option<String>,
+    session_hash: Option<String>,
+}
+
+impl LogConfig {
+    pub(super) fn read(read: &mut Reader) -> Self {
+        let raw: Raw = read.section("LOG_");
+        let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
+        Self {
+            filter: read.parsed(
+                "UNDERSTUDY_LOG_FILTER",
+                raw.filter.as_deref(),
+                "a level or directives, such as info or warn,understudy_session=debug",
+                |text| EnvFilter::try_new(text).ok().map(|_| text.to_owned()),
+            ),
+            format: read
+                .optional(
+                    "UNDERSTUDY_LOG_FORMAT",
+                    raw.format.as_deref(),
+                    &one_of(&formats),
+                    |text| word(text, &formats),
+                )
+                .unwrap_or(LogFormat::Auto),
+            session_hash: read.flag("UNDERSTUDY_LOG_SESSION_HASH", raw.session_hash.as_deref()),
+        }
+    }
 }

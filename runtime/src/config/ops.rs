@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::Deserialize;
+
+use super::reader::{Reader, list, word};
+
 /// Readiness and drain.
 #[derive(Debug, Clone)]
 pub struct OpsConfig {
@@ -34,4 +38,58 @@ pub enum Requirement {
     Database,
     /// Redis answers; not asked in embedded mode.
     Redis,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    drain_delay_ms: Option<String>,
+    drain_timeout_ms: Option<String>,
+    drain_mode: Option<String>,
+    ready_requires: Option<String>,
+    retry_after_s: Option<String>,
+}
+
+impl OpsConfig {
+    pub(super) fn read(read: &mut Reader) -> Self {
+        let raw: Raw = read.section("OPS_");
+        let requirements = [
+            ("database", Requirement::Database),
+            ("redis", Requirement::Redis),
+        ];
+        Self {
+            drain_delay: read.millis(
+                "UNDERSTUDY_OPS_DRAIN_DELAY_MS",
+                raw.drain_delay_ms.as_deref(),
+                0..=600_000,
+            ),
+            drain_timeout: read.millis(
+                "UNDERSTUDY_OPS_DRAIN_TIMEOUT_MS",
+                raw.drain_timeout_ms.as_deref(),
+                0..=3_600_000,
+            ),
+            drain_mode: read.choice(
+                "UNDERSTUDY_OPS_DRAIN_MODE",
+                raw.drain_mode.as_deref(),
+                &[
+                    ("passive_lb", DrainMode::PassiveLb),
+                    ("active_lb", DrainMode::ActiveLb),
+                ],
+            ),
+            ready_requires: read.parsed(
+                "UNDERSTUDY_OPS_READY_REQUIRES",
+                raw.ready_requires.as_deref(),
+                "none, or some of database, redis, separated by commas",
+                |text| match text {
+                    "none" => Some(BTreeSet::new()),
+                    _ => list(text).map(|part| word(part, &requirements)).collect(),
+                },
+            ),
+            retry_after: read.seconds(
+                "UNDERSTUDY_OPS_RETRY_AFTER_S",
+                raw.retry_after_s.as_deref(),
+                0..=86_400,
+            ),
+        }
+    }
 }

@@ -1,8 +1,14 @@
 //! Sessions and their cookie: `SESSION_*`.
 
+mod cookie;
+
 use std::time::Duration;
 
-use super::RedisConfig;
+use serde::Deserialize;
+
+use super::reader::{Reader, one_of, whole, word};
+use super::redis::RedisSection;
+use super::{ExternalUrl, RedisConfig};
 use crate::secret::Secret;
 
 /// Sessions and their cookie.
@@ -62,4 +68,169 @@ pub enum SameSite {
     Strict,
     /// Always sent; the cookie is `Secure`.
     None,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    store: Option<String>,
+    redis_url: Option<String>,
+    idle_s: Option<String>,
+    absolute_s: Option<String>,
+    touch_s: Option<String>,
+    cookie_name: Option<String>,
+    cookie_secure: Option<String>,
+    cookie_samesite: Option<String>,
+    cookie_domain: Option<String>,
+    cookie_path: Option<String>,
+    secret: Option<String>,
+    max_bytes: Option<String>,
+    max_attribute_bytes: Option<String>,
+    passivate_after_ms: Option<String>,
+    actors_max: Option<String>,
+    wait_ms: Option<String>,
+}
+
+/// What sessions take from other sections.
+pub(super) struct Surroundings<'a> {
+    pub(super) in_cluster: bool,
+    pub(super) external_url: Option<&'a ExternalUrl>,
+    pub(super) redis: &'a RedisSection,
+}
+
+impl SessionConfig {
+    pub(super) fn read(read: &mut Reader, around: &Surroundings<'_>) -> Self {
+        let raw: Raw = read.section("SESSION_");
+        let other = around.redis.other(
+            read,
+            "UNDERSTUDY_SESSION_REDIS_URL",
+            raw.redis_url.as_deref(),
+        );
+        let idle = read.seconds(
+            "UNDERSTUDY_SESSION_IDLE_S",
+            raw.idle_s.as_deref(),
+            1..=31_536_000,
+        );
+        let cookie = cookie::read(read, &raw, around);
+        Self {
+            store: store(read, raw.store.as_deref(), around.in_cluster),
+            redis: other.or_else(|| around.redis.main.clone()),
+            idle,
+            absolute: read.seconds(
+                "UNDERSTUDY_SESSION_ABSOLUTE_S",
+                raw.absolute_s.as_deref(),
+                1..=315_360_000,
+            ),
+            touch: touch(read, raw.touch_s.as_deref(), idle),
+            cookie_name: cookie.name,
+            cookie_secure: cookie.secure,
+            cookie_samesite: cookie.samesite,
+            cookie_domain: cookie.domain,
+            cookie_path: cookie.path,
+            secret: secrets(read, raw.secret),
+            max_bytes: read.number(
+                "UNDERSTUDY_SESSION_MAX_BYTES",
+                raw.max_bytes.as_deref(),
+                1_024..=536_870_912,
+            ),
+            max_attribute_bytes: read.number(
+                "UNDERSTUDY_SESSION_MAX_ATTRIBUTE_BYTES",
+                raw.max_attribute_bytes.as_deref(),
+                64..=536_870_912,
+            ),
+            passivate_after: read.millis(
+                "UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS",
+                raw.passivate_after_ms.as_deref(),
+                10..=86_400_000,
+            ),
+            actors_max: read.number(
+                "UNDERSTUDY_SESSION_ACTORS_MAX",
+                raw.actors_max.as_deref(),
+                1..=100_000_000,
+            ),
+            wait: read.millis(
+                "UNDERSTUDY_SESSION_WAIT_MS",
+                raw.wait_ms.as_deref(),
+                10..=600_000,
+            ),
+        }
+    }
+}
+
+fn store(read: &mut Reader, given: Option<&str>, in_cluster: bool) -> StoreKind {
+    const NAME: &str = "UNDERSTUDY_SESSION_STORE";
+    let words = [
+        ("redis", StoreKind::Redis),
+        ("database", StoreKind::Database),
+        ("memory", StoreKind::Memory),
+    ];
+    let usual = if in_cluster {
+        StoreKind::Redis
+    } else {
+        StoreKind::Database
+    };
+    let store = read
+        .optional(NAME, given, &one_of(&words), |text| word(text, &words))
+        .unwrap_or(usual);
+    if let Some((shown, _)) = words.iter().find(|(_, kind)| *kind == store) {
+        read.show(NAME, shown);
+    }
+    store
+}
+
+fn touch(read: &mut Reader, given: Option<&str>, idle: Duration) -> Duration {
+    const NAME: &str = "UNDERSTUDY_SESSION_TOUCH_S";
+    let expected = "a whole number of seconds from 1 to 31536000";
+    let touch = read
+        .optional(NAME, given, expected, |text| {
+            whole(text, &(1..=31_536_000)).map(Duration::from_secs)
+        })
+        .unwrap_or(idle / 6);
+    read.show(NAME, &touch.as_secs_f64().to_string());
+    touch
+}
+
+fn secrets(read: &mut Reader, given: Option<String>) -> Vec<Secret<String>> {
+    const NAME: &str = "UNDERSTUDY_SESSION_SECRET";
+    // What stands in examples on the web, and in ours.
+    const EXAMPLES: [&str; 6] = [
+        "changeme",
+        "change-me",
+        "change_me",
+        "replace-me",
+        "your-secret",
+        "your_secret",
+    ];
+    let given = read.secret(NAME, given);
+    // A file may hold one per line.
+    let parts = given
+        .iter()
+        .flat_map(|text| text.expose().split([',', '\n']));
+    let parts: Vec<&str> = parts
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect();
+    if given.is_some() && parts.is_empty() {
+        read.problem(NAME, "holds no secret");
+    }
+    if parts.iter().any(|part| part.len() < 32) {
+        read.problem(
+            NAME,
+            "must hold 32 bytes or more in each part; `openssl rand -base64 48` makes one",
+        );
+    }
+    let is_example = |part: &&str| {
+        let part = part.to_ascii_lowercase();
+        EXAMPLES.iter().any(|example| part.contains(example))
+    };
+    if parts.iter().any(is_example) {
+        read.problem(
+            NAME,
+            "is an example that everybody knows; `openssl rand -base64 48` makes one of your own",
+        );
+    }
+    parts
+        .into_iter()
+        .map(|part| Secret::new(part.to_owned()))
+        .collect()
 }

@@ -1,0 +1,157 @@
+//! Rules that more than one option takes part in.
+
+use std::time::Duration;
+
+use super::reader::Reader;
+use super::{Config, DatabaseUrl, StoreKind};
+
+/// Writes down every contradiction between options.
+pub(super) fn check(config: &Config, read: &mut Reader) {
+    if config.cluster.enabled {
+        cluster(config, read);
+    } else if config.session.store == StoreKind::Redis {
+        // Without leases two such nodes would overwrite each other's sessions.
+        read.problem(
+            "UNDERSTUDY_SESSION_STORE",
+            "redis needs UNDERSTUDY_CLUSTER_ENABLED=true",
+        );
+    }
+    listeners(config, read);
+    sessions(config, read);
+    leases(config, read);
+    pools(config, read);
+}
+
+fn cluster(config: &Config, read: &mut Reader) {
+    let mut require = |present: bool, name: &str, what: &str| {
+        if !present {
+            read.problem(
+                name,
+                format!("is required with UNDERSTUDY_CLUSTER_ENABLED=true: {what}"),
+            );
+        }
+    };
+    require(
+        config.redis.is_some(),
+        "UNDERSTUDY_REDIS_URL",
+        "such as redis://host:6379",
+    );
+    require(
+        matches!(config.database.url, DatabaseUrl::Postgres(_)),
+        "UNDERSTUDY_DATABASE_URL",
+        "PostgreSQL, such as postgres://user:password@host/name",
+    );
+    require(
+        !config.session.secret.is_empty(),
+        "UNDERSTUDY_SESSION_SECRET",
+        "the same on every node; `openssl rand -base64 48` makes one",
+    );
+    require(
+        config.http.external_url.is_some(),
+        "UNDERSTUDY_HTTP_EXTERNAL_URL",
+        "how browsers reach the cluster, such as https://shop.example",
+    );
+    if config.session.store == StoreKind::Memory {
+        read.problem(
+            "UNDERSTUDY_SESSION_STORE",
+            "memory cannot be shared; use redis or database",
+        );
+    }
+}
+
+fn listeners(config: &Config, read: &mut Reader) {
+    let Some(admin) = config.admin.bind else {
+        return;
+    };
+    if !admin.ip().is_loopback() && config.admin.tokens().next().is_none() {
+        read.problem(
+            "UNDERSTUDY_ADMIN_TOKEN",
+            "is required because UNDERSTUDY_ADMIN_BIND is not a loopback address",
+        );
+    }
+    if admin == config.http.bind && admin.port() != 0 {
+        read.problem(
+            "UNDERSTUDY_ADMIN_BIND",
+            "must differ from UNDERSTUDY_HTTP_BIND",
+        );
+    }
+    // The same token with two roles would leave open which of them counts.
+    let tokens: Vec<_> = config.admin.tokens().collect();
+    for (number, (name, token)) in tokens.iter().enumerate() {
+        if let Some((other, _)) = tokens[..number].iter().find(|(_, other)| other == token) {
+            read.problem(name, format!("must differ from {other}"));
+        }
+    }
+}
+
+fn sessions(config: &Config, read: &mut Reader) {
+    let session = &config.session;
+    if session.touch > session.idle {
+        read.problem(
+            "UNDERSTUDY_SESSION_TOUCH_S",
+            "must not exceed UNDERSTUDY_SESSION_IDLE_S, or sessions in use would run out",
+        );
+    }
+    if session.idle > session.absolute {
+        read.problem(
+            "UNDERSTUDY_SESSION_IDLE_S",
+            "must not exceed UNDERSTUDY_SESSION_ABSOLUTE_S, the longest life of a session",
+        );
+    }
+    if session.max_attribute_bytes > session.max_bytes {
+        read.problem(
+            "UNDERSTUDY_SESSION_MAX_ATTRIBUTE_BYTES",
+            "must not exceed UNDERSTUDY_SESSION_MAX_BYTES",
+        );
+    }
+    if session.wait >= config.http.request_timeout {
+        read.warn(
+            "UNDERSTUDY_SESSION_WAIT_MS is not below UNDERSTUDY_HTTP_REQUEST_TIMEOUT_S: \
+             a request is given up before its session is free",
+        );
+    }
+    if config.cluster.enabled && session.wait < config.cluster.node_ttl {
+        read.warn(
+            "UNDERSTUDY_SESSION_WAIT_MS is below UNDERSTUDY_CLUSTER_NODE_TTL_MS: when a node dies, \
+             writes to its sessions are answered 503 until its lease is over",
+        );
+    }
+}
+
+fn leases(config: &Config, read: &mut Reader) {
+    let ttl = config.cluster.node_ttl;
+    if config.cluster.heartbeat * 3 > ttl {
+        read.problem(
+            "UNDERSTUDY_CLUSTER_NODE_TTL_MS",
+            "must be at least three times UNDERSTUDY_CLUSTER_HEARTBEAT_MS",
+        );
+    }
+    // A lease is renewed every third of its time and trusted until a margin before its end: a renewal that takes
+    // longer than what is between could succeed and still come too late.
+    let margin = (ttl / 20).max(Duration::from_millis(200));
+    if let Some(redis) = &config.redis
+        && redis.command_timeout > (ttl - ttl / 3).saturating_sub(margin)
+    {
+        read.problem(
+            "UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS",
+            "is too long for UNDERSTUDY_CLUSTER_NODE_TTL_MS; a third of it leaves room for a second try",
+        );
+    }
+}
+
+fn pools(config: &Config, read: &mut Reader) {
+    if config.database.pool_min > config.database.pool_max {
+        read.problem(
+            "UNDERSTUDY_DATABASE_POOL_MIN",
+            "must not exceed UNDERSTUDY_DATABASE_POOL_MAX",
+        );
+    }
+    if let Some(redis) = &config.redis
+        && redis.reconnect_min > redis.reconnect_max
+    {
+        read.problem(
+            "UNDERSTUDY_REDIS_RECONNECT_MIN_MS",
+            "must not exceed UNDERSTUDY_REDIS_RECONNECT_MAX_MS",
+        );
+    }
+}

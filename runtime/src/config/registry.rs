@@ -1,0 +1,215 @@
+//! All variables there are: their names, defaults and meanings, from which the page `docs/configuration.md` is checked.
+//!
+//! A default that is a plain value is the one the code parses, so it cannot differ from what is written here; those
+//! that depend on other things are described in words.
+
+/// What all names begin with.
+pub(super) const PREFIX: &str = "UNDERSTUDY_";
+
+/// One option of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    /// The full name, `UNDERSTUDY_HTTP_BIND`.
+    pub name: &'static str,
+    /// What holds when it is not set; empty when that is nothing.
+    pub default: &'static str,
+    /// What it is for.
+    pub meaning: &'static str,
+    /// Whether it may differ from node to node.
+    pub node_local: bool,
+    /// Whether its value is never shown, and may be given as a file.
+    pub secret: bool,
+}
+
+/// Returns all options, in the order of the sections.
+#[must_use]
+pub fn registry() -> &'static [Variable] {
+    VARIABLES
+}
+
+/// Finds an option by its full name.
+pub(super) fn find(name: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|variable| variable.name == name)
+}
+
+const fn shared(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable {
+        name,
+        default,
+        meaning,
+        node_local: false,
+        secret: false,
+    }
+}
+
+const fn local(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable {
+        name,
+        default,
+        meaning,
+        node_local: true,
+        secret: false,
+    }
+}
+
+const fn secret(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable {
+        name,
+        default,
+        meaning,
+        node_local: false,
+        secret: true,
+    }
+}
+
+#[rustfmt::skip] // one line each: this is a table
+static VARIABLES: &[Variable] = &[
+    local("UNDERSTUDY_NODE_ID", "<hostname>-<port>", "Name of this node, unique in the cluster: 1 to 64 of `A-Z a-z 0-9 . _ -`."),
+    local("UNDERSTUDY_NODE_LABELS", "", "What jobs may ask of the node they run on: `key=value,key=value`."),
+    local("UNDERSTUDY_DATA_DIR", "./data", "Folder for files of this node, such as the SQLite file of embedded mode; created if missing."),
+    local("UNDERSTUDY_WEB_ROOT", "", "Folder with a static web application, served in place of the built-in page."),
+    local("UNDERSTUDY_ENV_FILE", "", "File with further variables, `KEY=VALUE` per line; the real environment wins."),
+
+    local("UNDERSTUDY_HTTP_BIND", "0.0.0.0:8080", "Address and port of the public listener."),
+    local("UNDERSTUDY_HTTP_WORKERS", "number of CPUs", "Threads that serve requests, 1 to 1024."),
+    shared("UNDERSTUDY_HTTP_EXTERNAL_URL", "", "How browsers reach the application, `https://shop.example`. Required in a cluster."),
+    shared("UNDERSTUDY_HTTP_HOSTS", "", "Host names answered, comma list without ports; empty answers any."),
+    shared("UNDERSTUDY_HTTP_TRUSTED_PROXIES", "", "Addresses or CIDR blocks of proxies whose word on the client's address is taken, comma list."),
+    shared("UNDERSTUDY_HTTP_BODY_LIMIT_BYTES", "10485760", "Largest request body."),
+    shared("UNDERSTUDY_HTTP_KEEP_ALIVE_S", "75", "How long an idle connection stays open; must exceed the balancer's own limit."),
+    shared("UNDERSTUDY_HTTP_REQUEST_TIMEOUT_S", "60", "How long a handler may take."),
+    shared("UNDERSTUDY_HTTP_CSRF", "true", "Refuse requests from other sites that could change something."),
+    shared("UNDERSTUDY_HTTP_EXPOSE_NODE", "false", "Name the node in each answer, as `X-Understudy-Node`."),
+
+    local("UNDERSTUDY_ADMIN_BIND", "127.0.0.1:9090", "Address and port of the administration listener; `off` for none."),
+    secret("UNDERSTUDY_ADMIN_TOKEN", "", "Bearer token that may do everything. Some token is required unless the listener is on loopback."),
+    secret("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", "", "Bearer token that may run the nodes."),
+    secret("UNDERSTUDY_ADMIN_VIEWER_TOKEN", "", "Bearer token that may look."),
+
+    shared("UNDERSTUDY_CLUSTER_ENABLED", "false", "Work together with other nodes; else this process is on its own (embedded mode)."),
+    shared("UNDERSTUDY_CLUSTER_NAME", "understudy", "Keeps clusters on one Redis apart: 1 to 32 of `a-z 0-9 _ -`."),
+    shared("UNDERSTUDY_CLUSTER_HEARTBEAT_MS", "1000", "How often a node reports that it lives."),
+    shared("UNDERSTUDY_CLUSTER_NODE_TTL_MS", "3000", "How long a silent node keeps what it owns; at least three heartbeats."),
+    shared("UNDERSTUDY_CLUSTER_BROADCAST_TIMEOUT_MS", "5000", "How long a message to all nodes waits for their answers."),
+
+    secret("UNDERSTUDY_REDIS_URL", "", "URL, comma list or JSON array, see below. Required in a cluster."),
+    shared("UNDERSTUDY_REDIS_MODE", "auto", "`auto`, `standalone`, `sentinel` or `cluster`; `auto` takes it from the URL or asks the server."),
+    secret("UNDERSTUDY_REDIS_OPTIONS", "", "JSON object with options named as in ioredis, see below."),
+    shared("UNDERSTUDY_REDIS_USERNAME", "", "ACL user."),
+    secret("UNDERSTUDY_REDIS_PASSWORD", "", "Password."),
+    shared("UNDERSTUDY_REDIS_DB", "0", "Numbered database, 0 to 255; 0 on a Redis Cluster."),
+    shared("UNDERSTUDY_REDIS_SENTINEL_NAME", "mymaster", "Name under which the Sentinels know the primary."),
+    secret("UNDERSTUDY_REDIS_SENTINEL_PASSWORD", "", "Password of the Sentinels themselves."),
+    shared("UNDERSTUDY_REDIS_TLS", "false", "Speak TLS; the same as a `rediss` URL."),
+    local("UNDERSTUDY_REDIS_TLS_CA_FILE", "", "PEM file with the authorities to trust; the system's if empty."),
+    local("UNDERSTUDY_REDIS_TLS_CERT_FILE", "", "PEM file with this node's certificate."),
+    local("UNDERSTUDY_REDIS_TLS_KEY_FILE", "", "PEM file with the key of that certificate."),
+    shared("UNDERSTUDY_REDIS_POOL_SIZE", "8", "Connections for data, 1 to 256."),
+    shared("UNDERSTUDY_REDIS_CONNECT_TIMEOUT_MS", "1000", "How long one attempt to connect may take."),
+    shared("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS", "500", "How long a command may take; well below the node's time to live."),
+    shared("UNDERSTUDY_REDIS_RECONNECT_MIN_MS", "100", "First pause between attempts to connect, which never end."),
+    shared("UNDERSTUDY_REDIS_RECONNECT_MAX_MS", "5000", "Longest pause between attempts to connect."),
+
+    secret("UNDERSTUDY_DATABASE_URL", "SQLite file in the data folder", "`postgres://user:password@host/name` or `sqlite://path`. PostgreSQL is required in a cluster."),
+    shared("UNDERSTUDY_DATABASE_POOL_MAX", "20", "Most connections of one node."),
+    shared("UNDERSTUDY_DATABASE_POOL_MIN", "2", "Connections kept open."),
+    shared("UNDERSTUDY_DATABASE_ACQUIRE_TIMEOUT_MS", "10000", "How long to wait for a free connection."),
+    shared("UNDERSTUDY_DATABASE_IDLE_S", "600", "When an unused connection is closed."),
+    shared("UNDERSTUDY_DATABASE_MAX_LIFETIME_S", "1800", "When a connection is replaced."),
+    shared("UNDERSTUDY_DATABASE_MIGRATE", "auto", "`auto` brings the schema up to date, `wait` waits until someone has, `off` refuses an old one."),
+
+    shared("UNDERSTUDY_SESSION_STORE", "redis in a cluster, else database", "Where sessions are kept: `redis`, `database` or `memory`."),
+    secret("UNDERSTUDY_SESSION_REDIS_URL", "same as UNDERSTUDY_REDIS_URL", "Another Redis for sessions."),
+    shared("UNDERSTUDY_SESSION_IDLE_S", "1800", "How long a session lives without a request."),
+    shared("UNDERSTUDY_SESSION_ABSOLUTE_S", "43200", "How long a session lives at most."),
+    shared("UNDERSTUDY_SESSION_TOUCH_S", "a sixth of UNDERSTUDY_SESSION_IDLE_S", "How often at most a request that changes nothing is written down."),
+    shared("UNDERSTUDY_SESSION_COOKIE_NAME", "__Host-usid, or usid where that is not allowed", "Name of the cookie, prefix included."),
+    shared("UNDERSTUDY_SESSION_COOKIE_SECURE", "auto", "`true`, `false`, or `auto`: when the external URL is https."),
+    shared("UNDERSTUDY_SESSION_COOKIE_SAMESITE", "lax", "`lax`, `strict` or `none`."),
+    shared("UNDERSTUDY_SESSION_COOKIE_DOMAIN", "", "Domain of the cookie; none binds it to the very host."),
+    shared("UNDERSTUDY_SESSION_COOKIE_PATH", "/", "Path of the cookie."),
+    secret("UNDERSTUDY_SESSION_SECRET", "", "Comma list of at least 32 bytes each: the first signs, all verify. Required in a cluster."),
+    shared("UNDERSTUDY_SESSION_MAX_BYTES", "1048576", "Largest session."),
+    shared("UNDERSTUDY_SESSION_MAX_ATTRIBUTE_BYTES", "65536", "Largest single value in a session."),
+    shared("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "30000", "When an unused session leaves memory."),
+    shared("UNDERSTUDY_SESSION_ACTORS_MAX", "100000", "Most sessions in the memory of one node."),
+    shared("UNDERSTUDY_SESSION_WAIT_MS", "6000", "How long a write waits for an owner that is silent, before it is answered 503."),
+
+    shared("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "5000", "How long a stopping node goes on accepting after it has said it is not ready."),
+    shared("UNDERSTUDY_OPS_DRAIN_TIMEOUT_MS", "30000", "How long requests may then take to finish."),
+    shared("UNDERSTUDY_OPS_DRAIN_MODE", "passive_lb", "How the balancer learns of it: `passive_lb` from answers 503, `active_lb` from `/health/ready`."),
+    shared("UNDERSTUDY_OPS_READY_REQUIRES", "database,redis", "Without what the node is not ready: comma list, or `none`."),
+    shared("UNDERSTUDY_OPS_RETRY_AFTER_S", "60", "What `Retry-After` says when the node cannot serve a request."),
+
+    shared("UNDERSTUDY_LOG_FILTER", "info", "What is logged: `info`, or `warn,understudy_session=debug`."),
+    local("UNDERSTUDY_LOG_FORMAT", "text on a terminal, else json", "`json` or `text`."),
+    shared("UNDERSTUDY_LOG_SESSION_HASH", "true", "Name the session in log lines, by a hash."),
+
+    shared("UNDERSTUDY_METRICS_ENABLED", "true", "Record metrics and serve them on the administration port."),
+    shared("UNDERSTUDY_METRICS_PUBLIC", "false", "Serve them on the public port too."),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+
+    fn row(variable: &Variable) -> String {
+        let default = if variable.default.is_empty() {
+            "-"
+        } else {
+            variable.default
+        };
+        let marks = match (variable.node_local, variable.secret) {
+            (true, true) => "L, F",
+            (true, false) => "L",
+            (false, true) => "F",
+            (false, false) => "",
+        };
+        format!(
+            "| `{}` | {default} | {} | {marks} |",
+            variable.name, variable.meaning
+        )
+    }
+
+    #[test]
+    fn g9_the_page_and_the_code_know_the_same_variables_and_defaults() {
+        let page = std::fs::read_to_string(PAGE).expect("docs/configuration.md is there");
+        let on_page: BTreeMap<&str, &str> = page
+            .lines()
+            .filter(|line| line.starts_with("| `UNDERSTUDY_"))
+            .map(|line| (line.split('`').nth(1).expect("a name in backticks"), line))
+            .collect();
+        for variable in registry() {
+            let expected = row(variable);
+            assert_eq!(
+                on_page.get(variable.name).copied(),
+                Some(expected.as_str()),
+                "write:\n{expected}"
+            );
+        }
+        for name in on_page.keys() {
+            assert!(
+                find(name).is_some(),
+                "{name} is on the page but not in the code"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_cannot_be_mistaken_for_those_kubernetes_sets() {
+        let names: HashSet<_> = registry().iter().map(|variable| variable.name).collect();
+        assert_eq!(names.len(), registry().len());
+        for name in names {
+            assert!(name.starts_with(PREFIX), "{name}");
+            assert!(
+                !name.ends_with("_PORT") && !name.ends_with("_HOST"),
+                "{name}"
+            );
+        }
+    }
+}
