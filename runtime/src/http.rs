@@ -1,3 +1,27 @@
 //! Everything between a socket and a handler: limits, deadlines, identity of a request, protection, health.
+//!
+//! Each concern is a file with a pure decision and its tests; [`edge`] applies all of them to a request in one
+//! middleware, so that a request pays for one future and not for ten. TLS is deliberately not here: a balancer
+//! in front ends it.
 
+mod access_log;
+mod answer;
+mod body;
+pub mod client_addr;
+mod cross_site;
+mod drain;
+pub(crate) mod edge;
+mod extractors;
+pub(crate) mod health;
+mod host;
+mod metrics;
 pub mod problem;
+pub mod request_id;
+mod security_headers;
+pub(crate) mod server;
+pub(crate) mod settings;
+pub mod trace;
+
+pub use client_addr::{client_addr, origin};
+pub use extractors::json_text_problem;
+pub use request_id::request_id;

@@ -1,1 +1,208 @@
-//! ..
+//! Keeps background tasks running: a task that ends or panics is started again after a pause that grows.
+//!
+//! A stop reason is a value and is logged here, once. actix restarts no actor after a panic, and tokio none of its
+//! tasks, so everything that must not die silently runs under [`spawn`].
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use rand::RngExt;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tracing::{Instrument, debug, info_span, warn};
+
+/// Why a task stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was told to, and is not started again.
+    Asked,
+    /// It finished what it had to do, and is not started again.
+    Drained,
+    /// Another node took over what it worked on; it is started again.
+    Fenced,
+    /// It failed; it is started again. The text is for the log.
+    Failed(String),
+}
+
+impl Stopped {
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Asked | Self::Drained)
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("asked to"),
+            Self::Drained => f.write_str("drained"),
+            Self::Fenced => f.write_str("fenced by another node"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// A pause that doubles from one failure to the next and has some chance in it, so that nodes do not retry in step.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    most: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// Begins with `first` and never exceeds `most`.
+    #[must_use]
+    pub fn new(first: Duration, most: Duration) -> Self {
+        Self { first, most, next: first }
+    }
+
+    /// Returns the pause after one more failure: between half and all of what it has grown to.
+    pub fn pause(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = self.next.saturating_mul(2).min(self.most);
+        pause.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+
+    /// Begins again, after a success.
+    pub fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(Duration::from_millis(100), Duration::from_secs(5))
+    }
+}
+
+/// A task that ran this long is taken to have worked: its next failure counts as the first.
+const WORKED: Duration = Duration::from_secs(60);
+
+/// A supervised task; it ends when this is dropped.
+#[derive(Debug)]
+#[must_use = "the task ends when this is dropped"]
+pub struct Supervised {
+    task: JoinHandle<()>,
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Runs a task on the current runtime, and runs it again when it fails or panics.
+///
+/// `task` makes one run; it must take its state from where it is stored, since what a failed run held is lost.
+pub fn spawn<F, T>(name: &'static str, mut task: T) -> Supervised
+where
+    T: FnMut() -> F + Send + 'static,
+    F: Future<Output = Stopped> + Send + 'static,
+{
+    let supervisor = async move {
+        let mut backoff = Backoff::default();
+        loop {
+            let began = Instant::now();
+            let stopped = run_once(task()).await;
+            if stopped.is_final() {
+                debug!(task.name = name, reason = %stopped, "background task stopped");
+                return;
+            }
+            if began.elapsed() >= WORKED {
+                backoff.reset();
+            }
+            let pause = backoff.pause();
+            let restart_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            warn!(task.name = name, reason = %stopped, restart_ms, "background task is started again");
+            sleep(pause).await;
+        }
+    };
+    let span = info_span!("task.run", task.name = name);
+    Supervised { task: tokio::spawn(supervisor.instrument(span)) }
+}
+
+async fn run_once(run: impl Future<Output = Stopped>) -> Stopped {
+    match AssertUnwindSafe(run).catch_unwind().await {
+        Ok(stopped) => stopped,
+        Err(panic) => Stopped::Failed(format!("panicked: {}", panic_text(panic.as_ref()))),
+    }
+}
+
+/// Returns the text of a panic, as far as it has one.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "no text",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_fails_or_panics_runs_again_until_it_is_done() {
+        let runs = Arc::new(AtomicU32::new(0));
+        let done = Arc::new(Notify::new());
+        let task = spawn("test", {
+            let (runs, done) = (Arc::clone(&runs), Arc::clone(&done));
+            move || {
+                let (run, done) = (runs.fetch_add(1, Ordering::SeqCst), Arc::clone(&done));
+                async move {
+                    match run {
+                        0 => Stopped::Failed("first".to_owned()),
+                        1 => panic!("second"),
+                        _ => {
+                            done.notify_one();
+                            Stopped::Drained
+                        }
+                    }
+                }
+            }
+        });
+        tokio::time::timeout(Duration::from_secs(5), done.notified()).await.unwrap();
+        drop(task);
+        assert_eq!(runs.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn a_task_ends_with_its_handle() {
+        let alive = Arc::new(());
+        let task = spawn("test", {
+            let alive = Arc::clone(&alive);
+            move || {
+                let alive = Arc::clone(&alive);
+                async move {
+                    std::future::pending::<()>().await;
+                    drop(alive);
+                    Stopped::Asked
+                }
+            }
+        });
+        drop(task);
+        while Arc::strong_count(&alive) > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_begin_again() {
+        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(40));
+        for most in [10, 20, 40, 40] {
+            let pause = backoff.pause().as_millis();
+            assert!(pause * 2 >= most && pause <= most, "{pause} of {most}");
+        }
+        backoff.reset();
+        assert!(backoff.pause() <= Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,215 @@
+//! The one middleware around every application: all checks before a handler, all care for its answer after it.
+//!
+//! What each check decides is in the file of its concern; this file fixes their order and keeps the price low:
+//! one boxed future per request, nothing allocated for what a request does not need.
+
+use std::cell::Cell;
+use std::future::{Future, Ready, ready};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{Error, HttpMessage};
+use futures_util::FutureExt;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::answer::{Failure, Finisher, Seen};
+use super::body::{self, Verdict};
+use super::metrics::WorkerMetrics;
+use super::problem::Problem;
+use super::settings::Shared;
+use super::{client_addr, cross_site, drain, health, host, trace};
+use crate::membership::Membership;
+use crate::node::Lifecycle;
+use crate::service::RequestWrap;
+
+/// The longest target of a request, in bytes.
+const MAX_URI: usize = 8_192;
+/// The most bytes of cookies: they are parsed for every request that asks for one.
+const MAX_COOKIES: usize = 16_384;
+
+/// What the middleware needs to know of its node; shared by all workers.
+#[derive(Clone)]
+pub(crate) struct EdgeContext {
+    pub(crate) settings: Shared,
+    pub(crate) lifecycle: Lifecycle,
+    /// Tells whether others could take a request; `None` while the node starts, and on the admin port.
+    pub(crate) membership: Option<Membership>,
+    pub(crate) wraps: Vec<Arc<dyn RequestWrap>>,
+}
+
+/// The middleware.
+pub(crate) struct Edge(Rc<EdgeContext>);
+
+impl Edge {
+    pub(crate) fn new(context: EdgeContext) -> Self {
+        Self(Rc::new(context))
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for Edge
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: actix_web::body::MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Transform = EdgeService<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        let metrics = self.0.settings.metrics.then(WorkerMetrics::begin);
+        let finisher = Rc::new(Finisher { context: Rc::clone(&self.0), metrics });
+        ready(Ok(EdgeService { service, finisher }))
+    }
+}
+
+/// The middleware around a service.
+pub(crate) struct EdgeService<S> {
+    service: S,
+    finisher: Rc<Finisher>,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<ServiceResponse<BoxBody>, Error>>>>;
+
+impl<S, B> Service<ServiceRequest> for EdgeService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: actix_web::body::MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Future = Answering;
+
+    forward_ready!(service);
+
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        if health::is_health(request.path()) {
+            let answer = self.service.call(request);
+            return Box::pin(async move { Ok(answer.await?.map_into_boxed_body()) });
+        }
+        let finisher = Rc::clone(&self.finisher);
+        let mut seen = Seen::new(&request);
+        if let Err(problem) = admit(&request, &finisher.context) {
+            let refused = request.into_response(problem.response());
+            return Box::pin(ready(Ok(finisher.finish(&seen, refused))));
+        }
+        seen.verdict = guard_body(&mut request, &finisher.context.settings);
+        for wrap in &finisher.context.wraps {
+            wrap.on_request(&request);
+        }
+        let span = trace::span_if_wanted(request.request());
+        let entered = span.clone();
+        // A guard or a middleware of the application may panic before there is a future to catch it.
+        let called = {
+            let _entered = entered.enter();
+            std::panic::catch_unwind(AssertUnwindSafe(|| self.service.call(request)))
+        };
+        Box::pin(
+            async move {
+                let called = called.map_err(Failure::Panicked);
+                let outcome = match called {
+                    Ok(answer) => bounded(answer, finisher.context.settings.request_timeout).await,
+                    Err(failure) => Err(failure),
+                };
+                match outcome {
+                    Ok(Ok(answer)) => Ok(finisher.finish(&seen, answer.map_into_boxed_body())),
+                    Ok(Err(error)) => Err(finisher.fail(&seen, Failure::Middleware(error))),
+                    Err(failure) => Err(finisher.fail(&seen, failure)),
+                }
+            }
+            .instrument(span),
+        )
+    }
+}
+
+/// Waits for an answer, but not for ever, and survives a panic.
+async fn bounded<F: Future>(
+    answer: F,
+    limit: std::time::Duration,
+) -> Result<F::Output, Failure> {
+    match timeout(limit, AssertUnwindSafe(answer).catch_unwind()).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(panic)) => Err(Failure::Panicked(panic)),
+        Err(_elapsed) => Err(Failure::TimedOut),
+    }
+}
+
+/// Decides whether a request reaches the application; the cheap checks and the common refusals first.
+fn admit(request: &ServiceRequest, context: &EdgeContext) -> Result<(), Problem> {
+    let settings = &context.settings;
+    let head = request.head();
+    check_form(request)?;
+    let told = || settings.trusted_proxies.origin(head).host;
+    host::check(head, &settings.hosts, told)?;
+    if context.lifecycle.is_draining() {
+        let others_ready = context.membership.as_ref().is_some_and(Membership::others_ready);
+        if drain::sends_away(&head.method, settings.drain_mode, others_ready) {
+            return Err(drain::draining());
+        }
+    }
+    if settings.csrf && cross_site::is_unsafe(&head.method) {
+        cross_site::check(&head.headers, || own_origin(request, settings))?;
+    }
+    body::check_announced(&head.headers, settings.body_limit)
+}
+
+fn check_form(request: &ServiceRequest) -> Result<(), Problem> {
+    let head = request.head();
+    // Neither tunnels nor echoes are offered; TRACE would show a page its own HttpOnly cookies.
+    if matches!(head.method, Method::TRACE | Method::CONNECT) {
+        return Err(Problem::from_status(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > MAX_URI {
+        return Err(Problem::from_status(StatusCode::URI_TOO_LONG));
+    }
+    let cookies: usize = head.headers.get_all(header::COOKIE).map(HeaderValue::len).sum();
+    if cookies > MAX_COOKIES {
+        return Err(Problem::from_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
+    Ok(())
+}
+
+/// Returns the origin browsers see: the configured one, else the scheme and host that this request used.
+fn own_origin(request: &ServiceRequest, settings: &Shared) -> Option<String> {
+    if let Some(external) = &settings.external_url {
+        return Some(external.origin());
+    }
+    let origin = client_addr::origin(request.request());
+    let scheme = origin.scheme.unwrap_or(crate::config::Scheme::Http);
+    let host = origin.host.or_else(|| {
+        let host = request.headers().get(header::HOST)?.to_str().ok()?;
+        Some(host.to_owned())
+    });
+    cross_site::normal_origin(&format!("{scheme}://{}", host?))
+}
+
+/// Puts the guard around a body, if there is one.
+fn guard_body(request: &mut ServiceRequest, settings: &Shared) -> Option<Rc<Cell<Verdict>>> {
+    let payload = request.take_payload();
+    if matches!(payload, Payload::None) {
+        return None;
+    }
+    let headers = request.headers();
+    let has_body = headers.contains_key(header::CONTENT_LENGTH)
+        || headers.contains_key(header::TRANSFER_ENCODING);
+    if !has_body && request.head().upgrade() {
+        // What follows an upgrade is not a body: it may be silent for as long as it likes.
+        request.set_payload(payload);
+        return None;
+    }
+    let (guarded, verdict) = body::guard(payload, settings.body_limit, settings.body_pace);
+    request.set_payload(guarded);
+    Some(verdict)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! Opens the listeners and builds the servers on top of them.
+
+use std::any::Any;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::http::{KeepAlive, StatusCode};
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use rustix::net::sockopt::set_tcp_user_timeout;
+use tokio::net::TcpSocket;
+
+use super::edge::{Edge, EdgeContext};
+use super::extractors;
+use super::problem::Problem;
+
+/// How long the head of a request may take to arrive; then 408.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a closed connection may take to say goodbye.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client may refuse to take any byte of an answer; then the connection is reset by the kernel.
+const STALLED_READER: Duration = Duration::from_secs(60);
+/// Connections that wait to be accepted; the kernel refuses more.
+const BACKLOG: u32 = 2_048;
+
+/// Adds routes to an application; called once on each worker.
+pub(crate) type Configure = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// How a server works.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServerOptions {
+    pub(crate) workers: usize,
+    pub(crate) keep_alive: Duration,
+    /// How long requests may take to finish when the server is stopped.
+    pub(crate) drain_timeout: Duration,
+}
+
+/// Listens on exactly this address; must be called inside a tokio runtime.
+///
+/// A port that was used until a moment ago is taken (`SO_REUSEADDR`), one that is in use is not.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// Builds a server that answers on the listener; it starts when it is awaited or spawned.
+pub(crate) fn serve(
+    listener: TcpListener,
+    options: ServerOptions,
+    context: EdgeContext,
+    configure: Configure,
+) -> io::Result<Server> {
+    let app = move || {
+        let settings = Arc::clone(&context.settings);
+        let body_limit = usize::try_from(settings.body_limit).unwrap_or(usize::MAX);
+        App::new()
+            .app_data(settings)
+            .configure(|app| extractors::configure(app, body_limit))
+            .default_service(web::to(not_found))
+            .configure(|app| configure(app))
+            .wrap(Edge::new(context.clone()))
+    };
+    let server = HttpServer::new(app)
+        .workers(options.workers)
+        .keep_alive(KeepAlive::Timeout(options.keep_alive))
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .on_connect(|connection, _| bound_stalled_reader(connection))
+        .shutdown_timeout(options.drain_timeout.as_secs().max(1))
+        .disable_signals()
+        .listen(listener)?
+        .run();
+    Ok(server)
+}
+
+async fn not_found() -> HttpResponse {
+    Problem::from_status(StatusCode::NOT_FOUND).response()
+}
+
+/// A client that never reads would hold its connection, and the rest of its answer, for ever.
+fn bound_stalled_reader(connection: &dyn Any) {
+    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    let millis = u32::try_from(STALLED_READER.as_millis()).unwrap_or(u32::MAX);
+    // Not every platform knows the option; the connection works without it.
+    set_tcp_user_timeout(stream, millis).ok();
+}
