@@ -1,0 +1,348 @@
+//! A node as a process of its own: what can be killed, stopped, continued and asked to leave.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::servers::{Launch, Process, Scratch, Signal, free_port, spawn};
+use crate::{Client, wait};
+
+/// Which binary a node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// The ready-made node.
+    Understudy,
+    /// The fixture application, written only against the public API.
+    Fixture,
+}
+
+impl Program {
+    /// The binary that cargo has built for the same profile as this test.
+    pub fn path(self) -> PathBuf {
+        let name = match self {
+            Self::Understudy => "understudy",
+            Self::Fixture => "fixture",
+        };
+        let own = std::env::current_exe().expect("a process knows its own file");
+        // Tests are in target/<profile>/deps, binaries and benchmarks in target/<profile>.
+        let folders = own.ancestors().skip(1).take(2);
+        folders
+            .map(|folder| folder.join(name))
+            .find(|file| file.is_file())
+            .unwrap_or_else(|| {
+                panic!(
+                    "no binary {name} beside {}: run `cargo build --workspace --bins`",
+                    own.display()
+                )
+            })
+    }
+}
+
+/// What a node is started with.
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    name: String,
+    program: Program,
+    public_port: u16,
+    admin_port: u16,
+    environment: BTreeMap<String, String>,
+    allowed_errors: Vec<String>,
+}
+
+impl NodeSpec {
+    /// A ready-made node in embedded mode, on free ports, that logs JSON and names itself in answers.
+    pub fn new(name: &str) -> Self {
+        let (public_port, admin_port) = (free_port(), free_port());
+        let spec = Self {
+            name: name.to_owned(),
+            program: Program::Understudy,
+            public_port,
+            admin_port,
+            environment: BTreeMap::new(),
+            allowed_errors: Vec::new(),
+        };
+        spec.env("UNDERSTUDY_NODE_ID", name)
+            .env("UNDERSTUDY_HTTP_BIND", &format!("127.0.0.1:{public_port}"))
+            .env("UNDERSTUDY_ADMIN_BIND", &format!("127.0.0.1:{admin_port}"))
+            .env("UNDERSTUDY_HTTP_WORKERS", "2")
+            .env("UNDERSTUDY_HTTP_EXPOSE_NODE", "true")
+            .env("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "1000")
+            .env("UNDERSTUDY_LOG_FORMAT", "json")
+            .env("RUST_BACKTRACE", "1")
+    }
+
+    /// Runs another binary.
+    #[must_use]
+    pub fn program(mut self, program: Program) -> Self {
+        self.program = program;
+        self
+    }
+
+    /// Sets a variable. A node sees no variable of the test process but `PATH`, `HOME` and `TMPDIR`.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets several variables.
+    #[must_use]
+    pub fn envs(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.environment.extend(variables);
+        self
+    }
+
+    /// Leaves a variable to the node's default.
+    #[must_use]
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    /// Lets the node log errors that contain this text; any other fails the test.
+    #[must_use]
+    pub fn allow_error(mut self, text: &str) -> Self {
+        self.allowed_errors.push(text.to_owned());
+        self
+    }
+
+    /// The port of the public listener.
+    pub fn public_port(&self) -> u16 {
+        self.public_port
+    }
+
+    /// Starts the process; [`Node::ready`] waits until it serves.
+    pub fn start(self) -> Node {
+        let folder = Scratch::new(&self.name);
+        let public_url = format!("http://127.0.0.1:{}", self.public_port);
+        let admin_url = format!("http://127.0.0.1:{}", self.admin_port);
+        let mut node = Node {
+            process: None,
+            public_url,
+            admin_url,
+            spec: self,
+            folder,
+        };
+        node.start_again();
+        node
+    }
+}
+
+/// Processor time and memory of a process so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Time on a processor, in user mode and in the kernel, to 10 ms.
+    pub processor: Duration,
+    /// Memory in use.
+    pub resident_bytes: u64,
+}
+
+/// A node process. On drop it is killed, and the test fails if it had logged an error.
+#[derive(Debug)]
+pub struct Node {
+    process: Option<Process>,
+    public_url: String,
+    admin_url: String,
+    spec: NodeSpec,
+    folder: Scratch,
+}
+
+impl Node {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Where it serves its users, without a slash at the end.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// Where it serves its operators, without a slash at the end.
+    pub fn admin_url(&self) -> &str {
+        &self.admin_url
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.running().id()
+    }
+
+    fn running(&self) -> &Process {
+        self.process
+            .as_ref()
+            .unwrap_or_else(|| panic!("{} does not run", self.name()))
+    }
+
+    /// Waits until it says that it is ready; returns how long that took.
+    pub async fn ready(&mut self, limit: Duration) -> Duration {
+        let client = Client::with_timeout(Duration::from_secs(2));
+        let what = format!("{} is ready", self.spec.name);
+        let exited = async || {
+            if let Some(process) = &mut self.process
+                && let Some(status) = process.exited()
+            {
+                panic!(
+                    "{} ended ({status}) before it was ready\n{}",
+                    self.spec.name,
+                    process.tail()
+                );
+            }
+            let answer = client.get(&self.public_url, "/health/ready").await;
+            answer.is_ok_and(|answer| answer.status == 200)
+        };
+        wait::until(&what, limit, exited).await
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone.
+    pub fn kill9(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.kill9();
+        }
+    }
+
+    /// Stops it where it is (SIGSTOP): its connections stay open and silent.
+    pub fn stop(&self) {
+        self.running().signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn cont(&self) {
+        self.running().signal(Signal::CONT);
+    }
+
+    /// Asks it to drain and end (SIGTERM).
+    pub fn terminate(&self) {
+        self.running().signal(Signal::TERM);
+    }
+
+    /// Waits until it has ended; returns its status.
+    pub async fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
+        let process = self.process.as_mut().expect("a node was started");
+        process.wait_exit(limit).await
+    }
+
+    /// Starts it again after it has ended, with the same ports, variables, data and log file.
+    pub fn start_again(&mut self) {
+        self.kill9();
+        let mut environment = self.spec.environment.clone();
+        environment
+            .entry("UNDERSTUDY_DATA_DIR".to_owned())
+            .or_insert_with(|| self.folder.join("data").display().to_string());
+        self.process = Some(spawn(Launch {
+            name: self.spec.name.clone(),
+            program: self.spec.program.path(),
+            arguments: Vec::new(),
+            environment: environment.into_iter().collect(),
+            directory: self.folder.path().to_owned(),
+            log: self.folder.join("log"),
+            user: None,
+            farewell: Signal::KILL,
+        }));
+    }
+
+    /// Changes a variable for the next [`start_again`](Self::start_again).
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.spec
+            .environment
+            .insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Lets it log errors that contain this text.
+    pub fn allow_error(&mut self, text: &str) {
+        self.spec.allowed_errors.push(text.to_owned());
+    }
+
+    /// Everything it has written, over all its lives.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// The lines of its log that are JSON.
+    pub fn events(&self) -> Vec<Value> {
+        self.log()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// Processor time and memory so far, for benchmarks; Linux only.
+    pub fn usage(&self) -> Usage {
+        let pid = self.pid();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
+        let fields: Vec<u64> = fields
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or(0))
+            .collect();
+        // utime and stime in 1/100 s, the 14th and 15th field of the whole line.
+        let ticks: u64 = fields.iter().skip(11).take(2).sum();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+        Usage {
+            processor: Duration::from_millis(ticks * 10),
+            resident_bytes: kib.unwrap_or(0) * 1024,
+        }
+    }
+
+    /// Lines that an operator would have to act on, without those that the test allows.
+    pub fn unexpected_errors(&self) -> Vec<String> {
+        let log = self.log();
+        let errors = log.lines().filter(|line| is_error(line));
+        let unexpected = errors.filter(|line| {
+            self.spec
+                .allowed_errors
+                .iter()
+                .all(|allowed| !line.contains(allowed.as_str()))
+        });
+        unexpected.map(str::to_owned).collect()
+    }
+}
+
+/// An event of level ERROR, or the message of a panic.
+fn is_error(line: &str) -> bool {
+    match serde_json::from_str::<Value>(line) {
+        Ok(event) => event["level"] == "ERROR",
+        Err(_) => line.contains(" panicked at ") || line.contains(" ERROR "),
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill9();
+        let errors = self.unexpected_errors();
+        if std::thread::panicking() {
+            if let Some(process) = &self.process {
+                crate::oracle::note(&process.tail());
+            }
+            return;
+        }
+        assert!(
+            errors.is_empty(),
+            "{} logged {} errors that the test does not allow, the first: {}",
+            self.name(),
+            errors.len(),
+            errors.first().map_or("", String::as_str),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_error;
+
+    #[test]
+    fn errors_and_panics_are_seen_in_a_log() {
+        assert!(is_error(r#"{"level":"ERROR","message":"lease lost"}"#));
+        assert!(is_error(
+            "thread 'shard-1' (4711) panicked at session/src/state.rs:1:1:"
+        ));
+        assert!(!is_error(
+            r#"{"level":"INFO","message":"an ERROR in quotes"}"#
+        ));
+    }
+}

@@ -1,0 +1,99 @@
+//! nginx with the configuration that is shipped, before two tiny servers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use understudy_tests::{Client, Nginx, oracle, wait};
+
+use super::tiny::Tiny;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_spreads_requests_over_all_nodes_and_keeps_connections() {
+    let (a, b) = (Tiny::start("a").await, Tiny::start("b").await);
+    let nginx = Nginx::start(&[a.port, b.port]).await;
+    let (client, mut seen) = (Client::new(), BTreeMap::new());
+    for _ in 0..40 {
+        let answer = client.get(&nginx.url(), "/").await.unwrap().expect(200);
+        *seen.entry(answer.node().unwrap().to_owned()).or_insert(0) += 1;
+    }
+    oracle!("requests of 40 at node a", seen["a"], >= 15);
+    oracle!("requests of 40 at node b", seen["b"], >= 15);
+    // Two workers of nginx, two nodes; without keep-alive there were 40.
+    let connections =
+        a.shared.connections.load(Ordering::SeqCst) + b.shared.connections.load(Ordering::SeqCst);
+    let workers = u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
+    oracle!("connections to nodes", connections, <= 4 * workers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_tells_nodes_who_the_client_is_and_lets_nobody_invent_it() {
+    let node = Tiny::start("a").await;
+    let nginx = Nginx::start(&[node.port]).await;
+    let client = Client::new();
+    let request = client
+        .build(reqwest::Method::GET, &nginx.url(), "/page")
+        .header("X-Forwarded-For", "6.6.6.6")
+        .header("Forwarded", "for=6.6.6.6")
+        .header("X-Forwarded-Proto", "https");
+    let head = client
+        .send(request)
+        .await
+        .unwrap()
+        .text
+        .to_ascii_lowercase();
+    assert!(head.contains("get /page http/1.1"), "{head}");
+    let host = nginx.url().replace("http://", "");
+    assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
+    assert!(
+        head.contains(&format!("\r\nx-forwarded-host: {host}\r\n")),
+        "{head}"
+    );
+    assert!(
+        head.contains("\r\nx-forwarded-for: 6.6.6.6, 127.0.0.1\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("\r\nx-forwarded-proto: http\r\n"), "{head}");
+    assert!(!head.contains("\r\nforwarded:"), "{head}");
+    assert!(!head.contains("\r\nconnection:"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_or_dead_node_costs_no_request() {
+    let (a, b) = (Tiny::start("a").await, Tiny::start("b").await);
+    let nginx = Nginx::start(&[a.port, b.port]).await;
+    let client = Client::new();
+    a.shared.get_status.store(503, Ordering::SeqCst);
+    for _ in 0..20 {
+        let answer = client.get(&nginx.url(), "/").await.unwrap().expect(200);
+        assert_eq!(answer.node(), Some("b"));
+    }
+    oracle!("requests to a node that drains", a.requests(), <= 4);
+    a.shared.get_status.store(200, Ordering::SeqCst);
+    wait::until(
+        "nginx asks the healed node again",
+        Duration::from_secs(5),
+        async || client.get(&nginx.url(), "/").await.unwrap().node() == Some("a"),
+    )
+    .await;
+    drop(a);
+    for _ in 0..20 {
+        let answer = client.post(&nginx.url(), "/").await.unwrap().expect(200);
+        assert_eq!(answer.node(), Some("b"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_is_never_sent_twice() {
+    let (a, b) = (Tiny::start("a").await, Tiny::start("b").await);
+    let nginx = Nginx::start(&[a.port, b.port]).await;
+    a.shared.mute.store(true, Ordering::SeqCst);
+    b.shared.mute.store(true, Ordering::SeqCst);
+    let answer = Client::new().post(&nginx.url(), "/").await.unwrap();
+    assert_eq!(answer.status, 502);
+    oracle!(
+        "deliveries of one POST that got no answer",
+        a.requests() + b.requests(),
+        1
+    );
+}

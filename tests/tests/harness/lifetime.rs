@@ -1,0 +1,93 @@
+//! Nothing outlives a test: not a dropped handle, not a killed test process.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use understudy_tests::{Nginx, Postgres, Redis, servers, wait};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const ANNOUNCEMENT: &str = "UNDERSTUDY_TESTS_ANNOUNCE";
+
+/// True while something listens; a zombie does not.
+fn listens(port: u16) -> bool {
+    std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_server_is_gone_with_its_files() {
+    let (redis, postgres) = tokio::join!(Redis::sentinel(), Postgres::start());
+    let ports = [redis.primary_port(), postgres.port()];
+    assert!(ports.into_iter().all(listens));
+    drop((redis, postgres));
+    assert!(!ports.into_iter().any(listens));
+}
+
+#[test]
+fn a_port_is_given_out_only_once() {
+    let mut ports: Vec<u16> = (0..50).map(|_| servers::free_port()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!(ports.len(), 50);
+}
+
+/// Runs in a process of its own, started and killed by the next test.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a part of another test"]
+async fn servers_that_wait_for_the_end() {
+    let Some(file) = std::env::var_os(ANNOUNCEMENT) else {
+        return;
+    };
+    let (redis, postgres, nginx) =
+        tokio::join!(Redis::standalone(), Postgres::start(), Nginx::start(&[1]));
+    let folder = servers::Scratch::new("announced");
+    let root = folder.path().parent().unwrap().display().to_string();
+    let nginx_port = nginx.url().rsplit(':').next().unwrap().to_owned();
+    let text = format!(
+        "{root} {} {} {nginx_port}",
+        redis.primary_port(),
+        postgres.port()
+    );
+    let draft = Path::new(&file).with_extension("draft");
+    std::fs::write(&draft, text).unwrap();
+    std::fs::rename(&draft, &file).unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_test_leaves_no_server_and_no_file_behind() {
+    let folder = servers::Scratch::new("announcement");
+    let file = folder.join("ports");
+    let mut test = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "harness::lifetime::servers_that_wait_for_the_end",
+            "--ignored",
+        ])
+        .env(ANNOUNCEMENT, &file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (text, _) = wait::until_some("the servers of the other process run", LIMIT, async || {
+        std::fs::read_to_string(&file).ok()
+    })
+    .await;
+    let mut words = text.split(' ');
+    let root = words.next().unwrap();
+    let ports: Vec<u16> = words.map(|port| port.parse().unwrap()).collect();
+    assert_eq!(ports.len(), 3);
+    assert!(ports.iter().all(|port| listens(*port)));
+    test.kill().unwrap();
+    test.wait().unwrap();
+    wait::until(
+        "all servers of the killed process are gone",
+        LIMIT,
+        async || !ports.iter().any(|port| listens(*port)),
+    )
+    .await;
+    wait::until("its directory is gone", LIMIT, async || {
+        !Path::new(root).exists()
+    })
+    .await;
+}
