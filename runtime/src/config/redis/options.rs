@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::Raw;
 use super::address::Wrong;
+use super::section::Raw;
 use crate::config::reader::Reader;
 
 const NAME: &str = "UNDERSTUDY_REDIS_OPTIONS";
@@ -38,51 +38,17 @@ enum Depth {
 
 fn merge_object(read: &mut Reader, raw: &mut Raw, object: &Map<String, Value>, depth: Depth) {
     for (option, value) in object {
-        let (variable, place, text) = match option.as_str() {
-            "username" => (
-                "UNDERSTUDY_REDIS_USERNAME",
-                &mut raw.username,
-                string(value),
-            ),
-            "password" => (
-                "UNDERSTUDY_REDIS_PASSWORD",
-                &mut raw.password,
-                string(value),
-            ),
-            "db" => ("UNDERSTUDY_REDIS_DB", &mut raw.db, number(value)),
-            "connectTimeout" => (
-                "UNDERSTUDY_REDIS_CONNECT_TIMEOUT_MS",
-                &mut raw.connect_timeout_ms,
-                number(value),
-            ),
-            "commandTimeout" => (
-                "UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS",
-                &mut raw.command_timeout_ms,
-                number(value),
-            ),
-            "tls" => ("UNDERSTUDY_REDIS_TLS", &mut raw.tls, tls(value)),
-            "sentinelName" | "name" => (
-                "UNDERSTUDY_REDIS_SENTINEL_NAME",
-                &mut raw.sentinel_name,
-                string(value),
-            ),
-            "sentinelPassword" => (
-                "UNDERSTUDY_REDIS_SENTINEL_PASSWORD",
-                &mut raw.sentinel_password,
-                string(value),
-            ),
-            "redisOptions" if depth == Depth::Top => {
-                match value {
-                    Value::Object(inner) => merge_object(read, raw, inner, Depth::Node),
-                    _ => read.problem(NAME, "must hold an object as redisOptions"),
-                }
-                continue;
+        if option == "redisOptions" && depth == Depth::Top {
+            match value.as_object() {
+                Some(inner) => merge_object(read, raw, inner, Depth::Node),
+                None => read.problem(NAME, "must hold an object as redisOptions"),
             }
+            continue;
+        }
+        let Some((variable, place, text)) = place_of(raw, option, value) else {
             // Its name is not repeated: who mixes up name and value would find a password in the log.
-            _ => {
-                read.problem(NAME, format!("holds an option that is not known; {KNOWN}"));
-                continue;
-            }
+            read.problem(NAME, format!("holds an option that is not known; {KNOWN}"));
+            continue;
         };
         match text {
             Err(wrong) => read.problem(NAME, format!("must hold {wrong} as {option}")),
@@ -101,6 +67,49 @@ fn merge_object(read: &mut Reader, raw: &mut Raw, object: &Map<String, Value>, d
     }
 }
 
+/// Finds the variable that an option stands for, its place among the raw texts, and the text to put there.
+fn place_of<'r>(
+    raw: &'r mut Raw,
+    option: &str,
+    value: &Value,
+) -> Option<(&'static str, &'r mut Option<String>, Result<String, Wrong>)> {
+    Some(match option {
+        "username" => (
+            "UNDERSTUDY_REDIS_USERNAME",
+            &mut raw.username,
+            string(value),
+        ),
+        "password" => (
+            "UNDERSTUDY_REDIS_PASSWORD",
+            &mut raw.password,
+            string(value),
+        ),
+        "db" => ("UNDERSTUDY_REDIS_DB", &mut raw.db, number(value)),
+        "connectTimeout" => (
+            "UNDERSTUDY_REDIS_CONNECT_TIMEOUT_MS",
+            &mut raw.connect_timeout_ms,
+            number(value),
+        ),
+        "commandTimeout" => (
+            "UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS",
+            &mut raw.command_timeout_ms,
+            number(value),
+        ),
+        "tls" => ("UNDERSTUDY_REDIS_TLS", &mut raw.tls, tls(value)),
+        "sentinelName" | "name" => (
+            "UNDERSTUDY_REDIS_SENTINEL_NAME",
+            &mut raw.sentinel_name,
+            string(value),
+        ),
+        "sentinelPassword" => (
+            "UNDERSTUDY_REDIS_SENTINEL_PASSWORD",
+            &mut raw.sentinel_password,
+            string(value),
+        ),
+        _ => return None,
+    })
+}
+
 fn string(value: &Value) -> Result<String, Wrong> {
     value
         .as_str()
@@ -117,9 +126,8 @@ fn number(value: &Value) -> Result<String, Wrong> {
 
 /// ioredis takes an object with options of node's TLS; an empty one just turns it on.
 fn tls(value: &Value) -> Result<String, Wrong> {
-    match value {
-        Value::Bool(on) => Ok(on.to_string()),
-        Value::Object(options) if options.is_empty() => Ok("true".to_owned()),
-        _ => Err("true, false or {}".to_owned()),
-    }
+    let is_empty_object = value.as_object().is_some_and(Map::is_empty);
+    let on = value.as_bool().or(is_empty_object.then_some(true));
+    on.map(|on| on.to_string())
+        .ok_or_else(|| "true, false or {}".to_owned())
 }
