@@ -1,7 +1,42 @@
-//! Sessions owned by actors: never a lost update, and they survive any node.
+//! Sessions owned by actors: they never lose an update, and they survive any node.
+//!
+//! A session lives in a store that all nodes share, and in the memory of at most one node, its *owner*. The owner
+//! answers reads from memory as long as it holds the node's lease, and sends each change to the store behind a
+//! fencing token before anybody is told of it. Other nodes read from the store and send changes to the owner. When the
+//! owner's lease is over, whoever needs the session next claims it.
+//!
+//! | file | what for |
+//! |---|---|
+//! | [`session`] | what handlers use |
+//! | [`handle`] | looks at, changes, begins and ends sessions |
+//! | `actor`, [`engine`] | the actor that owns one session, and its decisions without I/O |
+//! | [`ownership`], [`state`], [`record`] | when a copy may be trusted; what operations do; what a session is |
+//! | [`store`], [`spec`] | where sessions are kept, and what every store must do |
+//! | [`keyring`] | the cookie and the keys that sign it |
+//! | [`service`] | how a node starts and drains all this |
 
+mod actor;
+mod cookie;
+pub mod engine;
+pub mod error;
+mod forward;
+pub mod handle;
+mod keeper;
+pub mod keyring;
+mod metrics;
+pub mod middleware;
+pub mod options;
 pub mod ownership;
 pub mod record;
+mod resident;
+pub mod service;
+pub mod session;
 pub mod spec;
 pub mod state;
 pub mod store;
+
+pub use error::SessionError;
+pub use handle::SessionHandle;
+pub use middleware::SessionMiddleware;
+pub use service::SessionService;
+pub use session::{Session, SessionInfo};

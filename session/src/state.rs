@@ -1,6 +1,19 @@
-//! What operations do to a session, without I/O.
+//! What operations do to a session: works out the next record, the change to send and the answers, without I/O.
+//!
+//! Many operations become one change (group commit). Nothing here is applied before the store has it: the plan is
+//! made on a copy, and [`crate::engine`] publishes the copy once the write is acknowledged.
+
+use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use subtle::ConstantTimeEq as _;
+
+use crate::record::{Change, OpId, RecentOps, Record, SecretHash};
+
+#[cfg(test)]
+mod tests;
 
 /// What an operation answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -19,7 +32,7 @@ pub enum Outcome {
 }
 
 /// Why an operation changed nothing.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rejection {
     /// The attribute holds another kind of value, or the number would overflow.
@@ -28,6 +41,332 @@ pub enum Rejection {
     Changed,
     /// The attribute or the session would become too large.
     TooLarge,
-    /// The old secret in the request is not the current one any more.
+    /// The secret of the request opens the session no more (it logged in or out meanwhile).
     StaleSecret,
+}
+
+/// One operation on a session, as it may travel to the owner.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// Sets an attribute to a JSON text.
+    Set {
+        /// Attribute.
+        name: String,
+        /// JSON text.
+        value: String,
+    },
+    /// Removes an attribute; answers whether it was there.
+    Remove {
+        /// Attribute.
+        name: String,
+    },
+    /// Adds to an attribute that is an integer (absent: 0); answers the new number.
+    Increment {
+        /// Attribute.
+        name: String,
+        /// What to add.
+        by: i64,
+    },
+    /// Appends to an attribute that is an array (absent: empty); answers the new length.
+    Append {
+        /// Attribute.
+        name: String,
+        /// JSON text.
+        item: String,
+    },
+    /// Replaces an attribute if it still is what the caller saw, to the letter.
+    CompareAndSet {
+        /// Attribute.
+        name: String,
+        /// What the caller saw; `None`: absent.
+        seen: Option<String>,
+        /// JSON text to set.
+        value: String,
+    },
+    /// Removes all attributes.
+    Clear,
+    /// Replaces the secret and names the user. The old secret is dead at once (OWASP ASVS 7.2.4).
+    Login {
+        /// Who.
+        user: String,
+        /// Hash of the new secret, base64url.
+        secret: String,
+        /// The session's life starts anew, ms.
+        lifetime_ms: u64,
+    },
+    /// Replaces the secret; the old one opens the session a little longer, for requests already on their way.
+    Rotate {
+        /// Hash of the new secret, base64url.
+        secret: String,
+        /// How long the old one stays, ms.
+        keep_ms: u64,
+    },
+}
+
+/// A function that works out an attribute's next JSON text from its present one.
+pub type UpdateFn = Box<dyn FnMut(Option<&str>) -> Result<String, Rejection> + Send>;
+
+/// What is asked of the owner in one go.
+pub enum Task {
+    /// An operation that can travel.
+    Op(Op),
+    /// An update that runs inside the owning actor; cannot travel.
+    Update {
+        /// Attribute.
+        name: String,
+        /// The update.
+        update: UpdateFn,
+    },
+}
+
+impl fmt::Debug for Task {
+    /// Shows the kind only: names and values of attributes do not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Op(_) => "Op(..)",
+            Self::Update { .. } => "Update(..)",
+        })
+    }
+}
+
+/// A task with what is needed to judge it.
+#[derive(Debug)]
+pub struct Ask {
+    /// Hash of the secret that the request presented.
+    pub secret: SecretHash,
+    /// What to do.
+    pub task: Task,
+    /// Set when it came from another node, which may have to ask for the answer again.
+    pub remote: Option<OpId>,
+}
+
+/// Bounds on what a session may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of one attribute's JSON text.
+    pub attribute_bytes: usize,
+    /// Bytes of all names and JSON texts together.
+    pub session_bytes: usize,
+}
+
+/// A planned write, or none if nothing changes.
+#[derive(Debug)]
+pub struct Plan {
+    /// Answers, in the order of the asks.
+    pub outcomes: Vec<Outcome>,
+    /// The change and the record after it; `None` when every operation left the session as it was.
+    pub write: Option<(Change, Record)>,
+}
+
+/// Works out what `asks`, one after the other, do to `record`; `now_ms` is the store's clock.
+pub fn plan(record: &Record, asks: &mut [&mut Ask], limits: &Limits, now_ms: u64) -> Plan {
+    let mut draft = Draft { after: record.clone(), change: Change::default(), limits, now_ms, dirty: false };
+    let version = record.version.saturating_add(1);
+    let mut outcomes = Vec::with_capacity(asks.len());
+    let mut listed = Vec::new();
+    for ask in asks {
+        let outcome = draft.run(ask);
+        if let Some(id) = ask.remote {
+            listed.push((id, version, outcome.clone()));
+        }
+        outcomes.push(outcome);
+    }
+    if !draft.dirty {
+        return Plan { outcomes, write: None };
+    }
+    draft.after.version = version;
+    draft.list_recent(listed, version);
+    Plan { outcomes, write: Some((draft.change, draft.after)) }
+}
+
+/// Says whether `presented` opens the session at `now_ms`, in time that does not depend on how much of it is right.
+#[must_use]
+pub fn opens(record: &Record, presented: &SecretHash, now_ms: u64) -> bool {
+    let current = record.secret.0.ct_eq(&presented.0);
+    let previous = record.previous_secret.as_ref().map_or_else(
+        || subtle::Choice::from(0),
+        |(hash, until)| hash.0.ct_eq(&presented.0) & subtle::Choice::from(u8::from(now_ms < *until)),
+    );
+    bool::from(current | previous)
+}
+
+struct Draft<'a> {
+    after: Record,
+    change: Change,
+    limits: &'a Limits,
+    now_ms: u64,
+    dirty: bool,
+}
+
+impl Draft<'_> {
+    fn run(&mut self, ask: &mut Ask) -> Outcome {
+        if !opens(&self.after, &ask.secret, self.now_ms) {
+            return Outcome::Rejected(Rejection::StaleSecret);
+        }
+        let secret = ask.secret;
+        let done = match &mut ask.task {
+            Task::Update { name, update } => {
+                let next = update(self.after.attributes.get(name.as_str()).map(|text| &**text));
+                next.and_then(|text| self.set(name, text)).map(|()| Outcome::Done)
+            }
+            Task::Op(op) => self.run_op(op, secret),
+        };
+        done.unwrap_or_else(Outcome::Rejected)
+    }
+
+    fn run_op(&mut self, op: &Op, presented: SecretHash) -> Result<Outcome, Rejection> {
+        match op {
+            Op::Set { name, value } => self.set(name, value.clone()).map(|()| Outcome::Done),
+            Op::Remove { name } => Ok(Outcome::Flag(self.remove(name))),
+            Op::Increment { name, by } => {
+                let number = match self.after.attributes.get(name.as_str()) {
+                    Some(text) => text.parse::<i64>().map_err(|_| Rejection::WrongType)?,
+                    None => 0,
+                };
+                let next = number.checked_add(*by).ok_or(Rejection::WrongType)?;
+                self.set(name, next.to_string()).map(|()| Outcome::Number(next))
+            }
+            Op::Append { name, item } => {
+                let (text, length) = appended(self.after.attributes.get(name.as_str()).map(|t| &**t), item)?;
+                self.set(name, text).map(|()| Outcome::Length(length))
+            }
+            Op::CompareAndSet { name, seen, value } => {
+                if self.after.attributes.get(name.as_str()).map(|text| &**text) != seen.as_deref() {
+                    return Err(Rejection::Changed);
+                }
+                self.set(name, value.clone()).map(|()| Outcome::Done)
+            }
+            Op::Clear => {
+                let names: Vec<Arc<str>> = self.after.attributes.keys().cloned().collect();
+                for name in &names {
+                    self.remove(name);
+                }
+                Ok(Outcome::Flag(!names.is_empty()))
+            }
+            Op::Login { user, secret, lifetime_ms } => self.login(user, secret, *lifetime_ms, presented),
+            Op::Rotate { secret, keep_ms } => self.rotate(secret, self.now_ms.saturating_add(*keep_ms), presented),
+        }
+    }
+
+    fn set(&mut self, name: &str, text: String) -> Result<(), Rejection> {
+        if text.len() > self.limits.attribute_bytes {
+            return Err(Rejection::TooLarge);
+        }
+        let old = self.after.attributes.get(name).map_or(0, |old| old.len() + name.len());
+        if size(&self.after) - old + name.len() + text.len() > self.limits.session_bytes {
+            return Err(Rejection::TooLarge);
+        }
+        let (name, text): (Arc<str>, Arc<str>) = (name.into(), text.into());
+        Arc::make_mut(&mut self.after.attributes).insert(Arc::clone(&name), Arc::clone(&text));
+        self.change.remove.retain(|removed| *removed != name);
+        match self.change.set.iter_mut().find(|(set, _)| *set == name) {
+            Some(entry) => entry.1 = text,
+            None => self.change.set.push((name, text)),
+        }
+        self.dirty = true;
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> bool {
+        let Some((name, _)) = Arc::make_mut(&mut self.after.attributes).remove_entry(name) else {
+            return false;
+        };
+        self.change.set.retain(|(set, _)| *set != name);
+        self.change.remove.push(name);
+        self.dirty = true;
+        true
+    }
+
+    fn login(&mut self, user: &str, secret: &str, lifetime_ms: u64, presented: SecretHash) -> Result<Outcome, Rejection> {
+        self.replace_secret(secret, None, presented)?;
+        if self.after.user.as_deref().is_some_and(|before| before != user) {
+            let names: Vec<Arc<str>> = self.after.attributes.keys().cloned().collect();
+            for name in &names {
+                self.remove(name); // what one user kept is not for the next
+            }
+        }
+        let user: Arc<str> = user.into();
+        self.after.user = Some(Arc::clone(&user));
+        self.change.user = Some(Some(user));
+        self.after.absolute_ms = self.now_ms.saturating_add(lifetime_ms);
+        self.change.absolute_ms = Some(self.after.absolute_ms);
+        Ok(Outcome::Done)
+    }
+
+    fn rotate(&mut self, secret: &str, until_ms: u64, presented: SecretHash) -> Result<Outcome, Rejection> {
+        let old = self.after.secret;
+        self.replace_secret(secret, Some((old, until_ms)), presented)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Only a request with the *current* secret may replace it: of two that race, one wins.
+    fn replace_secret(
+        &mut self,
+        secret: &str,
+        previous: Option<(SecretHash, u64)>,
+        presented: SecretHash,
+    ) -> Result<(), Rejection> {
+        if presented != self.after.secret {
+            return Err(Rejection::StaleSecret);
+        }
+        let secret = SecretHash::from_text(secret).ok_or(Rejection::WrongType)?;
+        self.after.secret = secret;
+        self.after.previous_secret = previous;
+        self.change.secret = Some(secret);
+        self.change.previous_secret = Some(previous);
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Keeps the operations of this write and of the one before it: an answer can be under way for no longer, unless
+    /// it was lost; then its asker asks again, and the owner still knows it, or says that it does not.
+    fn list_recent(&mut self, listed: Vec<(OpId, u64, Outcome)>, version: u64) {
+        let recent = &mut self.after.recent;
+        if listed.is_empty() && recent.entries.is_empty() {
+            return; // nothing left out since: the list stays complete
+        }
+        let keep_above = version.saturating_sub(2);
+        recent.entries.retain(|(_, made, _)| *made > keep_above);
+        recent.entries.extend(listed);
+        recent.since_version = recent.since_version.max(keep_above);
+        self.change.recent = Some(recent.clone());
+    }
+}
+
+/// Bytes of all names and JSON texts of a session.
+#[must_use]
+pub fn size(record: &Record) -> usize {
+    record.attributes.iter().map(|(name, text)| name.len() + text.len()).sum()
+}
+
+impl RecentOps {
+    /// Says what became of the operation `id`, sent when its asker knew version `known_version`.
+    #[must_use]
+    pub fn look_up(&self, id: OpId, known_version: u64) -> Traced {
+        if let Some((_, _, outcome)) = self.entries.iter().find(|(listed, _, _)| *listed == id) {
+            return Traced::Applied(outcome.clone());
+        }
+        if self.since_version <= known_version { Traced::NotApplied } else { Traced::Unknown }
+    }
+}
+
+/// What became of an operation whose answer was lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Traced {
+    /// It is in, and this was its answer.
+    Applied(Outcome),
+    /// It surely is not in.
+    NotApplied,
+    /// Too much happened since to tell.
+    Unknown,
+}
+
+/// Adds `item` to the JSON array `present`; gives the new text and length.
+fn appended(present: Option<&str>, item: &str) -> Result<(String, u64), Rejection> {
+    let Some(present) = present else { return Ok((format!("[{item}]"), 1)) };
+    let items: Vec<&RawValue> = serde_json::from_str(present).map_err(|_| Rejection::WrongType)?;
+    let Some(open) = present.trim_end().strip_suffix(']') else { return Err(Rejection::WrongType) };
+    let comma = if items.is_empty() { "" } else { "," };
+    Ok((format!("{open}{comma}{item}]"), items.len() as u64 + 1))
 }

@@ -1,1 +1,268 @@
-//! stub
+//! Sessions in Redis: one hash each, every step one script, all keys of a script in one slot.
+//!
+//! The scripts lie in `redis/*.lua` and do what [`crate::spec`] says; the conformance suite compares the two on a real
+//! server. Time is the server's (`TIME` inside the script). Keys expire by themselves a little after the session's
+//! deadlines, so nothing is left behind and nothing needs keyspace notifications.
+
+mod fields;
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use understudy_runtime::ids::NodeId;
+use understudy_runtime::keys::KeySpace;
+use understudy_runtime::redis::{Arg, Redis, RedisError, Reply, Script};
+
+use super::{
+    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, SessionStore, StoreError, ValidateReply, Write,
+    WriteReply,
+};
+use crate::record::{Fence, Locator, Record, Token};
+
+macro_rules! script {
+    ($name:ident, $file:literal) => {
+        static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!("session.", $file), include_str!(concat!("redis/", $file, ".lua")))
+        });
+    };
+}
+
+script!(CREATE, "create");
+script!(CLAIM, "claim");
+script!(WRITE, "write");
+script!(VALIDATE, "validate");
+script!(RESTORE, "restore");
+script!(REVOKE, "revoke");
+script!(RELEASE, "release");
+script!(TOUCH, "touch");
+
+/// Keeps sessions in Redis; a cheap clone of one connection.
+#[derive(Clone, Debug)]
+pub struct RedisStore {
+    redis: Redis,
+    keys: Arc<KeySpace>,
+    lease: Duration,
+    slack_ms: u64,
+}
+
+impl RedisStore {
+    /// Uses `redis` for all sessions; `lease` is the time to live of a node lease, `slack` how late an access may be
+    /// written down.
+    #[must_use]
+    pub fn new(redis: Redis, keys: Arc<KeySpace>, lease: Duration, slack: Duration) -> Self {
+        Self { redis, keys, lease, slack_ms: ms(slack) }
+    }
+
+    fn session_key(&self, locator: Locator) -> String {
+        self.keys.session(self.keys.bucket_of(locator.as_bytes()), &locator.to_string())
+    }
+
+    fn both_keys(&self, locator: Locator) -> Vec<String> {
+        let bucket = self.keys.bucket_of(locator.as_bytes());
+        vec![self.keys.session(bucket, &locator.to_string()), self.keys.lease_table(bucket)]
+    }
+
+    async fn call(
+        &self,
+        script: &'static LazyLock<Script>,
+        keys: Vec<String>,
+        args: Vec<Arg>,
+    ) -> Result<Vec<Reply>, StoreError> {
+        match self.redis.call(script, keys, args).await.map_err(failed)? {
+            Reply::Array(items) => Ok(items),
+            one => Ok(vec![one]),
+        }
+    }
+}
+
+#[async_trait]
+impl SessionStore for RedisStore {
+    async fn create(&self, locator: Locator, record: &Record, lifetime_ms: u64) -> Result<CreateReply, StoreError> {
+        let mut args = vec![number(lifetime_ms), number(record.idle_ms), number(self.slack_ms)];
+        fields::all(record, fields::Times::Stores, &mut args);
+        let reply = self.call(&CREATE, vec![self.session_key(locator)], args).await?;
+        match tag(&reply)? {
+            "CREATED" => Ok(CreateReply::Created { now_ms: int(&reply, 1)? }),
+            "EXISTS" => Ok(CreateReply::Exists),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn claim(&self, locator: Locator, token: &Token, known: Option<u64>) -> Result<ClaimReply, StoreError> {
+        let args = vec![
+            text(token.as_str()),
+            text(token.node_text()),
+            number(ms(self.lease)),
+            known.map_or_else(|| text(""), number),
+            number(self.slack_ms),
+        ];
+        let mut reply = self.call(&CLAIM, self.both_keys(locator), args).await?;
+        let record = |item: Option<Reply>| item.map(fields::read).transpose();
+        Ok(match tag(&reply)? {
+            "OK" => {
+                let [epoch, version, now_ms] = [int(&reply, 1)?, int(&reply, 2)?, int(&reply, 3)?];
+                let record = record(reply.drain(4..).next())?.map(Box::new);
+                ClaimReply::Claimed { epoch, version, now_ms, record }
+            }
+            "OWNED" => {
+                let owner = reply.get(1).and_then(as_text).map(|owner| Token::from_text(&owner));
+                let node: Option<NodeId> = owner.as_ref().and_then(Token::node);
+                let node = node.ok_or_else(|| StoreError::Unreadable("owner".to_owned()))?;
+                let [remaining_ms, now_ms] = [int(&reply, 2)?, int(&reply, 3)?];
+                let record = record(reply.drain(4..).next())?.ok_or_else(|| unexpected("OWNED without fields"))?;
+                ClaimReply::Owned { node, remaining_ms, now_ms, record: Box::new(record) }
+            }
+            "GRACE" => ClaimReply::Grace { remaining_ms: int(&reply, 1)? },
+            "NONE" => ClaimReply::Missing,
+            "REVOKED" => ClaimReply::Revoked,
+            "EXPIRED" => ClaimReply::Expired,
+            other => return Err(unexpected(other)),
+        })
+    }
+
+    async fn read(&self, locator: Locator) -> Result<ReadReply, StoreError> {
+        let found = self.redis.hgetall(&self.session_key(locator)).await.map_err(failed)?;
+        if found.is_empty() {
+            return Ok(ReadReply::Missing);
+        }
+        if found.iter().any(|(name, _)| name == fields::TOMBSTONE) {
+            return Ok(ReadReply::Revoked);
+        }
+        Ok(ReadReply::Found(Box::new(fields::record(found.into_iter())?)))
+    }
+
+    async fn write(&self, write: Write<'_>) -> Result<WriteReply, StoreError> {
+        let Write { locator, fence, base_version, op_id, change, after } = write;
+        let mut args = Vec::with_capacity(12 + 2 * change.set.len());
+        args.extend([
+            text(fence.token.as_str()),
+            number(fence.epoch),
+            number(base_version),
+            Arg::from(op_id.to_text()),
+            number(after.idle_ms),
+            number(after.absolute_ms),
+            number(self.slack_ms),
+        ]);
+        fields::change(change, &mut args);
+        let reply = self.call(&WRITE, vec![self.session_key(locator)], args).await?;
+        Ok(match tag(&reply)? {
+            "OK" => WriteReply::Written { version: base_version.saturating_add(1), now_ms: int(&reply, 1)? },
+            "DUP" => WriteReply::Duplicate { version: int(&reply, 1)? },
+            "GONE" => WriteReply::Missing,
+            "REVOKED" => WriteReply::Revoked,
+            "FENCED" => WriteReply::Fenced,
+            "REGRESSED" => WriteReply::Regressed { version: int(&reply, 1)? },
+            "CONFLICT" => WriteReply::Conflict { version: int(&reply, 1)? },
+            other => return Err(unexpected(other)),
+        })
+    }
+
+    async fn validate(&self, locator: Locator, fence: &Fence, version: u64) -> Result<ValidateReply, StoreError> {
+        let args = vec![text(fence.token.as_str()), number(fence.epoch), number(version)];
+        let reply = self.call(&VALIDATE, vec![self.session_key(locator)], args).await?;
+        Ok(match tag(&reply)? {
+            "OK" => ValidateReply::Valid { last_access_ms: int(&reply, 1)?, now_ms: int(&reply, 2)? },
+            "GONE" => ValidateReply::Missing,
+            "REVOKED" => ValidateReply::Revoked,
+            "FENCED" => ValidateReply::Fenced,
+            "REGRESSED" => ValidateReply::Regressed { version: int(&reply, 1)? },
+            "CONFLICT" => ValidateReply::Conflict { version: int(&reply, 1)? },
+            other => return Err(unexpected(other)),
+        })
+    }
+
+    async fn restore(&self, locator: Locator, record: &Record) -> Result<RestoreReply, StoreError> {
+        let Some(owner) = &record.owner else { return Ok(RestoreReply::Refused) };
+        let mut args = vec![
+            text(owner.as_str()),
+            number(record.epoch),
+            number(record.version),
+            number(record.idle_ms),
+            number(record.absolute_ms),
+            number(self.slack_ms),
+        ];
+        fields::all(record, fields::Times::Own, &mut args);
+        let reply = self.call(&RESTORE, self.both_keys(locator), args).await?;
+        Ok(match tag(&reply)? {
+            "OK" => RestoreReply::Restored,
+            "REFUSED" => RestoreReply::Refused,
+            "REVOKED" => RestoreReply::Revoked,
+            other => return Err(unexpected(other)),
+        })
+    }
+
+    async fn revoke(&self, locator: Locator) -> Result<RevokeReply, StoreError> {
+        let stands = ms(self.lease).saturating_mul(2).max(60_000);
+        let reply = self.call(&REVOKE, vec![self.session_key(locator)], vec![number(stands)]).await?;
+        Ok(match tag(&reply)? {
+            "REVOKED" => {
+                let owner = reply.get(1).and_then(as_text).filter(|owner| !owner.is_empty());
+                RevokeReply::Revoked { owner: owner.map(|owner| Token::from_text(&owner)) }
+            }
+            "NONE" => RevokeReply::Missing,
+            other => return Err(unexpected(other)),
+        })
+    }
+
+    async fn release(&self, locator: Locator, fence: &Fence) -> Result<bool, StoreError> {
+        let args = vec![text(fence.token.as_str()), number(fence.epoch)];
+        let reply = self.call(&RELEASE, vec![self.session_key(locator)], args).await?;
+        Ok(int(&reply, 0)? == 1)
+    }
+
+    async fn touch(&self, locator: Locator) -> Result<(), StoreError> {
+        self.call(&TOUCH, vec![self.session_key(locator)], vec![number(self.slack_ms)]).await.map(|_| ())
+    }
+
+    async fn sweep(&self, _limit: u32) -> Result<u64, StoreError> {
+        Ok(0) // keys expire by themselves
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn text(text: &str) -> Arg {
+    Arg::from(text)
+}
+
+/// Numbers travel as text: Redis keeps them so, and compares them so.
+fn number(number: u64) -> Arg {
+    Arg::from(number.to_string())
+}
+
+fn as_text(value: &Reply) -> Option<String> {
+    value.as_string()
+}
+
+fn tag(reply: &[Reply]) -> Result<&str, StoreError> {
+    match reply.first() {
+        Some(Reply::String(tag)) => Ok(tag),
+        Some(Reply::Integer(_)) => Ok("integer"),
+        _other => Err(unexpected("no tag")),
+    }
+}
+
+fn int(reply: &[Reply], at: usize) -> Result<u64, StoreError> {
+    reply.get(at).and_then(Reply::as_u64).ok_or_else(|| unexpected("no number"))
+}
+
+fn unexpected(what: &str) -> StoreError {
+    StoreError::Unreadable(format!("unexpected reply of a script: {what}"))
+}
+
+/// What the server says while it starts, fails over or moves slots passes by itself; the step was not carried out.
+fn failed(error: RedisError) -> StoreError {
+    const PASSING: [&str; 7] =
+        ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "NOREPLICAS", "BUSY"];
+    let passes = error.is_retryable() || error.code().is_some_and(|code| PASSING.contains(&code));
+    match error {
+        RedisError::Unavailable(reason) | RedisError::Rejected(reason) | RedisError::Protocol(reason) if passes => {
+            StoreError::Unavailable(reason)
+        }
+        RedisError::Rejected(reason) | RedisError::Unavailable(reason) => StoreError::Refused(reason),
+        RedisError::Protocol(reason) => StoreError::Unreadable(reason),
+    }
+}

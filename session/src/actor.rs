@@ -1,0 +1,338 @@
+//! The actor that owns one session on this node: carries out what its [`Engine`] decides.
+//!
+//! A thin shell. It lives on the arbiter of its shard, whose thread also holds the connection to the store; it never
+//! blocks, keeps nothing that the store does not have, and may die at any moment: the next request starts another one,
+//! which claims the session with a new fencing token.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use tracing::{Instrument as _, debug_span, warn};
+use understudy_runtime::clock::BootInstant;
+
+use crate::engine::{Engine, Job, Moment, Role, Sent, Step};
+use crate::forward::forward;
+use crate::handle::Shard;
+use crate::record::{Locator, Token};
+use crate::resident::Cell;
+use crate::store::{ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, Write, WriteReply};
+
+/// Most jobs that wait for one session; more are told that it is busy.
+pub(crate) const MAILBOX: usize = 4096;
+
+/// Owns one session on this node.
+pub(crate) struct SessionActor {
+    engine: Engine,
+    cell: Arc<Cell>,
+    shard: Arc<Shard>,
+    /// The earliest turn that is planned.
+    wake_at: Option<BootInstant>,
+    /// Who waits until nothing is under way.
+    settled: Option<oneshot::Sender<()>>,
+    /// Given up by the map of residents: goes as soon as its last job is done.
+    leaving: bool,
+}
+
+/// Hands a job in; whoever waits is answered through the job.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Submit(pub(crate) Job);
+
+/// Tells that the lease changed: the copy is to be confirmed or put back now, not at the next request. Done when the
+/// store has answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CheckCopy(pub(crate) oneshot::Sender<()>);
+
+/// Asks the actor to give the session up and go, unless it is in use.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Passivate;
+
+/// Comes after everything that was in the mailbox when the session was given up.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Leave;
+
+/// Asks the actor to finish what is under way and to take no more from peers.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain(pub(crate) oneshot::Sender<()>);
+
+impl SessionActor {
+    pub(crate) fn new(engine: Engine, cell: Arc<Cell>, shard: Arc<Shard>) -> Self {
+        let actor = Self { engine, cell, shard, wake_at: None, settled: None, leaving: false };
+        actor.publish();
+        actor
+    }
+
+    fn moment(&self) -> Moment {
+        let now = self.shard.clock.now();
+        Moment {
+            now,
+            lease: self.shard.board.current(self.cell.bucket, now),
+            last_access: self.cell.last_access(),
+        }
+    }
+
+    /// Takes steps until one is under way or there is nothing to do, then answers.
+    fn turn(&mut self, ctx: &mut Context<Self>) {
+        loop {
+            let moment = self.moment();
+            match self.engine.next(moment) {
+                Step::Rest => break,
+                Step::Wait(until) => {
+                    self.wake(until, moment.now, ctx);
+                    break;
+                }
+                Step::Forward { node, job, limit } => {
+                    let shard = Arc::clone(&self.shard);
+                    let locator = self.cell.locator;
+                    let sent = async move { forward(&shard, locator, node, job, limit).await };
+                    ctx.spawn(sent.into_actor(self).map(|(node, job, came), actor, ctx| {
+                        actor.engine.on_forward(node, job, came);
+                        actor.turn(ctx);
+                    }));
+                }
+                step => {
+                    self.take(step, moment, ctx);
+                    break;
+                }
+            }
+        }
+        self.publish();
+        self.answer();
+        if self.leaving && self.engine.is_idle() {
+            ctx.stop();
+        }
+    }
+
+    fn wake(&mut self, until: BootInstant, now: BootInstant, ctx: &mut Context<Self>) {
+        if self.wake_at.is_some_and(|planned| planned <= until && planned > now) {
+            return;
+        }
+        self.wake_at = Some(until);
+        ctx.run_later(until.saturating_duration_since(now), |actor, ctx| {
+            actor.wake_at = None;
+            actor.turn(ctx);
+        });
+    }
+
+    fn take(&mut self, step: Step, moment: Moment, ctx: &mut Context<Self>) {
+        let sent = Sent { at: moment.now, lease: moment.lease };
+        let work = Arc::clone(&self.shard);
+        let locator = self.cell.locator;
+        let span = debug_span!("session.step");
+        let came = async move { carry_out(&work, locator, step).await }.instrument(span);
+        ctx.spawn(came.into_actor(self).map(move |came, actor, ctx| {
+            actor.absorb(came, sent);
+            actor.turn(ctx);
+        }));
+    }
+
+    fn absorb(&mut self, came: Came, sent: Sent) {
+        let moment = self.moment();
+        match came {
+            Came::Claim(token, reply) => {
+                if let Ok(ClaimReply::Claimed { .. }) = &reply {
+                    self.shard.counters.loads.increment(1);
+                    self.cell.touched(sent.at);
+                    self.cell.accessed(sent.at);
+                }
+                log_failure("claim", reply.as_ref().err());
+                self.engine.on_claim(token, reply, sent, moment);
+            }
+            Came::Write(reply) => {
+                if reply.is_ok() {
+                    self.cell.touched(sent.at);
+                    self.cell.accessed(sent.at);
+                }
+                log_failure("write", reply.as_ref().err());
+                self.engine.on_write(reply, sent, moment);
+            }
+            Came::Validate(reply) => {
+                log_failure("validate", reply.as_ref().err());
+                if let Some(access) = self.engine.on_validate(reply, sent, moment) {
+                    self.cell.accessed(access);
+                }
+            }
+            Came::Restore(reply) => {
+                log_failure("restore", reply.as_ref().err());
+                self.engine.on_restore(reply, moment);
+            }
+            Came::Revoke(reply) => {
+                log_failure("revoke", reply.as_ref().err());
+                self.engine.on_revoke(reply, moment);
+            }
+        }
+    }
+
+    fn publish(&self) {
+        match self.engine.role() {
+            Role::Owner(owned) => {
+                self.cell.publish(Some(owned));
+                self.cell.set_elsewhere(None);
+            }
+            Role::Elsewhere { until, .. } => {
+                self.cell.publish(None);
+                self.cell.set_elsewhere(Some(*until));
+            }
+            Role::Unknown(_) | Role::Ended => {
+                self.cell.publish(None);
+                self.cell.set_elsewhere(None);
+            }
+        }
+    }
+
+    /// Answers go out only after [`Self::publish`]: whoever was answered must not read something older here.
+    fn answer(&mut self) {
+        for (job, answer) in self.engine.take_answers() {
+            for reply in job.replies {
+                // Whoever waited may have gone; then nobody is to be told.
+                drop(reply.send(answer.clone()));
+            }
+        }
+        if let Some(done) = self.settled.take_if(|_| self.engine.is_idle()) {
+            drop(done.send(()));
+        }
+    }
+}
+
+impl Actor for SessionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+
+    fn stopped(&mut self, _ctx: &mut Context<Self>) {
+        // Also after a panic: nobody may read what this actor published and no longer looks after.
+        self.cell.publish(None);
+        self.shard.forget(&self.cell);
+    }
+}
+
+impl Handler<Submit> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, Submit(job): Submit, ctx: &mut Context<Self>) {
+        self.engine.submit(job);
+        if self.shard.is_closed() {
+            self.engine.refuse_peers();
+        }
+        self.turn(ctx);
+    }
+}
+
+impl Handler<CheckCopy> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, CheckCopy(done): CheckCopy, ctx: &mut Context<Self>) {
+        self.engine.want_check();
+        self.settled = Some(done);
+        self.turn(ctx);
+    }
+}
+
+impl Handler<Drain> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, Drain(done): Drain, ctx: &mut Context<Self>) {
+        self.engine.refuse_peers();
+        self.settled = Some(done);
+        self.turn(ctx);
+    }
+}
+
+impl Handler<Passivate> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Passivate, ctx: &mut Context<Self>) {
+        let idle = self.shard.clock.now().saturating_duration_since(self.cell.last_access());
+        if !self.engine.is_idle() || idle < self.shard.options.passivate_after {
+            return;
+        }
+        // From here on requests find no actor and start another one. Those already in the mailbox are still served:
+        // should both want the session, the later claim fences the earlier one.
+        self.shard.forget(&self.cell);
+        let fence = self.engine.fence().cloned();
+        self.engine.forget();
+        self.cell.publish(None);
+        let shard = Arc::clone(&self.shard);
+        let locator = self.cell.locator;
+        let released = async move {
+            match fence {
+                Some(fence) => shard.store.release(locator, &fence).await.err(),
+                None => None,
+            }
+        };
+        ctx.wait(released.into_actor(self).map(|failed, _actor, ctx| {
+            log_failure("release", failed.as_ref()); // then it waits for the lease to end, or for this node's next claim
+            ctx.notify(Leave);
+        }));
+    }
+}
+
+impl Handler<Leave> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, ctx: &mut Context<Self>) {
+        self.leaving = true;
+        self.turn(ctx);
+    }
+}
+
+/// What came of a step.
+enum Came {
+    Claim(Token, Result<ClaimReply, StoreError>),
+    Write(Result<WriteReply, StoreError>),
+    Validate(Result<ValidateReply, StoreError>),
+    Restore(Result<RestoreReply, StoreError>),
+    Revoke(Result<RevokeReply, StoreError>),
+}
+
+/// Does at the store what the engine decided. Bounded by the store's own time-out.
+async fn carry_out(shard: &Shard, locator: Locator, step: Step) -> Came {
+    let store = &shard.store;
+    match step {
+        Step::Claim { token, known_version } => {
+            let reply = store.claim(locator, &token, known_version).await;
+            Came::Claim(token, reply)
+        }
+        Step::Write { held, op_id, change, after } => {
+            let write = Write {
+                locator,
+                fence: &held.fence,
+                base_version: held.version,
+                op_id,
+                change: &change,
+                after: &after,
+            };
+            Came::Write(store.write(write).await)
+        }
+        Step::Validate(held) => Came::Validate(store.validate(locator, &held.fence, held.version).await),
+        Step::Restore(record) => Came::Restore(store.restore(locator, &record).await),
+        Step::Revoke | Step::Rest | Step::Wait(_) | Step::Forward { .. } => {
+            Came::Revoke(store.revoke(locator).await)
+        }
+    }
+}
+
+/// A store that is away is told to every request; here only what an operator must look at is logged.
+fn log_failure(step: &'static str, error: Option<&StoreError>) {
+    match error {
+        None => {}
+        Some(StoreError::Unavailable(reason)) => tracing::debug!(step, reason, "session store did not answer"),
+        Some(error @ (StoreError::Refused(_) | StoreError::Unreadable(_))) => {
+            warn!(step, error = %error, "session step failed");
+        }
+    }
+}
+
+impl std::fmt::Debug for SessionActor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionActor").finish_non_exhaustive()
+    }
+}
+

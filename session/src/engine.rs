@@ -1,0 +1,588 @@
+//! What one node does about one session: owns it, asks the owner, waits, repairs, or says that it is over.
+//!
+//! A plain state machine. [`Engine::next`] says which step to take, the `on_…` methods take in what came back; the
+//! actor in [`crate::actor`] carries the steps out. At most one step that touches the store is under way (rule R9);
+//! operations that arrive meanwhile form the next write (group commit). Answers leave through [`Engine::take_answers`],
+//! after the actor has published the new snapshot, so that nobody who was answered reads something older.
+
+mod replies;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use understudy_runtime::clock::BootInstant;
+use understudy_runtime::ids::NodeId;
+use understudy_runtime::lease::LeaseStamp;
+
+use crate::ownership::{Held, Standing};
+use crate::record::{Change, Fence, OpId, Record, SecretHash, Token};
+use crate::state::{Ask, Limits, Outcome, Task, Traced, plan};
+
+/// Most operations that one write carries; more wait for the next one.
+const BATCH: usize = 256;
+/// How long a request waits for a store that is away before it is told so.
+pub const STORE_PATIENCE: Duration = Duration::from_millis(800);
+/// How soon a failed step is tried again.
+const RETRY: Duration = Duration::from_millis(20);
+/// How soon a claim is tried again while the grace lasts.
+const GRACE_POLL: Duration = Duration::from_millis(50);
+/// Answers to other nodes that are remembered, in case they ask again.
+const REMEMBERED: usize = 512;
+
+/// What somebody wants of a session.
+#[derive(Debug)]
+pub struct Job {
+    /// What.
+    pub work: Work,
+    /// Who waits for it; more than one when a peer asked again.
+    pub replies: Vec<oneshot::Sender<Answer>>,
+    /// When whoever waits gives up.
+    pub deadline: BootInstant,
+    /// When this node first tried; failures of the store are borne until [`STORE_PATIENCE`] later.
+    pub submitted: BootInstant,
+    /// Came over the bus: must be done here or not at all.
+    pub from_peer: bool,
+    /// Set once it was sent to another node.
+    pub trace: Option<Trace>,
+}
+
+/// What a job does.
+#[derive(Debug)]
+pub enum Work {
+    /// Shows the session.
+    View,
+    /// Changes it.
+    Ask(Ask),
+    /// Ends it; with a secret, only if that still opens it.
+    Revoke(Option<SecretHash>),
+}
+
+/// An operation that was, or may have been, seen by another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trace {
+    /// Its id, the same whenever it is sent again.
+    pub id: OpId,
+    /// Version of the session that was known before it was first sent.
+    pub known_version: u64,
+    /// Whether it may have been carried out already.
+    pub uncertain: bool,
+}
+
+/// What a job gets.
+pub type Answer = Result<Reply, Refusal>;
+
+/// What a job gets when all is well.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// Outcome of an operation and the version after it.
+    Done(Outcome, u64),
+    /// The session as every acknowledged write left it.
+    View(View),
+    /// It is over now.
+    Revoked,
+}
+
+/// A session to look at.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// As it is.
+    pub record: Arc<Record>,
+    /// The store's clock at that moment, ms since 1970.
+    pub now_ms: u64,
+    /// Who owns it, if not this node.
+    pub owner: Option<NodeId>,
+}
+
+/// Why a job was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// There is no such session any more.
+    Ended,
+    /// The store is away; a change may have been carried out.
+    Unavailable,
+    /// The store has no room, or refuses for another reason of its own; nothing was changed.
+    Refused,
+    /// The owner is silent, its lease still live; nothing was changed, or it is not known.
+    Busy,
+    /// Another node took the session over while the change was under way, which was not carried out.
+    Conflict,
+    /// Whether the change was carried out cannot be told any more.
+    OutcomeUnknown,
+    /// This node neither owns the session nor may claim it (answer to peers only); nothing was changed.
+    NotOwner,
+    /// What the store holds cannot be read.
+    Unreadable,
+}
+
+/// How things stand at the moment of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// Time since boot.
+    pub now: BootInstant,
+    /// The lease of the session's bucket; `None`: lapsed.
+    pub lease: Option<LeaseStamp>,
+    /// Latest access to the session on this node.
+    pub last_access: BootInstant,
+}
+
+/// This node's relation to the session.
+#[derive(Debug, Clone)]
+pub enum Role {
+    /// Not known; the record may be, from before.
+    Unknown(Option<Arc<Record>>),
+    /// This node owns it.
+    Owner(Owned),
+    /// Another node owns it.
+    Elsewhere {
+        /// That node.
+        node: NodeId,
+        /// When its lease ends unless renewed; then the claim is tried again.
+        until: BootInstant,
+        /// Version last seen.
+        version: u64,
+    },
+    /// It is over.
+    Ended,
+}
+
+/// A session that this node owns.
+#[derive(Debug, Clone)]
+pub struct Owned {
+    /// What protects it.
+    pub held: Held,
+    /// The last durable state.
+    pub record: Arc<Record>,
+    /// A moment on this node's clock, and the store's clock (ms since 1970) then or a little later.
+    pub base: (BootInstant, u64),
+}
+
+impl Owned {
+    /// Tells the store's time at `now`, ms since 1970.
+    #[must_use]
+    pub fn server_ms(&self, now: BootInstant) -> u64 {
+        let passed = now.saturating_duration_since(self.base.0).as_millis();
+        self.base.1.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+    }
+}
+
+/// A write on its way, with those who wait for it.
+#[derive(Debug)]
+struct Batch {
+    jobs: Vec<(Job, Outcome)>,
+    op_id: OpId,
+    change: Arc<Change>,
+    after: Arc<Record>,
+    since: BootInstant,
+    /// An attempt ended without a reply: it may be in.
+    unsure: bool,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing until something arrives.
+    Rest,
+    /// Nothing until then, or something arrives.
+    Wait(BootInstant),
+    /// Claim, then call [`Engine::on_claim`].
+    Claim {
+        /// New token.
+        token: Token,
+        /// Version already here.
+        known_version: Option<u64>,
+    },
+    /// Validate, then call [`Engine::on_validate`].
+    Validate(Held),
+    /// Write, then call [`Engine::on_write`].
+    Write {
+        /// Behind which fence.
+        held: Held,
+        /// Its id.
+        op_id: OpId,
+        /// What changes.
+        change: Arc<Change>,
+        /// The record after it.
+        after: Arc<Record>,
+    },
+    /// Put the copy back, then call [`Engine::on_restore`].
+    Restore(Arc<Record>),
+    /// End the session, then call [`Engine::on_revoke`].
+    Revoke,
+    /// Send a job to its owner, then call [`Engine::on_forward`]; others may follow at once.
+    Forward {
+        /// The owner.
+        node: NodeId,
+        /// The job, with its trace set.
+        job: Job,
+        /// How long to wait for the reply.
+        limit: Duration,
+    },
+}
+
+/// The state machine of one session on one node.
+#[derive(Debug)]
+pub struct Engine {
+    me: NodeId,
+    limits: Limits,
+    role: Role,
+    queue: VecDeque<Job>,
+    batch: Option<Batch>,
+    in_step: bool,
+    /// Waits for those who asked to end the session, while the step is under way.
+    ending: Vec<Job>,
+    answers: Vec<(Job, Answer)>,
+    not_before: BootInstant,
+    /// The owner that did not react, and how long to let it be before the claim is tried again (`None`: its lease).
+    silent: Option<(NodeId, Option<Duration>)>,
+    check_wanted: bool,
+    /// Put back for others to find; own again only by a claim.
+    deposited: bool,
+    /// The store lost writes: put the copy back, then go on.
+    repair_wanted: bool,
+    /// Nobody used it for too long.
+    expired: bool,
+    remembered: VecDeque<(OpId, Outcome, u64)>,
+}
+
+impl Engine {
+    /// Makes the machine of a session that this node knows nothing of.
+    #[must_use]
+    pub fn new(me: NodeId, limits: Limits) -> Self {
+        Self {
+            me,
+            limits,
+            role: Role::Unknown(None),
+            queue: VecDeque::new(),
+            batch: None,
+            in_step: false,
+            ending: Vec::new(),
+            answers: Vec::new(),
+            not_before: BootInstant::from_nanos(0),
+            silent: None,
+            check_wanted: false,
+            deposited: false,
+            repair_wanted: false,
+            expired: false,
+            remembered: VecDeque::new(),
+        }
+    }
+
+    /// Makes the machine of a session that this node just created.
+    #[must_use]
+    pub fn owning(me: NodeId, limits: Limits, owned: Owned) -> Self {
+        Self { role: Role::Owner(owned), ..Self::new(me, limits) }
+    }
+
+    /// Tells this node's relation to the session.
+    #[must_use]
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// Says whether nothing is asked or under way, so that the actor may go.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.batch.is_none() && !self.in_step && self.ending.is_empty() && !self.check_wanted
+    }
+
+    /// Gives the fence to release before the actor goes, if this node owns the session.
+    #[must_use]
+    pub fn fence(&self) -> Option<&Fence> {
+        match &self.role {
+            Role::Owner(owned) => Some(&owned.held.fence),
+            Role::Unknown(_) | Role::Elsewhere { .. } | Role::Ended => None,
+        }
+    }
+
+    /// Forgets who owns the session, after a release.
+    pub fn forget(&mut self) {
+        self.role = Role::Unknown(None);
+    }
+
+    /// Takes a job in.
+    pub fn submit(&mut self, mut job: Job) {
+        if let Some(trace) = job.trace.filter(|_| job.from_peer) {
+            if let Some((_, outcome, version)) = self.remembered.iter().find(|(id, ..)| *id == trace.id) {
+                let answer = Ok(Reply::Done(outcome.clone(), *version));
+                self.answers.push((job, answer));
+                return;
+            }
+            let batched = self.batch.iter_mut().flat_map(|batch| batch.jobs.iter_mut().map(|(job, _)| job));
+            if let Some(same) = self.queue.iter_mut().chain(batched).find(|other| other.id() == Some(trace.id)) {
+                same.replies.append(&mut job.replies);
+                return;
+            }
+        }
+        self.queue.push_back(job);
+    }
+
+    /// Asks for a check of the copy at the next step: the lease changed.
+    pub fn want_check(&mut self) {
+        if matches!(self.role, Role::Owner(_)) {
+            self.check_wanted = true;
+        }
+    }
+
+    /// Takes the answers that are ready; to be sent after the snapshot was published.
+    pub fn take_answers(&mut self) -> Vec<(Job, Answer)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Says what to do next. Call again after each `Forward`; every other step but `Rest` and `Wait` must be followed
+    /// by its `on_…` call before another one is given.
+    pub fn next(&mut self, moment: Moment) -> Step {
+        self.give_up_late_jobs(moment.now);
+        if self.in_step || (self.queue.is_empty() && self.batch.is_none() && !self.check_wanted) {
+            return Step::Rest;
+        }
+        if self.not_before > moment.now {
+            return Step::Wait(self.not_before);
+        }
+        if moment.lease.is_none() && !matches!(self.role, Role::Ended) {
+            self.lose_patience(moment.now);
+            return if self.is_idle() { Step::Rest } else { Step::Wait(moment.now + RETRY) };
+        }
+        let step = match &self.role {
+            Role::Unknown(known) => self.claim(known.as_ref().map(|record| record.version)),
+            Role::Owner(owned) => self.next_as_owner(owned.clone(), moment),
+            Role::Elsewhere { node, until, version } => {
+                let (node, until, version) = (node.clone(), *until, *version);
+                self.next_elsewhere(node, until, version, moment)
+            }
+            Role::Ended => self.refuse_all(Refusal::Ended),
+        };
+        self.in_step = !matches!(step, Step::Rest | Step::Wait(_) | Step::Forward { .. });
+        step
+    }
+
+    fn claim(&self, known_version: Option<u64>) -> Step {
+        Step::Claim { token: Token::new(&self.me), known_version }
+    }
+
+    fn next_as_owner(&mut self, owned: Owned, moment: Moment) -> Step {
+        match owned.held.standing(moment.lease) {
+            Standing::Lapsed => return Step::Wait(moment.now + RETRY),
+            Standing::Validate => return Step::Validate(owned.held),
+            Standing::Claim if !self.deposited => {
+                // Whoever waits out the grace wants the newest copy to be there: put ours in, the newest wins.
+                self.deposited = true;
+                return Step::Restore(owned.record);
+            }
+            Standing::Claim => {
+                self.deposited = false;
+                self.check_wanted = false;
+                self.role = Role::Unknown(Some(owned.record));
+                return self.next_unlocked(moment);
+            }
+            Standing::Trusted => self.check_wanted = false,
+        }
+        if self.repair_wanted {
+            return Step::Restore(owned.record);
+        }
+        let over = self.expired || owned.server_ms(moment.now) >= owned.record.absolute_ms;
+        if over || !self.ending.is_empty() {
+            return Step::Revoke;
+        }
+        if moment.now.saturating_duration_since(moment.last_access) >= Duration::from_millis(owned.record.idle_ms) {
+            return Step::Validate(owned.held); // other nodes may have noted later accesses
+        }
+        if self.batch.is_none() {
+            self.answer_views(&owned, moment.now);
+            if let Some(step) = self.next_revoke(&owned, moment.now) {
+                return step;
+            }
+            self.form_batch(&owned, moment.now);
+        }
+        self.send_batch(&owned)
+    }
+
+    fn next_unlocked(&mut self, moment: Moment) -> Step {
+        if self.queue.is_empty() && self.batch.is_none() { Step::Rest } else { self.next(moment) }
+    }
+
+    fn answer_views(&mut self, owned: &Owned, now: BootInstant) {
+        let view = View { record: Arc::clone(&owned.record), now_ms: owned.server_ms(now), owner: None };
+        self.answer_all_views(&view);
+    }
+
+    fn answer_all_views(&mut self, view: &View) {
+        for job in take_if(&mut self.queue, |job| matches!(job.work, Work::View)) {
+            self.answers.push((job, Ok(Reply::View(view.clone()))));
+        }
+    }
+
+    /// The end of a session waits for the operations before it and goes before those after it.
+    fn next_revoke(&mut self, owned: &Owned, now: BootInstant) -> Option<Step> {
+        while let Some(Job { work: Work::Revoke(secret), .. }) = self.queue.front() {
+            let allowed = secret
+                .as_ref()
+                .is_none_or(|secret| crate::state::opens(&owned.record, secret, owned.server_ms(now)));
+            let job = self.queue.pop_front()?;
+            if allowed {
+                self.ending.push(job);
+                return Some(Step::Revoke);
+            }
+            self.answers.push((job, Err(Refusal::Ended)));
+        }
+        None
+    }
+
+    fn form_batch(&mut self, owned: &Owned, now: BootInstant) {
+        let mut jobs = Vec::new();
+        while jobs.len() < BATCH && matches!(self.queue.front(), Some(Job { work: Work::Ask(_), .. })) {
+            let Some(job) = self.queue.pop_front() else { break };
+            if let Some(job) = self.settle_trace(job, &owned.record) {
+                jobs.push(job);
+            }
+        }
+        if jobs.is_empty() {
+            return;
+        }
+        let mut asks: Vec<&mut Ask> = jobs.iter_mut().filter_map(Job::ask).collect();
+        let plan = plan(&owned.record, &mut asks, &self.limits, owned.server_ms(now));
+        let jobs: Vec<(Job, Outcome)> = jobs.into_iter().zip(plan.outcomes).collect();
+        match plan.write {
+            None => self.answer_done(jobs, owned.record.version),
+            Some((change, after)) => {
+                let op_id = OpId::random();
+                let after = Arc::new(Record { last_op: Some(op_id), ..after });
+                self.batch = Some(Batch { jobs, op_id, change: Arc::new(change), after, since: now, unsure: false });
+            }
+        }
+    }
+
+    /// An operation that another node may have carried out is looked up before it is run here.
+    fn settle_trace(&mut self, mut job: Job, record: &Record) -> Option<Job> {
+        let Some(trace) = job.trace.filter(|trace| trace.uncertain) else { return Some(job) };
+        match record.recent.look_up(trace.id, trace.known_version) {
+            Traced::Applied(outcome) => {
+                self.answers.push((job, Ok(Reply::Done(outcome, record.version))));
+                None
+            }
+            Traced::Unknown => {
+                self.answers.push((job, Err(Refusal::OutcomeUnknown)));
+                None
+            }
+            Traced::NotApplied => {
+                job.trace = Some(Trace { uncertain: false, ..trace });
+                Some(job)
+            }
+        }
+    }
+
+    fn send_batch(&self, owned: &Owned) -> Step {
+        let Some(batch) = &self.batch else { return Step::Rest };
+        Step::Write {
+            held: owned.held.clone(),
+            op_id: batch.op_id,
+            change: Arc::clone(&batch.change),
+            after: Arc::clone(&batch.after),
+        }
+    }
+
+    fn next_elsewhere(&mut self, node: NodeId, until: BootInstant, version: u64, moment: Moment) -> Step {
+        if moment.now >= until || self.queue.iter().any(|job| matches!(job.work, Work::View)) {
+            self.role = Role::Unknown(None);
+            return self.claim(None);
+        }
+        for job in take_if(&mut self.queue, |job| job.from_peer) {
+            self.answers.push((job, Err(Refusal::NotOwner)));
+        }
+        for job in take_if(&mut self.queue, Job::stays) {
+            self.answers.push((job, Err(Refusal::NotOwner)));
+        }
+        let Some(mut job) = self.queue.pop_front() else { return Step::Rest };
+        let fresh = Trace { id: OpId::random(), known_version: version, uncertain: false };
+        job.trace.get_or_insert(fresh);
+        // A little longer than the owner's lease: then the claim tells whether it is gone.
+        let patience = until.saturating_duration_since(moment.now).max(Duration::from_millis(300));
+        let limit = patience.min(job.deadline.saturating_duration_since(moment.now));
+        Step::Forward { node, job, limit }
+    }
+
+    fn refuse_all(&mut self, refusal: Refusal) -> Step {
+        let batched = self.batch.take().into_iter().flat_map(|batch| batch.jobs.into_iter().map(|(job, _)| job));
+        let ending = std::mem::take(&mut self.ending);
+        let queued = std::mem::take(&mut self.queue);
+        for job in batched.chain(ending).chain(queued) {
+            let over = refusal == Refusal::Ended && matches!(job.work, Work::Revoke(_));
+            self.answers.push((job, if over { Ok(Reply::Revoked) } else { Err(refusal) }));
+        }
+        self.check_wanted = false;
+        Step::Rest
+    }
+
+    fn answer_done(&mut self, jobs: Vec<(Job, Outcome)>, version: u64) {
+        for (job, outcome) in jobs {
+            if let Some(trace) = job.trace.filter(|_| job.from_peer) {
+                if self.remembered.len() >= REMEMBERED {
+                    self.remembered.pop_front();
+                }
+                self.remembered.push_back((trace.id, outcome.clone(), version));
+            }
+            self.answers.push((job, Ok(Reply::Done(outcome, version))));
+        }
+    }
+
+    /// Refuses those whose time is up: their callers have gone, or will this instant.
+    fn give_up_late_jobs(&mut self, now: BootInstant) {
+        for job in take_if(&mut self.queue, |job| job.deadline <= now) {
+            let unsure = job.trace.is_some_and(|trace| trace.uncertain);
+            self.answers.push((job, Err(if unsure { Refusal::OutcomeUnknown } else { Refusal::Busy })));
+        }
+    }
+
+    /// Refuses those who have waited for the store long enough; a write on its way is given up with them.
+    fn lose_patience(&mut self, now: BootInstant) {
+        for job in take_if(&mut self.queue, |job| now >= job.submitted + STORE_PATIENCE) {
+            self.answers.push((job, Err(Refusal::Unavailable)));
+        }
+        for job in self.ending.extract_if(.., |job| now >= job.submitted + STORE_PATIENCE) {
+            self.answers.push((job, Err(Refusal::Unavailable)));
+        }
+        if self.batch.as_ref().is_some_and(|batch| now >= batch.since + STORE_PATIENCE) {
+            self.drop_batch(Refusal::Unavailable);
+            // It may still arrive at the store, late. A new claim brings a new token, which fences it.
+            self.role = Role::Unknown(None);
+        }
+    }
+
+    fn drop_batch(&mut self, refusal: Refusal) {
+        for (job, _) in self.batch.take().into_iter().flat_map(|batch| batch.jobs) {
+            self.answers.push((job, Err(refusal)));
+        }
+    }
+}
+
+/// Takes out the jobs that `matches`; the others keep their order.
+fn take_if(queue: &mut VecDeque<Job>, matches: impl Fn(&Job) -> bool) -> Vec<Job> {
+    if !queue.iter().any(&matches) {
+        return Vec::new();
+    }
+    let (taken, kept) = std::mem::take(queue).into_iter().partition(matches);
+    *queue = kept;
+    taken
+}
+
+impl Job {
+    /// An update that is a function cannot travel; its caller sends a compare-and-set instead.
+    fn stays(&self) -> bool {
+        matches!(&self.work, Work::Ask(Ask { task: Task::Update { .. }, .. }))
+    }
+
+    fn id(&self) -> Option<OpId> {
+        self.trace.map(|trace| trace.id)
+    }
+
+    fn ask(&mut self) -> Option<&mut Ask> {
+        match &mut self.work {
+            Work::Ask(ask) => Some(ask),
+            Work::View | Work::Revoke(_) => None,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! What the machine makes of each reply.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use understudy_runtime::clock::BootInstant;
+use understudy_runtime::ids::NodeId;
+use understudy_runtime::lease::LeaseStamp;
+
+use super::{Answer, Batch, Engine, GRACE_POLL, Moment, Owned, RETRY, Refusal, Reply, Role, Trace, View, take_if};
+use super::{Job, Work};
+use crate::ownership::{AfterValidate, AfterWrite, Held, after_validate, after_write};
+use crate::record::{Fence, Record, Token};
+use crate::store::{ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, WriteReply};
+
+/// How long a node that says it is not the owner, though the store says so, is left alone: it is stopping.
+const STOPPING: Duration = Duration::from_millis(15);
+
+/// When a step was sent, and under which lease.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
+    /// Time since boot.
+    pub at: BootInstant,
+    /// The lease then.
+    pub lease: Option<LeaseStamp>,
+}
+
+/// What came of a job sent to its owner.
+#[derive(Debug)]
+pub enum Forwarded {
+    /// It answered.
+    Answered(Answer),
+    /// It surely did not get the job.
+    NotDelivered,
+    /// It may have got the job.
+    NoAnswer,
+}
+
+impl Engine {
+    /// Takes in the reply to a claim.
+    pub fn on_claim(&mut self, token: Token, reply: Result<ClaimReply, StoreError>, sent: Sent, moment: Moment) {
+        self.in_step = false;
+        let known = match std::mem::replace(&mut self.role, Role::Unknown(None)) {
+            Role::Unknown(known) => known,
+            Role::Owner(_) | Role::Elsewhere { .. } | Role::Ended => None,
+        };
+        match reply {
+            Err(error) => {
+                self.role = Role::Unknown(known);
+                self.on_failure(&error, moment.now);
+            }
+            Ok(ClaimReply::Claimed { epoch, version, now_ms, record }) => {
+                let record = record.map(|record| Arc::new(*record)).or(known);
+                let current = record.filter(|record| record.version == version);
+                // A claim whose reply comes under another lease proves nothing (rule R8): claim again.
+                if let (Some(record), Some(stamp), true) = (current, sent.lease, sent.lease == moment.lease) {
+                    let held = Held { fence: Fence { token, epoch }, stamp, version };
+                    self.own(Owned { held, record, base: (sent.at, now_ms) });
+                }
+            }
+            Ok(ClaimReply::Owned { node, remaining_ms, now_ms, record }) => {
+                self.found_elsewhere(node, Duration::from_millis(remaining_ms), now_ms, *record, moment.now);
+            }
+            Ok(ClaimReply::Grace { remaining_ms }) => {
+                self.role = Role::Unknown(known);
+                self.not_before = moment.now + GRACE_POLL.min(Duration::from_millis(remaining_ms.max(1)));
+            }
+            Ok(ClaimReply::Missing | ClaimReply::Revoked | ClaimReply::Expired) => self.end(),
+        }
+    }
+
+    fn own(&mut self, owned: Owned) {
+        self.deposited = false;
+        self.repair_wanted = false;
+        self.expired = false;
+        self.silent = None;
+        if let Some(batch) = self.batch.take() {
+            self.resume_batch(batch, &owned);
+        }
+        self.role = Role::Owner(owned);
+    }
+
+    /// A write whose fate was not known when the session was lost: it is in if the record carries its id.
+    fn resume_batch(&mut self, batch: Batch, owned: &Owned) {
+        let record = &owned.record;
+        if record.last_op == Some(batch.op_id) {
+            self.answer_done(batch.jobs, record.version);
+        } else if record.version.saturating_add(1) == batch.after.version {
+            let owner = Some(owned.held.fence.token.clone());
+            let after = Record { owner, epoch: owned.held.fence.epoch, ..(*batch.after).clone() };
+            self.batch = Some(Batch { after: Arc::new(after), ..batch });
+        } else {
+            let refusal = if batch.unsure { Refusal::OutcomeUnknown } else { Refusal::Conflict };
+            self.batch = Some(batch);
+            self.drop_batch(refusal);
+        }
+    }
+
+    fn found_elsewhere(&mut self, node: NodeId, remaining: Duration, now_ms: u64, record: Record, now: BootInstant) {
+        self.deposited = false;
+        let version = record.version;
+        if let Some(batch) = &self.batch {
+            let refusal = if batch.unsure { Refusal::OutcomeUnknown } else { Refusal::Conflict };
+            self.drop_batch(refusal);
+        }
+        let view = View { record: Arc::new(record), now_ms, owner: Some(node.clone()) };
+        self.answer_all_views(&view);
+        match self.silent.take().filter(|(silent, _)| *silent == node) {
+            Some((_, pause)) => {
+                self.not_before = now + pause.unwrap_or(remaining + Duration::from_millis(2));
+                self.role = Role::Unknown(None);
+            }
+            None => self.role = Role::Elsewhere { node, until: now + remaining, version },
+        }
+    }
+
+    /// Takes in the reply to a write.
+    pub fn on_write(&mut self, reply: Result<WriteReply, StoreError>, sent: Sent, moment: Moment) {
+        self.in_step = false;
+        let (reply, mut owned) = match (reply, &self.role) {
+            (Ok(reply), Role::Owner(owned)) => (reply, owned.clone()),
+            (Ok(_), _) => return,
+            (Err(error), _) => {
+                if let Some(batch) = &mut self.batch {
+                    batch.unsure |= matches!(error, StoreError::Unavailable(_));
+                }
+                return self.on_failure(&error, moment.now);
+            }
+        };
+        match after_write(&owned.held, &reply, moment.lease) {
+            AfterWrite::Acknowledge { version } => {
+                let Some(batch) = self.batch.take() else { return };
+                if let WriteReply::Written { now_ms, .. } = reply {
+                    owned.base = (sent.at, now_ms);
+                }
+                owned.held.version = version;
+                owned.record = batch.after;
+                self.role = Role::Owner(owned);
+                self.answer_done(batch.jobs, version);
+            }
+            AfterWrite::Resolve => self.mark_unsure(),
+            AfterWrite::Repair | AfterWrite::Missing => self.repair_wanted = true,
+            AfterWrite::Reload => {
+                self.mark_unsure();
+                self.role = Role::Unknown(None);
+            }
+            AfterWrite::Fenced => self.lost_to_another(),
+            AfterWrite::Ended => self.end(),
+        }
+    }
+
+    fn mark_unsure(&mut self) {
+        if let Some(batch) = &mut self.batch {
+            batch.unsure = true;
+        }
+    }
+
+    /// Another node claimed: what was under way was not applied, unless an earlier attempt was.
+    fn lost_to_another(&mut self) {
+        metrics::counter!("session_conflicts_total").increment(1);
+        let refusal = match &self.batch {
+            Some(Batch { unsure: true, .. }) => Refusal::OutcomeUnknown,
+            Some(_) | None => Refusal::Conflict,
+        };
+        self.drop_batch(refusal);
+        self.role = Role::Unknown(None);
+        self.check_wanted = false;
+        self.repair_wanted = false;
+    }
+
+    /// Takes in the reply to a validation. Gives the latest access that the store knows of, on this node's clock.
+    pub fn on_validate(
+        &mut self,
+        reply: Result<ValidateReply, StoreError>,
+        sent: Sent,
+        moment: Moment,
+    ) -> Option<BootInstant> {
+        self.in_step = false;
+        let (reply, stamp, mut owned) = match (reply, sent.lease, &self.role) {
+            (Ok(reply), Some(stamp), Role::Owner(owned)) => (reply, stamp, owned.clone()),
+            (Ok(_), ..) => return None,
+            (Err(error), ..) => {
+                self.on_failure(&error, moment.now);
+                return None;
+            }
+        };
+        match after_validate(stamp, &reply, moment.lease) {
+            AfterValidate::Trust => {
+                owned.held.stamp = stamp;
+                self.check_wanted = false;
+                let access = self.latest_access(&mut owned, &reply, sent.at);
+                self.role = Role::Owner(owned);
+                return access;
+            }
+            AfterValidate::Again => {}
+            AfterValidate::Repair | AfterValidate::Missing => {
+                // The step before the next is under the new lease, with the same fence.
+                owned.held.stamp = stamp;
+                self.role = Role::Owner(owned);
+                self.repair_wanted = true;
+            }
+            AfterValidate::Reload => {
+                self.mark_unsure();
+                self.role = Role::Unknown(None);
+            }
+            AfterValidate::Fenced => self.lost_to_another(),
+            AfterValidate::Ended => self.end(),
+        }
+        None
+    }
+
+    fn latest_access(&mut self, owned: &mut Owned, reply: &ValidateReply, sent_at: BootInstant) -> Option<BootInstant> {
+        let ValidateReply::Valid { last_access_ms, now_ms } = *reply else { return None };
+        owned.base = (sent_at, now_ms);
+        let ago = now_ms.saturating_sub(last_access_ms);
+        self.expired = ago >= owned.record.idle_ms;
+        Some(sent_at.saturating_sub(Duration::from_millis(ago)))
+    }
+
+    /// Takes in the reply to a restore.
+    pub fn on_restore(&mut self, reply: Result<RestoreReply, StoreError>, moment: Moment) {
+        self.in_step = false;
+        match reply {
+            Err(error) => {
+                self.deposited = false;
+                self.on_failure(&error, moment.now);
+            }
+            Ok(RestoreReply::Restored) => {
+                metrics::counter!("session_restores_total").increment(1);
+                self.repair_wanted = false;
+            }
+            // The store has something as new, or the session is gone for good: a claim tells which.
+            Ok(RestoreReply::Refused) => {
+                self.repair_wanted = false;
+                self.check_wanted = false;
+                self.mark_unsure();
+                self.role = Role::Unknown(None);
+            }
+            Ok(RestoreReply::Revoked) => self.end(),
+        }
+    }
+
+    /// Takes in the reply to a revocation.
+    pub fn on_revoke(&mut self, reply: Result<RevokeReply, StoreError>, moment: Moment) {
+        self.in_step = false;
+        match reply {
+            Ok(RevokeReply::Revoked { .. } | RevokeReply::Missing) => {
+                for job in std::mem::take(&mut self.ending) {
+                    self.answers.push((job, Ok(Reply::Revoked)));
+                }
+                self.end();
+            }
+            Err(error) => {
+                self.on_failure(&error, moment.now);
+                if self.ending.is_empty() {
+                    self.role = Role::Unknown(None); // it may be over already: look before the next use
+                }
+            }
+        }
+    }
+
+    /// Takes in what came of a job sent to `node`.
+    pub fn on_forward(&mut self, node: NodeId, mut job: Job, came: Forwarded) {
+        let pause = match came {
+            Forwarded::Answered(Err(Refusal::NotOwner)) => Some(STOPPING),
+            Forwarded::Answered(answer) => {
+                if let (Ok(Reply::Done(_, done)), Role::Elsewhere { version, .. }) = (&answer, &mut self.role) {
+                    *version = (*version).max(*done);
+                }
+                if matches!(answer, Err(Refusal::Ended) | Ok(Reply::Revoked)) {
+                    self.role = Role::Unknown(None);
+                }
+                return self.answers.push((job, answer));
+            }
+            Forwarded::NotDelivered => None,
+            Forwarded::NoAnswer => {
+                job.trace = job.trace.map(|trace| Trace { uncertain: true, ..trace });
+                None
+            }
+        };
+        if matches!(&self.role, Role::Elsewhere { node: owner, .. } if *owner == node) {
+            self.role = Role::Unknown(None);
+            self.silent = Some((node, pause));
+        }
+        self.queue.push_front(job);
+    }
+
+    fn end(&mut self) {
+        self.role = Role::Ended;
+        self.check_wanted = false;
+        self.repair_wanted = false;
+    }
+
+    fn on_failure(&mut self, error: &StoreError, now: BootInstant) {
+        match error {
+            StoreError::Unavailable(_) => {
+                self.not_before = now + RETRY;
+                self.lose_patience(now);
+            }
+            StoreError::Refused(_) => {
+                self.refuse_all(Refusal::Refused);
+            }
+            StoreError::Unreadable(_) => {
+                self.refuse_all(Refusal::Unreadable);
+            }
+        }
+    }
+
+    /// Refuses every change, and lets looks go on: this node is about to hand its sessions over.
+    pub fn refuse_peers(&mut self) {
+        for job in take_if(&mut self.queue, |job| job.from_peer && !matches!(job.work, Work::View)) {
+            self.answers.push((job, Err(Refusal::NotOwner)));
+        }
+    }
+}

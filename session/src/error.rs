@@ -1,0 +1,117 @@
+//! What can go wrong with a session, for handlers and, through them, for clients.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use understudy_runtime::http::problem::{ApiError, Problem};
+
+use crate::engine::Refusal;
+
+/// Why a session could not be read or changed.
+///
+/// As a response it is a problem document with a stable `code`; whatever it is, the client keeps its cookie.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The session ended while the request was under way: logged out, expired, or another login took its place.
+    #[error("the session has ended")]
+    Ended,
+    /// The session store is away. A change may have been carried out.
+    #[error("the session store is not available")]
+    Unavailable,
+    /// The owner of the session is silent, or this node has too much to do; a change was not carried out.
+    #[error("the session is busy")]
+    Busy,
+    /// The session store refuses, for want of room for example; nothing was changed.
+    #[error("the session store refuses")]
+    Refused,
+    /// Another node took the session over meanwhile; the change was not carried out.
+    #[error("the session was taken over by another node meanwhile")]
+    Conflict,
+    /// The owner of the session was lost, and whether the change was carried out cannot be told.
+    #[error("the owner of the session was lost, and whether the change was carried out cannot be told")]
+    OutcomeUnknown,
+    /// What is stored cannot be read as a session; it stays as it is.
+    #[error("the session cannot be read")]
+    Unreadable,
+    /// The attribute is of another type than the caller expects; it stays as it is.
+    #[error("attribute `{name}` has another type")]
+    WrongType {
+        /// The attribute.
+        name: String,
+    },
+    /// The value cannot be written as JSON.
+    #[error("the value for attribute `{name}` cannot be written as JSON")]
+    NotJson {
+        /// The attribute.
+        name: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The attribute, or the session with it, would become too large.
+    #[error("attribute `{name}` would make the session too large")]
+    TooLarge {
+        /// The attribute.
+        name: String,
+    },
+    /// The name is empty or longer than 256 bytes.
+    #[error("an attribute's name has 1 to 256 bytes")]
+    BadName,
+    /// The application runs without the session service.
+    #[error("the session service is not installed in this application")]
+    NotInstalled,
+}
+
+impl SessionError {
+    /// Says whether the same call may succeed a little later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable | Self::Busy | Self::Refused | Self::Conflict | Self::OutcomeUnknown)
+    }
+}
+
+impl From<Refusal> for SessionError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Ended => Self::Ended,
+            Refusal::Unavailable => Self::Unavailable,
+            Refusal::Busy | Refusal::NotOwner => Self::Busy,
+            Refusal::Refused => Self::Refused,
+            Refusal::Conflict => Self::Conflict,
+            Refusal::OutcomeUnknown => Self::OutcomeUnknown,
+            Refusal::Unreadable => Self::Unreadable,
+        }
+    }
+}
+
+impl ApiError for SessionError {
+    fn problem(&self) -> Problem {
+        let (status, code) = match self {
+            Self::Ended => (StatusCode::UNAUTHORIZED, "session_ended"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "session_store_unavailable"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "session_busy"),
+            Self::Refused => (StatusCode::INSUFFICIENT_STORAGE, "session_store_refuses"),
+            Self::Conflict => (StatusCode::CONFLICT, "session_conflict"),
+            Self::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, "session_outcome_unknown"),
+            Self::Unreadable => (StatusCode::SERVICE_UNAVAILABLE, "session_unreadable"),
+            Self::WrongType { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "session_wrong_type"),
+            Self::NotJson { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_json"),
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "session_too_large"),
+            Self::BadName => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_name"),
+            Self::NotInstalled => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_installed"),
+        };
+        let problem = Problem::new(status, code, self.to_string());
+        if self.is_retryable() { problem.with_retry_after(Duration::from_secs(1)) } else { problem }
+    }
+}
+
+impl ResponseError for SessionError {
+    fn status_code(&self) -> StatusCode {
+        self.problem().status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.problem().response()
+    }
+}

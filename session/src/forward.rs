@@ -1,0 +1,128 @@
+//! Operations that travel to the node that owns the session, and come back as answers.
+//!
+//! Each carries an id that stays the same when it is sent again: the owner remembers what it answered, and the record
+//! lists the operations of the last two writes, so that a node which takes over knows what became of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use understudy_runtime::bus::{BusError, BusRequest};
+use understudy_runtime::ids::NodeId;
+
+use crate::engine::{Answer, Forwarded, Job, Refusal, Reply, Trace, Work};
+use crate::handle::{SessionHandle, Shard};
+use crate::record::{Locator, OpId, SecretHash};
+use crate::state::{Ask, Op, Outcome, Task};
+
+/// A job for the owner.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Forward {
+    locator: Locator,
+    /// Hash of the secret that the request presented, base64url.
+    secret: Option<String>,
+    what: What,
+    id: OpId,
+    known_version: u64,
+    uncertain: bool,
+    /// How long the asking node waits, ms.
+    wait_ms: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    Op(Op),
+    Revoke,
+}
+
+/// What the owner says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ForwardReply {
+    Done(Outcome, u64),
+    Revoked,
+    Refused(Refusal),
+}
+
+impl BusRequest for Forward {
+    const NAME: &'static str = "session.forward";
+    type Reply = ForwardReply;
+}
+
+/// Sends `job` to `node` and waits for the answer, at most `limit`.
+pub(crate) async fn forward(
+    shard: &Arc<Shard>,
+    locator: Locator,
+    node: NodeId,
+    job: Job,
+    limit: Duration,
+) -> (NodeId, Job, Forwarded) {
+    let Some(message) = message(locator, &job, limit) else {
+        return (node, job, Forwarded::Answered(Err(Refusal::NotOwner)));
+    };
+    shard.counters.forwards.increment(1);
+    let came = match shard.bus.request(&node, &message, limit).await {
+        Ok(reply) => Forwarded::Answered(reply.into()),
+        Err(BusError::NoReceiver | BusError::NoHandler) => Forwarded::NotDelivered,
+        Err(error) => {
+            tracing::debug!(owner = %node, error = %error, "owner of a session did not answer");
+            Forwarded::NoAnswer
+        }
+    };
+    (node, job, came)
+}
+
+fn message(locator: Locator, job: &Job, limit: Duration) -> Option<Forward> {
+    let (secret, what) = match &job.work {
+        Work::Ask(Ask { secret, task: Task::Op(op), .. }) => (Some(*secret), What::Op(op.clone())),
+        Work::Revoke(secret) => (*secret, What::Revoke),
+        Work::Ask(_) | Work::View => return None,
+    };
+    let trace = job.trace?;
+    Some(Forward {
+        locator,
+        secret: secret.map(SecretHash::to_text),
+        what,
+        id: trace.id,
+        known_version: trace.known_version,
+        uncertain: trace.uncertain,
+        wait_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Does here what another node asks for; answers [`Refusal::NotOwner`] when this node may not.
+pub(crate) async fn serve(handle: SessionHandle, forward: Forward) -> ForwardReply {
+    let secret = forward.secret.as_deref().and_then(SecretHash::from_text);
+    let work = match (forward.what, secret) {
+        (What::Op(op), Some(secret)) => {
+            Work::Ask(Ask { secret, task: Task::Op(op), remote: Some(forward.id) })
+        }
+        (What::Op(_), None) => return ForwardReply::Refused(Refusal::Ended),
+        (What::Revoke, secret) => Work::Revoke(secret),
+    };
+    let trace =
+        Trace { id: forward.id, known_version: forward.known_version, uncertain: forward.uncertain };
+    handle.submit_for_peer(forward.locator, work, trace, Duration::from_millis(forward.wait_ms)).await.into()
+}
+
+impl From<ForwardReply> for Answer {
+    fn from(reply: ForwardReply) -> Self {
+        match reply {
+            ForwardReply::Done(outcome, version) => Ok(Reply::Done(outcome, version)),
+            ForwardReply::Revoked => Ok(Reply::Revoked),
+            ForwardReply::Refused(refusal) => Err(refusal),
+        }
+    }
+}
+
+impl From<Answer> for ForwardReply {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Ok(Reply::Done(outcome, version)) => Self::Done(outcome, version),
+            Ok(Reply::Revoked) => Self::Revoked,
+            Ok(Reply::View(_)) => Self::Refused(Refusal::NotOwner), // peers never ask for a look
+            Err(refusal) => Self::Refused(refusal),
+        }
+    }
+}

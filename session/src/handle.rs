@@ -1,0 +1,330 @@
+//! How the rest of a node reaches sessions: look at one, change one, begin one, end one.
+//!
+//! A handle is cheap to clone and may be used from any thread. It finds the actor of a session, starts one if there is
+//! none, and bounds every wait.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use dashmap::DashMap;
+use tokio::sync::oneshot;
+use understudy_runtime::bus::Bus;
+use understudy_runtime::clock::SharedClock;
+use understudy_runtime::ids::NodeId;
+use understudy_runtime::keys::KeySpace;
+use understudy_runtime::lease::LeaseBoard;
+
+use crate::actor::{SessionActor, Submit};
+use crate::engine::{Answer, Engine, Job, Owned, Refusal, Reply, Trace, View, Work};
+use crate::keyring::KeyRing;
+use crate::metrics::Counters;
+use crate::options::SessionOptions;
+use crate::ownership::Held;
+use crate::record::{Attributes, Fence, Locator, RecentOps, Record, SecretHash, Token};
+use crate::resident::{Cell, Resident};
+use crate::state::{Ask, Op, Outcome, Task, opens, plan};
+use crate::store::{CreateReply, ReadReply, SharedStore, StoreError};
+
+/// How often a locator is drawn anew when it is taken: with 128 random bits once is never needed.
+const DRAWS: usize = 3;
+
+/// What the actors of one thread share.
+pub(crate) struct Shard {
+    pub(crate) arbiter: ArbiterHandle,
+    pub(crate) store: SharedStore,
+    pub(crate) clock: SharedClock,
+    pub(crate) board: LeaseBoard,
+    pub(crate) bus: Bus,
+    pub(crate) options: Arc<SessionOptions>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) residents: Arc<DashMap<Locator, Resident>>,
+    pub(crate) closed: Arc<AtomicBool>,
+}
+
+impl Shard {
+    /// Says whether this node hands its sessions over: peers are told to look elsewhere.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Takes the session out of the map, unless another actor has its place already.
+    pub(crate) fn forget(&self, cell: &Arc<Cell>) {
+        self.residents.remove_if(&cell.locator, |_, resident| Arc::ptr_eq(&resident.cell, cell));
+    }
+}
+
+/// Reaches the sessions of the cluster from this node.
+#[derive(Clone)]
+pub struct SessionHandle(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) node_id: NodeId,
+    pub(crate) clock: SharedClock,
+    pub(crate) board: LeaseBoard,
+    pub(crate) keys: Arc<KeySpace>,
+    pub(crate) options: Arc<SessionOptions>,
+    pub(crate) keyring: KeyRing,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) residents: Arc<DashMap<Locator, Resident>>,
+    pub(crate) shards: Vec<Arc<Shard>>,
+    pub(crate) closed: Arc<AtomicBool>,
+}
+
+impl SessionHandle {
+    /// Shows a session, as every acknowledged write left it; `None` when there is none that `secret` opens.
+    ///
+    /// At the owner this costs no round trip, elsewhere one.
+    ///
+    /// # Errors
+    /// [`Refusal`] when neither the store nor the owner can be asked in time.
+    pub async fn view(&self, locator: Locator, secret: &SecretHash) -> Result<Option<View>, Refusal> {
+        let inner = &self.0;
+        let now = inner.clock.now();
+        let mut elsewhere = false;
+        if let Some(resident) = inner.residents.get(&locator) {
+            let cell = &resident.cell;
+            if let Some(view) = cell.view(&inner.board, now) {
+                if cell.touch_is_due(now, inner.options.touch) {
+                    self.touch(locator);
+                }
+                inner.counters.local_reads.increment(1);
+                return Ok(opened(view, secret));
+            }
+            elsewhere = cell.is_elsewhere(now);
+        }
+        if elsewhere {
+            if let Some(view) = self.read_from_store(locator).await? {
+                return Ok(opened(view, secret));
+            }
+        }
+        match self.submit(locator, Work::View, None).await {
+            Ok(Reply::View(view)) => Ok(opened(view, secret)),
+            Ok(Reply::Done(..) | Reply::Revoked) | Err(Refusal::Ended) => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Reads what another node owns; `None` when the actor must look closer. Every acknowledged write is in the store
+    /// already, so this is never stale while this node's own lease shows that the store is the current one.
+    async fn read_from_store(&self, locator: Locator) -> Result<Option<View>, Refusal> {
+        let inner = &self.0;
+        let bucket = inner.keys.bucket_of(locator.as_bytes());
+        let before = inner.board.current(bucket, inner.clock.now());
+        let reply = self.shard(locator).store.read(locator).await;
+        let unchanged = before.is_some() && before == inner.board.current(bucket, inner.clock.now());
+        let now_ms = inner.board.server_now_ms(&*inner.clock);
+        match reply {
+            Ok(ReadReply::Found(record)) if unchanged && record.owner.is_some() => {
+                inner.counters.remote_reads.increment(1);
+                let slack = u64::try_from(inner.options.touch.as_millis()).unwrap_or(u64::MAX);
+                let idle_until = record.last_access_ms.saturating_add(record.idle_ms);
+                if now_ms >= record.absolute_ms || now_ms >= idle_until.saturating_add(slack) {
+                    return Ok(None);
+                }
+                if now_ms.saturating_sub(record.last_access_ms) >= slack {
+                    self.touch(locator);
+                }
+                let owner = record.owner.as_ref().and_then(Token::node);
+                Ok(Some(View { record: Arc::new(*record), now_ms, owner }))
+            }
+            Ok(ReadReply::Found(_) | ReadReply::Missing | ReadReply::Revoked) => Ok(None),
+            Err(StoreError::Unavailable(_)) => Err(Refusal::Unavailable),
+            Err(StoreError::Refused(_)) => Err(Refusal::Refused),
+            Err(StoreError::Unreadable(_)) => Err(Refusal::Unreadable),
+        }
+    }
+
+    /// Carries out one operation; gives its outcome and the version after it, durable and visible on every node.
+    ///
+    /// # Errors
+    /// [`Refusal`]; it says whether the operation may have been carried out.
+    pub async fn ask(&self, locator: Locator, secret: SecretHash, op: Op) -> Result<(Outcome, u64), Refusal> {
+        self.ask_task(locator, secret, Task::Op(op)).await
+    }
+
+    /// Carries out one task; as [`Self::ask`]. A [`Task::Update`] is refused with [`Refusal::NotOwner`] when another
+    /// node owns the session.
+    pub(crate) async fn ask_task(
+        &self,
+        locator: Locator,
+        secret: SecretHash,
+        task: Task,
+    ) -> Result<(Outcome, u64), Refusal> {
+        match self.submit(locator, Work::Ask(Ask { secret, task, remote: None }), None).await {
+            Ok(Reply::Done(outcome, version)) => Ok((outcome, version)),
+            Ok(Reply::View(_) | Reply::Revoked) => Err(Refusal::Ended),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Ends a session on every node; with a secret, only if that still opens it. Done when it is effective everywhere.
+    ///
+    /// # Errors
+    /// [`Refusal`]; ending a session that is over already is no error.
+    pub async fn revoke(&self, locator: Locator, secret: Option<SecretHash>) -> Result<(), Refusal> {
+        match self.submit(locator, Work::Revoke(secret), None).await {
+            Ok(_) | Err(Refusal::Ended) => Ok(()),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Begins a session, owned by this node, with `ops` already applied; gives its locator and their outcomes.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing is left behind that a client could use.
+    pub async fn create(&self, secret: SecretHash, ops: Vec<Op>) -> Result<(Locator, Vec<Outcome>), Refusal> {
+        let inner = &self.0;
+        let token = Token::new(&inner.node_id);
+        let mut record = self.blank(secret, &token);
+        let mut asks: Vec<Ask> =
+            ops.into_iter().map(|op| Ask { secret, task: Task::Op(op), remote: None }).collect();
+        let now_ms = inner.board.server_now_ms(&*inner.clock);
+        let planned = plan(&record, &mut asks.iter_mut().collect::<Vec<_>>(), &inner.options.limits, now_ms);
+        if let Some((_, after)) = planned.write {
+            record = Record { version: 1, ..after };
+        }
+        for _ in 0..DRAWS {
+            let locator = Locator::random();
+            let bucket = inner.keys.bucket_of(locator.as_bytes());
+            let sent_at = inner.clock.now();
+            let stamp = inner.board.current(bucket, sent_at).ok_or(Refusal::Unavailable)?;
+            let lifetime_ms = u64::try_from(inner.options.absolute.as_millis()).unwrap_or(u64::MAX);
+            match self.shard(locator).store.create(locator, &record, lifetime_ms).await {
+                Ok(CreateReply::Created { now_ms }) => {
+                    record.created_ms = now_ms;
+                    record.last_access_ms = now_ms;
+                    record.absolute_ms = now_ms.saturating_add(lifetime_ms);
+                    let held = Held { fence: Fence { token, epoch: 1 }, stamp, version: 1 };
+                    let owned = Owned { held, record: Arc::new(record), base: (sent_at, now_ms) };
+                    let engine = Engine::owning(inner.node_id.clone(), inner.options.limits, owned);
+                    self.resident(locator, || engine);
+                    inner.counters.created.increment(1);
+                    return Ok((locator, planned.outcomes));
+                }
+                Ok(CreateReply::Exists) => {}
+                Err(StoreError::Refused(_) | StoreError::Unreadable(_)) => return Err(Refusal::Refused),
+                Err(StoreError::Unavailable(_)) => return Err(Refusal::Unavailable),
+            }
+        }
+        Err(Refusal::Refused)
+    }
+
+    fn blank(&self, secret: SecretHash, token: &Token) -> Record {
+        Record {
+            owner: Some(token.clone()),
+            epoch: 1,
+            version: 0,
+            last_op: None,
+            created_ms: 0,
+            absolute_ms: 0,
+            last_access_ms: 0,
+            idle_ms: u64::try_from(self.0.options.idle.as_millis()).unwrap_or(u64::MAX),
+            user: None,
+            secret,
+            previous_secret: None,
+            attributes: Arc::new(Attributes::new()),
+            recent: RecentOps::default(),
+            unknown: std::collections::BTreeMap::new(),
+        }
+    }
+
+    pub(crate) async fn submit_for_peer(&self, locator: Locator, work: Work, trace: Trace, wait: Duration) -> Answer {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(Refusal::NotOwner);
+        }
+        self.submit(locator, work, Some((trace, wait))).await
+    }
+
+    async fn submit(&self, locator: Locator, work: Work, peer: Option<(Trace, Duration)>) -> Answer {
+        let inner = &self.0;
+        let submitted = inner.clock.now();
+        let wait = peer.map_or(inner.options.wait, |(_, wait)| wait.min(inner.options.wait));
+        let (reply, answer) = oneshot::channel();
+        let mut job = Job {
+            work,
+            replies: vec![reply],
+            deadline: submitted + wait,
+            submitted,
+            from_peer: peer.is_some(),
+            trace: peer.map(|(trace, _)| trace),
+        };
+        for _ in 0..2 {
+            if inner.residents.len() >= inner.options.actors_max && !inner.residents.contains_key(&locator) {
+                return Err(Refusal::Busy);
+            }
+            let engine = || Engine::new(inner.node_id.clone(), inner.options.limits);
+            let resident = self.resident(locator, engine);
+            match resident.actor.try_send(Submit(job)) {
+                Ok(()) => return bounded(answer, wait).await,
+                Err(SendError::Full(_)) => return Err(Refusal::Busy),
+                Err(SendError::Closed(Submit(returned))) => {
+                    // It went, or it panicked: take exactly that one out and start another.
+                    inner.residents.remove_if(&locator, |_, other| Arc::ptr_eq(&other.cell, &resident.cell));
+                    job = returned;
+                }
+            }
+        }
+        Err(Refusal::Busy)
+    }
+
+    fn resident(&self, locator: Locator, engine: impl FnOnce() -> Engine) -> Resident {
+        let inner = &self.0;
+        if let Some(resident) = inner.residents.get(&locator) {
+            return resident.clone();
+        }
+        let entry = inner.residents.entry(locator).or_insert_with(|| {
+            let shard = Arc::clone(self.shard(locator));
+            let bucket = inner.keys.bucket_of(locator.as_bytes());
+            let cell = Arc::new(Cell::new(locator, bucket, inner.clock.now()));
+            let actor = SessionActor::new(engine(), Arc::clone(&cell), Arc::clone(&shard));
+            let actor = SessionActor::start_in_arbiter(&shard.arbiter, |_| actor);
+            Resident { cell, actor }
+        });
+        entry.clone()
+    }
+
+    fn shard(&self, locator: Locator) -> &Arc<Shard> {
+        let bytes = locator.as_bytes();
+        let number = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
+        &self.0.shards[number % self.0.shards.len()]
+    }
+
+    /// Writes an access down without making the request wait for it; if that fails, the next interval tries again.
+    fn touch(&self, locator: Locator) {
+        let shard = Arc::clone(self.shard(locator));
+        let arbiter = shard.arbiter.clone();
+        arbiter.spawn(async move {
+            if let Err(error) = shard.store.touch(locator).await {
+                tracing::debug!(error = %error, "access of a session was not written down");
+            }
+        });
+    }
+}
+
+/// The engine answers by the deadline; a little more covers an actor that died with the job.
+async fn bounded(answer: oneshot::Receiver<Answer>, wait: Duration) -> Answer {
+    match tokio::time::timeout(wait + Duration::from_millis(500), answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(Refusal::Unavailable),
+        Err(_) => Err(Refusal::Busy),
+    }
+}
+
+fn opened(view: View, secret: &SecretHash) -> Option<View> {
+    opens(&view.record, secret, view.now_ms).then_some(view)
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionHandle").field("resident", &self.0.residents.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("store", &self.store).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,64 @@
+//! What an operator may choose about sessions, as the session crate needs it.
+
+use std::time::Duration;
+
+use understudy_runtime::config::session::{SameSite, SessionConfig};
+
+use crate::state::Limits;
+
+/// Times, bounds and the shape of the cookie.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// How long a session lives without a request.
+    pub idle: Duration,
+    /// How long a session lives at most.
+    pub absolute: Duration,
+    /// How often at most an access is written down.
+    pub touch: Duration,
+    /// Bounds on what one session holds.
+    pub limits: Limits,
+    /// After which time without a request a session leaves memory.
+    pub passivate_after: Duration,
+    /// How many sessions may be in memory.
+    pub actors_max: usize,
+    /// How long a request waits for an owner that is silent.
+    pub wait: Duration,
+    /// The cookie.
+    pub cookie: CookieOptions,
+}
+
+/// The attributes of the session cookie; `HttpOnly` is always set.
+#[derive(Clone, Debug)]
+pub struct CookieOptions {
+    /// Name, with its `__Host-` prefix if it has one.
+    pub name: String,
+    /// `Secure`.
+    pub secure: bool,
+    /// `SameSite`.
+    pub same_site: SameSite,
+    /// `Domain`; none binds it to the host.
+    pub domain: Option<String>,
+    /// `Path`.
+    pub path: String,
+}
+
+impl From<&SessionConfig> for SessionOptions {
+    fn from(config: &SessionConfig) -> Self {
+        Self {
+            idle: config.idle,
+            absolute: config.absolute,
+            touch: config.touch,
+            limits: Limits { attribute_bytes: config.max_attribute_bytes, session_bytes: config.max_bytes },
+            passivate_after: config.passivate_after,
+            actors_max: config.actors_max,
+            wait: config.wait,
+            cookie: CookieOptions {
+                name: config.cookie_name.clone(),
+                secure: config.cookie_secure,
+                same_site: config.cookie_samesite,
+                domain: config.cookie_domain.clone(),
+                path: config.cookie_path.clone(),
+            },
+        }
+    }
+}

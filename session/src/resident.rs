@@ -1,0 +1,136 @@
+//! The sessions in this node's memory, and the way to read one without asking anybody.
+//!
+//! Each resident session has an actor that owns it, and a [`Cell`] in which the actor publishes the last durable
+//! state together with the lease stamp under which it may be trusted. A reader checks the stamp against the lease
+//! board *after* it took the snapshot: the moment of that check is the moment of the read (its linearization point),
+//! so a pause before or after it does no harm.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::Addr;
+use arc_swap::ArcSwapOption;
+use understudy_runtime::clock::BootInstant;
+use understudy_runtime::ids::Bucket;
+use understudy_runtime::lease::{LeaseBoard, LeaseStamp};
+
+use crate::actor::SessionActor;
+use crate::engine::{Owned, View};
+use crate::record::{Locator, Record};
+
+/// What readers see of a session that this node owns.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    record: Arc<Record>,
+    stamp: LeaseStamp,
+    absolute_at: BootInstant,
+    base: (BootInstant, u64),
+}
+
+/// The place where an actor publishes, and readers note their accesses.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) locator: Locator,
+    pub(crate) bucket: Bucket,
+    snapshot: ArcSwapOption<Snapshot>,
+    last_access: AtomicU64,
+    last_touch: AtomicU64,
+    elsewhere_until: AtomicU64,
+}
+
+/// A session in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Resident {
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) actor: Addr<SessionActor>,
+}
+
+impl Cell {
+    pub(crate) fn new(locator: Locator, bucket: Bucket, now: BootInstant) -> Self {
+        Self {
+            locator,
+            bucket,
+            snapshot: ArcSwapOption::empty(),
+            last_access: AtomicU64::new(now.as_nanos()),
+            last_touch: AtomicU64::new(now.as_nanos()),
+            elsewhere_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Shows the session if this node may answer for it at `now`; counts as an access.
+    pub(crate) fn view(&self, board: &LeaseBoard, now: BootInstant) -> Option<View> {
+        let snapshot = self.snapshot.load();
+        let snapshot = snapshot.as_ref()?;
+        let record = &snapshot.record;
+        let idle = now.saturating_duration_since(self.last_access());
+        let alive = now < snapshot.absolute_at && idle < Duration::from_millis(record.idle_ms);
+        if !alive || !board.holds(self.bucket, snapshot.stamp, now) {
+            return None;
+        }
+        self.last_access.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        Some(View { record: Arc::clone(record), now_ms: server_ms(snapshot.base, now), owner: None })
+    }
+
+    /// Publishes what the actor owns, or that it owns nothing.
+    pub(crate) fn publish(&self, owned: Option<&Owned>) {
+        let Some(owned) = owned else {
+            if self.snapshot.load().is_some() {
+                self.snapshot.store(None);
+            }
+            return;
+        };
+        let unchanged = self.snapshot.load().as_ref().is_some_and(|snapshot| {
+            Arc::ptr_eq(&snapshot.record, &owned.record) && snapshot.stamp == owned.held.stamp
+        });
+        if unchanged {
+            return;
+        }
+        let (at, server_ms) = owned.base;
+        let left = Duration::from_millis(owned.record.absolute_ms.saturating_sub(server_ms));
+        self.snapshot.store(Some(Arc::new(Snapshot {
+            record: Arc::clone(&owned.record),
+            stamp: owned.held.stamp,
+            absolute_at: at + left,
+            base: owned.base,
+        })));
+    }
+
+    pub(crate) fn last_access(&self) -> BootInstant {
+        BootInstant::from_nanos(self.last_access.load(Ordering::Relaxed))
+    }
+
+    /// Notes an access; never goes back.
+    pub(crate) fn accessed(&self, at: BootInstant) {
+        self.last_access.fetch_max(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Says, to one caller per `interval`, that the access should be written down at the store.
+    pub(crate) fn touch_is_due(&self, now: BootInstant, interval: Duration) -> bool {
+        let last = self.last_touch.load(Ordering::Relaxed);
+        let due = now.saturating_duration_since(BootInstant::from_nanos(last)) >= interval;
+        due && self
+            .last_touch
+            .compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Notes that the store was just told of an access.
+    pub(crate) fn touched(&self, at: BootInstant) {
+        self.last_touch.fetch_max(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Until when another node is taken for the owner, so that reads go to the store.
+    pub(crate) fn set_elsewhere(&self, until: Option<BootInstant>) {
+        self.elsewhere_until.store(until.map_or(0, BootInstant::as_nanos), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_elsewhere(&self, now: BootInstant) -> bool {
+        now.as_nanos() < self.elsewhere_until.load(Ordering::Relaxed)
+    }
+}
+
+fn server_ms(base: (BootInstant, u64), now: BootInstant) -> u64 {
+    let passed = now.saturating_duration_since(base.0).as_millis();
+    base.1.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,554 @@
+//! The session of a request, as handlers use it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+use crate::engine::{Refusal, View};
+use crate::error::SessionError;
+use crate::handle::SessionHandle;
+use crate::keyring::SecretBytes;
+use crate::record::Locator;
+use crate::state::{Op, Outcome, Rejection, Task, UpdateFn};
+
+/// How long the old cookie works after a rotation that is no login, for requests already on their way.
+const ROTATION_GRACE: Duration = Duration::from_secs(10);
+/// How often an update is run again when others change the attribute meanwhile.
+const UPDATE_TRIES: usize = 64;
+
+/// The session of the request at hand; an extractor.
+///
+/// Nothing is looked up before the first call, so a handler that does not use it costs no round trip. A session begins
+/// with the first write; reading one that is not there gives nothing and sets no cookie.
+///
+/// Every write is durable, and visible on all nodes, before its call returns. If the node dies before that, the change
+/// is in or not in; the client was not told that it is.
+///
+/// ```
+/// use actix_web::{HttpResponse, Responder};
+/// use understudy_session::{Session, SessionError};
+///
+/// async fn count(session: Session) -> Result<impl Responder, SessionError> {
+///     let visits = session.increment("visits", 1).await?;
+///     Ok(HttpResponse::Ok().body(format!("visit {visits}")))
+/// }
+/// # let _ = actix_web::web::get().to(count);
+/// ```
+#[derive(Clone)]
+pub struct Session(Rc<Slot>);
+
+/// What a session is, apart from what the application keeps in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SessionInfo {
+    /// Who is logged in.
+    pub user: Option<String>,
+    /// When it began, ms since 1970.
+    pub created_ms: u64,
+    /// When it ends whatever happens, ms since 1970.
+    pub absolute_ms: u64,
+    /// How long it lives without a request, ms.
+    pub idle_ms: u64,
+    /// When it ends if nothing more is asked of it, ms since 1970.
+    pub expires_ms: u64,
+    /// Grows by one with every write.
+    pub version: u64,
+    /// The node that owns it.
+    pub owner: Option<String>,
+}
+
+struct Slot {
+    handle: SessionHandle,
+    state: RefCell<State>,
+    /// Held while a session begins, so that two writes of one request do not begin two.
+    beginning: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    presented: Option<Presented>,
+    cookie: Option<CookieChange>,
+}
+
+#[derive(Clone, Copy)]
+struct Presented {
+    locator: Locator,
+    secret: SecretBytes,
+    /// This request saw it alive: from now on its end is an error, not the absence of a session.
+    seen: bool,
+    outdated: bool,
+}
+
+enum CookieChange {
+    Set,
+    Remove,
+}
+
+impl FromRequest for Session {
+    type Error = SessionError;
+    type Future = Ready<Result<Self, SessionError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        if let Some(session) = request.extensions().get::<Self>() {
+            return ready(Ok(session.clone()));
+        }
+        let Some(handle) = request.app_data::<SessionHandle>() else {
+            return ready(Err(SessionError::NotInstalled));
+        };
+        let session = Self::of(handle.clone(), request.headers());
+        request.extensions_mut().insert(session.clone());
+        ready(Ok(session))
+    }
+}
+
+impl Session {
+    fn of(handle: SessionHandle, headers: &HeaderMap) -> Self {
+        let presented = presented(&handle, headers);
+        let state = RefCell::new(State { presented, cookie: None });
+        Self(Rc::new(Slot { handle, state, beginning: tokio::sync::Mutex::new(()) }))
+    }
+
+    /// Gives an attribute, or `None` if it or the session is not there.
+    ///
+    /// # Errors
+    /// [`SessionError::WrongType`] when it is of another type; else when the session cannot be read now.
+    pub async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
+        let Some(view) = self.view().await? else { return Ok(None) };
+        let Some(text) = view.record.attributes.get(name) else { return Ok(None) };
+        serde_json::from_str(text).map(Some).map_err(|_| SessionError::WrongType { name: name.to_owned() })
+    }
+
+    /// Gives all attributes; empty if there is no session.
+    ///
+    /// # Errors
+    /// When the session cannot be read now.
+    pub async fn entries(&self) -> Result<BTreeMap<String, serde_json::Value>, SessionError> {
+        Ok(self.entries_as().await?.0)
+    }
+
+    /// Gives all attributes as values of one type, such as `Box<RawValue>` for the JSON texts as they were written, and
+    /// the version of the session that had them; nothing and version 0 if there is no session.
+    ///
+    /// # Errors
+    /// [`SessionError::WrongType`] when one is of another type; else when the session cannot be read now.
+    pub async fn entries_as<T: DeserializeOwned>(&self) -> Result<(BTreeMap<String, T>, u64), SessionError> {
+        let Some(view) = self.view().await? else { return Ok((BTreeMap::new(), 0)) };
+        let parse = |(name, text): (&Arc<str>, &Arc<str>)| match serde_json::from_str(text) {
+            Ok(value) => Ok((name.to_string(), value)),
+            Err(_) => Err(SessionError::WrongType { name: name.to_string() }),
+        };
+        let entries = view.record.attributes.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok((entries, view.record.version))
+    }
+
+    /// Sets an attribute.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON, is too large, or cannot be stored now.
+    pub async fn insert<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), SessionError> {
+        let value = to_json(name, value)?;
+        self.write(Op::Set { name: checked(name)?, value }).await.map(|_| ())
+    }
+
+    /// Removes an attribute; says whether it was there.
+    ///
+    /// # Errors
+    /// When it cannot be stored now.
+    pub async fn remove(&self, name: &str) -> Result<bool, SessionError> {
+        if self.0.state.borrow().presented.is_none() {
+            return Ok(false); // nothing to remove, and no reason to begin a session
+        }
+        Ok(self.write(Op::Remove { name: checked(name)? }).await? == Outcome::Flag(true))
+    }
+
+    /// Adds to an attribute that is an integer (absent: 0) and gives the new number. No concurrent increment, on any
+    /// node, is lost.
+    ///
+    /// # Errors
+    /// [`SessionError::WrongType`] when it is no integer or would overflow; else when it cannot be stored now.
+    pub async fn increment(&self, name: &str, by: i64) -> Result<i64, SessionError> {
+        match self.write(Op::Increment { name: checked(name)?, by }).await? {
+            Outcome::Number(number) => Ok(number),
+            _other => Err(SessionError::WrongType { name: name.to_owned() }),
+        }
+    }
+
+    /// Appends to an attribute that is an array (absent: empty) and gives the new length.
+    ///
+    /// # Errors
+    /// [`SessionError::WrongType`] when it is no array; else when it is too large or cannot be stored now.
+    pub async fn append<T: Serialize + ?Sized>(&self, name: &str, item: &T) -> Result<u64, SessionError> {
+        let item = to_json(name, item)?;
+        match self.write(Op::Append { name: checked(name)?, item }).await? {
+            Outcome::Length(length) => Ok(length),
+            _other => Err(SessionError::WrongType { name: name.to_owned() }),
+        }
+    }
+
+    /// Changes an attribute with a function and gives what the function gives; an absent one begins as `T::default()`.
+    ///
+    /// Where this node owns the session, the function runs inside the owning actor. Elsewhere it runs on a copy, and
+    /// again if another change came first; so it must have no effect but on its argument.
+    ///
+    /// # Errors
+    /// [`SessionError::WrongType`] when the attribute is of another type; else when it cannot be stored now.
+    pub async fn update<T, R, F>(&self, name: &str, mut change: F) -> Result<R, SessionError>
+    where
+        T: Serialize + DeserializeOwned + Default,
+        R: Send + 'static,
+        F: FnMut(&mut T) -> R + Clone + Send + 'static,
+    {
+        let attribute = checked(name)?;
+        if let Some(presented) = self.presented() {
+            let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+            let mut here = change.clone();
+            let update: UpdateFn = Box::new(move |present| {
+                let mut value: T = parsed(present)?;
+                drop(sender.send(here(&mut value)));
+                serde_json::to_string(&value).map_err(|_| Rejection::WrongType)
+            });
+            let task = Task::Update { name: attribute.clone(), update };
+            match self.0.handle.ask_task(presented.locator, presented.secret.hash(), task).await {
+                Ok((outcome, _)) => match settled(outcome, name, presented.seen) {
+                    Ok(_) => {
+                        // A write that was planned twice ran the function twice; the last run is what is stored.
+                        let mut last = None;
+                        while let Ok(result) = receiver.try_recv() {
+                            last = Some(result);
+                        }
+                        return last.ok_or(SessionError::Busy);
+                    }
+                    Err(Settling::Gone) => self.forget_presented(),
+                    Err(Settling::Changed) => {}
+                    Err(Settling::Error(error)) => return Err(error),
+                },
+                Err(Refusal::NotOwner) => {}
+                Err(Refusal::Ended) if !presented.seen => self.forget_presented(),
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        self.update_by_comparing(&attribute, &mut change).await
+    }
+
+    async fn update_by_comparing<T, R>(
+        &self,
+        name: &str,
+        change: &mut (dyn FnMut(&mut T) -> R + Send),
+    ) -> Result<R, SessionError>
+    where
+        T: Serialize + DeserializeOwned + Default,
+    {
+        for _ in 0..UPDATE_TRIES {
+            let view = self.view().await?;
+            let seen = view.and_then(|view| view.record.attributes.get(name).map(ToString::to_string));
+            let mut value: T =
+                parsed(seen.as_deref()).map_err(|_| SessionError::WrongType { name: name.to_owned() })?;
+            let result = change(&mut value);
+            let value = to_json(name, &value)?;
+            let op = Op::CompareAndSet { name: name.to_owned(), seen, value };
+            match self.try_write(op).await {
+                Ok(_) => return Ok(result),
+                Err(Settling::Changed | Settling::Gone) => {}
+                Err(Settling::Error(error)) => return Err(error),
+            }
+        }
+        Err(SessionError::Busy)
+    }
+
+    /// Removes all attributes; user, cookie and deadlines stay.
+    ///
+    /// # Errors
+    /// When it cannot be stored now.
+    pub async fn clear(&self) -> Result<(), SessionError> {
+        if self.0.state.borrow().presented.is_none() {
+            return Ok(());
+        }
+        self.write(Op::Clear).await.map(|_| ())
+    }
+
+    /// Logs a user in: names the user, gives the session a new secret (the old cookie is dead on every node when this
+    /// returns) and a new life. What another user left in the session is removed first.
+    ///
+    /// # Errors
+    /// [`SessionError::Ended`] when another login or a logout came first; else when it cannot be stored now.
+    pub async fn login(&self, user: &str) -> Result<(), SessionError> {
+        let lifetime = self.0.handle.0.options.absolute;
+        let secret = SecretBytes::random();
+        let op = Op::Login {
+            user: user.to_owned(),
+            secret: secret.hash().to_text(),
+            lifetime_ms: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.replace_secret(op, secret).await
+    }
+
+    /// Gives the session a new secret, after a change of privileges for example. The old cookie works for ten more
+    /// seconds, for requests already on their way. Without a session nothing happens.
+    ///
+    /// # Errors
+    /// When it cannot be stored now.
+    pub async fn rotate(&self) -> Result<(), SessionError> {
+        if self.view().await?.is_none() {
+            return Ok(());
+        }
+        let secret = SecretBytes::random();
+        let keep_ms = u64::try_from(ROTATION_GRACE.as_millis()).unwrap_or(0);
+        self.replace_secret(Op::Rotate { secret: secret.hash().to_text(), keep_ms }, secret).await
+    }
+
+    async fn replace_secret(&self, op: Op, secret: SecretBytes) -> Result<(), SessionError> {
+        if let Some(presented) = self.presented() {
+            let answer = self.0.handle.ask(presented.locator, presented.secret.hash(), op.clone()).await;
+            match judged(answer, "", presented.seen) {
+                Ok(_) => {
+                    let presented = Presented { secret, seen: true, outdated: false, ..presented };
+                    self.carry(presented);
+                    return Ok(());
+                }
+                Err(Settling::Gone) => self.forget_presented(),
+                Err(Settling::Changed) => return Err(SessionError::Conflict),
+                Err(Settling::Error(error)) => return Err(error),
+            }
+        }
+        self.begin(secret, op).await.map(|_| ()).map_err(Settling::into_error)
+    }
+
+    /// Ends the session on every node and takes the cookie back. When this returns, neither the cookie nor a request
+    /// that is still under way can use it, anywhere.
+    ///
+    /// # Errors
+    /// When the session's end cannot be stored now.
+    pub async fn logout(&self) -> Result<(), SessionError> {
+        let Some(presented) = self.presented() else { return Ok(()) };
+        self.0.handle.revoke(presented.locator, Some(presented.secret.hash())).await?;
+        let mut state = self.0.state.borrow_mut();
+        state.presented = None;
+        state.cookie = Some(CookieChange::Remove);
+        Ok(())
+    }
+
+    /// Tells who is logged in.
+    ///
+    /// # Errors
+    /// When the session cannot be read now.
+    pub async fn user(&self) -> Result<Option<String>, SessionError> {
+        Ok(self.view().await?.and_then(|view| view.record.user.as_ref().map(ToString::to_string)))
+    }
+
+    /// Tells what the session is; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the session cannot be read now.
+    pub async fn info(&self) -> Result<Option<SessionInfo>, SessionError> {
+        let Some(view) = self.view().await? else { return Ok(None) };
+        let record = &view.record;
+        let idle_end = view.now_ms.saturating_add(record.idle_ms);
+        let here = || self.0.handle.0.node_id.to_string();
+        Ok(Some(SessionInfo {
+            user: record.user.as_ref().map(ToString::to_string),
+            created_ms: record.created_ms,
+            absolute_ms: record.absolute_ms,
+            idle_ms: record.idle_ms,
+            expires_ms: idle_end.min(record.absolute_ms),
+            version: record.version,
+            owner: Some(view.owner.as_ref().map_or_else(here, ToString::to_string)),
+        }))
+    }
+
+    /// Names the session in logs: 12 hexadecimal digits that cannot be turned back into a cookie. `None` without one.
+    #[must_use]
+    pub fn id_for_logs(&self) -> Option<String> {
+        let locator = self.presented()?.locator;
+        let digest = Sha256::digest(locator.as_bytes());
+        Some(digest[..6].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    async fn view(&self) -> Result<Option<View>, SessionError> {
+        let Some(presented) = self.presented() else { return Ok(None) };
+        let view = self.0.handle.view(presented.locator, &presented.secret.hash()).await?;
+        match &view {
+            Some(_) => self.saw(),
+            None if presented.seen => return Err(SessionError::Ended),
+            None => self.forget_presented(),
+        }
+        Ok(view)
+    }
+
+    async fn write(&self, op: Op) -> Result<Outcome, SessionError> {
+        self.try_write(op).await.map_err(Settling::into_error)
+    }
+
+    async fn try_write(&self, op: Op) -> Result<Outcome, Settling> {
+        if let Some(presented) = self.presented() {
+            let name = name_of(&op).to_owned();
+            let answer = self.0.handle.ask(presented.locator, presented.secret.hash(), op.clone()).await;
+            match judged(answer, &name, presented.seen) {
+                Err(Settling::Gone) => self.forget_presented(),
+                Ok(outcome) => {
+                    self.saw();
+                    return Ok(outcome);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        self.begin(SecretBytes::random(), op).await
+    }
+
+    /// Begins a session with its first write.
+    async fn begin(&self, secret: SecretBytes, op: Op) -> Result<Outcome, Settling> {
+        let _one_at_a_time = self.0.beginning.lock().await;
+        let name = name_of(&op).to_owned();
+        if let Some(begun) = self.presented() {
+            let answer = self.0.handle.ask(begun.locator, begun.secret.hash(), op).await;
+            return judged(answer, &name, true);
+        }
+        let created = self.0.handle.create(secret.hash(), vec![op]).await;
+        let (locator, outcomes) = created.map_err(|refusal| Settling::Error(refusal.into()))?;
+        self.carry(Presented { locator, secret, seen: true, outdated: false });
+        settled(outcomes.into_iter().next().unwrap_or(Outcome::Done), &name, true)
+    }
+
+    fn presented(&self) -> Option<Presented> {
+        self.0.state.borrow().presented
+    }
+
+    /// Notes that the session is alive; then a cookie that another key signed is signed anew with the answer.
+    fn saw(&self) {
+        let mut state = self.0.state.borrow_mut();
+        let State { presented, cookie } = &mut *state;
+        if let Some(presented) = presented {
+            presented.seen = true;
+            if std::mem::take(&mut presented.outdated) {
+                cookie.get_or_insert(CookieChange::Set);
+            }
+        }
+    }
+
+    /// Uses a new secret from here on, and sends it with the answer.
+    fn carry(&self, presented: Presented) {
+        let mut state = self.0.state.borrow_mut();
+        state.presented = Some(presented);
+        state.cookie = Some(CookieChange::Set);
+    }
+
+    /// The cookie of the request opens nothing; it is never adopted.
+    fn forget_presented(&self) {
+        self.0.state.borrow_mut().presented = None;
+    }
+
+    /// Adds to the answer what the session has to say: its cookie.
+    pub(crate) fn finish(&self, headers: &mut HeaderMap) {
+        let state = self.0.state.borrow();
+        let options = &self.0.handle.0.options.cookie;
+        let value = match (&state.cookie, &state.presented) {
+            (None, _) | (Some(CookieChange::Set), None) => return,
+            (Some(CookieChange::Set), Some(presented)) => {
+                let value = self.0.handle.0.keyring.seal(presented.locator, presented.secret);
+                crate::cookie::set(options, &value)
+            }
+            (Some(CookieChange::Remove), _) => crate::cookie::remove(options),
+        };
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.append(header::SET_COOKIE, value);
+            if !headers.contains_key(header::CACHE_CONTROL) {
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id_for_logs()).finish_non_exhaustive()
+    }
+}
+
+/// How an answer is to be taken.
+enum Settling {
+    /// The cookie of the request opens nothing: as if there were none.
+    Gone,
+    /// The attribute changed meanwhile.
+    Changed,
+    Error(SessionError),
+}
+
+impl Settling {
+    fn into_error(self) -> SessionError {
+        match self {
+            Self::Gone => SessionError::Ended,
+            Self::Changed => SessionError::Conflict,
+            Self::Error(error) => error,
+        }
+    }
+}
+
+fn judged(answer: Result<(Outcome, u64), Refusal>, name: &str, seen: bool) -> Result<Outcome, Settling> {
+    match answer {
+        Ok((outcome, _version)) => settled(outcome, name, seen),
+        Err(Refusal::Ended) if !seen => Err(Settling::Gone),
+        Err(refusal) => Err(Settling::Error(refusal.into())),
+    }
+}
+
+fn settled(outcome: Outcome, name: &str, seen: bool) -> Result<Outcome, Settling> {
+    let Outcome::Rejected(rejection) = outcome else { return Ok(outcome) };
+    Err(match rejection {
+        Rejection::StaleSecret if seen => Settling::Error(SessionError::Ended),
+        Rejection::StaleSecret => Settling::Gone,
+        Rejection::Changed => Settling::Changed,
+        Rejection::WrongType => Settling::Error(SessionError::WrongType { name: name.to_owned() }),
+        Rejection::TooLarge => Settling::Error(SessionError::TooLarge { name: name.to_owned() }),
+    })
+}
+
+/// Finds the session cookie among the cookies of the request; of several with the name, the first that is ours.
+fn presented(handle: &SessionHandle, headers: &HeaderMap) -> Option<Presented> {
+    let name = &handle.0.options.cookie.name;
+    let mut rejected = false;
+    for value in headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok()) {
+        for value in crate::cookie::values(value, name) {
+            if let Some(opened) = handle.0.keyring.open(value) {
+                let crate::keyring::Opened { locator, secret, outdated } = opened;
+                return Some(Presented { locator, secret, seen: false, outdated });
+            }
+            rejected = true;
+        }
+    }
+    if rejected {
+        handle.0.counters.rejected_cookies.increment(1);
+    }
+    None
+}
+
+fn parsed<T: DeserializeOwned + Default>(present: Option<&str>) -> Result<T, Rejection> {
+    present.map_or_else(|| Ok(T::default()), |text| serde_json::from_str(text).map_err(|_| Rejection::WrongType))
+}
+
+fn to_json<T: Serialize + ?Sized>(name: &str, value: &T) -> Result<String, SessionError> {
+    serde_json::to_string(value).map_err(|source| SessionError::NotJson { name: name.to_owned(), source })
+}
+
+fn checked(name: &str) -> Result<String, SessionError> {
+    if name.is_empty() || name.len() > 256 { Err(SessionError::BadName) } else { Ok(name.to_owned()) }
+}
+
+fn name_of(op: &Op) -> &str {
+    match op {
+        Op::Set { name, .. }
+        | Op::Remove { name }
+        | Op::Increment { name, .. }
+        | Op::Append { name, .. }
+        | Op::CompareAndSet { name, .. } => name,
+        Op::Clear | Op::Login { .. } | Op::Rotate { .. } => "",
+    }
+}

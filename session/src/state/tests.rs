@@ -1,0 +1,129 @@
+//! Operations on plain records.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+const LIMITS: Limits = Limits { attribute_bytes: 64, session_bytes: 256 };
+const SECRET: SecretHash = SecretHash([1; 32]);
+
+fn record(attributes: &[(&str, &str)]) -> Record {
+    Record {
+        owner: None,
+        epoch: 1,
+        version: 7,
+        last_op: None,
+        created_ms: 0,
+        absolute_ms: 1_000_000,
+        last_access_ms: 0,
+        idle_ms: 1_000,
+        user: None,
+        secret: SECRET,
+        previous_secret: None,
+        attributes: Arc::new(attributes.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect()),
+        recent: RecentOps::default(),
+        unknown: BTreeMap::new(),
+    }
+}
+
+fn run(record: &Record, ops: Vec<Op>) -> Plan {
+    let mut asks: Vec<Ask> =
+        ops.into_iter().map(|op| Ask { secret: SECRET, task: Task::Op(op), remote: None }).collect();
+    plan(record, &mut asks.iter_mut().collect::<Vec<_>>(), &LIMITS, 10)
+}
+
+fn increment(by: i64) -> Op {
+    Op::Increment { name: "n".into(), by }
+}
+
+#[test]
+fn many_increments_become_one_change() {
+    let plan = run(&record(&[]), vec![increment(1), increment(2), increment(-5)]);
+    assert_eq!(plan.outcomes, [Outcome::Number(1), Outcome::Number(3), Outcome::Number(-2)]);
+    let (change, after) = plan.write.unwrap();
+    assert_eq!(change.set, [("n".into(), "-2".into())]);
+    assert_eq!(after.version, 8);
+}
+
+#[test]
+fn an_operation_that_fails_leaves_the_others_alone() {
+    let plan = run(&record(&[("n", "\"x\"")]), vec![increment(1), Op::Set { name: "m".into(), value: "1".into() }]);
+    assert_eq!(plan.outcomes, [Outcome::Rejected(Rejection::WrongType), Outcome::Done]);
+    assert_eq!(plan.write.unwrap().0.set.len(), 1);
+}
+
+#[test]
+fn nothing_changed_means_nothing_to_write() {
+    let plan = run(&record(&[("n", "9223372036854775807")]), vec![increment(1), Op::Remove { name: "m".into() }]);
+    assert_eq!(plan.outcomes, [Outcome::Rejected(Rejection::WrongType), Outcome::Flag(false)]);
+    assert!(plan.write.is_none());
+}
+
+#[test]
+fn set_after_remove_and_remove_after_set_cancel_out() {
+    let set = |value: &str| Op::Set { name: "a".into(), value: value.into() };
+    let remove = || Op::Remove { name: "a".into() };
+    let (change, after) = run(&record(&[("a", "1")]), vec![remove(), set("2")]).write.unwrap();
+    assert_eq!((change.set.len(), change.remove.len()), (1, 0));
+    assert_eq!(&*after.attributes["a"], "2");
+    let (change, after) = run(&record(&[("a", "1")]), vec![set("2"), remove()]).write.unwrap();
+    assert_eq!((change.set.len(), change.remove.len()), (0, 1));
+    assert!(after.attributes.is_empty());
+}
+
+#[test]
+fn append_keeps_the_array_as_it_was_written() {
+    let append = |item: &str| Op::Append { name: "a".into(), item: item.into() };
+    let plan = run(&record(&[("a", "[ 1.50 ]")]), vec![append("{\"b\":2}")]);
+    assert_eq!(plan.outcomes, [Outcome::Length(2)]);
+    assert_eq!(&*plan.write.unwrap().1.attributes["a"], "[ 1.50 ,{\"b\":2}]");
+    assert_eq!(run(&record(&[]), vec![append("1"), append("2")]).outcomes, [Outcome::Length(1), Outcome::Length(2)]);
+    assert_eq!(run(&record(&[("a", "{}")]), vec![append("1")]).outcomes, [Outcome::Rejected(Rejection::WrongType)]);
+}
+
+#[test]
+fn limits_hold_for_one_attribute_and_for_all() {
+    let set = |name: &str, bytes: usize| Op::Set { name: name.into(), value: "1".repeat(bytes) };
+    assert_eq!(run(&record(&[]), vec![set("a", 65)]).outcomes, [Outcome::Rejected(Rejection::TooLarge)]);
+    let many = run(&record(&[]), ["a", "b", "c", "d"].map(|name| set(name, 63)).to_vec());
+    assert!(many.outcomes.iter().all(|outcome| *outcome == Outcome::Done), "4 x 64 bytes fit in 256");
+    let full = many.write.unwrap().1;
+    assert_eq!(run(&full, vec![set("e", 1)]).outcomes, [Outcome::Rejected(Rejection::TooLarge)]);
+    assert_eq!(run(&full, vec![set("a", 62)]).outcomes, [Outcome::Done], "replacing counts the old value out");
+}
+
+#[test]
+fn login_kills_the_old_secret_at_once_and_only_the_current_one_may_log_in() {
+    let login = |to: u8| Op::Login {
+        user: "ada".into(),
+        secret: SecretHash([to; 32]).to_text(),
+        lifetime_ms: 500,
+    };
+    let plan = run(&record(&[]), vec![login(2), login(3), increment(1)]);
+    let stale = Outcome::Rejected(Rejection::StaleSecret);
+    assert_eq!(plan.outcomes, [Outcome::Done, stale.clone(), stale]);
+    let after = plan.write.unwrap().1;
+    assert_eq!((after.user.as_deref(), after.absolute_ms), (Some("ada"), 510));
+    assert!(!opens(&after, &SECRET, 10));
+    assert!(opens(&after, &SecretHash([2; 32]), 10));
+}
+
+#[test]
+fn rotation_lets_the_old_secret_live_for_a_moment() {
+    let rotate = Op::Rotate { secret: SecretHash([2; 32]).to_text(), keep_ms: 100 };
+    let plan = run(&record(&[]), vec![rotate, increment(1)]);
+    assert_eq!(plan.outcomes, [Outcome::Done, Outcome::Number(1)]);
+    let after = plan.write.unwrap().1;
+    assert!(opens(&after, &SECRET, 109));
+    assert!(!opens(&after, &SECRET, 110));
+}
+
+#[test]
+fn an_operation_of_another_node_can_be_traced() {
+    let mut ask = Ask { secret: SECRET, task: Task::Op(increment(4)), remote: Some(OpId(42)) };
+    let (change, after) = plan(&record(&[]), &mut [&mut ask], &LIMITS, 10).write.unwrap();
+    assert!(change.recent.is_some());
+    assert_eq!(after.recent.look_up(OpId(42), 7), Traced::Applied(Outcome::Number(4)));
+    assert_eq!(after.recent.look_up(OpId(43), 7), Traced::NotApplied);
+    assert_eq!(after.recent.look_up(OpId(43), 5), Traced::Unknown, "version 6 may have been it");
+}

@@ -1,0 +1,59 @@
+//! The table of sessions.
+
+use sea_orm_migration::sea_orm::{ConnectionTrait as _, DbErr};
+use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
+
+/// Gives this crate's migrations in their order. Names are for ever: a database remembers them.
+#[must_use]
+pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+    vec![Box::new(Sessions)]
+}
+
+/// One row for each session or tombstone.
+///
+/// A row with `revoked_until_ms` is a tombstone. `owner_node` is the node in `owner`, for the join with the leases.
+/// `attributes`, `recent` and `unknown` are JSON in text columns, because the attributes must come back byte for byte,
+/// which `jsonb` does not promise. `ends_ms` is when the sweep may look at the row; the database computes it, so that
+/// no statement can forget to.
+struct Sessions;
+
+impl MigrationName for Sessions {
+    fn name(&self) -> &'static str {
+        "session_0001_sessions"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths, reason = "the trait's macro does not see them, so neither may this")]
+#[async_trait::async_trait]
+impl MigrationTrait for Sessions {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "
+            CREATE TABLE us_session (
+                locator text NOT NULL PRIMARY KEY,
+                owner text,
+                owner_node text,
+                epoch bigint NOT NULL,
+                version bigint NOT NULL,
+                last_op text,
+                revoked_until_ms bigint,
+                created_ms bigint NOT NULL,
+                absolute_ms bigint NOT NULL,
+                last_access_ms bigint NOT NULL,
+                idle_ms bigint NOT NULL,
+                user_name text,
+                secret text NOT NULL,
+                previous_secret text,
+                previous_until_ms bigint,
+                attributes text NOT NULL,
+                recent text NOT NULL,
+                unknown text NOT NULL,
+                ends_ms bigint GENERATED ALWAYS AS (
+                    CASE WHEN revoked_until_ms IS NOT NULL THEN revoked_until_ms
+                         WHEN absolute_ms < last_access_ms + idle_ms THEN absolute_ms
+                         ELSE last_access_ms + idle_ms END
+                ) STORED
+            );
+            CREATE INDEX us_session_ends ON us_session (ends_ms)";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
+}

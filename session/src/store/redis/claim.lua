@@ -1,0 +1,34 @@
+-- Takes a session over. KEYS[1] session, KEYS[2] lease table of its bucket (fields: see lease/renew.lua);
+-- ARGV: token, node, lease in ms, known version or '', slack in ms.
+-- Replies {'OK', epoch, version, now[, fields]}, {'OWNED', owner token, remaining ms, now, fields}, {'GRACE', ms},
+-- {'NONE'}, {'REVOKED'} or {'EXPIRED'}. Meaning: Spec::claim.
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local rid = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local gate = redis.call('HMGET', KEYS[2], 'rid', 'grace')
+if gate[1] ~= rid then
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[2], 'rid', rid, 'grace', string.format('%.0f', now + ARGV[3]))
+  redis.call('PEXPIRE', KEYS[2], 3600000)
+  return {'GRACE', tonumber(ARGV[3])}
+end
+if tonumber(gate[2]) > now then return {'GRACE', tonumber(gate[2]) - now} end
+local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'x', 'st', 'la', 'i')
+if s[5] then return {'REVOKED'} end
+if not s[2] then return {'NONE'} end
+local absolute = tonumber(s[4])
+if absolute <= now or s[6] + s[7] + ARGV[5] <= now then return {'EXPIRED'} end
+if s[1] and s[1] ~= '' then
+  local owner = string.match(s[1], '^(.*)|[^|]*$')
+  if owner ~= ARGV[2] then
+    local deadline = tonumber(redis.call('HGET', KEYS[2], 'n:' .. owner) or '')
+    if deadline and deadline > now then
+      return {'OWNED', s[1], deadline - now, now, redis.call('HGETALL', KEYS[1])}
+    end
+  end
+end
+local epoch = string.format('%.0f', s[2] + 1)
+redis.call('HSET', KEYS[1], 'o', ARGV[1], 'e', epoch, 'la', string.format('%.0f', now))
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.min(s[7] + ARGV[5], absolute - now) + ARGV[5]))
+if s[3] == ARGV[4] then return {'OK', tonumber(epoch), tonumber(s[3]), now} end
+return {'OK', tonumber(epoch), tonumber(s[3]), now, redis.call('HGETALL', KEYS[1])}

@@ -1,0 +1,183 @@
+//! The fields of a session's hash, and back.
+//!
+//! `o` owner token, `e` epoch, `v` version, `q` id of the latest write, `st` tombstone, `c` created, `x` absolute
+//! deadline, `la` latest access, `i` idle, `u` user, `h0` hash of the secret, `h1` and `h1x` the one before and its end,
+//! `w` recent operations of other nodes, `a:<name>` attributes. Fields of any other name are kept as they are.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use understudy_runtime::redis::{Arg, Reply};
+
+use crate::record::{Attributes, Change, OpId, Record, SecretHash, Token};
+use crate::store::StoreError;
+
+/// The field that marks a session as ended.
+pub(super) const TOMBSTONE: &str = "st";
+
+/// Whose clock says when a session began and was last used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Times {
+    /// The store sets them.
+    Stores,
+    /// They are in the record.
+    Own,
+}
+
+/// Adds every field of a record: name, value, name, value, ...
+pub(super) fn all(record: &Record, times: Times, args: &mut Vec<Arg>) {
+    let mut put = |name: &str, value: String| args.extend([Arg::from(name), Arg::from(value)]);
+    put("o", record.owner.as_ref().map_or_else(String::new, |owner| owner.as_str().to_owned()));
+    put("e", record.epoch.to_string());
+    put("v", record.version.to_string());
+    put("i", record.idle_ms.to_string());
+    put("h0", record.secret.to_text());
+    if times == Times::Own {
+        put("c", record.created_ms.to_string());
+        put("x", record.absolute_ms.to_string());
+        put("la", record.last_access_ms.to_string());
+    }
+    if let Some(op) = record.last_op {
+        put("q", op.to_text());
+    }
+    if let Some(user) = &record.user {
+        put("u", user.to_string());
+    }
+    if let Some((hash, until)) = record.previous_secret {
+        put("h1", hash.to_text());
+        put("h1x", until.to_string());
+    }
+    if !record.recent.entries.is_empty() || record.recent.since_version > 0 {
+        put("w", recent_text(&record.recent));
+    }
+    for (name, value) in &record.unknown {
+        put(name, value.clone());
+    }
+    for (name, value) in record.attributes.iter() {
+        put(&format!("a:{name}"), value.to_string());
+    }
+}
+
+/// Adds a change: how many fields to set, those with their values, then the names of those to remove.
+pub(super) fn change(change: &Change, args: &mut Vec<Arg>) {
+    let count_at = args.len();
+    args.push(Arg::Null);
+    let mut gone: Vec<&str> = Vec::new();
+    let mut put = |name: &str, value: String| args.extend([Arg::from(name), Arg::from(value)]);
+    for (name, value) in &change.set {
+        put(&format!("a:{name}"), value.to_string());
+    }
+    match &change.user {
+        Some(Some(user)) => put("u", user.to_string()),
+        Some(None) => gone.push("u"),
+        None => {}
+    }
+    if let Some(secret) = change.secret {
+        put("h0", secret.to_text());
+    }
+    match change.previous_secret {
+        Some(Some((hash, until))) => {
+            put("h1", hash.to_text());
+            put("h1x", until.to_string());
+        }
+        Some(None) => gone.extend(["h1", "h1x"]),
+        None => {}
+    }
+    if let Some(absolute) = change.absolute_ms {
+        put("x", absolute.to_string());
+    }
+    if let Some(idle) = change.idle_ms {
+        put("i", idle.to_string());
+    }
+    if let Some(recent) = &change.recent {
+        put("w", recent_text(recent));
+    }
+    let count = (args.len() - count_at - 1) / 2;
+    args[count_at] = Arg::from(count.to_string());
+    args.extend(gone.into_iter().map(Arg::from));
+    args.extend(change.remove.iter().map(|name| Arg::from(format!("a:{name}"))));
+}
+
+fn recent_text(recent: &crate::record::RecentOps) -> String {
+    serde_json::to_string(recent).expect("numbers and short texts always serialise")
+}
+
+/// Reads the fields that a script returned: name, value, name, value, ...
+pub(super) fn read(reply: Reply) -> Result<Record, StoreError> {
+    let unreadable = || StoreError::Unreadable("fields".to_owned());
+    let pairs: Vec<(String, String)> = match reply {
+        Reply::Array(items) => {
+            let mut texts = items.into_iter().map(Reply::into_string);
+            let mut pairs = Vec::new();
+            while let Some(name) = texts.next() {
+                let value = texts.next().flatten();
+                pairs.push((name.ok_or_else(unreadable)?, value.ok_or_else(unreadable)?));
+            }
+            pairs
+        }
+        Reply::Map(map) => map
+            .inner()
+            .into_iter()
+            .map(|(name, value)| Some((name.into_string()?, value.into_string()?)))
+            .collect::<Option<_>>()
+            .ok_or_else(unreadable)?,
+        _other => return Err(unreadable()),
+    };
+    record(pairs.into_iter())
+}
+
+/// Reads a record from its fields.
+pub(super) fn record(fields: impl Iterator<Item = (String, String)>) -> Result<Record, StoreError> {
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let mut attributes = Attributes::new();
+    for (name, value) in fields {
+        match name.strip_prefix("a:") {
+            Some(attribute) => drop(attributes.insert(attribute.into(), value.into())),
+            None => drop(known.insert(name, value)),
+        }
+    }
+    let mut take = |name: &'static str| known.remove(name);
+    let owner = take("o").filter(|owner| !owner.is_empty()).map(|owner| Token::from_text(&owner));
+    let epoch = parsed("e", take("e"))?;
+    let version = parsed("v", take("v"))?;
+    let last_op = take("q").map(|op| u64::from_str_radix(&op, 16)).transpose().map_err(|_| field("q"))?.map(OpId);
+    let created_ms = parsed("c", take("c"))?;
+    let absolute_ms = parsed("x", take("x"))?;
+    let last_access_ms = parsed("la", take("la"))?;
+    let idle_ms = parsed("i", take("i"))?;
+    let user = take("u").map(Arc::from);
+    let secret = take("h0").as_deref().and_then(SecretHash::from_text).ok_or_else(|| field("h0"))?;
+    let previous_secret = match (take("h1"), take("h1x")) {
+        (Some(hash), until @ Some(_)) => {
+            Some((SecretHash::from_text(&hash).ok_or_else(|| field("h1"))?, parsed("h1x", until)?))
+        }
+        (_, _) => None,
+    };
+    let recent = take("w").map(|text| serde_json::from_str(&text)).transpose().map_err(|_| field("w"))?;
+    Ok(Record {
+        owner,
+        epoch,
+        version,
+        last_op,
+        created_ms,
+        absolute_ms,
+        last_access_ms,
+        idle_ms,
+        user,
+        secret,
+        previous_secret,
+        attributes: Arc::new(attributes),
+        recent: recent.unwrap_or_default(),
+        unknown: known,
+    })
+}
+
+fn parsed<T: FromStr>(name: &'static str, value: Option<String>) -> Result<T, StoreError> {
+    value.and_then(|value| value.parse().ok()).ok_or_else(|| field(name))
+}
+
+/// Names the field only: what is in it may be anything, also a secret.
+fn field(name: &'static str) -> StoreError {
+    StoreError::Unreadable(format!("field `{name}`"))
+}

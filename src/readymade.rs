@@ -1,0 +1,43 @@
+//! The node that needs no Rust code: a page or a static web app, and sessions over HTTP.
+//!
+//! It is an application like any other: everything here uses only what [`crate::prelude`] offers.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use actix_web::web::ServiceConfig;
+use understudy_runtime::config::{Config, EXIT_CONFIG};
+
+mod api;
+mod page;
+mod strict_json;
+mod web_app;
+
+/// Runs the ready-made node with the options in the environment; gives the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return crate::status(EXIT_CONFIG);
+        }
+    };
+    let routes = routes(&config);
+    crate::ended(crate::Node::new(config).routes(routes).run())
+}
+
+/// Gives the routes of the ready-made node: the session API under `/api/session`, and at `/` the web app of
+/// `UNDERSTUDY_WEB_ROOT` or a small page.
+pub fn routes(config: &Config) -> impl Fn(&mut ServiceConfig) + Send + Sync + 'static {
+    let node = api::Answering(config.node.id.to_string());
+    let root: Option<PathBuf> = config.web.root.clone();
+    move |app| {
+        app.app_data(actix_web::web::Data::new(node.clone()));
+        api::routes(app);
+        match &root {
+            Some(root) => web_app::routes(app, root),
+            None => page::routes(app),
+        }
+    }
+}
