@@ -90,6 +90,24 @@ impl Backend {
         }
     }
 
+    /// Gives the SQL that waits until no transaction is changing the rows of a SELECT, and then reads them.
+    #[must_use]
+    pub const fn for_share(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR SHARE",
+        }
+    }
+
+    /// Gives the SQL that locks the rows of a SELECT and leaves out those that are locked already.
+    #[must_use]
+    pub const fn skip_locked(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
     /// Makes a statement; parameters are `$1`, `$2`, ... on both.
     pub fn statement(self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
         let backend = match self {
