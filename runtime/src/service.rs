@@ -8,6 +8,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, web};
 use async_trait::async_trait;
+use sea_orm_migration::MigrationTrait;
 
 use crate::bus::Bus;
 use crate::clock::SharedClock;
@@ -23,7 +24,7 @@ use crate::redis::Redis;
 /// A capability of a node: it is started, asked for its health, brings routes, and is drained and stopped.
 ///
 /// The node starts its services one after the other in the order they were added, serves requests only after
-/// all have started, and drains and stops them in the reverse order. `start` runs on the system's thread, where
+/// all have started, and drains and then stops them in the reverse order. `start` runs on the system's thread, where
 /// `tokio::spawn` reaches the node's shared pool and actors may be started on arbiters of their own.
 #[async_trait(?Send)]
 pub trait Service: Send + Sync + 'static {
@@ -36,6 +37,11 @@ pub trait Service: Send + Sync + 'static {
     /// A [`ServiceError::Retryable`] is tried again for ever with back-off while the node stays unready; a
     /// [`ServiceError::Configuration`] ends the process with status 78, a [`ServiceError::Failed`] with 1.
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError>;
+
+    /// Returns the migrations of the service's tables; they are applied before anything starts, in the order given.
+    fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
+        Vec::new()
+    }
 
     /// Says how the service is right now; asked each second, must not block.
     fn health(&self) -> Health {
@@ -57,11 +63,12 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
-    /// Hands over what other nodes can take now: called when the node begins to drain, with requests still
-    /// being served. Leaders step down here; no new job may begin afterwards.
+    /// Finishes and hands over what other nodes can take now: called after the last request was answered and before
+    /// the node's leases are released, with a limit of time. What must end earlier, such as being the leader, ends
+    /// when [`Lifecycle::reached`] tells that the node drains: requests are still being served then.
     async fn drain(&self) {}
 
-    /// Gives back everything: called after the last request was answered, before the node's leases are released.
+    /// Gives back the rest: called after the node has released its leases and left the cluster.
     async fn stop(&self) {}
 }
 
@@ -126,6 +133,9 @@ pub struct NodeContext {
     /// The connection for ordinary commands; `None` in embedded mode. A service that needs a connection of its
     /// own makes one with [`Redis::connect`].
     pub redis: Option<Redis>,
+    /// The connection to the Redis that keeps the node's leases, and whatever scripts must find beside them; `None`
+    /// when the leases are not in Redis. Usually the same as `redis`.
+    pub lease_redis: Option<Redis>,
     /// The node's leases, one per bucket; always held in embedded mode.
     pub lease: LeaseHandle,
     /// The nodes of the cluster.

@@ -1,6 +1,5 @@
 //! What every answer goes through on its way out: headers, the form of errors, counting and the log line.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
@@ -18,9 +17,9 @@ use super::edge::EdgeContext;
 use super::metrics::WorkerMetrics;
 use super::problem::Problem;
 use super::request_id::{X_REQUEST_ID, brought_along, known, request_id};
-use super::{client_addr, security_headers, trace};
+use super::client_addr::client_addr;
+use super::{security_headers, trace};
 use crate::ids::RequestId;
-use crate::supervise::panic_text;
 
 static X_UNDERSTUDY_NODE: HeaderName = HeaderName::from_static("x-understudy-node");
 
@@ -47,7 +46,7 @@ impl Seen {
 /// A handler gave no answer.
 pub(crate) enum Failure {
     /// It panicked.
-    Panicked(Box<dyn Any + Send>),
+    Panicked,
     /// It took too long, and was given up.
     TimedOut,
     /// A middleware of the application failed instead of answering.
@@ -92,9 +91,10 @@ impl Finisher {
     pub(crate) fn fail(&self, seen: &Seen, failure: Failure) -> Error {
         let id = RequestId::random();
         let (mut response, cause) = match failure {
-            Failure::Panicked(panic) => {
-                let cause = format!("the handler panicked: {}", panic_text(panic.as_ref()));
-                (Problem::from_status(StatusCode::INTERNAL_SERVER_ERROR).response_for(Some(id.as_str())), Some(cause))
+            // What it said was logged where it happened.
+            Failure::Panicked => {
+                let internal = Problem::from_status(StatusCode::INTERNAL_SERVER_ERROR);
+                (internal.response_for(Some(id.as_str())), Some("the handler panicked".to_owned()))
             }
             Failure::TimedOut => {
                 let problem = Problem::from_status(StatusCode::GATEWAY_TIMEOUT)
@@ -136,6 +136,10 @@ impl Finisher {
         if status == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(header::ALLOW) {
             response.headers_mut().insert(header::ALLOW, METHODS);
         }
+        if status == StatusCode::UNAUTHORIZED && self.context.gate.is_some() {
+            let bearer = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+        }
         if status == StatusCode::PAYLOAD_TOO_LARGE {
             close(&mut response);
         }
@@ -167,7 +171,7 @@ impl Finisher {
         }
         if wanted {
             trace::finish(&span, route.as_deref(), status);
-            let client = outcome.request.map(client_addr::client_addr);
+            let client = outcome.request.map(client_addr);
             let line = Line {
                 method: &seen.method,
                 uri: &seen.uri,

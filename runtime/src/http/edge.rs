@@ -25,7 +25,6 @@ use super::metrics::WorkerMetrics;
 use super::problem::Problem;
 use super::settings::Shared;
 use super::{client_addr, cross_site, drain, health, host, trace};
-use crate::membership::Membership;
 use crate::node::Lifecycle;
 use crate::service::RequestWrap;
 
@@ -39,9 +38,24 @@ const MAX_COOKIES: usize = 16_384;
 pub(crate) struct EdgeContext {
     pub(crate) settings: Shared,
     pub(crate) lifecycle: Lifecycle,
-    /// Tells whether others could take a request; `None` while the node starts, and on the admin port.
-    pub(crate) membership: Option<Membership>,
+    /// Tells whether another node could take a request; `None` while the node starts, and on the admin port.
+    pub(crate) others_ready: Option<OthersReady>,
+    /// Decides who may come in at all; on the admin port.
+    pub(crate) gate: Option<Gate>,
     pub(crate) wraps: Vec<Arc<dyn RequestWrap>>,
+}
+
+/// Tells whether another node could take a request.
+pub(crate) type OthersReady = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Decides who may come in at all.
+pub(crate) type Gate = Arc<dyn Fn(&ServiceRequest) -> Result<(), Problem> + Send + Sync>;
+
+impl EdgeContext {
+    /// The context of a port that lets everybody in and sends nobody away.
+    pub(crate) fn new(settings: Shared, lifecycle: Lifecycle) -> Self {
+        Self { settings, lifecycle, others_ready: None, gate: None, wraps: Vec::new() }
+    }
 }
 
 /// The middleware.
@@ -114,7 +128,7 @@ where
         };
         Box::pin(
             async move {
-                let called = called.map_err(Failure::Panicked);
+                let called = called.map_err(|_panic| Failure::Panicked);
                 let outcome = match called {
                     Ok(answer) => bounded(answer, finisher.context.settings.request_timeout).await,
                     Err(failure) => Err(failure),
@@ -137,7 +151,7 @@ async fn bounded<F: Future>(
 ) -> Result<F::Output, Failure> {
     match timeout(limit, AssertUnwindSafe(answer).catch_unwind()).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(panic)) => Err(Failure::Panicked(panic)),
+        Ok(Err(_panic)) => Err(Failure::Panicked),
         Err(_elapsed) => Err(Failure::TimedOut),
     }
 }
@@ -147,10 +161,13 @@ fn admit(request: &ServiceRequest, context: &EdgeContext) -> Result<(), Problem>
     let settings = &context.settings;
     let head = request.head();
     check_form(request)?;
+    if let Some(gate) = &context.gate {
+        gate(request)?;
+    }
     let told = || settings.trusted_proxies.origin(head).host;
     host::check(head, &settings.hosts, told)?;
     if context.lifecycle.is_draining() {
-        let others_ready = context.membership.as_ref().is_some_and(Membership::others_ready);
+        let others_ready = context.others_ready.as_ref().is_some_and(|others| others());
         if drain::sends_away(&head.method, settings.drain_mode, others_ready) {
             return Err(drain::draining());
         }

@@ -162,7 +162,7 @@ mod tests {
             ("{\"a\":1} trailing", "trailing characters"),
             ("1e400", "number out of range"),
             ("NaN", "expected value"),
-            ("\"\\ud800\"", "surrogate"),
+            ("\"\\ud800\"", "hex escape"),
             ("\u{feff}{}", "expected value"),
             ("", "EOF"),
             ("{\"a\":\n  tru}", "expected ident"),

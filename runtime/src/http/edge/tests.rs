@@ -34,12 +34,7 @@ impl Answer {
 fn context(change: impl FnOnce(&mut HttpSettings)) -> EdgeContext {
     let mut settings = HttpSettings::for_test();
     change(&mut settings);
-    EdgeContext {
-        settings: Shared::new(settings),
-        lifecycle: Lifecycle::starting(),
-        membership: None,
-        wraps: Vec::new(),
-    }
+    EdgeContext::new(Shared::new(settings), Lifecycle::starting())
 }
 
 fn routes(app: &mut web::ServiceConfig) {
@@ -187,7 +182,7 @@ async fn a_body_that_stops_is_answered_408() {
     let app = App::new().app_data(settings).configure(routes).wrap(Edge::new(context));
     let app = init_service(app).await;
     let request = TestRequest::post().uri("/").to_request();
-    let silent: actix_web::dev::Payload =
+    let silent: Payload =
         Payload::Stream { payload: Box::pin(stream::pending::<Result<web::Bytes, _>>()) };
     let (request, _) = request.replace_payload(silent);
     let response = try_call_service(&app, request).await.unwrap();
@@ -288,7 +283,7 @@ async fn o2_a_draining_node_sends_away_what_others_can_serve() {
     let draining = |others_ready: bool| {
         let mut context = context(|_| {});
         context.lifecycle.enter(Phase::Draining);
-        context.membership = Some(membership(others_ready));
+        context.others_ready = Some(Arc::new(move || others_ready));
         context
     };
     let sent_away = ask_in(draining(true), get("/")).await;
@@ -329,9 +324,4 @@ async fn services_see_requests_and_answers() {
         context.wraps.push(Arc::new(Stamp));
         assert_eq!(ask_in(context, get(path)).await.header("set-cookie"), Some(expected));
     }
-}
-
-/// A membership in which another node is ready, or none.
-fn membership(others_ready: bool) -> Membership {
-    Membership(others_ready)
 }
