@@ -45,10 +45,10 @@ pub(crate) struct Submit(pub(crate) Job);
 #[rtype(result = "()")]
 pub(crate) struct CheckCopy(pub(crate) oneshot::Sender<()>);
 
-/// Asks the actor to give the session up and go, unless it is in use.
+/// Asks the actor to give the session up and go, if nobody used it for that long.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Passivate;
+pub(crate) struct Passivate(pub(crate) std::time::Duration);
 
 /// Comes after everything that was in the mailbox when the session was given up.
 #[derive(Message)]
@@ -248,9 +248,9 @@ impl Handler<Drain> for SessionActor {
 impl Handler<Passivate> for SessionActor {
     type Result = ();
 
-    fn handle(&mut self, _: Passivate, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Passivate(limit): Passivate, ctx: &mut Context<Self>) {
         let idle = self.shard.clock.now().saturating_duration_since(self.cell.last_access());
-        if !self.engine.is_idle() || idle < self.shard.options.passivate_after {
+        if !self.engine.is_idle() || idle < limit {
             return;
         }
         // From here on requests find no actor and start another one. Those already in the mailbox are still served:

@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) residents: Arc<DashMap<Locator, Resident>>,
     pub(crate) shards: Vec<Arc<Shard>>,
     pub(crate) closed: Arc<AtomicBool>,
+    /// Whether the latest look found a key that all living nodes know.
+    pub(crate) key_agreed: AtomicBool,
 }
 
 impl SessionHandle {

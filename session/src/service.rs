@@ -1,0 +1,256 @@
+//! How a node starts the session service, drains it and stops it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix::Arbiter;
+use actix_web::web::ServiceConfig;
+use async_trait::async_trait;
+use dashmap::DashMap;
+use sea_orm_migration::MigrationTrait;
+use tokio::sync::oneshot;
+use understudy_runtime::config::SessionConfig;
+use understudy_runtime::config::session::StoreKind;
+use understudy_runtime::redis::{Redis, Role};
+use understudy_runtime::secret::Secret;
+use understudy_runtime::service::{Health, NodeContext, RequestWrap, Service, ServiceError};
+
+use crate::forward::{Forward, serve};
+use crate::handle::{Inner, SessionHandle, Shard};
+use crate::keeper;
+use crate::keyring::KeyRing;
+use crate::metrics::Counters;
+use crate::middleware::SessionWrap;
+use crate::options::SessionOptions;
+use crate::store::SharedStore;
+use crate::store::database::DatabaseStore;
+use crate::store::memory::MemoryStore;
+use crate::store::redis::RedisStore;
+
+/// The file with the key of an embedded node, which nobody has to configure.
+const KEY_FILE: &str = "session.key";
+
+/// The session service of a node.
+#[derive(Default)]
+pub struct SessionService {
+    started: OnceLock<Started>,
+}
+
+struct Started {
+    handle: SessionHandle,
+    arbiters: Vec<Arbiter>,
+}
+
+impl SessionService {
+    /// Makes the service; nothing happens before the node starts it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives the handle, once the service was started.
+    #[must_use]
+    pub fn handle(&self) -> Option<SessionHandle> {
+        self.started.get().map(|started| started.handle.clone())
+    }
+}
+
+#[async_trait(?Send)]
+impl Service for SessionService {
+    fn name(&self) -> &'static str {
+        "session"
+    }
+
+    fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
+        crate::store::database::migrations()
+    }
+
+    async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
+        let started = begin(node).await?;
+        let handle = started.handle.clone();
+        let serving = handle.clone();
+        node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
+        let inner = Arc::clone(&handle.0);
+        node.lease.before_settling(Arc::new(move |bucket, _stamp| {
+            Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
+        }));
+        if let Some(arbiter) = started.arbiters.first() {
+            arbiter.spawn(keeper::keep(handle, node.membership.clone()));
+        }
+        if self.started.set(started).is_err() {
+            return Err(failed("the session service was started twice", None));
+        }
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        match self.started.get() {
+            Some(started) if !started.handle.0.key_agreed.load(Ordering::Relaxed) => {
+                Health::Degraded("no session key in common with another node".to_owned())
+            }
+            Some(_) | None => Health::Ready,
+        }
+    }
+
+    fn web(&self, app: &mut ServiceConfig) {
+        if let Some(handle) = self.handle() {
+            app.app_data(handle);
+        }
+    }
+
+    fn web_wrap(&self) -> Option<Arc<dyn RequestWrap>> {
+        Some(Arc::new(SessionWrap))
+    }
+
+    async fn stop(&self) {
+        let Some(started) = self.started.get() else { return };
+        started.handle.0.closed.store(true, Ordering::Release);
+        keeper::drain(&started.handle.0).await;
+    }
+}
+
+async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
+    let config = &node.config.session;
+    let options = Arc::new(SessionOptions::from(config));
+    let counters = Arc::new(Counters::new());
+    let residents = Arc::new(DashMap::new());
+    let closed = Arc::new(AtomicBool::new(false));
+    let stores = Stores::new(node, config).await?;
+    let mut shards = Vec::new();
+    let mut arbiters = Vec::new();
+    for number in 0..shard_count(node) {
+        let arbiter = Arbiter::new();
+        let store = stores.on(&arbiter, number).await?;
+        shards.push(Arc::new(Shard {
+            arbiter: arbiter.handle(),
+            store,
+            clock: Arc::clone(&node.clock),
+            board: node.lease.board().clone(),
+            bus: node.bus.clone(),
+            options: Arc::clone(&options),
+            counters: Arc::clone(&counters),
+            residents: Arc::clone(&residents),
+            closed: Arc::clone(&closed),
+        }));
+        arbiters.push(arbiter);
+    }
+    let inner = Inner {
+        node_id: node.node_id.clone(),
+        clock: Arc::clone(&node.clock),
+        board: node.lease.board().clone(),
+        keys: Arc::clone(&node.keys),
+        keyring: KeyRing::new(&secrets(node)?),
+        options,
+        counters,
+        residents,
+        shards,
+        closed,
+        key_agreed: AtomicBool::new(true),
+    };
+    Ok(Started { handle: SessionHandle(Arc::new(inner)), arbiters })
+}
+
+/// One thread per core; each has its own connection to the store and drives it itself.
+fn shard_count(node: &NodeContext) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.min(node.config.redis.as_ref().map_or(cores, |redis| usize::from(redis.pool_size))).max(1)
+}
+
+/// Makes the store of each shard.
+enum Stores {
+    Redis { node: NodeContext, config: Box<understudy_runtime::config::RedisConfig> },
+    Shared(SharedStore),
+}
+
+impl Stores {
+    async fn new(node: &NodeContext, config: &SessionConfig) -> Result<Self, ServiceError> {
+        Ok(match (config.store, &config.redis) {
+            (StoreKind::Redis, Some(redis)) => {
+                Self::Redis { node: node.clone(), config: Box::new(redis.clone()) }
+            }
+            (StoreKind::Redis, None) => {
+                let text = "UNDERSTUDY_SESSION_STORE: `redis` needs UNDERSTUDY_REDIS_URL".to_owned();
+                return Err(ServiceError::Configuration(text));
+            }
+            (StoreKind::Database, _) => {
+                let store = DatabaseStore::new(&node.database, node.config.cluster.node_ttl, config.touch);
+                Self::Shared(Arc::new(store))
+            }
+            (StoreKind::Memory, _) => {
+                let clock = Arc::clone(&node.clock);
+                Self::Shared(Arc::new(MemoryStore::new(clock, node.config.cluster.node_ttl, config.touch)))
+            }
+        })
+    }
+
+    async fn on(&self, arbiter: &Arbiter, number: usize) -> Result<SharedStore, ServiceError> {
+        let (node, config) = match self {
+            Self::Shared(store) => return Ok(Arc::clone(store)),
+            Self::Redis { node, config } => (node.clone(), config.clone()),
+        };
+        let (answer, connected) = oneshot::channel();
+        // On the shard's own thread, so that a write needs no hop from the actor to its connection.
+        arbiter.spawn(async move {
+            drop(answer.send(Redis::connect(&config, Role::Data(number), &node.node_id).await.map(|redis| {
+                let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
+                Arc::new(RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack)) as SharedStore
+            })));
+        });
+        match connected.await {
+            Ok(Ok(store)) => Ok(store),
+            Ok(Err(error)) => Err(failed("cannot connect to the session store", Some(Box::new(error)))),
+            Err(_) => Err(failed("the thread of a session shard ended", None)),
+        }
+    }
+}
+
+/// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.
+fn secrets(node: &NodeContext) -> Result<Vec<Secret<String>>, ServiceError> {
+    let given = &node.config.session.secret;
+    if !given.is_empty() || node.config.session.store == StoreKind::Memory {
+        return Ok(given.clone());
+    }
+    let path = node.config.data_dir.join(KEY_FILE);
+    own_key(&path).map(|key| vec![key]).map_err(|error| {
+        failed("cannot read or make the session key in the data folder", Some(Box::new(error)))
+    })
+}
+
+fn own_key(path: &Path) -> std::io::Result<Secret<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(key) if key.trim().len() >= 32 => return Ok(Secret::new(key.trim().to_owned())),
+        Ok(_) => {} // cut off by a crash while it was written: nothing was signed with it yet
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let bytes: [u8; 32] = rand::random();
+    let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let fresh = path.with_extension("new");
+    write_private(&fresh, &key)?;
+    std::fs::rename(&fresh, path)?;
+    Ok(Secret::new(key))
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn failed(message: &str, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> ServiceError {
+    ServiceError::Failed { message: message.to_owned(), source }
+}
+
+impl fmt::Debug for SessionService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionService").field("handle", &self.handle()).finish()
+    }
+}
