@@ -3,6 +3,7 @@
 //! The shipped file is used as it is but for addresses and paths, so that what the documentation
 //! recommends is what the tests prove.
 
+use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ impl Nginx {
     }
 
     /// The same with another configuration: its `listen` line and the `server host:port options;`
-    /// lines of its upstream are replaced; the options of the first of these are kept.
+    /// lines of its upstream are replaced by these nodes, once for each set of options.
     pub async fn with_config(config: &str, nodes: &[u16]) -> Self {
         for _ in 0..PORT_ATTEMPTS {
             let folder = Scratch::new("nginx");
@@ -105,7 +106,7 @@ fn adapt(config: &str, port: u16, nodes: &[u16], folder: &Scratch) -> String {
     let mut adapted = format!(
         "daemon off;\npid {root}/pid;\nerror_log stderr warn;\nworker_rlimit_nofile 8192;\n"
     );
-    let mut servers = nodes.to_vec();
+    let mut written = BTreeSet::new();
     for line in config.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
@@ -117,12 +118,13 @@ fn adapt(config: &str, port: u16, nodes: &[u16], folder: &Scratch) -> String {
                     adapted += &format!("{kind}_temp_path {root}/{kind};\n");
                 }
             }
-            // All nodes take the place of the first line; the others vanish.
+            // All nodes take the place of the first line with these options; its likes vanish.
             ["server", address, options @ ..] if address.contains(':') => {
-                for node in servers.drain(..) {
-                    let options = options.join(" ");
+                let options = options.join(" ");
+                for node in nodes.iter().filter(|_| !written.contains(&options)) {
                     adapted += &format!("server 127.0.0.1:{node} {options}\n");
                 }
+                written.insert(options);
             }
             _ => adapted += &format!("{line}\n"),
         }

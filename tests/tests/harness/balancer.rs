@@ -97,3 +97,47 @@ async fn a_post_is_never_sent_twice() {
         1
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_nodes_answer_503_it_reaches_the_client_and_others_are_served() {
+    let nodes = [
+        Tiny::start("a").await,
+        Tiny::start("b").await,
+        Tiny::start("c").await,
+    ];
+    let nginx = Nginx::start(&nodes.each_ref().map(|node| node.port)).await;
+    let client = Client::new();
+    nodes
+        .iter()
+        .for_each(|node| node.shared.get_status.store(503, Ordering::SeqCst));
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        statuses.push(client.get(&nginx.url(), "/").await.unwrap().status);
+        statuses.push(client.post(&nginx.url(), "/").await.unwrap().status);
+    }
+    assert_eq!(statuses, [503, 200].repeat(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_drains_gets_no_post_while_others_are_there() {
+    let nodes = [
+        Tiny::start("a").await,
+        Tiny::start("b").await,
+        Tiny::start("c").await,
+    ];
+    let nginx = Nginx::start(&nodes.each_ref().map(|node| node.port)).await;
+    let client = Client::new();
+    nodes[0].shared.get_status.store(503, Ordering::SeqCst);
+    while nodes[0].requests() == 0 {
+        client.get(&nginx.url(), "/").await.unwrap().expect(200);
+    }
+    let before = nodes[0].requests();
+    for _ in 0..30 {
+        client.post(&nginx.url(), "/").await.unwrap().expect(200);
+    }
+    oracle!(
+        "requests of 30 within a second to a node that drains",
+        nodes[0].requests() - before,
+        0
+    );
+}

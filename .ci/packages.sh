@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Installs the programs that the tests start, where they are missing: redis-server, PostgreSQL,
+# nginx, chromium, openssl, setpriv. Leaves no service running: the tests start their own.
+set -euo pipefail
+
+has() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "$1" >/dev/null 2>&1; }
+has_postgres() { has postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+has_browser() { has chromium || has chromium-browser || has google-chrome; }
+
+missing=() # programs without which the tests fail
+optional=() # without which some tests are skipped
+has redis-server && has redis-cli || missing+=(redis-server)
+has_postgres && has psql || missing+=(postgresql)
+has nginx || missing+=(nginx)
+has openssl || missing+=(openssl)
+[ "$(uname)" != Linux ] || has setpriv || missing+=(util-linux)
+has_browser || optional+=(chromium)
+
+if [ ${#missing[@]} = 0 ] && [ ${#optional[@]} = 0 ]; then
+    exit 0
+fi
+
+if [ "$(uname)" = Darwin ]; then
+    [ ${#missing[@]} = 0 ] && exit 0
+    echo "Missing for the tests: ${missing[*]}. Install them with:" >&2
+    echo "    brew install redis postgresql@15 nginx openssl" >&2
+    exit 1
+fi
+
+if ! has apt-get || [ "$(id -u)" != 0 ]; then
+    [ ${#missing[@]} = 0 ] && exit 0
+    echo "Missing for the tests: ${missing[*]}. As root, on Debian or Ubuntu:" >&2
+    echo "    apt-get install -y ${missing[*]}" >&2
+    echo "Other systems: the packages that bring redis-server 7, PostgreSQL 15, nginx, openssl, setpriv." >&2
+    exit 1
+fi
+
+# Debian starts a service when its package is installed, unless this file forbids it.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
+
+install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
+install_fresh() { install "$@" 2>/dev/null || { apt-get update -qq && install "$@"; }; }
+
+if [ ${#missing[@]} != 0 ]; then
+    echo "Installing for the tests: ${missing[*]}"
+    install_fresh "${missing[@]}"
+    if [ -d /run/systemd/system ]; then
+        for service in redis-server postgresql nginx; do
+            [[ " ${missing[*]} " != *" $service "* ]] || systemctl disable --quiet "$service" || true
+        done
+    fi
+fi
+if [ ${#optional[@]} != 0 ]; then
+    echo "Installing for the tests in a browser: ${optional[*]}"
+    install_fresh "${optional[@]}" || echo "No ${optional[*]} here: the tests in a browser will be skipped." >&2
+fi

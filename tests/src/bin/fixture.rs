@@ -1,0 +1,174 @@
+//! The application of the cluster tests: small routes that do one thing to the session each.
+//!
+//! It is written against the public API only, as a stranger would write it. Routes that change
+//! something take POST; GET works too where a test wants a plain link, so that retries by a balancer
+//! can be seen.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+use understudy::prelude::*;
+
+type Answer = Result<HttpResponse, SessionError>;
+
+/// The attribute that /incr counts.
+const COUNTER: &str = "counter";
+
+#[derive(Deserialize)]
+struct Pause {
+    /// Waits in the handler, between looking at the session and changing it.
+    #[serde(default)]
+    sleep: u64,
+}
+
+impl Pause {
+    async fn wait(&self) {
+        if self.sleep > 0 {
+            tokio::time::sleep(Duration::from_millis(self.sleep)).await;
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    k: String,
+    v: String,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    k: String,
+}
+
+#[derive(Deserialize)]
+struct User {
+    user: String,
+}
+
+#[derive(Deserialize)]
+struct Slow {
+    ms: u64,
+}
+
+/// Adds one; with `sleep`, reads before and waits, as handlers do that lose updates elsewhere.
+async fn incr(session: Session, pause: web::Query<Pause>) -> Answer {
+    if pause.sleep > 0 {
+        session.get::<i64>(COUNTER).await?;
+        pause.wait().await;
+    }
+    let value = session.increment(COUNTER, 1).await?;
+    Ok(HttpResponse::Ok().json(json!({ "value": value })))
+}
+
+/// Adds one through a closure, which may run more than once.
+async fn update(session: Session) -> Answer {
+    let change = |count: &mut i64| {
+        *count += 1;
+        *count
+    };
+    let value = session.update(COUNTER, change).await?;
+    Ok(HttpResponse::Ok().json(json!({ "value": value })))
+}
+
+async fn read(session: Session) -> Answer {
+    let value = session.get::<i64>(COUNTER).await?;
+    Ok(HttpResponse::Ok().json(json!({ "value": value })))
+}
+
+async fn set(session: Session, pair: web::Query<Pair>) -> Answer {
+    session.insert(&pair.k, &pair.v).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn get(session: Session, key: web::Query<Key>) -> Answer {
+    let value = session.get::<serde_json::Value>(&key.k).await?;
+    Ok(HttpResponse::Ok().json(json!({ "value": value })))
+}
+
+async fn remove(session: Session, key: web::Query<Key>) -> Answer {
+    let removed = session.remove(&key.k).await?;
+    Ok(HttpResponse::Ok().json(json!({ "removed": removed })))
+}
+
+async fn append(session: Session, pair: web::Query<Pair>) -> Answer {
+    let length = session.append(&pair.k, &pair.v).await?;
+    Ok(HttpResponse::Ok().json(json!({ "length": length })))
+}
+
+async fn clear(session: Session) -> Answer {
+    session.clear().await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn login(session: Session, user: web::Query<User>) -> Answer {
+    session.login(&user.user).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn logout(session: Session) -> Answer {
+    session.logout().await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn whoami(session: Session) -> Answer {
+    Ok(HttpResponse::Ok().json(json!({ "user": session.user().await? })))
+}
+
+/// Looks at the session, takes its time, writes at the end: the request that logout must win against.
+async fn slow_write(session: Session, slow: web::Query<Slow>) -> Answer {
+    let user = session.user().await?;
+    tokio::time::sleep(Duration::from_millis(slow.ms)).await;
+    let value = session.increment("slow", 1).await?;
+    Ok(HttpResponse::Ok().json(json!({ "user": user, "value": value })))
+}
+
+async fn rotate(session: Session) -> Answer {
+    session.rotate().await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Everything a handler can know about the session.
+async fn all(session: Session) -> Answer {
+    Ok(HttpResponse::Ok().json(json!({
+        "values": session.entries().await?,
+        "info": session.info().await?,
+        "id": session.id_for_logs(),
+    })))
+}
+
+/// Asks for no session.
+async fn nothing() -> impl Responder {
+    "nothing"
+}
+
+/// Asks for no session and takes its time: a request in flight while the node is told to stop.
+async fn sleep(slow: web::Query<Slow>) -> impl Responder {
+    tokio::time::sleep(Duration::from_millis(slow.ms)).await;
+    "slept"
+}
+
+fn routes(app: &mut web::ServiceConfig) {
+    let both = |path: &str| web::resource(path.to_owned());
+    app.service(both("/incr").to(incr))
+        .service(both("/update").to(update))
+        .service(both("/set").to(set))
+        .service(both("/remove").to(remove))
+        .service(both("/append").to(append))
+        .service(both("/clear").to(clear))
+        .service(both("/login").to(login))
+        .service(both("/logout").to(logout))
+        .service(both("/rotate").to(rotate))
+        .service(both("/slow-write").to(slow_write))
+        .service(both("/sleep").to(sleep))
+        .service(both("/nothing").to(nothing))
+        .route("/read", web::get().to(read))
+        .route("/get", web::get().to(get))
+        .route("/whoami", web::get().to(whoami))
+        .route("/all", web::get().to(all));
+}
+
+fn main() -> ExitCode {
+    understudy::main(routes)
+}
