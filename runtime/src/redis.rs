@@ -1,1 +1,290 @@
-//! ..
+//! Everything about Redis: one builder for every connection, and one way to call a script.
+//!
+//! The client library (fred) is spoken to in this module only, because it is not maintained at the moment and
+//! because its defaults are dangerous for us. What this module adds or sets:
+//!
+//! - A command ends within [`RedisConfig::command_timeout`], at once when there is no connection; a request never
+//!   hangs. **A command that failed may still have been carried out, or will be**: it is sent once
+//!   (`max_attempts` 1), but what lies in a socket cannot be called back. So whatever is sent is idempotent or fenced.
+//! - It reconnects for ever, with jitter; at once when the server answers again, when a Sentinel names another
+//!   primary, and when a connection is silent (the library's own check never fires under traffic).
+//! - Standalone, Sentinel, Cluster; TLS with the system's authorities or one's own; a client certificate; ACL user.
+//!
+//! Needs Redis 6 or Valkey. The ACL user needs neither `@dangerous` nor `KEYS`: `~us:* &us:* +@all -@dangerous
+//! +info`, and with Sentinel also `+role`. Keys and channels are spelled in [`crate::keys`], not here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fred::clients::{Client, WithOptions};
+use fred::interfaces::{ClientLike, HashesInterface, LuaInterface, PubsubInterface};
+use fred::types::{Key, MultipleKeys, MultipleValues};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::{RedisConfig, Topology};
+use crate::ids::NodeId;
+
+mod detect;
+mod error;
+mod health;
+mod script;
+mod sentinel;
+mod settings;
+mod subscription;
+mod supervisor;
+#[cfg(test)]
+pub(crate) mod testing;
+mod tls;
+
+pub use error::{ConnectError, RedisError};
+pub use script::Script;
+pub use subscription::{Incoming, Subscription};
+
+use health::Health;
+use supervisor::Link;
+
+/// A value that Redis sent: what a script returned.
+pub use fred::types::Value as Reply;
+
+/// An argument of a script.
+pub use fred::types::Value as Arg;
+
+/// How many commands may be under way on one connection; more are refused at once.
+const MAX_UNDER_WAY: usize = 10_000;
+
+/// How many slots of a Redis Cluster the keys are spread over.
+const CLUSTER_BUCKETS: u16 = 64;
+
+/// What a connection is for; it appears in the name that `CLIENT LIST` shows, `us-<node>-<role>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Renewals only, never behind other traffic.
+    Lease,
+    /// Ordinary commands; the number tells several apart.
+    Data(usize),
+    /// Sending messages to other nodes.
+    Bus,
+    /// Receiving messages.
+    Subscriber,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lease => f.write_str("lease"),
+            Self::Data(number) => write!(f, "data{number}"),
+            Self::Bus => f.write_str("bus"),
+            Self::Subscriber => f.write_str("subscriber"),
+        }
+    }
+}
+
+/// One supervised connection (on a Cluster: one to each primary); a cheap clone. Closed when the last clone is gone.
+#[derive(Clone)]
+pub struct Redis {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    link: Arc<Link>,
+    health: Arc<Health>,
+    topology: Topology,
+    name: String,
+    _supervisor: AbortOnDrop,
+}
+
+/// Ends a task together with what it belongs to.
+#[derive(Debug)]
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Redis {
+    /// Begins to connect, and goes on for ever. The tokio runtime this is called on drives the connection.
+    ///
+    /// A server that is away is no error: commands fail with [`RedisError::Unavailable`] until it is there. Only
+    /// where the kind of server must first be asked for ([`Topology::Auto`]) does this wait for it.
+    ///
+    /// # Errors
+    /// [`ConnectError`] when the options are wrong.
+    pub async fn connect(config: &RedisConfig, role: Role, node: &NodeId) -> Result<Self, ConnectError> {
+        let tls = settings::tls_config(config)?;
+        let topology = match &config.targets.topology {
+            Topology::Auto => detect::topology(config, tls.as_ref()).await?,
+            known => known.clone(),
+        };
+        let settings = settings::Settings::new(config, &topology, tls)?;
+        let name = format!("us-{}-{role}", node.name());
+        let health = Arc::new(Health::new(config.command_timeout));
+        let (link, supervisor) = supervisor::start(settings, name.clone(), health.clone());
+        let shared = Shared { link, health, topology, name, _supervisor: AbortOnDrop(supervisor) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Runs a script: by its hash, and with its text if the server does not know it.
+    ///
+    /// On a Cluster all keys must carry the same tag.
+    ///
+    /// # Errors
+    /// [`RedisError`]; after [`RedisError::Unavailable`] the script may have run, or still will.
+    pub async fn call(
+        &self,
+        script: &'static Script,
+        keys: Vec<String>,
+        args: Vec<Arg>,
+    ) -> Result<Reply, RedisError> {
+        let keys: Vec<Key> = keys.into_iter().map(Key::from).collect();
+        let client = self.shared.link.commands();
+        self.watched(Some(script), async {
+            // Both lists are kept for the second attempt; their texts are shared, not copied.
+            let sent = run(client.evalsha(script.hash(), MultipleKeys::from(keys.clone()), many(args.clone())));
+            match sent.await {
+                Err(error) if error::is_noscript(&error) => {
+                    run(client.eval(script.source(), MultipleKeys::from(keys), many(args))).await
+                }
+                answer => answer,
+            }
+        })
+        .await
+    }
+
+    /// Reads a whole hash, as field and value in turn; empty when there is none.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn hgetall(&self, key: &str) -> Result<Vec<(String, String)>, RedisError> {
+        let client = self.shared.link.commands();
+        let answer = self.watched(None, run(client.hgetall(key.to_owned()))).await?;
+        let map: std::collections::HashMap<String, String> =
+            answer.convert().map_err(|error| RedisError::Protocol(error.details().to_owned()))?;
+        Ok(map.into_iter().collect())
+    }
+
+    /// Sends a message to whoever listens on a channel; returns how many that were. On a Cluster it is a sharded
+    /// channel, so the number is exact there too.
+    ///
+    /// # Errors
+    /// [`RedisError`]; after [`RedisError::Unavailable`] the message may have been delivered, or still will.
+    pub async fn publish(&self, channel: &str, message: bytes::Bytes) -> Result<u64, RedisError> {
+        let client = self.shared.link.commands();
+        let answer = if self.is_cluster() {
+            self.watched(None, run(client.spublish(channel, message))).await?
+        } else {
+            self.watched(None, run(client.publish(channel, message))).await?
+        };
+        answer.as_u64().ok_or_else(|| RedisError::Protocol("publish did not return a number".to_owned()))
+    }
+
+    /// Reads a section of `INFO`; from any one server of a Cluster.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn info(&self, section: &'static str) -> Result<String, RedisError> {
+        let client = self.shared.link.commands();
+        let command = fred::types::CustomCommand::new_static("INFO", fred::types::ClusterHash::Random, false);
+        let answer = self.watched(None, run(client.custom(command, vec![section]))).await?;
+        answer.as_string().ok_or_else(|| RedisError::Protocol("INFO did not return text".to_owned()))
+    }
+
+    /// Listens on channels, for as long as the subscription is kept. Use a connection of [`Role::Subscriber`].
+    #[must_use]
+    pub fn subscribe(&self, channels: Vec<String>) -> Subscription {
+        Subscription::new(self.clone(), channels)
+    }
+
+    /// Returns what kind of Redis this is; never [`Topology::Auto`].
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.shared.topology
+    }
+
+    /// Returns over how many buckets keys are spread: 1, or 64 on a Cluster.
+    #[must_use]
+    pub fn buckets(&self) -> u16 {
+        if self.is_cluster() { CLUSTER_BUCKETS } else { 1 }
+    }
+
+    /// Whether there is a connection at this moment.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.link.client().is_connected()
+    }
+
+    /// Counts the connections made so far: 0 until the first, and one more after each loss.
+    #[must_use]
+    pub fn connects(&self) -> watch::Receiver<u64> {
+        self.shared.health.connects()
+    }
+
+    /// Gives up the present connection and makes a new one.
+    pub fn reconnect(&self, reason: &'static str) {
+        self.shared.health.ask_for_reconnect(reason);
+    }
+
+    /// Returns how long a command may take.
+    #[must_use]
+    pub fn command_timeout(&self) -> Duration {
+        self.shared.health.command_timeout()
+    }
+
+    fn is_cluster(&self) -> bool {
+        self.shared.topology == Topology::Cluster
+    }
+
+    fn client(&self) -> Arc<WithOptions<Client>> {
+        self.shared.link.commands()
+    }
+
+    /// Counts, times and judges one command: silence leads to a new connection.
+    async fn watched<F>(&self, script: Option<&'static Script>, command: F) -> Result<Reply, RedisError>
+    where
+        F: Future<Output = Result<Reply, fred::error::Error>>,
+    {
+        let health = &self.shared.health;
+        let Some(_place) = health.enter(MAX_UNDER_WAY) else {
+            return Err(RedisError::Unavailable("too many commands are under way".to_owned()));
+        };
+        let sent_at = Instant::now();
+        let answer = command.await;
+        let now = Instant::now();
+        match answer {
+            Ok(reply) => {
+                health.heard(now);
+                if let Some(script) = script {
+                    script.latency().record(now.duration_since(sent_at));
+                }
+                Ok(reply)
+            }
+            Err(error) => {
+                health.failed(&error, now);
+                let error = RedisError::from(error);
+                tracing::debug!(redis.client = %self.shared.name, script = script.map(Script::name), %error, "command failed");
+                Err(error)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redis({}, connected: {})", self.shared.name, self.is_connected())
+    }
+}
+
+/// Fixes the type into which the library shall convert an answer: none.
+async fn run<F>(command: F) -> Result<Reply, fred::error::Error>
+where
+    F: Future<Output = Result<Reply, fred::error::Error>>,
+{
+    command.await
+}
+
+fn many(args: Vec<Arg>) -> MultipleValues {
+    args.into_iter().collect()
+}

@@ -1,0 +1,375 @@
+//! The part of the bus that does not care how packets travel: who waits for what, who is sent what, what is done
+//! with what came.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dashmap::DashMap;
+use futures_util::FutureExt;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use super::frame::{self, Frame, Kind};
+use super::handlers::{Answer, Handlers};
+use super::outbox::{Batch, Outbox};
+use super::{BusError, BusRequest, Targets};
+use crate::ids::NodeId;
+
+/// How many requests of others may be handled at once; more are refused.
+const MAX_HANDLED: usize = 4096;
+
+/// How a packet travels.
+#[async_trait]
+pub(super) trait Transport: Send + Sync + 'static {
+    /// Sends a packet to one node; says whether anybody took it.
+    async fn deliver(&self, to: &NodeId, packet: Bytes) -> Delivered;
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivered {
+    Taken,
+    NobodyThere,
+    Unknown,
+}
+
+type Waiter = oneshot::Sender<Result<Box<RawValue>, BusError>>;
+type GapHook = Box<dyn Fn() + Send + Sync>;
+
+pub(super) struct BusCore {
+    pub(super) node: NodeId,
+    pub(super) handlers: Handlers,
+    pub(super) targets: Targets,
+    transport: Box<dyn Transport>,
+    runtime: Handle,
+    waiters: DashMap<u64, Waiter>,
+    outboxes: DashMap<NodeId, Outbox>,
+    next_id: AtomicU64,
+    handled: AtomicUsize,
+    gap_hooks: DashMap<u64, GapHook>,
+    listening: watch::Sender<bool>,
+    echoes: AtomicU64,
+}
+
+impl BusCore {
+    /// Makes the core on the present runtime, which will run its tasks.
+    pub(super) fn new(node: NodeId, transport: Box<dyn Transport>, targets: Targets) -> Self {
+        Self {
+            node,
+            handlers: Handlers::default(),
+            targets,
+            transport,
+            runtime: Handle::current(),
+            waiters: DashMap::new(),
+            outboxes: DashMap::new(),
+            next_id: AtomicU64::new(1),
+            handled: AtomicUsize::new(0),
+            gap_hooks: DashMap::new(),
+            listening: watch::Sender::new(false),
+            echoes: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) async fn request<M: BusRequest>(
+        self: &Arc<Self>,
+        to: &NodeId,
+        message: &M,
+        timeout: Duration,
+    ) -> Result<M::Reply, BusError> {
+        let waiting = Waiting::begin(self);
+        let answer = if *to == self.node {
+            self.ask_itself(message, timeout).await
+        } else {
+            self.ask(to, message, waiting, timeout).await
+        };
+        serde_json::from_str(answer?.get()).map_err(|_| BusError::Undecodable)
+    }
+
+    async fn ask<M: BusRequest>(
+        self: &Arc<Self>,
+        to: &NodeId,
+        message: &M,
+        mut waiting: Waiting,
+        timeout: Duration,
+    ) -> Result<Box<RawValue>, BusError> {
+        // The first packet is sent from here, which saves a switch of tasks when there is little to do.
+        let sending = self.push(to, Kind::Request, waiting.id, M::NAME, message)?;
+        let sending = async {
+            if let Some(batch) = sending {
+                Sending { core: self.clone(), to: to.clone(), done: false }.send(batch).await;
+            }
+        };
+        let answer = async {
+            let answer = &mut waiting.answer;
+            tokio::pin!(sending);
+            // Both at once, since the answer may overtake Redis's word that the packet was taken.
+            let answered = tokio::select! {
+                biased;
+                answered = &mut *answer => answered,
+                () = &mut sending => answer.await,
+            };
+            answered.unwrap_or(Err(BusError::Unavailable))
+        };
+        tokio::time::timeout(timeout, answer).await.unwrap_or(Err(BusError::TimedOut))
+    }
+
+    /// Asks a handler of this node; the request takes the same path through JSON, so that both behave alike.
+    async fn ask_itself<M: BusRequest>(&self, message: &M, timeout: Duration) -> Result<Box<RawValue>, BusError> {
+        let payload = serde_json::value::to_raw_value(message).map_err(|_| BusError::Undecodable)?;
+        let answer = self.handlers.begin(self.node.clone(), M::NAME, &payload)?;
+        // A task of its own, because a caller that gives up must not stop what others would have carried out.
+        let task = self.runtime.spawn(answer);
+        match tokio::time::timeout(timeout, task).await {
+            Ok(done) => done.unwrap_or(Err(BusError::Unavailable)),
+            Err(_) => Err(BusError::TimedOut),
+        }
+    }
+
+    pub(super) fn send<M: BusRequest>(self: &Arc<Self>, to: &NodeId, message: &M) {
+        if *to == self.node {
+            if let Ok(payload) = serde_json::value::to_raw_value(message) {
+                self.take(self.node.clone(), &Frame(2, 0, M::NAME, &payload));
+            }
+            return;
+        }
+        if let Err(error) = self.push_and_send(to, Kind::Send, 0, M::NAME, message) {
+            tracing::warn!(message = M::NAME, node.to = %to, %error, "a message was not sent");
+        }
+    }
+
+    /// Puts a frame into the outbox of a node; returns a packet that the caller must send.
+    fn push(
+        &self,
+        to: &NodeId,
+        kind: Kind,
+        id: u64,
+        name: &str,
+        payload: &impl Serialize,
+    ) -> Result<Option<Batch>, BusError> {
+        if let Some(mut outbox) = self.outboxes.get_mut(to) {
+            return outbox.push(kind, id, name, payload);
+        }
+        let mut outbox = self.outboxes.entry(to.clone()).or_insert_with(|| Outbox::new(&self.node));
+        outbox.push(kind, id, name, payload)
+    }
+
+    fn push_and_send(
+        self: &Arc<Self>,
+        to: &NodeId,
+        kind: Kind,
+        id: u64,
+        name: &str,
+        payload: &impl Serialize,
+    ) -> Result<(), BusError> {
+        if let Some(batch) = self.push(to, kind, id, name, payload)? {
+            let sending = Sending { core: self.clone(), to: to.clone(), done: false };
+            self.runtime.spawn(sending.send_all(batch));
+        }
+        Ok(())
+    }
+
+    /// Takes a packet that came.
+    pub(super) fn receive(self: &Arc<Self>, packet: &[u8]) {
+        let Some((from, frames)) = frame::read(packet) else {
+            metrics::counter!("understudy_bus_dropped_total", "why" => "unreadable").increment(1);
+            return;
+        };
+        for frame in &frames {
+            self.take(from.clone(), frame);
+        }
+    }
+
+    fn take(self: &Arc<Self>, from: NodeId, frame: &Frame<'_>) {
+        let Frame(number, id, name, payload) = frame;
+        match Kind::from_number(*number) {
+            Some(Kind::Reply) => self.answered(*id, Ok((*payload).to_owned())),
+            Some(Kind::Failure) => self.answered(*id, Err(frame::named_error(name))),
+            Some(Kind::Echo) => self.heard_itself(),
+            Some(Kind::Request) => match self.begin(from.clone(), name, payload) {
+                Ok(answer) => self.carry_out(from, Some(*id), answer),
+                Err(error) => self.answer(&from, *id, Err(error)),
+            },
+            Some(Kind::Send) => {
+                if let Ok(answer) = self.begin(from.clone(), name, payload) {
+                    self.carry_out(from, None, answer);
+                }
+            }
+            None => metrics::counter!("understudy_bus_dropped_total", "why" => "kind").increment(1),
+        }
+    }
+
+    fn begin(&self, from: NodeId, name: &str, payload: &RawValue) -> Result<Answer, BusError> {
+        if self.handled.load(Ordering::Relaxed) >= MAX_HANDLED {
+            metrics::counter!("understudy_bus_dropped_total", "why" => "busy").increment(1);
+            return Err(BusError::NoReceiver);
+        }
+        self.handlers.begin(from, name, payload)
+    }
+
+    fn carry_out(self: &Arc<Self>, from: NodeId, id: Option<u64>, answer: Answer) {
+        let core = self.clone();
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        self.runtime.spawn(async move {
+            // A panic must reach the one who waits; a request that is given up must not keep its place.
+            let answer = std::panic::AssertUnwindSafe(answer).catch_unwind().await;
+            core.handled.fetch_sub(1, Ordering::Relaxed);
+            let answer = answer.unwrap_or(Err(BusError::Unavailable));
+            if let Some(id) = id {
+                core.answer(&from, id, answer);
+            }
+        });
+    }
+
+    fn answer(self: &Arc<Self>, to: &NodeId, id: u64, answer: Result<Box<RawValue>, BusError>) {
+        let pushed = match answer {
+            Ok(payload) => self.push_and_send(to, Kind::Reply, id, "", &payload),
+            Err(error) => self.push_and_send(to, Kind::Failure, id, frame::error_name(&error), &()),
+        };
+        if let Err(error) = pushed {
+            tracing::warn!(node.to = %to, %error, "an answer was not sent");
+        }
+    }
+
+    fn answered(&self, id: u64, answer: Result<Box<RawValue>, BusError>) {
+        // Nobody waits any more: the answer came too late, or was sent to an earlier life.
+        if let Some((_, waiter)) = self.waiters.remove(&id) {
+            let _ = waiter.send(answer).is_ok();
+        }
+    }
+
+    fn delivered(&self, batch_requests: &[u64], delivered: Delivered) {
+        let error = match delivered {
+            Delivered::Taken => return,
+            Delivered::NobodyThere => BusError::NoReceiver,
+            Delivered::Unknown => BusError::Unavailable,
+        };
+        for id in batch_requests {
+            self.answered(*id, Err(error.clone()));
+        }
+    }
+
+    fn next(&self, to: &NodeId) -> Option<Batch> {
+        self.outboxes.get_mut(to)?.next()
+    }
+
+    /// Forgets nodes to which nothing is sent any more.
+    pub(super) fn forget_idle(&self) {
+        self.outboxes.retain(|_, outbox| !outbox.is_idle());
+    }
+
+    /// Sends this node's word to itself the way others' words come.
+    pub(super) fn echo(&self) -> Bytes {
+        let mut writer = frame::PacketWriter::new(&self.node);
+        // Nothing can fail to be written here; an empty packet would just be no echo.
+        let _ = writer.push(Kind::Echo, 0, "", &()).is_ok();
+        writer.take()
+    }
+
+    pub(super) fn heard_itself(&self) {
+        self.echoes.fetch_add(1, Ordering::Relaxed);
+        self.listening.send_if_modified(|listening| !std::mem::replace(listening, true));
+    }
+
+    pub(super) fn not_listening(&self) {
+        self.listening.send_if_modified(|listening| std::mem::replace(listening, false));
+    }
+
+    /// Counts how often this node heard itself.
+    pub(super) fn echoes(&self) -> u64 {
+        self.echoes.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn listening(&self) {
+        // The sender is a part of this very value, so it cannot be gone.
+        let _ = self.listening.subscribe().wait_for(|listening| *listening).await.is_ok();
+    }
+
+    pub(super) fn on_gap(&self, hook: GapHook) {
+        self.gap_hooks.insert(self.next_id.fetch_add(1, Ordering::Relaxed), hook);
+    }
+
+    pub(super) fn gap(&self, lost: u64) {
+        metrics::counter!("understudy_bus_dropped_total", "why" => "lagged").increment(lost);
+        for hook in &self.gap_hooks {
+            hook();
+        }
+    }
+}
+
+/// A request that waits for its answer; given up when dropped.
+struct Waiting {
+    core: Weak<BusCore>,
+    id: u64,
+    answer: oneshot::Receiver<Result<Box<RawValue>, BusError>>,
+}
+
+impl Waiting {
+    fn begin(core: &Arc<BusCore>) -> Self {
+        let id = core.next_id.fetch_add(1, Ordering::Relaxed);
+        let (waiter, answer) = oneshot::channel();
+        core.waiters.insert(id, waiter);
+        Self { core: Arc::downgrade(core), id, answer }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.upgrade() {
+            core.waiters.remove(&self.id);
+        }
+    }
+}
+
+/// The duty to send what waits for a node; if whoever has it is dropped, a task takes it over.
+struct Sending {
+    core: Arc<BusCore>,
+    to: NodeId,
+    done: bool,
+}
+
+impl Sending {
+    /// Sends one packet; what was collected meanwhile is left to a task, so that the caller can go on.
+    async fn send(mut self, batch: Batch) {
+        self.deliver(batch).await;
+        match self.core.next(&self.to) {
+            Some(next) => {
+                self.done = true;
+                let rest = Self { core: self.core.clone(), to: self.to.clone(), done: false };
+                self.core.runtime.spawn(rest.send_all(next));
+            }
+            None => self.done = true,
+        }
+    }
+
+    async fn send_all(mut self, first: Batch) {
+        let mut batch = Some(first);
+        while let Some(present) = batch {
+            self.deliver(present).await;
+            batch = self.core.next(&self.to);
+        }
+        self.done = true;
+    }
+
+    async fn deliver(&self, batch: Batch) {
+        let delivered = self.core.transport.deliver(&self.to, batch.packet).await;
+        self.core.delivered(&batch.requests, delivered);
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        // The caller gave up while its packet was on its way: the packet goes its way, the rest needs somebody.
+        if let Some(next) = self.core.next(&self.to) {
+            let rest = Self { core: self.core.clone(), to: self.to.clone(), done: false };
+            self.core.runtime.spawn(rest.send_all(next));
+        }
+    }
+}

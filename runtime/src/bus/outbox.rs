@@ -1,0 +1,146 @@
+//! What waits to be sent to one node. While a packet to it is on its way, more is collected for the next.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::BusError;
+use super::frame::{Kind, PacketWriter};
+use crate::ids::NodeId;
+
+/// A packet that is so large is full: Redis delivers it whole or not at all, and others wait behind it.
+const FULL_BYTES: usize = 1 << 20;
+/// How much may wait for one node; more is refused.
+const MAX_WAITING: usize = 16_384;
+
+/// Frames for one node.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    writer: PacketWriter,
+    /// The requests among the frames, by id: they fail together when nobody listens.
+    requests: Vec<u64>,
+    /// Packets that became full while another was on its way.
+    full: Vec<Batch>,
+    waiting: usize,
+    on_its_way: bool,
+}
+
+/// One packet and the requests in it.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) packet: Bytes,
+    pub(super) requests: Vec<u64>,
+}
+
+impl Outbox {
+    pub(super) fn new(from: &NodeId) -> Self {
+        Self {
+            writer: PacketWriter::new(from),
+            requests: Vec::new(),
+            full: Vec::new(),
+            waiting: 0,
+            on_its_way: false,
+        }
+    }
+
+    /// Puts a frame in; returns a packet if the caller must send it now, and then ask for the [`next`](Self::next).
+    pub(super) fn push(
+        &mut self,
+        kind: Kind,
+        id: u64,
+        name: &str,
+        payload: &impl Serialize,
+    ) -> Result<Option<Batch>, BusError> {
+        if self.waiting >= MAX_WAITING {
+            return Err(BusError::NoReceiver);
+        }
+        self.writer.push(kind, id, name, payload)?;
+        self.waiting += 1;
+        if kind == Kind::Request {
+            self.requests.push(id);
+        }
+        if self.on_its_way {
+            if self.writer.len() > FULL_BYTES {
+                let batch = self.batch();
+                self.full.push(batch);
+            }
+            return Ok(None);
+        }
+        self.on_its_way = true;
+        self.waiting = 0;
+        Ok(Some(self.batch()))
+    }
+
+    /// Notes that a packet arrived; returns the next one, if anything was collected meanwhile.
+    pub(super) fn next(&mut self) -> Option<Batch> {
+        let batch = if self.full.is_empty() {
+            (!self.writer.is_empty()).then(|| self.batch())
+        } else {
+            Some(self.full.remove(0))
+        };
+        if self.full.is_empty() {
+            self.waiting = 0;
+        }
+        self.on_its_way = batch.is_some();
+        batch
+    }
+
+    /// Whether nothing waits and nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.on_its_way
+    }
+
+    fn batch(&mut self) -> Batch {
+        Batch { packet: self.writer.take(), requests: std::mem::take(&mut self.requests) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::read;
+    use super::*;
+
+    fn outbox() -> Outbox {
+        Outbox::new(&NodeId::begin("a".parse().unwrap()))
+    }
+
+    #[test]
+    fn what_comes_while_a_packet_is_on_its_way_travels_together() {
+        let mut outbox = outbox();
+        let first = outbox.push(Kind::Request, 1, "x", &1).unwrap().unwrap();
+        assert_eq!((first.requests.as_slice(), read(&first.packet).unwrap().1.len()), (&[1][..], 1));
+        for id in 2..10 {
+            assert!(outbox.push(Kind::Request, id, "x", &id).unwrap().is_none());
+        }
+        assert!(outbox.push(Kind::Reply, 3, "", &()).unwrap().is_none());
+        let second = outbox.next().unwrap();
+        assert_eq!((second.requests.len(), read(&second.packet).unwrap().1.len()), (8, 9));
+        assert!(outbox.next().is_none() && outbox.is_idle());
+        assert!(outbox.push(Kind::Send, 11, "x", &1).unwrap().is_some());
+    }
+
+    #[test]
+    fn large_messages_are_not_packed_together() {
+        let mut outbox = outbox();
+        let large = "x".repeat(FULL_BYTES);
+        outbox.push(Kind::Send, 1, "x", &1).unwrap();
+        for id in 2..5 {
+            outbox.push(Kind::Request, id, "x", &large).unwrap();
+        }
+        for id in 2..5 {
+            assert_eq!(outbox.next().unwrap().requests, [id]);
+        }
+        assert!(outbox.next().is_none());
+    }
+
+    #[test]
+    fn k4_what_waits_is_bounded() {
+        let mut outbox = outbox();
+        outbox.push(Kind::Send, 0, "x", &1).unwrap();
+        for id in 0..MAX_WAITING {
+            outbox.push(Kind::Send, id as u64, "x", &1).unwrap();
+        }
+        assert_eq!(outbox.push(Kind::Send, 1, "x", &1).err(), Some(BusError::NoReceiver));
+        outbox.next().unwrap();
+        outbox.push(Kind::Send, 1, "x", &1).unwrap();
+    }
+}

@@ -1,0 +1,1 @@
+//! Real Redis servers for the tests of this crate: children of the test process, gone when dropped.
