@@ -63,12 +63,12 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
-    /// Finishes and hands over what other nodes can take now: called after the last request was answered and before
-    /// the node's leases are released, with a limit of time. What must end earlier, such as being the leader, ends
-    /// when [`Lifecycle::reached`] tells that the node drains: requests are still being served then.
+    /// Ends what must not begin any more: called when the node begins to drain, while requests are still being
+    /// served. Leaders step down here; no new job may begin afterwards.
     async fn drain(&self) {}
 
-    /// Gives back the rest: called after the node has released its leases and left the cluster.
+    /// Finishes what is under way and hands everything over: called after the last request was answered, and
+    /// before the node's leases are released, within a limit of time. The bus and the stores still work.
     async fn stop(&self) {}
 }
 
