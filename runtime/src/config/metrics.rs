@@ -7,7 +7,7 @@ use super::reader::Reader;
 /// Metrics.
 #[derive(Debug, Clone)]
 pub struct MetricsConfig {
-    /// `METRICS_ENABLED`: whether they are recorded and served on the administration port.
+    /// `METRICS_ENABLED`: whether the administration port serves them.
     pub enabled: bool,
     /// `METRICS_PUBLIC`: whether the public port serves them too.
     pub public: bool,

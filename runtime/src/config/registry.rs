@@ -145,7 +145,7 @@ static VARIABLES: &[Variable] = &[
     local("UNDERSTUDY_LOG_FORMAT", "text on a terminal, else json", "`json` or `text`."),
     shared("UNDERSTUDY_LOG_SESSION_HASH", "true", "Name the session in log lines, by a hash."),
 
-    shared("UNDERSTUDY_METRICS_ENABLED", "true", "Record metrics and serve them on the administration port."),
+    shared("UNDERSTUDY_METRICS_ENABLED", "true", "Serve metrics on the administration port."),
     shared("UNDERSTUDY_METRICS_PUBLIC", "false", "Serve them on the public port too."),
 ];
 
