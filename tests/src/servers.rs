@@ -5,6 +5,7 @@
 //! (Sentinel and Cluster 0.5-2 s, the first PostgreSQL of a process 0.5 s), a shared server costs
 //! a day per flaky test.
 
+mod commands;
 mod nginx;
 mod ports;
 mod postgres;
@@ -12,9 +13,10 @@ mod process;
 mod redis;
 mod scratch;
 
+pub use commands::{find_program, run};
 pub use nginx::Nginx;
 pub use ports::free_port;
 pub use postgres::Postgres;
-pub use process::{Launch, Process, Signal, find_program, run, spawn};
+pub use process::{Launch, Process, Signal, spawn};
 pub use redis::{Data, Redis, RedisBuilder, Server, Topology};
 pub use scratch::Scratch;

@@ -5,6 +5,7 @@ mod harness {
     mod balancer;
     mod lifetime;
     mod network;
+    mod nodes;
     mod stores;
     mod tiny;
 }

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use super::commands::find_program;
 use super::ports::free_port;
-use super::process::{Launch, Process, Signal, find_program, spawn};
+use super::process::{Launch, Process, Signal, spawn};
 use super::scratch::Scratch;
 use crate::wait;
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use super::commands::{find_program, run};
 use super::ports::free_port;
-use super::process::{Launch, Process, Signal, find_program, run, spawn};
+use super::process::{Launch, Process, Signal, spawn};
 use super::scratch::Scratch;
 use crate::wait;
 

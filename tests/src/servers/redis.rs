@@ -1,5 +1,6 @@
 //! Redis in the four ways it is run: standalone, TLS, replicas with Sentinel, Cluster.
 
+mod builder;
 mod certificates;
 mod sentinel;
 mod server;
@@ -8,9 +9,9 @@ mod slots;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use builder::RedisBuilder;
 pub use server::Server;
 
-use certificates::Certificates;
 use sentinel::Sentinel;
 use server::Access;
 
@@ -18,7 +19,6 @@ use super::process::Signal;
 use crate::wait;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
-const DEFAULT_PASSWORD: &str = "harness";
 
 /// How Redis is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,122 +47,6 @@ pub enum Data {
     Lost,
 }
 
-/// Options of a Redis to be started.
-#[derive(Debug, Clone)]
-pub struct RedisBuilder {
-    topology: Topology,
-    replicas: usize,
-    min_replicas: u32,
-    append_only: bool,
-    password: Option<String>,
-    user: Option<(String, String, String)>,
-    lines: Vec<String>,
-}
-
-impl RedisBuilder {
-    /// Replicas of the primary with Sentinel; 1 unless set.
-    #[must_use]
-    pub fn replicas(mut self, replicas: usize) -> Self {
-        self.replicas = replicas;
-        self
-    }
-
-    /// Writes are refused while fewer replicas listen (`min-replicas-to-write`); 0 unless set.
-    #[must_use]
-    pub fn min_replicas_to_write(mut self, replicas: u32) -> Self {
-        self.min_replicas = replicas;
-        self
-    }
-
-    /// Writes a log of commands, so that data outlives a kill.
-    #[must_use]
-    pub fn append_only(mut self) -> Self {
-        self.append_only = true;
-        self
-    }
-
-    /// Demands a password of the default user.
-    #[must_use]
-    pub fn password(mut self, password: &str) -> Self {
-        self.password = Some(password.to_owned());
-        self
-    }
-
-    /// Adds the user `app` that the product's documentation asks for: everything but dangerous
-    /// commands and KEYS, with INFO. The URL then names it, and the default user has a password.
-    #[must_use]
-    pub fn restricted_user(self) -> Self {
-        self.user("app", "app-password", "~* &* +@all -@dangerous -keys +info")
-    }
-
-    /// Adds a user with these ACL rules, which the URL then names.
-    #[must_use]
-    pub fn user(mut self, name: &str, password: &str, rules: &str) -> Self {
-        self.user = Some((name.to_owned(), password.to_owned(), rules.to_owned()));
-        self.password
-            .get_or_insert_with(|| DEFAULT_PASSWORD.to_owned());
-        self
-    }
-
-    /// Adds a line to redis.conf of every data server.
-    #[must_use]
-    pub fn config_line(mut self, line: &str) -> Self {
-        self.lines.push(line.to_owned());
-        self
-    }
-
-    /// Starts it and waits until it accepts writes.
-    pub async fn start(self) -> Redis {
-        let certificates = (self.topology == Topology::Tls).then(Certificates::create);
-        let access = Access {
-            password: self.password.clone(),
-            certificates,
-        };
-        let mut redis = Redis {
-            topology: self.topology,
-            user: self.user.clone(),
-            append_only: self.append_only,
-            servers: Vec::new(),
-            sentinels: Vec::new(),
-            access,
-        };
-        let lines = self.common_lines();
-        match self.topology {
-            Topology::Standalone | Topology::Tls => {
-                redis
-                    .servers
-                    .push(Server::create("redis", &lines, &redis.access).await);
-            }
-            Topology::Sentinel => redis.start_sentinel(&lines, self.replicas).await,
-            Topology::Cluster => {
-                redis.servers = slots::create(&lines, &redis.access).await;
-            }
-        }
-        redis.ready().await;
-        redis
-    }
-
-    fn common_lines(&self) -> Vec<String> {
-        let mut lines = self.lines.clone();
-        lines.push(format!(
-            "appendonly {}",
-            if self.append_only { "yes" } else { "no" }
-        ));
-        if let Some(password) = &self.password {
-            lines.push(format!("requirepass {password}"));
-            lines.push(format!("masterauth {password}"));
-        }
-        if let Some((name, password, rules)) = &self.user {
-            lines.push(format!("user {name} on >{password} {rules}"));
-        }
-        if self.min_replicas > 0 {
-            lines.push(format!("min-replicas-to-write {}", self.min_replicas));
-            lines.push("min-replicas-max-lag 2".to_owned());
-        }
-        lines
-    }
-}
-
 /// A running Redis; everything of it is killed on drop.
 #[derive(Debug)]
 pub struct Redis {
@@ -177,15 +61,7 @@ pub struct Redis {
 impl Redis {
     /// Options for this topology.
     pub fn builder(topology: Topology) -> RedisBuilder {
-        RedisBuilder {
-            topology,
-            replicas: 1,
-            min_replicas: 0,
-            append_only: false,
-            password: None,
-            user: None,
-            lines: Vec::new(),
-        }
+        RedisBuilder::new(topology)
     }
 
     /// Starts this topology with the usual options.
@@ -211,19 +87,6 @@ impl Redis {
     /// Starts three primaries as a Redis Cluster.
     pub async fn cluster() -> Self {
         Self::start(Topology::Cluster).await
-    }
-
-    async fn start_sentinel(&mut self, lines: &[String], replicas: usize) {
-        let primary = Server::create("primary", lines, &self.access).await;
-        let mut replica_lines = lines.to_vec();
-        replica_lines.push(format!("replicaof 127.0.0.1 {}", primary.port()));
-        self.servers.push(primary);
-        for number in 1..=replicas {
-            let name = format!("replica{number}");
-            self.servers
-                .push(Server::create(&name, &replica_lines, &self.access).await);
-        }
-        self.sentinels = sentinel::create(&self.servers, &self.access).await;
     }
 
     /// How it is run.
@@ -434,7 +297,7 @@ impl Redis {
     }
 
     /// Waits until writes are accepted everywhere.
-    async fn ready(&mut self) {
+    async fn ready(&self) {
         match self.topology {
             Topology::Standalone | Topology::Tls => {}
             Topology::Sentinel => sentinel::ready(&self.servers, &self.sentinels).await,

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::servers::process::{find_program, run};
+use crate::servers::commands::{find_program, run};
 use crate::servers::scratch::Scratch;
 
 const EXTENSIONS: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1\n\

@@ -5,8 +5,9 @@
 
 use super::server::{Access, Server};
 use super::{START_LIMIT, patiently};
+use crate::servers::commands::find_program;
 use crate::servers::ports::free_port;
-use crate::servers::process::{Launch, Process, Signal, find_program, spawn};
+use crate::servers::process::{Launch, Process, Signal, spawn};
 use crate::servers::scratch::Scratch;
 
 /// The name of the service that the sentinels watch.

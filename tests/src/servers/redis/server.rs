@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::certificates::Certificates;
 use super::{Data, START_LIMIT};
+use crate::servers::commands::{find_program, run};
 use crate::servers::ports::free_port;
-use crate::servers::process::{Launch, Process, Signal, find_program, run, spawn};
+use crate::servers::process::{Launch, Process, Signal, spawn};
 use crate::servers::scratch::Scratch;
 use crate::wait;
 
