@@ -31,7 +31,7 @@ pub fn main() -> ExitCode {
 /// `UNDERSTUDY_WEB_ROOT` or a small page.
 pub fn routes(config: &Config) -> impl Fn(&mut ServiceConfig) + Send + Sync + 'static {
     let node = api::Answering(config.node.id.to_string());
-    let root: Option<PathBuf> = config.web.root.clone();
+    let root: Option<PathBuf> = config.node.web_root.clone();
     move |app| {
         app.app_data(actix_web::web::Data::new(node.clone()));
         api::routes(app);

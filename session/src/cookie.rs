@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use understudy_runtime::config::session::SameSite;
+use understudy_runtime::config::SameSite;
 
 use crate::options::CookieOptions;
 

@@ -22,6 +22,8 @@ use crate::ownership::{Held, Standing};
 use crate::record::{Change, Fence, OpId, Record, SecretHash, Token};
 use crate::state::{Ask, Limits, Outcome, Task, Traced, plan};
 
+pub use replies::{Forwarded, Sent};
+
 /// Most operations that one write carries; more wait for the next one.
 const BATCH: usize = 256;
 /// How long a request waits for a store that is away before it is told so.
@@ -564,8 +566,8 @@ fn take_if(queue: &mut VecDeque<Job>, matches: impl Fn(&Job) -> bool) -> Vec<Job
     if !queue.iter().any(&matches) {
         return Vec::new();
     }
-    let (taken, kept) = std::mem::take(queue).into_iter().partition(matches);
-    *queue = kept;
+    let (taken, kept): (Vec<Job>, Vec<Job>) = std::mem::take(queue).into_iter().partition(matches);
+    *queue = kept.into();
     taken
 }
 

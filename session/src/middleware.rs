@@ -85,8 +85,8 @@ where
         let answered = self.service.call(request);
         Box::pin(async move {
             let mut response = answered.await?;
-            let (request, answer) = response.parts_mut();
-            finish(request, answer.headers_mut());
+            let request = response.request().clone();
+            finish(&request, response.headers_mut());
             Ok(response)
         })
     }

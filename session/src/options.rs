@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understudy_runtime::config::session::{SameSite, SessionConfig};
+use understudy_runtime::config::{SameSite, SessionConfig};
 
 use crate::state::Limits;
 

@@ -12,8 +12,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use sea_orm_migration::MigrationTrait;
 use tokio::sync::oneshot;
-use understudy_runtime::config::SessionConfig;
-use understudy_runtime::config::session::StoreKind;
+use understudy_runtime::config::{SessionConfig, StoreKind};
 use understudy_runtime::redis::{Redis, Role};
 use understudy_runtime::secret::Secret;
 use understudy_runtime::service::{Health, NodeContext, RequestWrap, Service, ServiceError};
@@ -176,7 +175,7 @@ impl Stores {
                 return Err(ServiceError::Configuration(text));
             }
             (StoreKind::Database, _) => {
-                let store = DatabaseStore::new(&node.database, node.config.cluster.node_ttl, config.touch);
+                let store = DatabaseStore::new(node.database.clone(), node.config.cluster.node_ttl, config.touch);
                 Self::Shared(Arc::new(store))
             }
             (StoreKind::Memory, _) => {
@@ -213,7 +212,7 @@ fn secrets(node: &NodeContext) -> Result<Vec<Secret<String>>, ServiceError> {
     if !given.is_empty() || node.config.session.store == StoreKind::Memory {
         return Ok(given.clone());
     }
-    let path = node.config.data_dir.join(KEY_FILE);
+    let path = node.config.node.data_dir.join(KEY_FILE);
     own_key(&path).map(|key| vec![key]).map_err(|error| {
         failed("cannot read or make the session key in the data folder", Some(Box::new(error)))
     })

@@ -152,12 +152,11 @@ impl LeaseStore for MemoryStore {
         &self,
         _bucket: Bucket,
         node: &NodeId,
-        _ttl: Duration,
+        server_id: &str,
         awaited: Vec<NodeId>,
     ) -> Result<Settled, LeaseError> {
         let mut spec = self.spec.lock().await;
-        let server_id = spec.server_id.clone();
-        Ok(spec.leases.settle(&server_id, node, &awaited, self.now_ms()))
+        Ok(spec.leases.settle(server_id, node, &awaited, self.now_ms()))
     }
 
     async fn drop_node(&self, _bucket: Bucket, node: &NodeId) -> Result<(), LeaseError> {

@@ -1,0 +1,497 @@
+//! The machine stepped by hand: every reply a store or a peer can give, and what the clients are told.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::oneshot::Receiver;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::*;
+use crate::record::{Attributes, RecentOps};
+use crate::state::Op;
+use crate::store::{ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, WriteReply};
+
+const SECRET: SecretHash = SecretHash([1; 32]);
+const LIMITS: Limits = Limits { attribute_bytes: 1_000, session_bytes: 10_000 };
+
+struct Bench {
+    engine: Engine,
+    now_ms: u64,
+    lease: Option<LeaseStamp>,
+    last_access_ms: u64,
+}
+
+fn stamp(generation: u64, rid_epoch: u64) -> LeaseStamp {
+    LeaseStamp { generation, rid_epoch }
+}
+
+fn at(ms: u64) -> BootInstant {
+    BootInstant::from_nanos(ms * 1_000_000)
+}
+
+fn node(name: &str) -> NodeId {
+    NodeId::begin(name.parse().unwrap())
+}
+
+fn record(version: u64, n: i64) -> Record {
+    Record {
+        owner: None,
+        epoch: 4,
+        version,
+        last_op: None,
+        created_ms: 0,
+        absolute_ms: 1_000_000,
+        last_access_ms: 0,
+        idle_ms: 60_000,
+        user: None,
+        secret: SECRET,
+        previous_secret: None,
+        attributes: Arc::new(Attributes::from([("n".into(), n.to_string().into())])),
+        recent: RecentOps::default(),
+        unknown: BTreeMap::new(),
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let engine = Engine::new(node("a"), LIMITS);
+        Self { engine, now_ms: 1_000, lease: Some(stamp(1, 1)), last_access_ms: 1_000 }
+    }
+
+    /// Owns the session at version 7 with `n` = 5.
+    fn owner() -> Self {
+        let mut bench = Self::new();
+        let view = bench.job(Work::View);
+        bench.claimed(record(7, 5));
+        assert!(matches!(bench.step(), Step::Rest));
+        assert!(matches!(answered(view), Some(Ok(Reply::View(_)))));
+        bench
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: at(self.now_ms), lease: self.lease, last_access: at(self.last_access_ms) }
+    }
+
+    fn sent(&self) -> Sent {
+        Sent { at: at(self.now_ms), lease: self.lease }
+    }
+
+    fn step(&mut self) -> Step {
+        let step = self.engine.next(self.moment());
+        for (job, answer) in self.engine.take_answers() {
+            for reply in job.replies {
+                drop(reply.send(answer.clone()));
+            }
+        }
+        step
+    }
+
+    fn job(&mut self, work: Work) -> Receiver<Answer> {
+        self.submit(work, None)
+    }
+
+    fn submit(&mut self, work: Work, peer: Option<Trace>) -> Receiver<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.engine.submit(Job {
+            work,
+            replies: vec![reply],
+            deadline: at(self.now_ms + 6_000),
+            submitted: at(self.now_ms),
+            from_peer: peer.is_some(),
+            trace: peer,
+        });
+        answer
+    }
+
+    fn increment(&mut self, by: i64) -> Receiver<Answer> {
+        self.job(increment(by, None))
+    }
+
+    fn claimed(&mut self, record: Record) {
+        let Step::Claim { token, .. } = self.step() else { panic!("a claim is due") };
+        let version = record.version;
+        let record = Some(Box::new(Record { owner: Some(token.clone()), epoch: 5, ..record }));
+        let reply = ClaimReply::Claimed { epoch: 5, version, now_ms: 500, record };
+        let (sent, moment) = (self.sent(), self.moment());
+        self.engine.on_claim(token, Ok(reply), sent, moment);
+    }
+
+    fn claim_answers(&mut self, reply: Result<ClaimReply, StoreError>) {
+        let Step::Claim { token, .. } = self.step() else { panic!("a claim is due") };
+        let (sent, moment) = (self.sent(), self.moment());
+        self.engine.on_claim(token, reply, sent, moment);
+    }
+
+    fn write_answers(&mut self, reply: Result<WriteReply, StoreError>) {
+        let (sent, moment) = (self.sent(), self.moment());
+        self.engine.on_write(reply, sent, moment);
+    }
+
+    fn written(&mut self) {
+        let Step::Write { held, .. } = self.step() else { panic!("a write is due") };
+        self.write_answers(Ok(WriteReply::Written { version: held.version + 1, now_ms: 500 }));
+        self.step();
+    }
+
+    fn owned_by(&self, name: &NodeId, remaining_ms: u64) -> ClaimReply {
+        let record = Box::new(Record { owner: Some(Token::new(name)), ..record(7, 5) });
+        ClaimReply::Owned { node: name.clone(), remaining_ms, now_ms: 500, record }
+    }
+}
+
+fn increment(by: i64, remote: Option<OpId>) -> Work {
+    Work::Ask(Ask { secret: SECRET, task: Task::Op(Op::Increment { name: "n".into(), by }), remote })
+}
+
+fn answered(mut receiver: Receiver<Answer>) -> Option<Answer> {
+    match receiver.try_recv() {
+        Ok(answer) => Some(answer),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::Closed) => panic!("a job was dropped without an answer"),
+    }
+}
+
+fn number(receiver: Receiver<Answer>) -> i64 {
+    match answered(receiver) {
+        Some(Ok(Reply::Done(Outcome::Number(number), _))) => number,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refusal(receiver: Receiver<Answer>) -> Refusal {
+    match answered(receiver) {
+        Some(Err(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("test".into())
+}
+
+#[test]
+fn what_arrives_during_a_write_becomes_the_next_one() {
+    let mut bench = Bench::owner();
+    let first = bench.increment(1);
+    let Step::Write { held, .. } = bench.step() else { panic!() };
+    let others: Vec<_> = (0..10).map(|_| bench.increment(1)).collect();
+    assert!(matches!(bench.step(), Step::Rest), "one write at a time");
+    bench.write_answers(Ok(WriteReply::Written { version: held.version + 1, now_ms: 500 }));
+    let Step::Write { change, after, .. } = bench.step() else { panic!() };
+    assert_eq!(number(first), 6);
+    assert_eq!((change.set.len(), &*after.attributes["n"]), (1, "16"));
+    bench.write_answers(Ok(WriteReply::Written { version: 9, now_ms: 500 }));
+    bench.step();
+    assert_eq!(others.into_iter().map(number).collect::<Vec<_>>(), (7..=16).collect::<Vec<_>>());
+}
+
+#[test]
+fn nobody_is_told_before_the_store_has_it() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    bench.step();
+    assert!(answered(waiting).is_none());
+    let Role::Owner(owned) = bench.engine.role() else { panic!() };
+    assert_eq!(owned.record.version, 7, "what readers see is what is durable");
+}
+
+#[test]
+fn a_write_without_a_reply_is_sent_again_with_the_same_id() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    let Step::Write { op_id: first, .. } = bench.step() else { panic!() };
+    bench.write_answers(Err(away()));
+    assert!(matches!(bench.step(), Step::Wait(_)));
+    bench.now_ms += 30;
+    let Step::Write { op_id: second, .. } = bench.step() else { panic!() };
+    assert_eq!(first, second);
+    bench.write_answers(Ok(WriteReply::Duplicate { version: 8 }));
+    bench.step();
+    assert_eq!(number(waiting), 6);
+}
+
+#[test]
+fn a_store_that_stays_away_is_told_to_the_client_within_a_second() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    bench.step();
+    bench.now_ms += 790;
+    bench.write_answers(Err(away()));
+    bench.now_ms += 30;
+    bench.step();
+    bench.write_answers(Err(away()));
+    bench.step();
+    assert_eq!(refusal(waiting), Refusal::Unavailable);
+    let _next = bench.increment(1);
+    bench.now_ms += 30;
+    assert!(matches!(bench.step(), Step::Claim { .. }), "the late write is fenced by a new token");
+}
+
+#[test]
+fn a_reply_that_comes_under_another_lease_is_not_believed() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    let Step::Write { op_id, .. } = bench.step() else { panic!() };
+    bench.lease = Some(stamp(2, 1)); // the lease had a gap meanwhile
+    bench.write_answers(Ok(WriteReply::Written { version: 8, now_ms: 500 }));
+    let Step::Validate(_) = bench.step() else { panic!("the copy must be confirmed first") };
+    let (sent, moment) = (bench.sent(), bench.moment());
+    bench.engine.on_validate(Ok(ValidateReply::Conflict { version: 8 }), sent, moment);
+    let landed = Record { last_op: Some(op_id), ..record(8, 6) };
+    bench.claimed(landed);
+    bench.step();
+    assert_eq!(number(waiting), 6);
+}
+
+#[test]
+fn a_fenced_write_was_not_carried_out_and_is_not_repeated() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    bench.step();
+    bench.write_answers(Ok(WriteReply::Fenced));
+    bench.step();
+    assert_eq!(refusal(waiting), Refusal::Conflict);
+    assert!(matches!(bench.engine.role(), Role::Unknown(None)), "the copy is dropped");
+}
+
+#[test]
+fn a_write_that_may_be_in_is_not_called_lost_when_another_node_owns_the_session() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    bench.step();
+    bench.write_answers(Err(away()));
+    bench.now_ms += 30;
+    bench.step();
+    bench.write_answers(Ok(WriteReply::Fenced));
+    bench.step();
+    assert_eq!(refusal(waiting), Refusal::OutcomeUnknown);
+}
+
+#[test]
+fn a_gap_needs_a_validation_and_a_gap_with_another_server_a_claim() {
+    for (lease, claims) in [(stamp(2, 1), false), (stamp(1, 2), false), (stamp(2, 2), true)] {
+        let mut bench = Bench::owner();
+        bench.lease = Some(lease);
+        let _view = bench.job(Work::View);
+        match bench.step() {
+            Step::Validate(_) => assert!(!claims),
+            Step::Restore(_) => {
+                assert!(claims, "the copy is put in for whoever claims");
+                let moment = bench.moment();
+                bench.engine.on_restore(Ok(RestoreReply::Restored), moment);
+                assert!(matches!(bench.step(), Step::Claim { known_version: Some(7), .. }));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn without_a_lease_nothing_is_read_and_the_wait_is_bounded() {
+    let mut bench = Bench::owner();
+    bench.lease = None;
+    let view = bench.job(Work::View);
+    assert!(matches!(bench.step(), Step::Wait(_)));
+    bench.now_ms += 800;
+    assert!(matches!(bench.step(), Step::Rest));
+    assert_eq!(refusal(view), Refusal::Unavailable);
+}
+
+#[test]
+fn an_emptied_store_gets_the_copy_back() {
+    let mut bench = Bench::owner();
+    bench.lease = Some(stamp(1, 2));
+    bench.engine.want_check();
+    let Step::Validate(_) = bench.step() else { panic!() };
+    let (sent, moment) = (bench.sent(), bench.moment());
+    bench.engine.on_validate(Ok(ValidateReply::Missing), sent, moment);
+    let Step::Restore(copy) = bench.step() else { panic!() };
+    assert_eq!(copy.version, 7);
+    bench.engine.on_restore(Ok(RestoreReply::Restored), moment);
+    let waiting = bench.increment(1);
+    bench.written();
+    assert_eq!(number(waiting), 6);
+}
+
+#[test]
+fn a_session_that_is_gone_for_good_is_not_put_back() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    bench.step();
+    bench.write_answers(Ok(WriteReply::Missing));
+    let Step::Restore(_) = bench.step() else { panic!() };
+    let moment = bench.moment();
+    bench.engine.on_restore(Ok(RestoreReply::Refused), moment);
+    bench.claim_answers(Ok(ClaimReply::Missing));
+    bench.step();
+    assert_eq!(refusal(waiting), Refusal::Ended);
+}
+
+#[test]
+fn a_logout_waits_for_what_came_before_and_stops_what_comes_after() {
+    let mut bench = Bench::owner();
+    let before = bench.increment(1);
+    bench.step();
+    let logout = bench.job(Work::Revoke(Some(SECRET)));
+    let after = bench.increment(1);
+    bench.write_answers(Ok(WriteReply::Written { version: 8, now_ms: 500 }));
+    assert!(matches!(bench.step(), Step::Revoke));
+    assert_eq!(number(before), 6);
+    let moment = bench.moment();
+    bench.engine.on_revoke(Ok(RevokeReply::Revoked { owner: None }), moment);
+    bench.step();
+    assert!(matches!(answered(logout), Some(Ok(Reply::Revoked))));
+    assert_eq!(refusal(after), Refusal::Ended);
+}
+
+#[test]
+fn a_wrong_secret_ends_nothing() {
+    let mut bench = Bench::owner();
+    let logout = bench.job(Work::Revoke(Some(SecretHash([9; 32]))));
+    assert!(matches!(bench.step(), Step::Rest));
+    assert_eq!(refusal(logout), Refusal::Ended);
+    assert!(matches!(bench.engine.role(), Role::Owner(_)));
+}
+
+#[test]
+fn an_idle_session_ends_unless_another_node_noted_an_access() {
+    for (last_access_ms, over) in [(100_000, true), (450_000, false)] {
+        let mut bench = Bench::owner();
+        bench.now_ms = 400_000;
+        let view = bench.job(Work::View);
+        let Step::Validate(_) = bench.step() else { panic!() };
+        let (sent, moment) = (bench.sent(), bench.moment());
+        let reply = ValidateReply::Valid { last_access_ms, now_ms: 455_000 };
+        let access = bench.engine.on_validate(Ok(reply), sent, moment).unwrap();
+        bench.last_access_ms = access.as_nanos() / 1_000_000;
+        if over {
+            assert!(matches!(bench.step(), Step::Revoke));
+            bench.engine.on_revoke(Ok(RevokeReply::Revoked { owner: None }), moment);
+            bench.step();
+            assert_eq!(refusal(view), Refusal::Ended);
+        } else {
+            assert!(matches!(bench.step(), Step::Rest));
+            assert!(matches!(answered(view), Some(Ok(Reply::View(_)))));
+        }
+    }
+}
+
+#[test]
+fn the_absolute_end_comes_whatever_happens() {
+    let mut bench = Bench::owner();
+    bench.now_ms = 1_001_000;
+    bench.last_access_ms = bench.now_ms;
+    let _view = bench.job(Work::View);
+    assert!(matches!(bench.step(), Step::Revoke));
+}
+
+#[test]
+fn an_operation_goes_to_the_owner_and_waits_for_its_lease_when_it_is_gone() {
+    let mut bench = Bench::new();
+    let other = node("b");
+    let waiting = bench.increment(1);
+    let reply = bench.owned_by(&other, 3_000);
+    bench.claim_answers(Ok(reply));
+    let Step::Forward { node, job, .. } = bench.step() else { panic!() };
+    bench.engine.on_forward(node, job, Forwarded::NotDelivered);
+    let reply = bench.owned_by(&other, 2_000);
+    bench.claim_answers(Ok(reply));
+    let Step::Wait(until) = bench.step() else { panic!("its lease is still live") };
+    assert_eq!(until, at(bench.now_ms + 2_002));
+    bench.now_ms += 2_002;
+    bench.last_access_ms = bench.now_ms;
+    bench.claimed(record(7, 5));
+    bench.written();
+    assert_eq!(number(waiting), 6);
+}
+
+#[test]
+fn an_operation_whose_answer_was_lost_is_looked_up_after_the_takeover() {
+    let trail = |id, since_version| RecentOps { since_version, entries: vec![(id, 8, Outcome::Number(6))] };
+    for (applied, since_version, expected) in
+        [(true, 6, Ok(6)), (false, 6, Ok(7)), (false, 20, Err(Refusal::OutcomeUnknown))]
+    {
+        let mut bench = Bench::new();
+        let waiting = bench.increment(1);
+        let reply = bench.owned_by(&node("b"), 3_000);
+        bench.claim_answers(Ok(reply));
+        let Step::Forward { node, job, .. } = bench.step() else { panic!() };
+        let id = job.trace.unwrap().id;
+        bench.engine.on_forward(node, job, Forwarded::NoAnswer);
+        let listed = if applied { id } else { OpId(1) };
+        bench.claimed(Record { recent: trail(listed, since_version), ..record(8, 6) });
+        if let Step::Write { .. } = bench.step() {
+            bench.write_answers(Ok(WriteReply::Written { version: 9, now_ms: 500 }));
+            bench.step();
+        }
+        match expected {
+            Ok(n) => assert_eq!(number(waiting), n),
+            Err(expected) => assert_eq!(refusal(waiting), expected),
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_asks_twice_is_answered_twice_and_served_once() {
+    let mut bench = Bench::owner();
+    let trace = Trace { id: OpId(77), known_version: 7, uncertain: false };
+    let first = bench.submit(increment(1, Some(trace.id)), Some(trace));
+    let Step::Write { held, .. } = bench.step() else { panic!() };
+    let again = Some(Trace { uncertain: true, ..trace });
+    let second = bench.submit(increment(1, Some(trace.id)), again);
+    bench.write_answers(Ok(WriteReply::Written { version: held.version + 1, now_ms: 500 }));
+    bench.step();
+    let third = bench.submit(increment(1, Some(trace.id)), again);
+    bench.step();
+    assert_eq!([first, second, third].map(number), [6, 6, 6]);
+}
+
+#[test]
+fn a_peer_is_sent_away_when_another_node_owns_the_session() {
+    let mut bench = Bench::new();
+    let trace = Trace { id: OpId(77), known_version: 7, uncertain: false };
+    let waiting = bench.submit(increment(1, Some(trace.id)), Some(trace));
+    let reply = bench.owned_by(&node("b"), 3_000);
+    bench.claim_answers(Ok(reply));
+    assert!(matches!(bench.step(), Step::Rest));
+    assert_eq!(refusal(waiting), Refusal::NotOwner);
+}
+
+#[test]
+fn a_look_at_a_session_elsewhere_is_answered_from_the_claim() {
+    let mut bench = Bench::new();
+    let view = bench.job(Work::View);
+    let reply = bench.owned_by(&node("b"), 3_000);
+    bench.claim_answers(Ok(reply));
+    assert!(matches!(bench.step(), Step::Rest));
+    let Some(Ok(Reply::View(view))) = answered(view) else { panic!() };
+    assert_eq!((view.record.version, view.owner.is_some()), (7, true));
+}
+
+#[test]
+fn while_the_grace_lasts_a_request_waits_and_is_not_logged_out() {
+    let mut bench = Bench::new();
+    let view = bench.job(Work::View);
+    bench.claim_answers(Ok(ClaimReply::Grace { remaining_ms: 2_500 }));
+    let Step::Wait(until) = bench.step() else { panic!() };
+    assert!(until <= at(bench.now_ms + 50), "the grace may end early");
+    assert!(answered(view).is_none());
+}
+
+#[test]
+fn a_request_waits_no_longer_than_its_deadline() {
+    let mut bench = Bench::new();
+    let view = bench.job(Work::View);
+    bench.claim_answers(Ok(ClaimReply::Grace { remaining_ms: 60_000 }));
+    bench.now_ms += 6_000;
+    bench.step();
+    assert_eq!(refusal(view), Refusal::Busy);
+}
+
+#[test]
+fn what_cannot_be_read_is_said_so_and_left_alone() {
+    let mut bench = Bench::new();
+    let view = bench.job(Work::View);
+    bench.claim_answers(Err(StoreError::Unreadable("field `e`".into())));
+    bench.step();
+    assert_eq!(refusal(view), Refusal::Unreadable);
+}
