@@ -50,7 +50,6 @@ pub mod prelude {
 }
 
 /// One node of an application, with everything Understudy brings.
-#[derive(Debug)]
 pub struct Node {
     builder: NodeBuilder,
 }
@@ -82,6 +81,12 @@ impl Node {
     /// When the node cannot start; [`NodeError::exit_code`] says with which status the process should end.
     pub fn run(self) -> Result<(), NodeError> {
         self.builder.run()
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
     }
 }
 

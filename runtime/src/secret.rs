@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
 /// Holds a secret and shows `******` in its place.
 #[derive(Clone)]
 pub struct Secret<T>(T);
@@ -17,6 +19,16 @@ impl<T> Secret<T> {
     /// Gives the value itself: to be passed on at once to what needs it, never to be formatted.
     pub const fn expose(&self) -> &T {
         &self.0
+    }
+}
+
+impl Secret<String> {
+    /// Gives 12 hexadecimal digits by which two nodes can tell that they have the same secret; nobody can work the
+    /// secret out from them unless it is guessable. `purpose` keeps one secret used for two things apart.
+    #[must_use]
+    pub fn fingerprint(&self, purpose: &str) -> String {
+        let digest = Sha256::new().chain_update(purpose).chain_update([0]).chain_update(&self.0).finalize();
+        digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -21,6 +21,9 @@ use understudy_runtime::secret::Secret;
 
 use crate::record::{Locator, SecretHash};
 
+/// What the fingerprints that members of the cluster publish are made for.
+pub const FINGERPRINT_OF: &str = "session";
+
 /// Length of a cookie's value: 22 characters, a dot, 43 characters.
 const LENGTH: usize = 66;
 
@@ -70,9 +73,9 @@ impl KeyRing {
     /// whose cookies end with the process.
     #[must_use]
     pub fn new(secrets: &[Secret<String>]) -> Self {
-        let mut keys: Vec<Key> = secrets.iter().map(|secret| Key::new(secret.expose().as_bytes())).collect();
+        let mut keys: Vec<Key> = secrets.iter().map(Key::new).collect();
         if keys.is_empty() {
-            keys.push(Key::new(&rand::random::<[u8; 32]>()));
+            keys.push(Key::new(&Secret::new(rand::random::<[u64; 4]>().map(|part| format!("{part:016x}")).concat())));
         }
         Self { keys: keys.into(), signing: Arc::new(AtomicUsize::new(0)) }
     }
@@ -130,11 +133,9 @@ impl KeyRing {
 }
 
 impl Key {
-    fn new(secret: &[u8]) -> Self {
-        let mac = Hmac::new_from_slice(secret).expect("HMAC takes a key of any length");
-        let digest = Sha256::new().chain_update(b"understudy session key ").chain_update(secret).finalize();
-        let fingerprint = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { mac, fingerprint }
+    fn new(secret: &Secret<String>) -> Self {
+        let mac = Hmac::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes a key of any length");
+        Self { mac, fingerprint: secret.fingerprint(FINGERPRINT_OF) }
     }
 
     fn sign(&self, locator: Locator, secret: SecretBytes) -> [u8; 16] {
