@@ -159,10 +159,11 @@ mod tests {
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
 
     fn row(variable: &Variable) -> String {
-        let default = if variable.default.is_empty() {
-            "-"
-        } else {
-            variable.default
+        // Values as they are typed; what is described in words stays words.
+        let default = match variable.default {
+            "" => "-".to_owned(),
+            words if words.contains(' ') => words.to_owned(),
+            value => format!("`{value}`"),
         };
         let marks = match (variable.node_local, variable.secret) {
             (true, true) => "L, F",
