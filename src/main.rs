@@ -17,7 +17,8 @@ const EX_USAGE: u8 = 64;
 
 #[expect(clippy::print_stdout, reason = "a command line answers on standard output")]
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] | ["serve"] => understudy::readymade::main(),
         ["--version" | "-V"] => {

@@ -16,7 +16,9 @@ use crate::forward::forward;
 use crate::handle::Shard;
 use crate::record::{Locator, Token};
 use crate::resident::Cell;
-use crate::store::{ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, Write, WriteReply};
+use crate::store::{
+    ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, Write, WriteReply,
+};
 
 /// Most jobs that wait for one session; more are told that it is busy.
 pub(crate) const MAILBOX: usize = 4096;
@@ -311,7 +313,9 @@ async fn carry_out(shard: &Shard, locator: Locator, step: Step) -> Came {
             };
             Came::Write(store.write(write).await)
         }
-        Step::Validate(held) => Came::Validate(store.validate(locator, &held.fence, held.version).await),
+        Step::Validate(held) => {
+            Came::Validate(store.validate(locator, &held.fence, held.version).await)
+        }
         Step::Restore(record) => Came::Restore(store.restore(locator, &record).await),
         Step::Revoke | Step::Rest | Step::Wait(_) | Step::Forward { .. } => {
             Came::Revoke(store.revoke(locator).await)
@@ -323,7 +327,9 @@ async fn carry_out(shard: &Shard, locator: Locator, step: Step) -> Came {
 fn log_failure(step: &'static str, error: Option<&StoreError>) {
     match error {
         None => {}
-        Some(StoreError::Unavailable(reason)) => tracing::debug!(step, reason, "session store did not answer"),
+        Some(StoreError::Unavailable(reason)) => {
+            tracing::debug!(step, reason, "session store did not answer")
+        }
         Some(error @ (StoreError::Refused(_) | StoreError::Unreadable(_))) => {
             warn!(step, error = %error, "session step failed");
         }
@@ -335,4 +341,3 @@ impl std::fmt::Debug for SessionActor {
         f.debug_struct("SessionActor").finish_non_exhaustive()
     }
 }
-

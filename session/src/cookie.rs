@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn finds_every_cookie_of_the_name_and_no_other() {
-        let header = "a=1; __Host-usid=x.y;__Host-usid2=no; __host-usid=no; __Host-usid=\"z\"; =; b";
+        let header =
+            "a=1; __Host-usid=x.y;__Host-usid2=no; __host-usid=no; __Host-usid=\"z\"; =; b";
         assert_eq!(values(header, "__Host-usid").collect::<Vec<_>>(), ["x.y", "z"]);
         assert_eq!(values("", "a").count(), 0);
     }
@@ -74,7 +75,10 @@ mod tests {
             domain: Some("example.org".into()),
             path: "/app".into(),
         };
-        assert_eq!(set(&open, "v"), "usid=v; Path=/app; HttpOnly; SameSite=Strict; Domain=example.org");
+        assert_eq!(
+            set(&open, "v"),
+            "usid=v; Path=/app; HttpOnly; SameSite=Strict; Domain=example.org"
+        );
         assert!(remove(&options()).contains("Max-Age=0"));
     }
 }

@@ -5,7 +5,9 @@
 //! operations that arrive meanwhile form the next write (group commit). Answers leave through [`Engine::take_answers`],
 //! after the actor has published the new snapshot, so that nobody who was answered reads something older.
 
+mod job;
 mod replies;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -13,16 +15,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use understudy_runtime::clock::BootInstant;
 use understudy_runtime::ids::NodeId;
-use understudy_runtime::lease::LeaseStamp;
 
-use crate::ownership::{Held, Standing};
-use crate::record::{Change, Fence, OpId, Record, SecretHash, Token};
-use crate::state::{Ask, Limits, Outcome, Task, Traced, plan};
+use crate::ownership::Standing;
+use crate::record::{Fence, OpId, Record, Token};
+use crate::state::{Ask, Limits, Outcome, Traced, plan};
 
+pub use job::{Answer, Job, Refusal, Reply, Trace, View, Work};
 pub use replies::{Forwarded, Sent};
+
+pub use step::{Moment, Owned, Role, Step};
+
+use job::take_if;
+use step::Batch;
 
 /// Most operations that one write carries; more wait for the next one.
 const BATCH: usize = 256;
@@ -34,197 +40,6 @@ const RETRY: Duration = Duration::from_millis(20);
 const GRACE_POLL: Duration = Duration::from_millis(50);
 /// Answers to other nodes that are remembered, in case they ask again.
 const REMEMBERED: usize = 512;
-
-/// What somebody wants of a session.
-#[derive(Debug)]
-pub struct Job {
-    /// What.
-    pub work: Work,
-    /// Who waits for it; more than one when a peer asked again.
-    pub replies: Vec<oneshot::Sender<Answer>>,
-    /// When whoever waits gives up.
-    pub deadline: BootInstant,
-    /// When this node first tried; failures of the store are borne until [`STORE_PATIENCE`] later.
-    pub submitted: BootInstant,
-    /// Came over the bus: must be done here or not at all.
-    pub from_peer: bool,
-    /// Set once it was sent to another node.
-    pub trace: Option<Trace>,
-}
-
-/// What a job does.
-#[derive(Debug)]
-pub enum Work {
-    /// Shows the session.
-    View,
-    /// Changes it.
-    Ask(Ask),
-    /// Ends it; with a secret, only if that still opens it.
-    Revoke(Option<SecretHash>),
-}
-
-/// An operation that was, or may have been, seen by another node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trace {
-    /// Its id, the same whenever it is sent again.
-    pub id: OpId,
-    /// Version of the session that was known before it was first sent.
-    pub known_version: u64,
-    /// Whether it may have been carried out already.
-    pub uncertain: bool,
-}
-
-/// What a job gets.
-pub type Answer = Result<Reply, Refusal>;
-
-/// What a job gets when all is well.
-#[derive(Debug, Clone)]
-pub enum Reply {
-    /// Outcome of an operation and the version after it.
-    Done(Outcome, u64),
-    /// The session as every acknowledged write left it.
-    View(View),
-    /// It is over now.
-    Revoked,
-}
-
-/// A session to look at.
-#[derive(Debug, Clone)]
-pub struct View {
-    /// As it is.
-    pub record: Arc<Record>,
-    /// The store's clock at that moment, ms since 1970.
-    pub now_ms: u64,
-    /// Who owns it, if not this node.
-    pub owner: Option<NodeId>,
-}
-
-/// Why a job was not done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Refusal {
-    /// There is no such session any more.
-    Ended,
-    /// The store is away; a change may have been carried out.
-    Unavailable,
-    /// The store has no room, or refuses for another reason of its own; nothing was changed.
-    Refused,
-    /// The owner is silent, its lease still live; nothing was changed, or it is not known.
-    Busy,
-    /// Another node took the session over while the change was under way, which was not carried out.
-    Conflict,
-    /// Whether the change was carried out cannot be told any more.
-    OutcomeUnknown,
-    /// This node neither owns the session nor may claim it (answer to peers only); nothing was changed.
-    NotOwner,
-    /// What the store holds cannot be read.
-    Unreadable,
-}
-
-/// How things stand at the moment of a call.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    /// Time since boot.
-    pub now: BootInstant,
-    /// The lease of the session's bucket; `None`: lapsed.
-    pub lease: Option<LeaseStamp>,
-    /// Latest access to the session on this node.
-    pub last_access: BootInstant,
-}
-
-/// This node's relation to the session.
-#[derive(Debug, Clone)]
-pub enum Role {
-    /// Not known; the record may be, from before.
-    Unknown(Option<Arc<Record>>),
-    /// This node owns it.
-    Owner(Owned),
-    /// Another node owns it.
-    Elsewhere {
-        /// That node.
-        node: NodeId,
-        /// When its lease ends unless renewed; then the claim is tried again.
-        until: BootInstant,
-        /// Version last seen.
-        version: u64,
-    },
-    /// It is over.
-    Ended,
-}
-
-/// A session that this node owns.
-#[derive(Debug, Clone)]
-pub struct Owned {
-    /// What protects it.
-    pub held: Held,
-    /// The last durable state.
-    pub record: Arc<Record>,
-    /// A moment on this node's clock, and the store's clock (ms since 1970) then or a little later.
-    pub base: (BootInstant, u64),
-}
-
-impl Owned {
-    /// Tells the store's time at `now`, ms since 1970.
-    #[must_use]
-    pub fn server_ms(&self, now: BootInstant) -> u64 {
-        let passed = now.saturating_duration_since(self.base.0).as_millis();
-        self.base.1.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
-    }
-}
-
-/// A write on its way, with those who wait for it.
-#[derive(Debug)]
-struct Batch {
-    jobs: Vec<(Job, Outcome)>,
-    op_id: OpId,
-    change: Arc<Change>,
-    after: Arc<Record>,
-    since: BootInstant,
-    /// An attempt ended without a reply: it may be in.
-    unsure: bool,
-}
-
-/// What to do next.
-#[derive(Debug)]
-pub enum Step {
-    /// Nothing until something arrives.
-    Rest,
-    /// Nothing until then, or something arrives.
-    Wait(BootInstant),
-    /// Claim, then call [`Engine::on_claim`].
-    Claim {
-        /// New token.
-        token: Token,
-        /// Version already here.
-        known_version: Option<u64>,
-    },
-    /// Validate, then call [`Engine::on_validate`].
-    Validate(Held),
-    /// Write, then call [`Engine::on_write`].
-    Write {
-        /// Behind which fence.
-        held: Held,
-        /// Its id.
-        op_id: OpId,
-        /// What changes.
-        change: Arc<Change>,
-        /// The record after it.
-        after: Arc<Record>,
-    },
-    /// Put the copy back, then call [`Engine::on_restore`].
-    Restore(Arc<Record>),
-    /// End the session, then call [`Engine::on_revoke`].
-    Revoke,
-    /// Send a job to its owner, then call [`Engine::on_forward`]; others may follow at once.
-    Forward {
-        /// The owner.
-        node: NodeId,
-        /// The job, with its trace set.
-        job: Job,
-        /// How long to wait for the reply.
-        limit: Duration,
-    },
-}
 
 /// The state machine of one session on one node.
 #[derive(Debug)]
@@ -289,7 +104,11 @@ impl Engine {
     /// Says whether nothing is asked or under way, so that the actor may go.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.batch.is_none() && !self.in_step && self.ending.is_empty() && !self.check_wanted
+        self.queue.is_empty()
+            && self.batch.is_none()
+            && !self.in_step
+            && self.ending.is_empty()
+            && !self.check_wanted
     }
 
     /// Gives the fence to release before the actor goes, if this node owns the session.
@@ -309,13 +128,18 @@ impl Engine {
     /// Takes a job in.
     pub fn submit(&mut self, mut job: Job) {
         if let Some(trace) = job.trace.filter(|_| job.from_peer) {
-            if let Some((_, outcome, version)) = self.remembered.iter().find(|(id, ..)| *id == trace.id) {
+            if let Some((_, outcome, version)) =
+                self.remembered.iter().find(|(id, ..)| *id == trace.id)
+            {
                 let answer = Ok(Reply::Done(outcome.clone(), *version));
                 self.answers.push((job, answer));
                 return;
             }
-            let batched = self.batch.iter_mut().flat_map(|batch| batch.jobs.iter_mut().map(|(job, _)| job));
-            if let Some(same) = self.queue.iter_mut().chain(batched).find(|other| other.id() == Some(trace.id)) {
+            let batched =
+                self.batch.iter_mut().flat_map(|batch| batch.jobs.iter_mut().map(|(job, _)| job));
+            if let Some(same) =
+                self.queue.iter_mut().chain(batched).find(|other| other.id() == Some(trace.id))
+            {
                 same.replies.append(&mut job.replies);
                 return;
             }
@@ -390,7 +214,9 @@ impl Engine {
         if over || !self.ending.is_empty() {
             return Step::Revoke;
         }
-        if moment.now.saturating_duration_since(moment.last_access) >= Duration::from_millis(owned.record.idle_ms) {
+        if moment.now.saturating_duration_since(moment.last_access)
+            >= Duration::from_millis(owned.record.idle_ms)
+        {
             return Step::Validate(owned.held); // other nodes may have noted later accesses
         }
         if self.batch.is_none() {
@@ -408,7 +234,8 @@ impl Engine {
     }
 
     fn answer_views(&mut self, owned: &Owned, now: BootInstant) {
-        let view = View { record: Arc::clone(&owned.record), now_ms: owned.server_ms(now), owner: None };
+        let view =
+            View { record: Arc::clone(&owned.record), now_ms: owned.server_ms(now), owner: None };
         self.answer_all_views(&view);
     }
 
@@ -421,9 +248,9 @@ impl Engine {
     /// The end of a session waits for the operations before it and goes before those after it.
     fn next_revoke(&mut self, owned: &Owned, now: BootInstant) -> Option<Step> {
         while let Some(Job { work: Work::Revoke(secret), .. }) = self.queue.front() {
-            let allowed = secret
-                .as_ref()
-                .is_none_or(|secret| crate::state::opens(&owned.record, secret, owned.server_ms(now)));
+            let allowed = secret.as_ref().is_none_or(|secret| {
+                crate::state::opens(&owned.record, secret, owned.server_ms(now))
+            });
             let job = self.queue.pop_front()?;
             if allowed {
                 self.ending.push(job);
@@ -436,8 +263,12 @@ impl Engine {
 
     fn form_batch(&mut self, owned: &Owned, now: BootInstant) {
         let mut jobs = Vec::new();
-        while jobs.len() < BATCH && matches!(self.queue.front(), Some(Job { work: Work::Ask(_), .. })) {
-            let Some(job) = self.queue.pop_front() else { break };
+        while jobs.len() < BATCH
+            && matches!(self.queue.front(), Some(Job { work: Work::Ask(_), .. }))
+        {
+            let Some(job) = self.queue.pop_front() else {
+                break;
+            };
             if let Some(job) = self.settle_trace(job, &owned.record) {
                 jobs.push(job);
             }
@@ -453,14 +284,23 @@ impl Engine {
             Some((change, after)) => {
                 let op_id = OpId::random();
                 let after = Arc::new(Record { last_op: Some(op_id), ..after });
-                self.batch = Some(Batch { jobs, op_id, change: Arc::new(change), after, since: now, unsure: false });
+                self.batch = Some(Batch {
+                    jobs,
+                    op_id,
+                    change: Arc::new(change),
+                    after,
+                    since: now,
+                    unsure: false,
+                });
             }
         }
     }
 
     /// An operation that another node may have carried out is looked up before it is run here.
     fn settle_trace(&mut self, mut job: Job, record: &Record) -> Option<Job> {
-        let Some(trace) = job.trace.filter(|trace| trace.uncertain) else { return Some(job) };
+        let Some(trace) = job.trace.filter(|trace| trace.uncertain) else {
+            return Some(job);
+        };
         match record.recent.look_up(trace.id, trace.known_version) {
             Traced::Applied(outcome) => {
                 self.answers.push((job, Ok(Reply::Done(outcome, record.version))));
@@ -478,7 +318,9 @@ impl Engine {
     }
 
     fn send_batch(&self, owned: &Owned) -> Step {
-        let Some(batch) = &self.batch else { return Step::Rest };
+        let Some(batch) = &self.batch else {
+            return Step::Rest;
+        };
         Step::Write {
             held: owned.held.clone(),
             op_id: batch.op_id,
@@ -487,7 +329,13 @@ impl Engine {
         }
     }
 
-    fn next_elsewhere(&mut self, node: NodeId, until: BootInstant, version: u64, moment: Moment) -> Step {
+    fn next_elsewhere(
+        &mut self,
+        node: NodeId,
+        until: BootInstant,
+        version: u64,
+        moment: Moment,
+    ) -> Step {
         if moment.now >= until || self.queue.iter().any(|job| matches!(job.work, Work::View)) {
             self.role = Role::Unknown(None);
             return self.claim(None);
@@ -498,7 +346,9 @@ impl Engine {
         for job in take_if(&mut self.queue, Job::stays) {
             self.answers.push((job, Err(Refusal::NotOwner)));
         }
-        let Some(mut job) = self.queue.pop_front() else { return Step::Rest };
+        let Some(mut job) = self.queue.pop_front() else {
+            return Step::Rest;
+        };
         let fresh = Trace { id: OpId::random(), known_version: version, uncertain: false };
         job.trace.get_or_insert(fresh);
         // A little longer than the owner's lease: then the claim tells whether it is gone.
@@ -508,7 +358,11 @@ impl Engine {
     }
 
     fn refuse_all(&mut self, refusal: Refusal) -> Step {
-        let batched = self.batch.take().into_iter().flat_map(|batch| batch.jobs.into_iter().map(|(job, _)| job));
+        let batched = self
+            .batch
+            .take()
+            .into_iter()
+            .flat_map(|batch| batch.jobs.into_iter().map(|(job, _)| job));
         let ending = std::mem::take(&mut self.ending);
         let queued = std::mem::take(&mut self.queue);
         for job in batched.chain(ending).chain(queued) {
@@ -535,7 +389,8 @@ impl Engine {
     fn give_up_late_jobs(&mut self, now: BootInstant) {
         for job in take_if(&mut self.queue, |job| job.deadline <= now) {
             let unsure = job.trace.is_some_and(|trace| trace.uncertain);
-            self.answers.push((job, Err(if unsure { Refusal::OutcomeUnknown } else { Refusal::Busy })));
+            self.answers
+                .push((job, Err(if unsure { Refusal::OutcomeUnknown } else { Refusal::Busy })));
         }
     }
 
@@ -557,34 +412,6 @@ impl Engine {
     fn drop_batch(&mut self, refusal: Refusal) {
         for (job, _) in self.batch.take().into_iter().flat_map(|batch| batch.jobs) {
             self.answers.push((job, Err(refusal)));
-        }
-    }
-}
-
-/// Takes out the jobs that `matches`; the others keep their order.
-fn take_if(queue: &mut VecDeque<Job>, matches: impl Fn(&Job) -> bool) -> Vec<Job> {
-    if !queue.iter().any(&matches) {
-        return Vec::new();
-    }
-    let (taken, kept): (Vec<Job>, Vec<Job>) = std::mem::take(queue).into_iter().partition(matches);
-    *queue = kept.into();
-    taken
-}
-
-impl Job {
-    /// An update that is a function cannot travel; its caller sends a compare-and-set instead.
-    fn stays(&self) -> bool {
-        matches!(&self.work, Work::Ask(Ask { task: Task::Update { .. }, .. }))
-    }
-
-    fn id(&self) -> Option<OpId> {
-        self.trace.map(|trace| trace.id)
-    }
-
-    fn ask(&mut self) -> Option<&mut Ask> {
-        match &mut self.work {
-            Work::Ask(ask) => Some(ask),
-            Work::View | Work::Revoke(_) => None,
         }
     }
 }

@@ -29,7 +29,9 @@ pub enum SessionError {
     #[error("the session was taken over by another node meanwhile")]
     Conflict,
     /// The owner of the session was lost, and whether the change was carried out cannot be told.
-    #[error("the owner of the session was lost, and whether the change was carried out cannot be told")]
+    #[error(
+        "the owner of the session was lost, and whether the change was carried out cannot be told"
+    )]
     OutcomeUnknown,
     /// What is stored cannot be read as a session; it stays as it is.
     #[error("the session cannot be read")]
@@ -67,7 +69,10 @@ impl SessionError {
     /// Says whether the same call may succeed a little later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable | Self::Busy | Self::Refused | Self::Conflict | Self::OutcomeUnknown)
+        matches!(
+            self,
+            Self::Unavailable | Self::Busy | Self::Refused | Self::Conflict | Self::OutcomeUnknown
+        )
     }
 }
 

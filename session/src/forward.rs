@@ -101,9 +101,15 @@ pub(crate) async fn serve(handle: SessionHandle, forward: Forward) -> ForwardRep
         (What::Op(_), None) => return ForwardReply::Refused(Refusal::Ended),
         (What::Revoke, secret) => Work::Revoke(secret),
     };
-    let trace =
-        Trace { id: forward.id, known_version: forward.known_version, uncertain: forward.uncertain };
-    handle.submit_for_peer(forward.locator, work, trace, Duration::from_millis(forward.wait_ms)).await.into()
+    let trace = Trace {
+        id: forward.id,
+        known_version: forward.known_version,
+        uncertain: forward.uncertain,
+    };
+    handle
+        .submit_for_peer(forward.locator, work, trace, Duration::from_millis(forward.wait_ms))
+        .await
+        .into()
 }
 
 impl From<ForwardReply> for Answer {

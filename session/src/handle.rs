@@ -82,7 +82,11 @@ impl SessionHandle {
     ///
     /// # Errors
     /// [`Refusal`] when neither the store nor the owner can be asked in time.
-    pub async fn view(&self, locator: Locator, secret: &SecretHash) -> Result<Option<View>, Refusal> {
+    pub async fn view(
+        &self,
+        locator: Locator,
+        secret: &SecretHash,
+    ) -> Result<Option<View>, Refusal> {
         let inner = &self.0;
         let now = inner.clock.now();
         let mut elsewhere = false;
@@ -116,7 +120,8 @@ impl SessionHandle {
         let bucket = inner.keys.bucket_of(locator.as_bytes());
         let before = inner.board.current(bucket, inner.clock.now());
         let reply = self.shard(locator).store.read(locator).await;
-        let unchanged = before.is_some() && before == inner.board.current(bucket, inner.clock.now());
+        let unchanged =
+            before.is_some() && before == inner.board.current(bucket, inner.clock.now());
         let now_ms = inner.board.server_now_ms(&*inner.clock);
         match reply {
             Ok(ReadReply::Found(record)) if unchanged && record.owner.is_some() => {
@@ -143,7 +148,12 @@ impl SessionHandle {
     ///
     /// # Errors
     /// [`Refusal`]; it says whether the operation may have been carried out.
-    pub async fn ask(&self, locator: Locator, secret: SecretHash, op: Op) -> Result<(Outcome, u64), Refusal> {
+    pub async fn ask(
+        &self,
+        locator: Locator,
+        secret: SecretHash,
+        op: Op,
+    ) -> Result<(Outcome, u64), Refusal> {
         self.ask_task(locator, secret, Task::Op(op)).await
     }
 
@@ -166,7 +176,11 @@ impl SessionHandle {
     ///
     /// # Errors
     /// [`Refusal`]; ending a session that is over already is no error.
-    pub async fn revoke(&self, locator: Locator, secret: Option<SecretHash>) -> Result<(), Refusal> {
+    pub async fn revoke(
+        &self,
+        locator: Locator,
+        secret: Option<SecretHash>,
+    ) -> Result<(), Refusal> {
         match self.submit(locator, Work::Revoke(secret), None).await {
             Ok(_) | Err(Refusal::Ended) => Ok(()),
             Err(refusal) => Err(refusal),
@@ -177,14 +191,19 @@ impl SessionHandle {
     ///
     /// # Errors
     /// [`Refusal`]; nothing is left behind that a client could use.
-    pub async fn create(&self, secret: SecretHash, ops: Vec<Op>) -> Result<(Locator, Vec<Outcome>), Refusal> {
+    pub async fn create(
+        &self,
+        secret: SecretHash,
+        ops: Vec<Op>,
+    ) -> Result<(Locator, Vec<Outcome>), Refusal> {
         let inner = &self.0;
         let token = Token::new(&inner.node_id);
         let mut record = self.blank(secret, &token);
         let mut asks: Vec<Ask> =
             ops.into_iter().map(|op| Ask { secret, task: Task::Op(op), remote: None }).collect();
         let now_ms = inner.board.server_now_ms(&*inner.clock);
-        let planned = plan(&record, &mut asks.iter_mut().collect::<Vec<_>>(), &inner.options.limits, now_ms);
+        let planned =
+            plan(&record, &mut asks.iter_mut().collect::<Vec<_>>(), &inner.options.limits, now_ms);
         if let Some((_, after)) = planned.write {
             record = Record { version: 1, ..after };
         }
@@ -207,7 +226,9 @@ impl SessionHandle {
                     return Ok((locator, planned.outcomes));
                 }
                 Ok(CreateReply::Exists) => {}
-                Err(StoreError::Refused(_) | StoreError::Unreadable(_)) => return Err(Refusal::Refused),
+                Err(StoreError::Refused(_) | StoreError::Unreadable(_)) => {
+                    return Err(Refusal::Refused);
+                }
                 Err(StoreError::Unavailable(_)) => return Err(Refusal::Unavailable),
             }
         }
@@ -233,14 +254,25 @@ impl SessionHandle {
         }
     }
 
-    pub(crate) async fn submit_for_peer(&self, locator: Locator, work: Work, trace: Trace, wait: Duration) -> Answer {
+    pub(crate) async fn submit_for_peer(
+        &self,
+        locator: Locator,
+        work: Work,
+        trace: Trace,
+        wait: Duration,
+    ) -> Answer {
         if self.0.closed.load(Ordering::Acquire) {
             return Err(Refusal::NotOwner);
         }
         self.submit(locator, work, Some((trace, wait))).await
     }
 
-    async fn submit(&self, locator: Locator, work: Work, peer: Option<(Trace, Duration)>) -> Answer {
+    async fn submit(
+        &self,
+        locator: Locator,
+        work: Work,
+        peer: Option<(Trace, Duration)>,
+    ) -> Answer {
         let inner = &self.0;
         let submitted = inner.clock.now();
         let wait = peer.map_or(inner.options.wait, |(_, wait)| wait.min(inner.options.wait));
@@ -254,7 +286,9 @@ impl SessionHandle {
             trace: peer.map(|(trace, _)| trace),
         };
         for _ in 0..2 {
-            if inner.residents.len() >= inner.options.actors_max && !inner.residents.contains_key(&locator) {
+            if inner.residents.len() >= inner.options.actors_max
+                && !inner.residents.contains_key(&locator)
+            {
                 return Err(Refusal::Busy);
             }
             let engine = || Engine::new(inner.node_id.clone(), inner.options.limits);
@@ -264,7 +298,9 @@ impl SessionHandle {
                 Err(SendError::Full(_)) => return Err(Refusal::Busy),
                 Err(SendError::Closed(Submit(returned))) => {
                     // It went, or it panicked: take exactly that one out and start another.
-                    inner.residents.remove_if(&locator, |_, other| Arc::ptr_eq(&other.cell, &resident.cell));
+                    inner
+                        .residents
+                        .remove_if(&locator, |_, other| Arc::ptr_eq(&other.cell, &resident.cell));
                     job = returned;
                 }
             }
@@ -321,7 +357,9 @@ fn opened(view: View, secret: &SecretHash) -> Option<View> {
 
 impl fmt::Debug for SessionHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionHandle").field("resident", &self.0.residents.len()).finish_non_exhaustive()
+        f.debug_struct("SessionHandle")
+            .field("resident", &self.0.residents.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -28,7 +28,8 @@ const SWEEP_LIMIT: u32 = 1_000;
 /// Runs until the node hands its sessions over.
 pub(crate) async fn keep(handle: SessionHandle, membership: Membership) {
     let inner = &handle.0;
-    let period = (inner.options.passivate_after / 8).clamp(Duration::from_millis(50), Duration::from_secs(1));
+    let period = (inner.options.passivate_after / 8)
+        .clamp(Duration::from_millis(50), Duration::from_secs(1));
     let mut ticks = interval(period);
     let mut next_sweep = inner.clock.now() + SWEEP_EVERY;
     while !inner.closed.load(Ordering::Acquire) {
@@ -44,9 +45,11 @@ pub(crate) async fn keep(handle: SessionHandle, membership: Membership) {
 
 /// Asks the sessions that were not used for long to go; all of them sooner when memory is nearly full.
 fn passivate(inner: &Inner) {
-    metrics::gauge!("sessions_resident").set(f64::from(u32::try_from(inner.residents.len()).unwrap_or(u32::MAX)));
+    metrics::gauge!("sessions_resident")
+        .set(f64::from(u32::try_from(inner.residents.len()).unwrap_or(u32::MAX)));
     let crowded = inner.residents.len() > inner.options.actors_max / 10 * 9;
-    let limit = if crowded { inner.options.passivate_after / 8 } else { inner.options.passivate_after };
+    let limit =
+        if crowded { inner.options.passivate_after / 8 } else { inner.options.passivate_after };
     let now = inner.clock.now();
     for resident in inner.residents.iter() {
         if now.saturating_duration_since(resident.cell.last_access()) >= limit {
@@ -58,7 +61,10 @@ fn passivate(inner: &Inner) {
 
 fn agree_on_key(inner: &Inner, membership: &Membership) {
     let members = membership.members();
-    let live = members.iter().filter(|member| member.live).map(|member| member.record.secret_keys.as_slice());
+    let live = members
+        .iter()
+        .filter(|member| member.live)
+        .map(|member| member.record.secret_keys.as_slice());
     let agreed = inner.keyring.agree(live);
     if inner.key_agreed.swap(agreed, Ordering::Relaxed) && !agreed {
         tracing::error!(
@@ -70,7 +76,9 @@ fn agree_on_key(inner: &Inner, membership: &Membership) {
 }
 
 async fn sweep(inner: &Inner) {
-    let Some(shard) = inner.shards.first() else { return };
+    let Some(shard) = inner.shards.first() else {
+        return;
+    };
     match shard.store.sweep(SWEEP_LIMIT).await {
         Ok(0) => {}
         Ok(removed) => tracing::debug!(removed, "sessions swept"),
@@ -82,7 +90,11 @@ async fn sweep(inner: &Inner) {
 pub(crate) async fn put_back(inner: Arc<Inner>, bucket: Bucket) {
     let residents = residents(&inner, |resident| resident.cell.bucket == bucket);
     if !residents.is_empty() {
-        tracing::info!(bucket = bucket.0, sessions = residents.len(), "session store changed: confirming what this node owns");
+        tracing::info!(
+            bucket = bucket.0,
+            sessions = residents.len(),
+            "session store changed: confirming what this node owns"
+        );
     }
     tell_all(&residents, |resident, done| resident.actor.try_send(CheckCopy(done)).is_ok()).await;
 }
@@ -94,7 +106,12 @@ pub(crate) async fn drain(inner: &Arc<Inner>) {
 }
 
 fn residents(inner: &Inner, wanted: impl Fn(&Resident) -> bool) -> Vec<Resident> {
-    inner.residents.iter().filter(|resident| wanted(resident)).map(|resident| resident.clone()).collect()
+    inner
+        .residents
+        .iter()
+        .filter(|resident| wanted(resident))
+        .map(|resident| resident.clone())
+        .collect()
 }
 
 async fn tell_all(residents: &[Resident], tell: impl Fn(&Resident, oneshot::Sender<()>) -> bool) {

@@ -75,7 +75,9 @@ impl KeyRing {
     pub fn new(secrets: &[Secret<String>]) -> Self {
         let mut keys: Vec<Key> = secrets.iter().map(Key::new).collect();
         if keys.is_empty() {
-            keys.push(Key::new(&Secret::new(rand::random::<[u64; 4]>().map(|part| format!("{part:016x}")).concat())));
+            keys.push(Key::new(&Secret::new(
+                rand::random::<[u64; 4]>().map(|part| format!("{part:016x}")).concat(),
+            )));
         }
         Self { keys: keys.into(), signing: Arc::new(AtomicUsize::new(0)) }
     }
@@ -122,19 +124,23 @@ impl KeyRing {
         let (random, signature) = bytes.split_at(16);
         let secret = SecretBytes(random.try_into().ok()?);
         let signing = self.signing.load(Ordering::Relaxed);
-        let by = |number: usize| bool::from(self.keys[number].sign(locator, secret).ct_eq(signature));
+        let by =
+            |number: usize| bool::from(self.keys[number].sign(locator, secret).ct_eq(signature));
         if by(signing) {
             return Some(Opened { locator, secret, outdated: false });
         }
-        (0..self.keys.len())
-            .any(|number| number != signing && by(number))
-            .then_some(Opened { locator, secret, outdated: true })
+        (0..self.keys.len()).any(|number| number != signing && by(number)).then_some(Opened {
+            locator,
+            secret,
+            outdated: true,
+        })
     }
 }
 
 impl Key {
     fn new(secret: &Secret<String>) -> Self {
-        let mac = Hmac::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes a key of any length");
+        let mac = Hmac::new_from_slice(secret.expose().as_bytes())
+            .expect("HMAC takes a key of any length");
         Self { mac, fingerprint: secret.fingerprint(FINGERPRINT_OF) }
     }
 
@@ -205,6 +211,9 @@ mod tests {
         assert!(new.agree([new.fingerprints().as_slice()].into_iter()));
         let value = new.seal(Locator::random(), SecretBytes::random());
         assert!(old.open(&value).is_none());
-        assert!(!ring(&["other"]).agree([old.fingerprints().as_slice()].into_iter()), "nothing in common is told");
+        assert!(
+            !ring(&["other"]).agree([old.fingerprints().as_slice()].into_iter()),
+            "nothing in common is told"
+        );
     }
 }

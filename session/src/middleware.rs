@@ -13,7 +13,6 @@ use actix_web::{Error, HttpMessage as _, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use understudy_runtime::service::RequestWrap;
 
-
 use crate::session::Session;
 
 /// Adds the session's cookie to the answers of a node.
@@ -91,4 +90,3 @@ where
         })
     }
 }
-

@@ -48,7 +48,10 @@ impl From<&SessionConfig> for SessionOptions {
             idle: config.idle,
             absolute: config.absolute,
             touch: config.touch,
-            limits: Limits { attribute_bytes: config.max_attribute_bytes, session_bytes: config.max_bytes },
+            limits: Limits {
+                attribute_bytes: config.max_attribute_bytes,
+                session_bytes: config.max_bytes,
+            },
             passivate_after: config.passivate_after,
             actors_max: config.actors_max,
             wait: config.wait,

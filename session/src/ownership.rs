@@ -41,7 +41,9 @@ impl Held {
     /// Says what this copy is good for under the lease as it is now (`None`: lapsed).
     #[must_use]
     pub fn standing(&self, current: Option<LeaseStamp>) -> Standing {
-        let Some(current) = current else { return Standing::Lapsed };
+        let Some(current) = current else {
+            return Standing::Lapsed;
+        };
         let gap = current.generation != self.stamp.generation;
         let other_server = current.rid_epoch != self.stamp.rid_epoch;
         match (gap, other_server) {
@@ -116,7 +118,11 @@ pub enum AfterValidate {
 
 /// Decides what the reply to a validation means, sent when the lease was `sent` and answered when it was `current`.
 #[must_use]
-pub fn after_validate(sent: LeaseStamp, reply: &ValidateReply, current: Option<LeaseStamp>) -> AfterValidate {
+pub fn after_validate(
+    sent: LeaseStamp,
+    reply: &ValidateReply,
+    current: Option<LeaseStamp>,
+) -> AfterValidate {
     match reply {
         ValidateReply::Valid { .. } if current == Some(sent) => AfterValidate::Trust,
         ValidateReply::Valid { .. } => AfterValidate::Again,

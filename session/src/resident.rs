@@ -69,7 +69,11 @@ impl Cell {
             return None;
         }
         self.last_access.fetch_max(now.as_nanos(), Ordering::Relaxed);
-        Some(View { record: Arc::clone(record), now_ms: server_ms(snapshot.base, now), owner: None })
+        Some(View {
+            record: Arc::clone(record),
+            now_ms: server_ms(snapshot.base, now),
+            owner: None,
+        })
     }
 
     /// Publishes what the actor owns, or that it owns nothing.

@@ -105,7 +105,9 @@ impl Service for SessionService {
     }
 
     async fn stop(&self) {
-        let Some(started) = self.started.get() else { return };
+        let Some(started) = self.started.get() else {
+            return;
+        };
         started.handle.0.closed.store(true, Ordering::Release);
         keeper::drain(&started.handle.0).await;
     }
@@ -171,16 +173,25 @@ impl Stores {
                 Self::Redis { node: node.clone(), config: Box::new(redis.clone()) }
             }
             (StoreKind::Redis, None) => {
-                let text = "UNDERSTUDY_SESSION_STORE: `redis` needs UNDERSTUDY_REDIS_URL".to_owned();
+                let text =
+                    "UNDERSTUDY_SESSION_STORE: `redis` needs UNDERSTUDY_REDIS_URL".to_owned();
                 return Err(ServiceError::Configuration(text));
             }
             (StoreKind::Database, _) => {
-                let store = DatabaseStore::new(node.database.clone(), node.config.cluster.node_ttl, config.touch);
+                let store = DatabaseStore::new(
+                    node.database.clone(),
+                    node.config.cluster.node_ttl,
+                    config.touch,
+                );
                 Self::Shared(Arc::new(store))
             }
             (StoreKind::Memory, _) => {
                 let clock = Arc::clone(&node.clock);
-                Self::Shared(Arc::new(MemoryStore::new(clock, node.config.cluster.node_ttl, config.touch)))
+                Self::Shared(Arc::new(MemoryStore::new(
+                    clock,
+                    node.config.cluster.node_ttl,
+                    config.touch,
+                )))
             }
         })
     }
@@ -193,14 +204,19 @@ impl Stores {
         let (answer, connected) = oneshot::channel();
         // On the shard's own thread, so that a write needs no hop from the actor to its connection.
         arbiter.spawn(async move {
-            drop(answer.send(Redis::connect(&config, Role::Data(number), &node.node_id).await.map(|redis| {
-                let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
-                Arc::new(RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack)) as SharedStore
-            })));
+            drop(answer.send(
+                Redis::connect(&config, Role::Data(number), &node.node_id).await.map(|redis| {
+                    let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
+                    Arc::new(RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack))
+                        as SharedStore
+                }),
+            ));
         });
         match connected.await {
             Ok(Ok(store)) => Ok(store),
-            Ok(Err(error)) => Err(failed("cannot connect to the session store", Some(Box::new(error)))),
+            Ok(Err(error)) => {
+                Err(failed("cannot connect to the session store", Some(Box::new(error))))
+            }
             Err(_) => Err(failed("the thread of a session shard ended", None)),
         }
     }

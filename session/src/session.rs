@@ -1,5 +1,7 @@
 //! The session of a request, as handlers use it.
 
+mod slot;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::header::HeaderMap;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,8 +21,10 @@ use crate::engine::{Refusal, View};
 use crate::error::SessionError;
 use crate::handle::SessionHandle;
 use crate::keyring::SecretBytes;
-use crate::record::Locator;
 use crate::state::{Op, Outcome, Rejection, Task, UpdateFn};
+
+use slot::{CookieChange, Presented, Settling, Slot, State};
+use slot::{checked, judged, name_of, parsed, presented, settled, to_json};
 
 /// How long the old cookie works after a rotation that is no login, for requests already on their way.
 const ROTATION_GRACE: Duration = Duration::from_secs(10);
@@ -67,33 +71,6 @@ pub struct SessionInfo {
     pub owner: Option<String>,
 }
 
-struct Slot {
-    handle: SessionHandle,
-    state: RefCell<State>,
-    /// Held while a session begins, so that two writes of one request do not begin two.
-    beginning: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct State {
-    presented: Option<Presented>,
-    cookie: Option<CookieChange>,
-}
-
-#[derive(Clone, Copy)]
-struct Presented {
-    locator: Locator,
-    secret: SecretBytes,
-    /// This request saw it alive: from now on its end is an error, not the absence of a session.
-    seen: bool,
-    outdated: bool,
-}
-
-enum CookieChange {
-    Set,
-    Remove,
-}
-
 impl FromRequest for Session {
     type Error = SessionError;
     type Future = Ready<Result<Self, SessionError>>;
@@ -123,9 +100,15 @@ impl Session {
     /// # Errors
     /// [`SessionError::WrongType`] when it is of another type; else when the session cannot be read now.
     pub async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
-        let Some(view) = self.view().await? else { return Ok(None) };
-        let Some(text) = view.record.attributes.get(name) else { return Ok(None) };
-        serde_json::from_str(text).map(Some).map_err(|_| SessionError::WrongType { name: name.to_owned() })
+        let Some(view) = self.view().await? else {
+            return Ok(None);
+        };
+        let Some(text) = view.record.attributes.get(name) else {
+            return Ok(None);
+        };
+        serde_json::from_str(text)
+            .map(Some)
+            .map_err(|_| SessionError::WrongType { name: name.to_owned() })
     }
 
     /// Gives all attributes; empty if there is no session.
@@ -141,8 +124,12 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError::WrongType`] when one is of another type; else when the session cannot be read now.
-    pub async fn entries_as<T: DeserializeOwned>(&self) -> Result<(BTreeMap<String, T>, u64), SessionError> {
-        let Some(view) = self.view().await? else { return Ok((BTreeMap::new(), 0)) };
+    pub async fn entries_as<T: DeserializeOwned>(
+        &self,
+    ) -> Result<(BTreeMap<String, T>, u64), SessionError> {
+        let Some(view) = self.view().await? else {
+            return Ok((BTreeMap::new(), 0));
+        };
         let parse = |(name, text): (&Arc<str>, &Arc<str>)| match serde_json::from_str(text) {
             Ok(value) => Ok((name.to_string(), value)),
             Err(_) => Err(SessionError::WrongType { name: name.to_string() }),
@@ -155,7 +142,11 @@ impl Session {
     ///
     /// # Errors
     /// When it cannot be written as JSON, is too large, or cannot be stored now.
-    pub async fn insert<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), SessionError> {
+    pub async fn insert<T: Serialize + ?Sized>(
+        &self,
+        name: &str,
+        value: &T,
+    ) -> Result<(), SessionError> {
         let value = to_json(name, value)?;
         self.write(Op::Set { name: checked(name)?, value }).await.map(|_| ())
     }
@@ -187,7 +178,11 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError::WrongType`] when it is no array; else when it is too large or cannot be stored now.
-    pub async fn append<T: Serialize + ?Sized>(&self, name: &str, item: &T) -> Result<u64, SessionError> {
+    pub async fn append<T: Serialize + ?Sized>(
+        &self,
+        name: &str,
+        item: &T,
+    ) -> Result<u64, SessionError> {
         let item = to_json(name, item)?;
         match self.write(Op::Append { name: checked(name)?, item }).await? {
             Outcome::Length(length) => Ok(length),
@@ -250,9 +245,10 @@ impl Session {
     {
         for _ in 0..UPDATE_TRIES {
             let view = self.view().await?;
-            let seen = view.and_then(|view| view.record.attributes.get(name).map(ToString::to_string));
-            let mut value: T =
-                parsed(seen.as_deref()).map_err(|_| SessionError::WrongType { name: name.to_owned() })?;
+            let seen =
+                view.and_then(|view| view.record.attributes.get(name).map(ToString::to_string));
+            let mut value: T = parsed(seen.as_deref())
+                .map_err(|_| SessionError::WrongType { name: name.to_owned() })?;
             let result = change(&mut value);
             let value = to_json(name, &value)?;
             let op = Op::CompareAndSet { name: name.to_owned(), seen, value };
@@ -308,7 +304,8 @@ impl Session {
 
     async fn replace_secret(&self, op: Op, secret: SecretBytes) -> Result<(), SessionError> {
         if let Some(presented) = self.presented() {
-            let answer = self.0.handle.ask(presented.locator, presented.secret.hash(), op.clone()).await;
+            let answer =
+                self.0.handle.ask(presented.locator, presented.secret.hash(), op.clone()).await;
             match judged(answer, "", presented.seen) {
                 Ok(_) => {
                     let presented = Presented { secret, seen: true, outdated: false, ..presented };
@@ -329,7 +326,9 @@ impl Session {
     /// # Errors
     /// When the session's end cannot be stored now.
     pub async fn logout(&self) -> Result<(), SessionError> {
-        let Some(presented) = self.presented() else { return Ok(()) };
+        let Some(presented) = self.presented() else {
+            return Ok(());
+        };
         self.0.handle.revoke(presented.locator, Some(presented.secret.hash())).await?;
         let mut state = self.0.state.borrow_mut();
         state.presented = None;
@@ -350,7 +349,9 @@ impl Session {
     /// # Errors
     /// When the session cannot be read now.
     pub async fn info(&self) -> Result<Option<SessionInfo>, SessionError> {
-        let Some(view) = self.view().await? else { return Ok(None) };
+        let Some(view) = self.view().await? else {
+            return Ok(None);
+        };
         let record = &view.record;
         let idle_end = view.now_ms.saturating_add(record.idle_ms);
         let here = || self.0.handle.0.node_id.to_string();
@@ -374,7 +375,9 @@ impl Session {
     }
 
     async fn view(&self) -> Result<Option<View>, SessionError> {
-        let Some(presented) = self.presented() else { return Ok(None) };
+        let Some(presented) = self.presented() else {
+            return Ok(None);
+        };
         let view = self.0.handle.view(presented.locator, &presented.secret.hash()).await?;
         match &view {
             Some(_) => self.saw(),
@@ -391,7 +394,8 @@ impl Session {
     async fn try_write(&self, op: Op) -> Result<Outcome, Settling> {
         if let Some(presented) = self.presented() {
             let name = name_of(&op).to_owned();
-            let answer = self.0.handle.ask(presented.locator, presented.secret.hash(), op.clone()).await;
+            let answer =
+                self.0.handle.ask(presented.locator, presented.secret.hash(), op.clone()).await;
             match judged(answer, &name, presented.seen) {
                 Err(Settling::Gone) => self.forget_presented(),
                 Ok(outcome) => {
@@ -417,138 +421,10 @@ impl Session {
         self.carry(Presented { locator, secret, seen: true, outdated: false });
         settled(outcomes.into_iter().next().unwrap_or(Outcome::Done), &name, true)
     }
-
-    fn presented(&self) -> Option<Presented> {
-        self.0.state.borrow().presented
-    }
-
-    /// Notes that the session is alive; then a cookie that another key signed is signed anew with the answer.
-    fn saw(&self) {
-        let mut state = self.0.state.borrow_mut();
-        let State { presented, cookie } = &mut *state;
-        if let Some(presented) = presented {
-            presented.seen = true;
-            if std::mem::take(&mut presented.outdated) {
-                cookie.get_or_insert(CookieChange::Set);
-            }
-        }
-    }
-
-    /// Uses a new secret from here on, and sends it with the answer.
-    fn carry(&self, presented: Presented) {
-        let mut state = self.0.state.borrow_mut();
-        state.presented = Some(presented);
-        state.cookie = Some(CookieChange::Set);
-    }
-
-    /// The cookie of the request opens nothing; it is never adopted.
-    fn forget_presented(&self) {
-        self.0.state.borrow_mut().presented = None;
-    }
-
-    /// Adds to the answer what the session has to say: its cookie.
-    pub(crate) fn finish(&self, headers: &mut HeaderMap) {
-        let state = self.0.state.borrow();
-        let options = &self.0.handle.0.options.cookie;
-        let value = match (&state.cookie, &state.presented) {
-            (None, _) | (Some(CookieChange::Set), None) => return,
-            (Some(CookieChange::Set), Some(presented)) => {
-                let value = self.0.handle.0.keyring.seal(presented.locator, presented.secret);
-                crate::cookie::set(options, &value)
-            }
-            (Some(CookieChange::Remove), _) => crate::cookie::remove(options),
-        };
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.append(header::SET_COOKIE, value);
-            if !headers.contains_key(header::CACHE_CONTROL) {
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            }
-        }
-    }
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("id", &self.id_for_logs()).finish_non_exhaustive()
-    }
-}
-
-/// How an answer is to be taken.
-enum Settling {
-    /// The cookie of the request opens nothing: as if there were none.
-    Gone,
-    /// The attribute changed meanwhile.
-    Changed,
-    Error(SessionError),
-}
-
-impl Settling {
-    fn into_error(self) -> SessionError {
-        match self {
-            Self::Gone => SessionError::Ended,
-            Self::Changed => SessionError::Conflict,
-            Self::Error(error) => error,
-        }
-    }
-}
-
-fn judged(answer: Result<(Outcome, u64), Refusal>, name: &str, seen: bool) -> Result<Outcome, Settling> {
-    match answer {
-        Ok((outcome, _version)) => settled(outcome, name, seen),
-        Err(Refusal::Ended) if !seen => Err(Settling::Gone),
-        Err(refusal) => Err(Settling::Error(refusal.into())),
-    }
-}
-
-fn settled(outcome: Outcome, name: &str, seen: bool) -> Result<Outcome, Settling> {
-    let Outcome::Rejected(rejection) = outcome else { return Ok(outcome) };
-    Err(match rejection {
-        Rejection::StaleSecret if seen => Settling::Error(SessionError::Ended),
-        Rejection::StaleSecret => Settling::Gone,
-        Rejection::Changed => Settling::Changed,
-        Rejection::WrongType => Settling::Error(SessionError::WrongType { name: name.to_owned() }),
-        Rejection::TooLarge => Settling::Error(SessionError::TooLarge { name: name.to_owned() }),
-    })
-}
-
-/// Finds the session cookie among the cookies of the request; of several with the name, the first that is ours.
-fn presented(handle: &SessionHandle, headers: &HeaderMap) -> Option<Presented> {
-    let name = &handle.0.options.cookie.name;
-    let mut rejected = false;
-    for value in headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok()) {
-        for value in crate::cookie::values(value, name) {
-            if let Some(opened) = handle.0.keyring.open(value) {
-                let crate::keyring::Opened { locator, secret, outdated } = opened;
-                return Some(Presented { locator, secret, seen: false, outdated });
-            }
-            rejected = true;
-        }
-    }
-    if rejected {
-        handle.0.counters.rejected_cookies.increment(1);
-    }
-    None
-}
-
-fn parsed<T: DeserializeOwned + Default>(present: Option<&str>) -> Result<T, Rejection> {
-    present.map_or_else(|| Ok(T::default()), |text| serde_json::from_str(text).map_err(|_| Rejection::WrongType))
-}
-
-fn to_json<T: Serialize + ?Sized>(name: &str, value: &T) -> Result<String, SessionError> {
-    serde_json::to_string(value).map_err(|source| SessionError::NotJson { name: name.to_owned(), source })
-}
-
-fn checked(name: &str) -> Result<String, SessionError> {
-    if name.is_empty() || name.len() > 256 { Err(SessionError::BadName) } else { Ok(name.to_owned()) }
-}
-
-fn name_of(op: &Op) -> &str {
-    match op {
-        Op::Set { name, .. }
-        | Op::Remove { name }
-        | Op::Increment { name, .. }
-        | Op::Append { name, .. }
-        | Op::CompareAndSet { name, .. } => name,
-        Op::Clear | Op::Login { .. } | Op::Rotate { .. } => "",
     }
 }

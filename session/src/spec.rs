@@ -11,8 +11,7 @@ use understudy_runtime::lease::table::LeaseTable;
 
 use crate::record::{Attributes, Change, Fence, Locator, Record, Token};
 use crate::store::{
-    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, ValidateReply,
-    Write, WriteReply,
+    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, ValidateReply, Write, WriteReply,
 };
 
 /// A tombstone stands at least this long, ms: longer than any request that might still write.

@@ -161,7 +161,8 @@ pub struct Plan {
 
 /// Works out what `asks`, one after the other, do to `record`; `now_ms` is the store's clock.
 pub fn plan(record: &Record, asks: &mut [&mut Ask], limits: &Limits, now_ms: u64) -> Plan {
-    let mut draft = Draft { after: record.clone(), change: Change::default(), limits, now_ms, dirty: false };
+    let mut draft =
+        Draft { after: record.clone(), change: Change::default(), limits, now_ms, dirty: false };
     let version = record.version.saturating_add(1);
     let mut outcomes = Vec::with_capacity(asks.len());
     let mut listed = Vec::new();
@@ -186,7 +187,9 @@ pub fn opens(record: &Record, presented: &SecretHash, now_ms: u64) -> bool {
     let current = record.secret.0.ct_eq(&presented.0);
     let previous = record.previous_secret.as_ref().map_or_else(
         || subtle::Choice::from(0),
-        |(hash, until)| hash.0.ct_eq(&presented.0) & subtle::Choice::from(u8::from(now_ms < *until)),
+        |(hash, until)| {
+            hash.0.ct_eq(&presented.0) & subtle::Choice::from(u8::from(now_ms < *until))
+        },
     );
     bool::from(current | previous)
 }
@@ -228,7 +231,8 @@ impl Draft<'_> {
                 self.set(name, next.to_string()).map(|()| Outcome::Number(next))
             }
             Op::Append { name, item } => {
-                let (text, length) = appended(self.after.attributes.get(name.as_str()).map(|t| &**t), item)?;
+                let (text, length) =
+                    appended(self.after.attributes.get(name.as_str()).map(|t| &**t), item)?;
                 self.set(name, text).map(|()| Outcome::Length(length))
             }
             Op::CompareAndSet { name, seen, value } => {
@@ -244,8 +248,12 @@ impl Draft<'_> {
                 }
                 Ok(Outcome::Flag(!names.is_empty()))
             }
-            Op::Login { user, secret, lifetime_ms } => self.login(user, secret, *lifetime_ms, presented),
-            Op::Rotate { secret, keep_ms } => self.rotate(secret, self.now_ms.saturating_add(*keep_ms), presented),
+            Op::Login { user, secret, lifetime_ms } => {
+                self.login(user, secret, *lifetime_ms, presented)
+            }
+            Op::Rotate { secret, keep_ms } => {
+                self.rotate(secret, self.now_ms.saturating_add(*keep_ms), presented)
+            }
         }
     }
 
@@ -278,7 +286,13 @@ impl Draft<'_> {
         true
     }
 
-    fn login(&mut self, user: &str, secret: &str, lifetime_ms: u64, presented: SecretHash) -> Result<Outcome, Rejection> {
+    fn login(
+        &mut self,
+        user: &str,
+        secret: &str,
+        lifetime_ms: u64,
+        presented: SecretHash,
+    ) -> Result<Outcome, Rejection> {
         self.replace_secret(secret, None, presented)?;
         if self.after.user.as_deref().is_some_and(|before| before != user) {
             let names: Vec<Arc<str>> = self.after.attributes.keys().cloned().collect();
@@ -294,7 +308,12 @@ impl Draft<'_> {
         Ok(Outcome::Done)
     }
 
-    fn rotate(&mut self, secret: &str, until_ms: u64, presented: SecretHash) -> Result<Outcome, Rejection> {
+    fn rotate(
+        &mut self,
+        secret: &str,
+        until_ms: u64,
+        presented: SecretHash,
+    ) -> Result<Outcome, Rejection> {
         let old = self.after.secret;
         self.replace_secret(secret, Some((old, until_ms)), presented)?;
         Ok(Outcome::Done)
@@ -364,9 +383,13 @@ pub enum Traced {
 
 /// Adds `item` to the JSON array `present`; gives the new text and length.
 fn appended(present: Option<&str>, item: &str) -> Result<(String, u64), Rejection> {
-    let Some(present) = present else { return Ok((format!("[{item}]"), 1)) };
+    let Some(present) = present else {
+        return Ok((format!("[{item}]"), 1));
+    };
     let items: Vec<&RawValue> = serde_json::from_str(present).map_err(|_| Rejection::WrongType)?;
-    let Some(open) = present.trim_end().strip_suffix(']') else { return Err(Rejection::WrongType) };
+    let Some(open) = present.trim_end().strip_suffix(']') else {
+        return Err(Rejection::WrongType);
+    };
     let comma = if items.is_empty() { "" } else { "," };
     Ok((format!("{open}{comma}{item}]"), items.len() as u64 + 1))
 }

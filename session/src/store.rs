@@ -31,7 +31,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
-    async fn create(&self, locator: Locator, record: &Record, lifetime_ms: u64) -> Result<CreateReply, StoreError>;
+    async fn create(
+        &self,
+        locator: Locator,
+        record: &Record,
+        lifetime_ms: u64,
+    ) -> Result<CreateReply, StoreError>;
 
     /// Takes the session over for `token`, unless another node with a live lease has it; a claim by the node that
     /// already owns it succeeds (its earlier token is fenced by the new one). Counts as an access.
@@ -40,7 +45,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
-    async fn claim(&self, locator: Locator, token: &Token, known_version: Option<u64>) -> Result<ClaimReply, StoreError>;
+    async fn claim(
+        &self,
+        locator: Locator,
+        token: &Token,
+        known_version: Option<u64>,
+    ) -> Result<ClaimReply, StoreError>;
 
     /// Reads the session without owning it.
     ///
@@ -58,7 +68,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
-    async fn validate(&self, locator: Locator, fence: &Fence, version: u64) -> Result<ValidateReply, StoreError>;
+    async fn validate(
+        &self,
+        locator: Locator,
+        fence: &Fence,
+        version: u64,
+    ) -> Result<ValidateReply, StoreError>;
 
     /// Puts the owner's whole copy back after the store lost writes: allowed when the record carries the same fence
     /// and a lower version, or when the record is missing, or has a lower epoch, *while the bucket is in grace*

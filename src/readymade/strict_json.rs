@@ -27,7 +27,9 @@ fn problem(error: &serde_json::Error) -> Problem {
     let what = match error.classify() {
         serde_json::error::Category::Eof => "the body ends in the middle of the JSON text",
         serde_json::error::Category::Syntax => "the body is not JSON",
-        serde_json::error::Category::Data => "the body is JSON of another form than this call takes",
+        serde_json::error::Category::Data => {
+            "the body is JSON of another form than this call takes"
+        }
         serde_json::error::Category::Io => "the body cannot be read",
     };
     Problem::new(StatusCode::BAD_REQUEST, "bad_json", what)
@@ -122,7 +124,12 @@ mod tests {
             let problem = parse::<Box<RawValue>>(body).unwrap_err();
             assert_eq!((problem.status, problem.code), (StatusCode::BAD_REQUEST, "bad_json"));
         }
-        for body in ["null", "[ 1.50 , 12345678901234567890123 ]", "{\"a\":{\"a\":1},\"b\":[]}", "\"\\u0000ä\""] {
+        for body in [
+            "null",
+            "[ 1.50 , 12345678901234567890123 ]",
+            "{\"a\":{\"a\":1},\"b\":[]}",
+            "\"\\u0000ä\"",
+        ] {
             assert_eq!(parse::<Box<RawValue>>(body.as_bytes()).unwrap().get(), body);
         }
     }

@@ -7,7 +7,10 @@ use understudy_runtime::clock::BootInstant;
 use understudy_runtime::ids::NodeId;
 use understudy_runtime::lease::LeaseStamp;
 
-use super::{Answer, Batch, Engine, GRACE_POLL, Moment, Owned, RETRY, Refusal, Reply, Role, Trace, View, take_if};
+use super::{
+    Answer, Batch, Engine, GRACE_POLL, Moment, Owned, RETRY, Refusal, Reply, Role, Trace, View,
+    take_if,
+};
 use super::{Job, Work};
 use crate::ownership::{AfterValidate, AfterWrite, Held, after_validate, after_write};
 use crate::record::{Fence, Record, Token};
@@ -38,7 +41,13 @@ pub enum Forwarded {
 
 impl Engine {
     /// Takes in the reply to a claim.
-    pub fn on_claim(&mut self, token: Token, reply: Result<ClaimReply, StoreError>, sent: Sent, moment: Moment) {
+    pub fn on_claim(
+        &mut self,
+        token: Token,
+        reply: Result<ClaimReply, StoreError>,
+        sent: Sent,
+        moment: Moment,
+    ) {
         self.in_step = false;
         let known = match std::mem::replace(&mut self.role, Role::Unknown(None)) {
             Role::Unknown(known) => known,
@@ -53,17 +62,26 @@ impl Engine {
                 let record = record.map(|record| Arc::new(*record)).or(known);
                 let current = record.filter(|record| record.version == version);
                 // A claim whose reply comes under another lease proves nothing (rule R8): claim again.
-                if let (Some(record), Some(stamp), true) = (current, sent.lease, sent.lease == moment.lease) {
+                if let (Some(record), Some(stamp), true) =
+                    (current, sent.lease, sent.lease == moment.lease)
+                {
                     let held = Held { fence: Fence { token, epoch }, stamp, version };
                     self.own(Owned { held, record, base: (sent.at, now_ms) });
                 }
             }
             Ok(ClaimReply::Owned { node, remaining_ms, now_ms, record }) => {
-                self.found_elsewhere(node, Duration::from_millis(remaining_ms), now_ms, *record, moment.now);
+                self.found_elsewhere(
+                    node,
+                    Duration::from_millis(remaining_ms),
+                    now_ms,
+                    *record,
+                    moment.now,
+                );
             }
             Ok(ClaimReply::Grace { remaining_ms }) => {
                 self.role = Role::Unknown(known);
-                self.not_before = moment.now + GRACE_POLL.min(Duration::from_millis(remaining_ms.max(1)));
+                self.not_before =
+                    moment.now + GRACE_POLL.min(Duration::from_millis(remaining_ms.max(1)));
             }
             Ok(ClaimReply::Missing | ClaimReply::Revoked | ClaimReply::Expired) => self.end(),
         }
@@ -96,7 +114,14 @@ impl Engine {
         }
     }
 
-    fn found_elsewhere(&mut self, node: NodeId, remaining: Duration, now_ms: u64, record: Record, now: BootInstant) {
+    fn found_elsewhere(
+        &mut self,
+        node: NodeId,
+        remaining: Duration,
+        now_ms: u64,
+        record: Record,
+        now: BootInstant,
+    ) {
         self.deposited = false;
         let version = record.version;
         if let Some(batch) = &self.batch {
@@ -129,7 +154,9 @@ impl Engine {
         };
         match after_write(&owned.held, &reply, moment.lease) {
             AfterWrite::Acknowledge { version } => {
-                let Some(batch) = self.batch.take() else { return };
+                let Some(batch) = self.batch.take() else {
+                    return;
+                };
                 if let WriteReply::Written { now_ms, .. } = reply {
                     owned.base = (sent.at, now_ms);
                 }
@@ -209,8 +236,15 @@ impl Engine {
         None
     }
 
-    fn latest_access(&mut self, owned: &mut Owned, reply: &ValidateReply, sent_at: BootInstant) -> Option<BootInstant> {
-        let ValidateReply::Valid { last_access_ms, now_ms } = *reply else { return None };
+    fn latest_access(
+        &mut self,
+        owned: &mut Owned,
+        reply: &ValidateReply,
+        sent_at: BootInstant,
+    ) -> Option<BootInstant> {
+        let ValidateReply::Valid { last_access_ms, now_ms } = *reply else {
+            return None;
+        };
         owned.base = (sent_at, now_ms);
         let ago = now_ms.saturating_sub(last_access_ms);
         self.expired = ago >= owned.record.idle_ms;
@@ -264,7 +298,9 @@ impl Engine {
         let pause = match came {
             Forwarded::Answered(Err(Refusal::NotOwner)) => Some(STOPPING),
             Forwarded::Answered(answer) => {
-                if let (Ok(Reply::Done(_, done)), Role::Elsewhere { version, .. }) = (&answer, &mut self.role) {
+                if let (Ok(Reply::Done(_, done)), Role::Elsewhere { version, .. }) =
+                    (&answer, &mut self.role)
+                {
                     *version = (*version).max(*done);
                 }
                 if matches!(answer, Err(Refusal::Ended) | Ok(Reply::Revoked)) {
@@ -308,7 +344,8 @@ impl Engine {
 
     /// Refuses every change, and lets looks go on: this node is about to hand its sessions over.
     pub fn refuse_peers(&mut self) {
-        for job in take_if(&mut self.queue, |job| job.from_peer && !matches!(job.work, Work::View)) {
+        for job in take_if(&mut self.queue, |job| job.from_peer && !matches!(job.work, Work::View))
+        {
             self.answers.push((job, Err(Refusal::NotOwner)));
         }
     }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::oneshot;
 use tokio::sync::oneshot::Receiver;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
-use crate::record::{Attributes, RecentOps};
-use crate::state::Op;
+use crate::record::{Attributes, RecentOps, SecretHash};
+use crate::state::{Op, Task};
 use crate::store::{ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, WriteReply};
 
 const SECRET: SecretHash = SecretHash([1; 32]);
@@ -139,7 +140,11 @@ impl Bench {
 }
 
 fn increment(by: i64, remote: Option<OpId>) -> Work {
-    Work::Ask(Ask { secret: SECRET, task: Task::Op(Op::Increment { name: "n".into(), by }), remote })
+    Work::Ask(Ask {
+        secret: SECRET,
+        task: Task::Op(Op::Increment { name: "n".into(), by }),
+        remote,
+    })
 }
 
 fn answered(mut receiver: Receiver<Answer>) -> Option<Answer> {
@@ -406,7 +411,8 @@ fn an_operation_goes_to_the_owner_and_waits_for_its_lease_when_it_is_gone() {
 
 #[test]
 fn an_operation_whose_answer_was_lost_is_looked_up_after_the_takeover() {
-    let trail = |id, since_version| RecentOps { since_version, entries: vec![(id, 8, Outcome::Number(6))] };
+    let trail =
+        |id, since_version| RecentOps { since_version, entries: vec![(id, 8, Outcome::Number(6))] };
     for (applied, since_version, expected) in
         [(true, 6, Ok(6)), (false, 6, Ok(7)), (false, 20, Err(Refusal::OutcomeUnknown))]
     {

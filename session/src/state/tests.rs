@@ -27,8 +27,10 @@ fn record(attributes: &[(&str, &str)]) -> Record {
 }
 
 fn run(record: &Record, ops: Vec<Op>) -> Plan {
-    let mut asks: Vec<Ask> =
-        ops.into_iter().map(|op| Ask { secret: SECRET, task: Task::Op(op), remote: None }).collect();
+    let mut asks: Vec<Ask> = ops
+        .into_iter()
+        .map(|op| Ask { secret: SECRET, task: Task::Op(op), remote: None })
+        .collect();
     plan(record, &mut asks.iter_mut().collect::<Vec<_>>(), &LIMITS, 10)
 }
 
@@ -47,14 +49,20 @@ fn many_increments_become_one_change() {
 
 #[test]
 fn an_operation_that_fails_leaves_the_others_alone() {
-    let plan = run(&record(&[("n", "\"x\"")]), vec![increment(1), Op::Set { name: "m".into(), value: "1".into() }]);
+    let plan = run(
+        &record(&[("n", "\"x\"")]),
+        vec![increment(1), Op::Set { name: "m".into(), value: "1".into() }],
+    );
     assert_eq!(plan.outcomes, [Outcome::Rejected(Rejection::WrongType), Outcome::Done]);
     assert_eq!(plan.write.unwrap().0.set.len(), 1);
 }
 
 #[test]
 fn nothing_changed_means_nothing_to_write() {
-    let plan = run(&record(&[("n", "9223372036854775807")]), vec![increment(1), Op::Remove { name: "m".into() }]);
+    let plan = run(
+        &record(&[("n", "9223372036854775807")]),
+        vec![increment(1), Op::Remove { name: "m".into() }],
+    );
     assert_eq!(plan.outcomes, [Outcome::Rejected(Rejection::WrongType), Outcome::Flag(false)]);
     assert!(plan.write.is_none());
 }
@@ -77,19 +85,35 @@ fn append_keeps_the_array_as_it_was_written() {
     let plan = run(&record(&[("a", "[ 1.50 ]")]), vec![append("{\"b\":2}")]);
     assert_eq!(plan.outcomes, [Outcome::Length(2)]);
     assert_eq!(&*plan.write.unwrap().1.attributes["a"], "[ 1.50 ,{\"b\":2}]");
-    assert_eq!(run(&record(&[]), vec![append("1"), append("2")]).outcomes, [Outcome::Length(1), Outcome::Length(2)]);
-    assert_eq!(run(&record(&[("a", "{}")]), vec![append("1")]).outcomes, [Outcome::Rejected(Rejection::WrongType)]);
+    assert_eq!(
+        run(&record(&[]), vec![append("1"), append("2")]).outcomes,
+        [Outcome::Length(1), Outcome::Length(2)]
+    );
+    assert_eq!(
+        run(&record(&[("a", "{}")]), vec![append("1")]).outcomes,
+        [Outcome::Rejected(Rejection::WrongType)]
+    );
 }
 
 #[test]
 fn limits_hold_for_one_attribute_and_for_all() {
     let set = |name: &str, bytes: usize| Op::Set { name: name.into(), value: "1".repeat(bytes) };
-    assert_eq!(run(&record(&[]), vec![set("a", 65)]).outcomes, [Outcome::Rejected(Rejection::TooLarge)]);
+    assert_eq!(
+        run(&record(&[]), vec![set("a", 65)]).outcomes,
+        [Outcome::Rejected(Rejection::TooLarge)]
+    );
     let many = run(&record(&[]), ["a", "b", "c", "d"].map(|name| set(name, 63)).to_vec());
-    assert!(many.outcomes.iter().all(|outcome| *outcome == Outcome::Done), "4 x 64 bytes fit in 256");
+    assert!(
+        many.outcomes.iter().all(|outcome| *outcome == Outcome::Done),
+        "4 x 64 bytes fit in 256"
+    );
     let full = many.write.unwrap().1;
     assert_eq!(run(&full, vec![set("e", 1)]).outcomes, [Outcome::Rejected(Rejection::TooLarge)]);
-    assert_eq!(run(&full, vec![set("a", 62)]).outcomes, [Outcome::Done], "replacing counts the old value out");
+    assert_eq!(
+        run(&full, vec![set("a", 62)]).outcomes,
+        [Outcome::Done],
+        "replacing counts the old value out"
+    );
 }
 
 #[test]

@@ -97,14 +97,20 @@ impl DatabaseStore {
     }
 
     /// Claims a session that another node owned when it was looked at, if that node's lease is still lapsed.
-    async fn take(&self, locator: Locator, token: &Token) -> Result<Option<QueryResult>, StoreError> {
+    async fn take(
+        &self,
+        locator: Locator,
+        token: &Token,
+    ) -> Result<Option<QueryResult>, StoreError> {
         let [owner, owner_node] = row::owner(Some(token));
         let take = Arc::new(Take {
             lock_session: self.about(&self.statements.lock_session, locator),
             lock_lease: self.statements.lock_lease.clone(),
             look: self.about(&self.statements.look, locator),
-            take: self
-                .statement(&self.statements.take, vec![locator.to_string().into(), owner, owner_node]),
+            take: self.statement(
+                &self.statements.take,
+                vec![locator.to_string().into(), owner, owner_node],
+            ),
             store: self.clone(),
         });
         let taken = self.database.transaction(move |executor| {
@@ -116,7 +122,9 @@ impl DatabaseStore {
 
     /// Says what stands against a claim; none when nothing does.
     fn obstacle(&self, row: Option<&QueryResult>) -> Result<Option<ClaimReply>, StoreError> {
-        let Some(row) = row else { return Ok(Some(ClaimReply::Missing)) };
+        let Some(row) = row else {
+            return Ok(Some(ClaimReply::Missing));
+        };
         if row::is_revoked(row)? {
             return Ok(Some(ClaimReply::Revoked));
         }
@@ -125,7 +133,8 @@ impl DatabaseStore {
         if spec::is_over(&record, self.slack_ms, now_ms) {
             return Ok(Some(ClaimReply::Expired));
         }
-        let lease: Option<i64> = row.try_get("", "lease_ms").map_err(DatabaseError::from).map_err(store_error)?;
+        let lease: Option<i64> =
+            row.try_get("", "lease_ms").map_err(DatabaseError::from).map_err(store_error)?;
         let remaining_ms = lease.map_or(0, i64::cast_unsigned).saturating_sub(now_ms);
         let node = record.owner.as_ref().and_then(Token::node);
         Ok(node.filter(|_| remaining_ms > 0).map(|node| ClaimReply::Owned {
@@ -151,9 +160,7 @@ impl SessionStore for DatabaseStore {
         values.push(row::time(lifetime_ms));
         match self.change(self.statement(&self.statements.create, values)).await? {
             None => Ok(CreateReply::Exists),
-            Some(row) => {
-                Ok(CreateReply::Created { now_ms: row::read_number(&row, "created_ms")? })
-            }
+            Some(row) => Ok(CreateReply::Created { now_ms: row::read_number(&row, "created_ms")? }),
         }
     }
 
@@ -196,7 +203,10 @@ impl SessionStore for DatabaseStore {
         for _ in 0..ATTEMPTS {
             if let Some(row) = self.change(update.clone()).await? {
                 let version = row::read_number(&row, "version")?;
-                return Ok(WriteReply::Written { version, now_ms: row::read_number(&row, "now_ms")? });
+                return Ok(WriteReply::Written {
+                    version,
+                    now_ms: row::read_number(&row, "now_ms")?,
+                });
             }
             let row = self.fetch(look.clone()).await?;
             if let Some(reply) = why_not_written(&write, row.as_ref())? {
@@ -310,11 +320,8 @@ impl Take {
 
 fn claimed(row: &QueryResult, known_version: Option<u64>) -> Result<ClaimReply, StoreError> {
     let version = row::read_number(row, "version")?;
-    let record = if known_version == Some(version) {
-        None
-    } else {
-        Some(Box::new(row::read_record(row)?))
-    };
+    let record =
+        if known_version == Some(version) { None } else { Some(Box::new(row::read_record(row)?)) };
     Ok(ClaimReply::Claimed {
         epoch: row::read_number(row, "epoch")?,
         version,
@@ -328,7 +335,9 @@ fn why_not_written(
     write: &Write<'_>,
     row: Option<&QueryResult>,
 ) -> Result<Option<WriteReply>, StoreError> {
-    let Some(row) = row else { return Ok(Some(WriteReply::Missing)) };
+    let Some(row) = row else {
+        return Ok(Some(WriteReply::Missing));
+    };
     if row::is_revoked(row)? {
         return Ok(Some(WriteReply::Revoked));
     }

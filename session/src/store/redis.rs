@@ -15,8 +15,8 @@ use understudy_runtime::keys::KeySpace;
 use understudy_runtime::redis::{Arg, Redis, RedisError, Reply, Script};
 
 use super::{
-    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, SessionStore, StoreError, ValidateReply, Write,
-    WriteReply,
+    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, SessionStore, StoreError,
+    ValidateReply, Write, WriteReply,
 };
 use crate::record::{Fence, Locator, Record, Token};
 
@@ -78,7 +78,12 @@ impl RedisStore {
 
 #[async_trait]
 impl SessionStore for RedisStore {
-    async fn create(&self, locator: Locator, record: &Record, lifetime_ms: u64) -> Result<CreateReply, StoreError> {
+    async fn create(
+        &self,
+        locator: Locator,
+        record: &Record,
+        lifetime_ms: u64,
+    ) -> Result<CreateReply, StoreError> {
         let mut args = vec![number(lifetime_ms), number(record.idle_ms), number(self.slack_ms)];
         fields::all(record, fields::Times::Stores, &mut args);
         let reply = self.call(&CREATE, vec![self.session_key(locator)], args).await?;
@@ -89,7 +94,12 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn claim(&self, locator: Locator, token: &Token, known: Option<u64>) -> Result<ClaimReply, StoreError> {
+    async fn claim(
+        &self,
+        locator: Locator,
+        token: &Token,
+        known: Option<u64>,
+    ) -> Result<ClaimReply, StoreError> {
         let args = vec![
             text(token.as_str()),
             text(token.node_text()),
@@ -110,7 +120,8 @@ impl SessionStore for RedisStore {
                 let node: Option<NodeId> = owner.as_ref().and_then(Token::node);
                 let node = node.ok_or_else(|| StoreError::Unreadable("owner".to_owned()))?;
                 let [remaining_ms, now_ms] = [int(&reply, 2)?, int(&reply, 3)?];
-                let record = record(reply.drain(4..).next())?.ok_or_else(|| unexpected("OWNED without fields"))?;
+                let record = record(reply.drain(4..).next())?
+                    .ok_or_else(|| unexpected("OWNED without fields"))?;
                 ClaimReply::Owned { node, remaining_ms, now_ms, record: Box::new(record) }
             }
             "GRACE" => ClaimReply::Grace { remaining_ms: int(&reply, 1)? },
@@ -147,7 +158,10 @@ impl SessionStore for RedisStore {
         fields::change(change, &mut args);
         let reply = self.call(&WRITE, vec![self.session_key(locator)], args).await?;
         Ok(match tag(&reply)? {
-            "OK" => WriteReply::Written { version: base_version.saturating_add(1), now_ms: int(&reply, 1)? },
+            "OK" => WriteReply::Written {
+                version: base_version.saturating_add(1),
+                now_ms: int(&reply, 1)?,
+            },
             "DUP" => WriteReply::Duplicate { version: int(&reply, 1)? },
             "GONE" => WriteReply::Missing,
             "REVOKED" => WriteReply::Revoked,
@@ -158,11 +172,18 @@ impl SessionStore for RedisStore {
         })
     }
 
-    async fn validate(&self, locator: Locator, fence: &Fence, version: u64) -> Result<ValidateReply, StoreError> {
+    async fn validate(
+        &self,
+        locator: Locator,
+        fence: &Fence,
+        version: u64,
+    ) -> Result<ValidateReply, StoreError> {
         let args = vec![text(fence.token.as_str()), number(fence.epoch), number(version)];
         let reply = self.call(&VALIDATE, vec![self.session_key(locator)], args).await?;
         Ok(match tag(&reply)? {
-            "OK" => ValidateReply::Valid { last_access_ms: int(&reply, 1)?, now_ms: int(&reply, 2)? },
+            "OK" => {
+                ValidateReply::Valid { last_access_ms: int(&reply, 1)?, now_ms: int(&reply, 2)? }
+            }
             "GONE" => ValidateReply::Missing,
             "REVOKED" => ValidateReply::Revoked,
             "FENCED" => ValidateReply::Fenced,
@@ -173,7 +194,9 @@ impl SessionStore for RedisStore {
     }
 
     async fn restore(&self, locator: Locator, record: &Record) -> Result<RestoreReply, StoreError> {
-        let Some(owner) = &record.owner else { return Ok(RestoreReply::Refused) };
+        let Some(owner) = &record.owner else {
+            return Ok(RestoreReply::Refused);
+        };
         let mut args = vec![
             text(owner.as_str()),
             number(record.epoch),
@@ -194,7 +217,8 @@ impl SessionStore for RedisStore {
 
     async fn revoke(&self, locator: Locator) -> Result<RevokeReply, StoreError> {
         let stands = ms(self.lease).saturating_mul(2).max(60_000);
-        let reply = self.call(&REVOKE, vec![self.session_key(locator)], vec![number(stands)]).await?;
+        let reply =
+            self.call(&REVOKE, vec![self.session_key(locator)], vec![number(stands)]).await?;
         Ok(match tag(&reply)? {
             "REVOKED" => {
                 let owner = reply.get(1).and_then(as_text).filter(|owner| !owner.is_empty());
@@ -212,7 +236,9 @@ impl SessionStore for RedisStore {
     }
 
     async fn touch(&self, locator: Locator) -> Result<(), StoreError> {
-        self.call(&TOUCH, vec![self.session_key(locator)], vec![number(self.slack_ms)]).await.map(|_| ())
+        self.call(&TOUCH, vec![self.session_key(locator)], vec![number(self.slack_ms)])
+            .await
+            .map(|_| ())
     }
 
     async fn sweep(&self, _limit: u32) -> Result<u64, StoreError> {
@@ -259,10 +285,16 @@ fn failed(error: RedisError) -> StoreError {
         ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "NOREPLICAS", "BUSY"];
     let passes = error.is_retryable() || error.code().is_some_and(|code| PASSING.contains(&code));
     match error {
-        RedisError::Unavailable(reason) | RedisError::Rejected(reason) | RedisError::Protocol(reason) if passes => {
+        RedisError::Unavailable(reason)
+        | RedisError::Rejected(reason)
+        | RedisError::Protocol(reason)
+            if passes =>
+        {
             StoreError::Unavailable(reason)
         }
-        RedisError::Rejected(reason) | RedisError::Unavailable(reason) => StoreError::Refused(reason),
+        RedisError::Rejected(reason) | RedisError::Unavailable(reason) => {
+            StoreError::Refused(reason)
+        }
         RedisError::Protocol(reason) => StoreError::Unreadable(reason),
     }
 }

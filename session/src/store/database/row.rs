@@ -93,10 +93,9 @@ pub(super) fn read_record(row: &QueryResult) -> Result<Record, StoreError> {
     };
     let previous_secret = match get::<Option<String>>(row, "previous_secret")? {
         None => None,
-        Some(text) => Some((
-            secret("previous_secret", &text)?,
-            read_number(row, "previous_until_ms")?,
-        )),
+        Some(text) => {
+            Some((secret("previous_secret", &text)?, read_number(row, "previous_until_ms")?))
+        }
     };
     Ok(Record {
         owner: read_owner(row)?,

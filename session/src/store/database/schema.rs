@@ -23,7 +23,10 @@ impl MigrationName for Sessions {
     }
 }
 
-#[expect(elided_lifetimes_in_paths, reason = "the trait's macro does not see them, so neither may this")]
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
 #[async_trait::async_trait]
 impl MigrationTrait for Sessions {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {

@@ -173,10 +173,7 @@ pub(super) fn stored_values(record: &Record) -> Result<Vec<Value>, StoreError> {
 }
 
 /// Gives the columns that a change touches, with their values after it.
-fn changed(
-    change: &Change,
-    after: &Record,
-) -> Result<Vec<(&'static str, Value)>, StoreError> {
+fn changed(change: &Change, after: &Record) -> Result<Vec<(&'static str, Value)>, StoreError> {
     let mut columns = Vec::new();
     if !change.set.is_empty() || !change.remove.is_empty() {
         columns.push(("attributes", row::attributes(&after.attributes)?));

@@ -141,20 +141,26 @@ pub(super) fn record(fields: impl Iterator<Item = (String, String)>) -> Result<R
     let owner = take("o").filter(|owner| !owner.is_empty()).map(|owner| Token::from_text(&owner));
     let epoch = parsed("e", take("e"))?;
     let version = parsed("v", take("v"))?;
-    let last_op = take("q").map(|op| u64::from_str_radix(&op, 16)).transpose().map_err(|_| field("q"))?.map(OpId);
+    let last_op = take("q")
+        .map(|op| u64::from_str_radix(&op, 16))
+        .transpose()
+        .map_err(|_| field("q"))?
+        .map(OpId);
     let created_ms = parsed("c", take("c"))?;
     let absolute_ms = parsed("x", take("x"))?;
     let last_access_ms = parsed("la", take("la"))?;
     let idle_ms = parsed("i", take("i"))?;
     let user = take("u").map(Arc::from);
-    let secret = take("h0").as_deref().and_then(SecretHash::from_text).ok_or_else(|| field("h0"))?;
+    let secret =
+        take("h0").as_deref().and_then(SecretHash::from_text).ok_or_else(|| field("h0"))?;
     let previous_secret = match (take("h1"), take("h1x")) {
         (Some(hash), until @ Some(_)) => {
             Some((SecretHash::from_text(&hash).ok_or_else(|| field("h1"))?, parsed("h1x", until)?))
         }
         (_, _) => None,
     };
-    let recent = take("w").map(|text| serde_json::from_str(&text)).transpose().map_err(|_| field("w"))?;
+    let recent =
+        take("w").map(|text| serde_json::from_str(&text)).transpose().map_err(|_| field("w"))?;
     Ok(Record {
         owner,
         epoch,

@@ -1,0 +1,190 @@
+//! What a request knows of its session: the cookie it came with, and the one it leaves with.
+
+use std::cell::RefCell;
+
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Session;
+use crate::engine::Refusal;
+use crate::error::SessionError;
+use crate::handle::SessionHandle;
+use crate::keyring::{Opened, SecretBytes};
+use crate::record::Locator;
+use crate::state::{Op, Outcome, Rejection};
+
+pub(super) struct Slot {
+    pub(super) handle: SessionHandle,
+    pub(super) state: RefCell<State>,
+    /// Held while a session begins, so that two writes of one request do not begin two.
+    pub(super) beginning: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) presented: Option<Presented>,
+    pub(super) cookie: Option<CookieChange>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Presented {
+    pub(super) locator: Locator,
+    pub(super) secret: SecretBytes,
+    /// This request saw it alive: from now on its end is an error, not the absence of a session.
+    pub(super) seen: bool,
+    pub(super) outdated: bool,
+}
+
+pub(super) enum CookieChange {
+    Set,
+    Remove,
+}
+
+impl Session {
+    pub(super) fn presented(&self) -> Option<Presented> {
+        self.0.state.borrow().presented
+    }
+
+    /// Notes that the session is alive; then a cookie that another key signed is signed anew with the answer.
+    pub(super) fn saw(&self) {
+        let mut state = self.0.state.borrow_mut();
+        let State { presented, cookie } = &mut *state;
+        if let Some(presented) = presented {
+            presented.seen = true;
+            if std::mem::take(&mut presented.outdated) {
+                cookie.get_or_insert(CookieChange::Set);
+            }
+        }
+    }
+
+    /// Uses a new secret from here on, and sends it with the answer.
+    pub(super) fn carry(&self, presented: Presented) {
+        let mut state = self.0.state.borrow_mut();
+        state.presented = Some(presented);
+        state.cookie = Some(CookieChange::Set);
+    }
+
+    /// The cookie of the request opens nothing; it is never adopted.
+    pub(super) fn forget_presented(&self) {
+        self.0.state.borrow_mut().presented = None;
+    }
+
+    /// Adds to the answer what the session has to say: its cookie.
+    pub(crate) fn finish(&self, headers: &mut HeaderMap) {
+        let state = self.0.state.borrow();
+        let options = &self.0.handle.0.options.cookie;
+        let value = match (&state.cookie, &state.presented) {
+            (None, _) | (Some(CookieChange::Set), None) => return,
+            (Some(CookieChange::Set), Some(presented)) => {
+                let value = self.0.handle.0.keyring.seal(presented.locator, presented.secret);
+                crate::cookie::set(options, &value)
+            }
+            (Some(CookieChange::Remove), _) => crate::cookie::remove(options),
+        };
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.append(header::SET_COOKIE, value);
+            if !headers.contains_key(header::CACHE_CONTROL) {
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+        }
+    }
+}
+
+/// How an answer is to be taken.
+pub(super) enum Settling {
+    /// The cookie of the request opens nothing: as if there were none.
+    Gone,
+    /// The attribute changed meanwhile.
+    Changed,
+    Error(SessionError),
+}
+
+impl Settling {
+    pub(super) fn into_error(self) -> SessionError {
+        match self {
+            Self::Gone => SessionError::Ended,
+            Self::Changed => SessionError::Conflict,
+            Self::Error(error) => error,
+        }
+    }
+}
+
+pub(super) fn judged(
+    answer: Result<(Outcome, u64), Refusal>,
+    name: &str,
+    seen: bool,
+) -> Result<Outcome, Settling> {
+    match answer {
+        Ok((outcome, _version)) => settled(outcome, name, seen),
+        Err(Refusal::Ended) if !seen => Err(Settling::Gone),
+        Err(refusal) => Err(Settling::Error(refusal.into())),
+    }
+}
+
+pub(super) fn settled(outcome: Outcome, name: &str, seen: bool) -> Result<Outcome, Settling> {
+    let Outcome::Rejected(rejection) = outcome else {
+        return Ok(outcome);
+    };
+    Err(match rejection {
+        Rejection::StaleSecret if seen => Settling::Error(SessionError::Ended),
+        Rejection::StaleSecret => Settling::Gone,
+        Rejection::Changed => Settling::Changed,
+        Rejection::WrongType => Settling::Error(SessionError::WrongType { name: name.to_owned() }),
+        Rejection::TooLarge => Settling::Error(SessionError::TooLarge { name: name.to_owned() }),
+    })
+}
+
+/// Finds the session cookie among the cookies of the request; of several with the name, the first that is ours.
+pub(super) fn presented(handle: &SessionHandle, headers: &HeaderMap) -> Option<Presented> {
+    let name = &handle.0.options.cookie.name;
+    let mut rejected = false;
+    for value in headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok()) {
+        for value in crate::cookie::values(value, name) {
+            if let Some(opened) = handle.0.keyring.open(value) {
+                let Opened { locator, secret, outdated } = opened;
+                return Some(Presented { locator, secret, seen: false, outdated });
+            }
+            rejected = true;
+        }
+    }
+    if rejected {
+        handle.0.counters.rejected_cookies.increment(1);
+    }
+    None
+}
+
+pub(super) fn parsed<T: DeserializeOwned + Default>(present: Option<&str>) -> Result<T, Rejection> {
+    present.map_or_else(
+        || Ok(T::default()),
+        |text| serde_json::from_str(text).map_err(|_| Rejection::WrongType),
+    )
+}
+
+pub(super) fn to_json<T: Serialize + ?Sized>(
+    name: &str,
+    value: &T,
+) -> Result<String, SessionError> {
+    serde_json::to_string(value)
+        .map_err(|source| SessionError::NotJson { name: name.to_owned(), source })
+}
+
+pub(super) fn checked(name: &str) -> Result<String, SessionError> {
+    if name.is_empty() || name.len() > 256 {
+        Err(SessionError::BadName)
+    } else {
+        Ok(name.to_owned())
+    }
+}
+
+pub(super) fn name_of(op: &Op) -> &str {
+    match op {
+        Op::Set { name, .. }
+        | Op::Remove { name }
+        | Op::Increment { name, .. }
+        | Op::Append { name, .. }
+        | Op::CompareAndSet { name, .. } => name,
+        Op::Clear | Op::Login { .. } | Op::Rotate { .. } => "",
+    }
+}
