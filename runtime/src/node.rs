@@ -3,20 +3,31 @@
 //! This is the composition root of the runtime. It names no capability: those come in through
 //! [`crate::service::Service`].
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_web::web;
 
 use crate::config::Config;
-use crate::service::Service;
+use crate::service::{NodeContext, Service};
 
+mod assembly;
 mod lifecycle;
+mod listeners;
+mod process;
+mod readiness;
+mod running;
+#[cfg(test)]
+mod tests;
+
+use assembly::Base;
+use running::{Booting, Running};
 
 pub use lifecycle::{Lifecycle, Phase, Reason};
 
 /// Adds an application's routes; called once on each worker thread.
-pub(crate) type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
 /// Puts a node together.
 pub struct NodeBuilder {
@@ -51,7 +62,7 @@ impl NodeBuilder {
     /// # Errors
     /// See [`NodeError`]; its [`exit_code`](NodeError::exit_code) is what `main` should end with.
     pub fn run(self) -> Result<(), NodeError> {
-        todo!()
+        process::run(self)
     }
 
     /// Starts the node inside a running actix system, for tests within one process; no signal is listened to.
@@ -59,23 +70,51 @@ impl NodeBuilder {
     /// # Errors
     /// See [`NodeError`].
     pub async fn start(self) -> Result<RunningNode, NodeError> {
-        todo!()
+        let booting = Booting::begin(Base::new(self.config)).await?;
+        let running = booting.bring_up(self.services, self.routes).await?;
+        Ok(RunningNode {
+            public_addr: running.listeners.public.address,
+            admin_addr: running.listeners.admin.as_ref().map(|port| port.address),
+            running,
+        })
+    }
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let services: Vec<&str> = self.services.iter().map(|service| service.name()).collect();
+        f.debug_struct("NodeBuilder").field("services", &services).finish_non_exhaustive()
     }
 }
 
 /// A node that was started inside a running system.
-#[derive(Debug)]
 pub struct RunningNode {
     /// Where the public port listens.
     pub public_addr: SocketAddr,
     /// Where the admin port listens, unless it is off.
     pub admin_addr: Option<SocketAddr>,
+    running: Running,
 }
 
 impl RunningNode {
+    /// Returns what the node hands to its services.
+    #[must_use]
+    pub fn context(&self) -> &NodeContext {
+        &self.running.context
+    }
+
     /// Drains and stops the node, as SIGTERM would.
     pub async fn stop(self) {
-        todo!()
+        self.running.stop().await;
+    }
+}
+
+impl fmt::Debug for RunningNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningNode")
+            .field("public_addr", &self.public_addr)
+            .field("admin_addr", &self.admin_addr)
+            .finish_non_exhaustive()
     }
 }
 

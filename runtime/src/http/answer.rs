@@ -140,6 +140,11 @@ impl Finisher {
             let bearer = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
         }
+        let headers = response.headers_mut();
+        if status == StatusCode::SERVICE_UNAVAILABLE && !headers.contains_key(header::RETRY_AFTER) {
+            let seconds = self.context.settings.retry_after.as_secs();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if status == StatusCode::PAYLOAD_TOO_LARGE {
             close(&mut response);
         }

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use actix_web::http::Method;
 
 const REQUESTS: &str = "understudy_http_requests_total";
@@ -73,11 +72,6 @@ impl Drop for WorkerMetrics {
     fn drop(&mut self) {
         self.flush();
     }
-}
-
-/// Returns the pattern that a request was routed by.
-pub(crate) fn route_of(request: &HttpRequest) -> Option<String> {
-    request.match_pattern()
 }
 
 #[derive(Debug, Default)]

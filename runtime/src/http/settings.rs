@@ -80,6 +80,19 @@ impl HttpSettings {
         }
     }
 
+    /// The settings of the admin port: it is asked under any name, with tokens that no browser sends by itself, and
+    /// what it does is counted elsewhere.
+    pub(crate) fn for_admin(public: &Self) -> Self {
+        Self {
+            hosts: Vec::new(),
+            external_url: None,
+            csrf: false,
+            metrics: false,
+            trusted_proxies: TrustedProxies::default(),
+            ..public.clone()
+        }
+    }
+
     /// Returns whether browsers reach the cluster over TLS only.
     pub(crate) fn is_https(&self) -> bool {
         self.external_url.as_ref().is_some_and(ExternalUrl::is_https)

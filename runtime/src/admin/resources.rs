@@ -1,0 +1,153 @@
+//! The resources that every node has on its admin port.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::http::health::{self, Detail};
+use crate::http::problem::Problem;
+use crate::ids::NodeId;
+use crate::membership::{Member, Membership};
+use crate::node::{Lifecycle, Phase, Reason};
+use crate::service::{Health, Service};
+use crate::telemetry::metrics_text;
+
+/// What the resources show; the parts that exist only after the start are empty before.
+#[derive(Clone)]
+pub(crate) struct AdminState {
+    pub(crate) config: Arc<Config>,
+    pub(crate) node_id: NodeId,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) clock: SharedClock,
+    /// When the process started, ms since 1970.
+    pub(crate) started_ms: u64,
+    pub(crate) membership: Option<Membership>,
+    pub(crate) services: Vec<Arc<dyn Service>>,
+}
+
+/// Adds the resources, and those of the services.
+pub(crate) fn configure(app: &mut web::ServiceConfig, state: &AdminState) {
+    health::configure(app, &state.lifecycle, Detail::Reasons);
+    for service in &state.services {
+        service.admin(app);
+    }
+    if state.config.metrics.enabled {
+        app.route("/metrics", web::get().to(metrics));
+    }
+    let about = state.clone();
+    let nodes = state.clone();
+    let config = state.clone();
+    app.route("/v1/about", web::get().to(move || std::future::ready(json(&about.about()))))
+        .route("/v1/nodes", web::get().to(move || std::future::ready(nodes.nodes())))
+        .route("/v1/config", web::get().to(move || std::future::ready(json(&config.options()))));
+}
+
+/// Answers with all metrics in the text format of Prometheus.
+pub(crate) async fn metrics() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(metrics_text())
+}
+
+impl AdminState {
+    fn about(&self) -> About<'_> {
+        About {
+            name: "understudy",
+            version: env!("CARGO_PKG_VERSION"),
+            node: self.node_id.to_string(),
+            cluster: self.config.cluster.enabled.then(|| self.config.cluster.name.as_str()),
+            pid: std::process::id(),
+            started_ms: self.started_ms,
+            uptime_seconds: self.clock.wall_ms().saturating_sub(self.started_ms) / 1_000,
+            phase: self.lifecycle.phase(),
+            ready: self.lifecycle.is_ready(),
+            reasons: self.lifecycle.reasons(),
+            services: self.services.iter().map(|service| ServiceBody::of(service.as_ref())).collect(),
+            warnings: &self.config.warnings,
+        }
+    }
+
+    fn nodes(&self) -> HttpResponse {
+        let Some(membership) = &self.membership else {
+            let starting = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting");
+            return starting.with_retry_after(Duration::from_secs(1)).response();
+        };
+        let members = membership.members();
+        let nodes = members.iter().map(|member| NodeBody {
+            member,
+            this: member.record.id == self.node_id,
+        });
+        json(&NodesBody { nodes: nodes.collect() })
+    }
+
+    fn options(&self) -> ConfigBody {
+        ConfigBody { fingerprint: self.config.fingerprint(), options: self.config.redacted() }
+    }
+}
+
+fn json(body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(body)
+}
+
+#[derive(Serialize)]
+struct About<'a> {
+    name: &'static str,
+    version: &'static str,
+    node: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<&'a str>,
+    pid: u32,
+    started_ms: u64,
+    uptime_seconds: u64,
+    phase: Phase,
+    ready: bool,
+    reasons: Vec<Reason>,
+    services: Vec<ServiceBody>,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct ServiceBody {
+    name: &'static str,
+    health: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl ServiceBody {
+    fn of(service: &dyn Service) -> Self {
+        let (health, reason) = match service.health() {
+            Health::Ready => ("ready", None),
+            Health::Degraded(reason) => ("degraded", Some(reason)),
+            Health::Failed(reason) => ("failed", Some(reason)),
+        };
+        Self { name: service.name(), health, reason }
+    }
+}
+
+#[derive(Serialize)]
+struct NodesBody<'a> {
+    nodes: Vec<NodeBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct NodeBody<'a> {
+    #[serde(flatten)]
+    member: &'a Member,
+    /// Whether it is the node that answers.
+    this: bool,
+}
+
+#[derive(Serialize)]
+struct ConfigBody {
+    fingerprint: String,
+    options: BTreeMap<String, String>,
+}

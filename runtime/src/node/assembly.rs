@@ -1,0 +1,332 @@
+//! Builds what the services of a node stand on, in the order in which one part needs the other.
+//!
+//! Nothing here gives up because a server is away: it waits, tells readiness what for, and goes on. Only what an
+//! operator must put right ends the start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm_migration::MigrationTrait;
+use tracing::{info, warn};
+
+use super::{Lifecycle, NodeError};
+use crate::bus::{Bus, LocalHub};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Config, RedisConfig, StoreKind};
+use crate::database::{Backend, DataDirLock, Database, DatabaseError, MigrateProgress, Presence, PresenceLock};
+use crate::error::chain;
+use crate::ids::NodeId;
+use crate::keys::KeySpace;
+use crate::lease::database::DatabaseLeases;
+use crate::lease::{LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
+use crate::membership::{JoinError, MemberRecord, Membership, MembershipSpec};
+use crate::redis::{ConnectError, Redis, Role};
+use crate::service::NodeContext;
+use crate::supervise::Backoff;
+
+/// What is known of a node before anything is connected; a cheap clone.
+#[derive(Clone)]
+pub(super) struct Base {
+    pub(super) config: Arc<Config>,
+    pub(super) node_id: NodeId,
+    pub(super) clock: SharedClock,
+    pub(super) lifecycle: Lifecycle,
+}
+
+/// What the services stand on, and what must be held for as long as they run.
+pub(super) struct Assembled {
+    pub(super) context: NodeContext,
+    pub(super) held: Held,
+}
+
+/// Locks that end with the node.
+#[derive(Debug)]
+pub(super) struct Held {
+    _data_dir: Option<DataDirLock>,
+    pub(super) presence: PresenceLock,
+}
+
+impl Base {
+    /// Begins a life of the node.
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            node_id: NodeId::begin(config.node.id.clone()),
+            config: Arc::new(config),
+            clock: SystemClock::shared(),
+            lifecycle: Lifecycle::starting(),
+        }
+    }
+
+    /// Connects, migrates, joins: everything but the services.
+    pub(super) async fn assemble(
+        &self,
+        record: MemberRecord,
+        migrations: &[Box<dyn MigrationTrait>],
+    ) -> Result<Assembled, NodeError> {
+        if self.config.cluster.enabled {
+            self.assemble_in_cluster(record, migrations).await
+        } else {
+            self.assemble_embedded(record, migrations).await
+        }
+    }
+
+    async fn assemble_embedded(
+        &self,
+        record: MemberRecord,
+        migrations: &[Box<dyn MigrationTrait>],
+    ) -> Result<Assembled, NodeError> {
+        let lock = DataDirLock::acquire(&self.config.node.data_dir).map_err(database_error)?;
+        let (database, presence) = self.open_database(Presence::Alone, migrations).await?;
+        if database.backend() == Backend::Sqlite {
+            // The lock says that nobody else lives; what an earlier life left behind can be taken at once.
+            let leases = DatabaseLeases::new(database.clone());
+            leases.clear_all().await.map_err(|error| NodeError::Failed(chain(&error)))?;
+        }
+        let context = NodeContext {
+            config: Arc::clone(&self.config),
+            node_id: self.node_id.clone(),
+            clock: Arc::clone(&self.clock),
+            keys: Arc::new(KeySpace::new(&self.config.cluster.name, 1)),
+            redis: None,
+            lease_redis: None,
+            lease: LeaseHandle::always(),
+            membership: Membership::single(record),
+            bus: Bus::local(&LocalHub::new(), self.node_id.clone()),
+            database,
+            lifecycle: self.lifecycle.clone(),
+        };
+        Ok(Assembled { context, held: Held { _data_dir: Some(lock), presence } })
+    }
+
+    async fn assemble_in_cluster(
+        &self,
+        record: MemberRecord,
+        migrations: &[Box<dyn MigrationTrait>],
+    ) -> Result<Assembled, NodeError> {
+        // The options were checked: a cluster has a Redis.
+        let missing = || NodeError::Configuration("UNDERSTUDY_REDIS_URL is required in a cluster".to_owned());
+        let redis_config = self.config.redis.as_ref().ok_or_else(missing)?;
+        let redis = self.connect(redis_config, Role::Data(0)).await?;
+        let lease_redis = self.lease_redis(redis_config, &redis).await?;
+        let (database, presence) = self.open_database(Presence::Cluster, migrations).await?;
+        let buckets = lease_redis.as_ref().map_or(1, Redis::buckets);
+        let keys = KeySpace::new(&self.config.cluster.name, buckets);
+        let membership = self.join(redis.clone(), &keys, record).await?;
+        let lease = self.start_leases(&keys, &membership, &database).await?;
+        let bus = self.start_bus(redis_config, &keys, &membership).await?;
+        let context = NodeContext {
+            config: Arc::clone(&self.config),
+            node_id: self.node_id.clone(),
+            clock: Arc::clone(&self.clock),
+            keys: Arc::new(keys),
+            redis: Some(redis),
+            lease_redis,
+            lease,
+            membership,
+            bus,
+            database,
+            lifecycle: self.lifecycle.clone(),
+        };
+        Ok(Assembled { context, held: Held { _data_dir: None, presence } })
+    }
+
+    /// Makes a connection, and waits until the server answers on it.
+    async fn connect(&self, config: &RedisConfig, role: Role) -> Result<Redis, NodeError> {
+        self.lifecycle.waits_for("redis", "waiting for Redis");
+        let redis = Redis::connect(config, role, &self.node_id).await.map_err(connect_error)?;
+        if !redis.is_connected() {
+            // The sender lives as long as the connection.
+            redis.connects().wait_for(|connects| *connects > 0).await.ok();
+        }
+        Ok(redis)
+    }
+
+    /// Connects to the Redis of the sessions, where the leases must be too; none when sessions are not in Redis.
+    async fn lease_redis(&self, main: &RedisConfig, redis: &Redis) -> Result<Option<Redis>, NodeError> {
+        let session = &self.config.session;
+        match &session.redis {
+            Some(config) if session.store == StoreKind::Redis => {
+                if is_same_server(config, main) {
+                    return Ok(Some(redis.clone()));
+                }
+                self.connect(config, Role::Data(0)).await.map(Some)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    async fn open_database(
+        &self,
+        presence: Presence,
+        migrations: &[Box<dyn MigrationTrait>],
+    ) -> Result<(Database, PresenceLock), NodeError> {
+        let config = &self.config.database;
+        self.lifecycle.waits_for("database", "connecting to the database");
+        let database = self.again("database", || Database::connect(config)).await?;
+        let place = self.again("database", || database.take_place(presence)).await?;
+        self.lifecycle.waits_for("migrating", "looking for migrations");
+        let lifecycle = self.lifecycle.clone();
+        let progress = move |progress: MigrateProgress<'_>| match progress {
+            MigrateProgress::Applying(name) => lifecycle.waits_for("migrating", format!("applying {name}")),
+            MigrateProgress::Waiting(name) => {
+                lifecycle.waits_for("migrating", format!("another process applies {name}"));
+            }
+        };
+        self.again("migrating", || database.migrate(config.migrate, migrations, &progress)).await?;
+        Ok((database, place))
+    }
+
+    /// Tries for ever, until it works or waiting cannot help.
+    async fn again<T, F>(&self, code: &str, mut attempt: impl FnMut() -> F) -> Result<T, NodeError>
+    where
+        F: Future<Output = Result<T, DatabaseError>>,
+    {
+        let mut backoff = Backoff::default();
+        let mut told = String::new();
+        loop {
+            match attempt().await {
+                Ok(value) => {
+                    if !told.is_empty() {
+                        info!("the database is there");
+                    }
+                    return Ok(value);
+                }
+                Err(error) if error.is_retryable() => {
+                    let why = chain(&error);
+                    if why != told {
+                        warn!(error = why, "waiting for the database");
+                    }
+                    self.lifecycle.waits_for(code, why.clone());
+                    told = why;
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+                Err(error) => return Err(database_error(error)),
+            }
+        }
+    }
+
+    async fn join(
+        &self,
+        redis: Redis,
+        keys: &KeySpace,
+        record: MemberRecord,
+    ) -> Result<Membership, NodeError> {
+        self.lifecycle.waits_for("joining", "joining the cluster");
+        let spec = MembershipSpec {
+            heartbeat: self.config.cluster.heartbeat,
+            ttl: self.config.cluster.node_ttl,
+            clock: Arc::clone(&self.clock),
+        };
+        let joined = Membership::join(redis, keys, record, spec).await;
+        joined.map_err(|error| join_error(&self.node_id, &error))
+    }
+
+    async fn start_leases(
+        &self,
+        keys: &KeySpace,
+        membership: &Membership,
+        database: &Database,
+    ) -> Result<LeaseHandle, NodeError> {
+        let mut spec = LeaseSpec {
+            node_id: self.node_id.clone(),
+            clock: Arc::clone(&self.clock),
+            ttl: self.config.cluster.node_ttl,
+            buckets: keys.buckets(),
+            knowledge: Some(Arc::new(membership.clone())),
+        };
+        let config = self.config.session.redis.clone().filter(|_| self.config.session.store == StoreKind::Redis);
+        let Some(config) = config else {
+            // A database forgets nothing: there is no grace that somebody would have to be known for.
+            spec.knowledge = None;
+            let store: Arc<dyn LeaseStore> = Arc::new(DatabaseLeases::new(database.clone()));
+            let started = LeaseHandle::start(spec, move || async move { Ok(store) }).await;
+            return started.map_err(|never: std::convert::Infallible| match never {});
+        };
+        let (keys, node_id) = (keys.clone(), self.node_id.clone());
+        let connect = move || async move {
+            let redis = Redis::connect(&config, Role::Lease, &node_id).await?;
+            let store: Arc<dyn LeaseStore> = Arc::new(RedisLeases::new(redis, keys));
+            Ok(store)
+        };
+        LeaseHandle::start(spec, connect).await.map_err(connect_error)
+    }
+
+    async fn start_bus(
+        &self,
+        config: &RedisConfig,
+        keys: &KeySpace,
+        membership: &Membership,
+    ) -> Result<Bus, NodeError> {
+        let publisher = self.connect(config, Role::Bus).await?;
+        let subscriber = self.connect(config, Role::Subscriber).await?;
+        let living = membership.clone();
+        let targets = Arc::new(move || living.live());
+        Ok(Bus::redis(publisher, &subscriber, keys.clone(), self.node_id.clone(), targets))
+    }
+}
+
+/// How long to wait for the first lease and for hearing oneself, before a node is called ready all the same.
+const FIRST_SIGNS: Duration = Duration::from_secs(10);
+
+/// Waits until the node holds its leases and hears messages; says what it waits for.
+pub(super) async fn first_signs(node: &NodeContext) {
+    node.lifecycle.waits_for("lease", "waiting for the first lease");
+    node.lease.first_renewal(&node.clock).await;
+    node.lifecycle.waits_for("bus", "waiting to hear messages");
+    if tokio::time::timeout(FIRST_SIGNS, node.bus.listening()).await.is_err() {
+        warn!("messages of other nodes do not arrive yet; the node starts without");
+    }
+}
+
+fn is_same_server(one: &RedisConfig, other: &RedisConfig) -> bool {
+    let (one, other) = (&one.targets, &other.targets);
+    one.hosts == other.hosts && one.topology == other.topology && one.db == other.db && one.tls == other.tls
+}
+
+fn database_error(error: DatabaseError) -> NodeError {
+    match error {
+        DatabaseError::Migration { .. } | DatabaseError::MigrationName(_) => {
+            NodeError::Failed(chain(&error))
+        }
+        _ => NodeError::Configuration(chain(&error)),
+    }
+}
+
+fn connect_error(error: ConnectError) -> NodeError {
+    NodeError::Configuration(chain(&error))
+}
+
+fn join_error(node: &NodeId, error: &JoinError) -> NodeError {
+    match error {
+        JoinError::Duplicate { host, pid, since_ms } => NodeError::Configuration(format!(
+            "UNDERSTUDY_NODE_ID: the name {} is taken by process {pid} on {host}, which is alive since {}; \
+             give every node a name of its own",
+            node.name(),
+            utc(*since_ms),
+        )),
+        JoinError::Redis(_) => NodeError::Configuration(chain(error)),
+    }
+}
+
+/// Writes ms since 1970 as people read it: RFC 3339, in UTC.
+fn utc(ms: u64) -> String {
+    let wait = Duration::from_millis(ms);
+    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + wait).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t9_a_duplicate_name_is_told_with_its_holder() {
+        let node = NodeId::begin("web-1".parse().unwrap());
+        let error = JoinError::Duplicate { host: "h1".to_owned(), pid: 42, since_ms: 1_767_225_600_000 };
+        let error = join_error(&node, &error);
+        assert_eq!(error.exit_code(), 78);
+        let text = error.to_string();
+        for part in ["web-1", "process 42", "h1", "2026-01-01T00:00:00Z", "UNDERSTUDY_NODE_ID"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

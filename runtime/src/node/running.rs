@@ -1,0 +1,261 @@
+//! A node that runs, and its way out: every step is bounded, none waits for one that does not answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::assembly::{Assembled, Base, Held, first_signs};
+use super::listeners::{Listeners, serve_admin, serve_while_starting};
+use super::readiness::Monitor;
+use super::{NodeError, Phase, Routes};
+use crate::admin::{self, AdminState};
+use crate::config::Config;
+use crate::error::chain;
+use crate::http::edge::EdgeContext;
+use crate::http::health::{self, Detail};
+use crate::http::server::{Configure, ServerOptions};
+use crate::http::settings::{HttpSettings, Shared};
+use crate::membership::{MemberRecord, MemberState};
+use crate::service::{NodeContext, Service, ServiceError};
+use crate::supervise::{Backoff, Stopped, Supervised, spawn};
+
+/// How long one service may take to drain or to stop.
+const SERVICE_LIMIT: Duration = Duration::from_secs(10);
+/// How long giving back leases and leaving the cluster may take.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A node whose listeners answer, and nothing more.
+pub(super) struct Booting {
+    base: Base,
+    listeners: Listeners,
+    settings: Shared,
+    admin: AdminState,
+}
+
+/// A node that runs.
+pub(super) struct Running {
+    pub(super) context: NodeContext,
+    pub(super) listeners: Listeners,
+    pub(super) held: Held,
+    services: Vec<Arc<dyn Service>>,
+    _monitor: Supervised,
+}
+
+impl Booting {
+    /// Opens the listeners and lets them answer that the node starts.
+    pub(super) async fn begin(base: Base) -> Result<Self, NodeError> {
+        let mut listeners = Listeners::open(&base.config)?;
+        let settings = Arc::new(HttpSettings::new(&base.config, &base.node_id));
+        let admin = AdminState {
+            config: Arc::clone(&base.config),
+            node_id: base.node_id.clone(),
+            lifecycle: base.lifecycle.clone(),
+            clock: Arc::clone(&base.clock),
+            started_ms: base.clock.wall_ms(),
+            membership: None,
+            services: Vec::new(),
+        };
+        serve_while_starting(&mut listeners, &settings, &admin).await?;
+        info!(
+            public = %listeners.public.address,
+            admin = listeners.admin.as_ref().map(|port| tracing::field::display(port.address)),
+            node.id = %base.node_id,
+            version = env!("CARGO_PKG_VERSION"),
+            cluster = base.config.cluster.enabled,
+            "node is starting"
+        );
+        Ok(Self { base, listeners, settings, admin })
+    }
+
+    #[cfg(test)]
+    pub(super) fn addresses(&self) -> (std::net::SocketAddr, std::net::SocketAddr) {
+        let admin = self.listeners.admin.as_ref().expect("tests have an admin port");
+        (self.listeners.public.address, admin.address)
+    }
+
+    /// Starts everything else, in order; the node is ready when this returns.
+    pub(super) async fn bring_up(
+        mut self,
+        mut services: Vec<Box<dyn Service>>,
+        routes: Routes,
+    ) -> Result<Running, NodeError> {
+        let mut record = self.record();
+        for service in &services {
+            service.announce(&self.base.config, &mut record);
+        }
+        let migrations: Vec<_> = services.iter().flat_map(|service| service.migrations()).collect();
+        let Assembled { context, held } = self.base.assemble(record, &migrations).await?;
+        for service in &mut services {
+            start_service(service.as_mut(), &context).await?;
+        }
+        first_signs(&context).await;
+        let services: Vec<Arc<dyn Service>> = services.into_iter().map(Arc::from).collect();
+        let mut monitor = Monitor::new(context.clone(), services.clone());
+        let reasons = monitor.ask().await;
+        self.admin.membership = Some(context.membership.clone());
+        self.admin.services.clone_from(&services);
+        let options = options(&self.base.config);
+        serve_admin(&mut self.listeners, options, &self.settings, self.admin.clone()).await?;
+        self.serve_public(options, &context, &services, routes).await?;
+        context.lifecycle.set_reasons(reasons);
+        context.lifecycle.enter(Phase::Running);
+        context.membership.set_state(MemberState::Ready);
+        let running = Running {
+            _monitor: watch(monitor),
+            listeners: self.listeners,
+            context,
+            held,
+            services,
+        };
+        info!(node.id = %running.context.node_id, "node has started");
+        Ok(running)
+    }
+
+    async fn serve_public(
+        &mut self,
+        options: ServerOptions,
+        context: &NodeContext,
+        services: &[Arc<dyn Service>],
+        routes: Routes,
+    ) -> Result<(), NodeError> {
+        let membership = context.membership.clone();
+        let edge = EdgeContext {
+            settings: Arc::clone(&self.settings),
+            lifecycle: context.lifecycle.clone(),
+            others_ready: Some(Arc::new(move || membership.others_ready())),
+            gate: None,
+            wraps: services.iter().filter_map(|service| service.web_wrap()).collect(),
+        };
+        let (node, services) = (context.clone(), services.to_vec());
+        let metrics = node.config.metrics.enabled && node.config.metrics.public;
+        let configure: Configure = Arc::new(move |app| {
+            health::configure(app, &node.lifecycle, Detail::Word);
+            if metrics {
+                app.route("/metrics", actix_web::web::get().to(admin::metrics));
+            }
+            app.app_data(node.clone());
+            for service in &services {
+                service.web(app);
+            }
+            routes(app);
+        });
+        self.listeners.public.serve(options, edge, configure).await
+    }
+
+    fn record(&self) -> MemberRecord {
+        let config = &self.base.config;
+        MemberRecord {
+            id: self.base.node_id.clone(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            pid: std::process::id(),
+            started_ms: self.admin.started_ms,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            public_addr: self.listeners.public.address.to_string(),
+            admin_addr: self.listeners.admin.as_ref().map(|port| port.address.to_string()),
+            state: MemberState::Starting,
+            labels: config.node.labels.clone(),
+            config_hash: config.fingerprint(),
+            secret_keys: Vec::new(),
+        }
+    }
+}
+
+impl Running {
+    /// Stops: asks the balancer to send no more, waits for it, answers what is under way, hands over, leaves.
+    pub(super) async fn stop(mut self) {
+        let ops = self.context.config.ops.clone();
+        info!("node is draining");
+        self.context.lifecycle.enter(Phase::Draining);
+        self.context.membership.set_state(MemberState::Draining);
+        tokio::join!(self.drain_services(), tokio::time::sleep(self.drain_delay()));
+        info!("node takes no more connections");
+        self.context.lifecycle.enter(Phase::Stopping);
+        // The server's own limit comes first; this one is for a server that does not keep it.
+        let limit = ops.drain_timeout + LEAVE_LIMIT;
+        bounded("requests", limit, self.listeners.public.stop(true)).await;
+        for service in self.services.iter().rev() {
+            bounded(service.name(), SERVICE_LIMIT, service.stop()).await;
+        }
+        bounded("leases", LEAVE_LIMIT, self.context.lease.release()).await;
+        bounded("membership", LEAVE_LIMIT, self.context.membership.leave()).await;
+        if let Some(admin) = &mut self.listeners.admin {
+            bounded("admin", LEAVE_LIMIT, admin.stop(false)).await;
+        }
+        info!("node has stopped");
+    }
+
+    /// Returns how long all of [`stop`](Self::stop) may take at most.
+    pub(super) fn stop_limit(config: &Config, services: u32) -> Duration {
+        let ops = &config.ops;
+        ops.drain_delay.max(SERVICE_LIMIT * services) + ops.drain_timeout + SERVICE_LIMIT * services
+            + LEAVE_LIMIT * 5
+    }
+
+    /// How many services the node has.
+    pub(super) fn services(&self) -> u32 {
+        u32::try_from(self.services.len()).unwrap_or(u32::MAX)
+    }
+
+    async fn drain_services(&self) {
+        for service in self.services.iter().rev() {
+            bounded(service.name(), SERVICE_LIMIT, service.drain()).await;
+        }
+    }
+
+    /// A node that is alone has nobody who could take its requests: waiting would help nobody.
+    fn drain_delay(&self) -> Duration {
+        let config = &self.context.config;
+        if config.cluster.enabled { config.ops.drain_delay } else { Duration::ZERO }
+    }
+}
+
+fn options(config: &Config) -> ServerOptions {
+    ServerOptions {
+        workers: config.http.workers,
+        keep_alive: config.http.keep_alive,
+        drain_timeout: config.ops.drain_timeout,
+    }
+}
+
+async fn start_service(service: &mut dyn Service, context: &NodeContext) -> Result<(), NodeError> {
+    let name = service.name();
+    let mut backoff = Backoff::default();
+    let mut told = String::new();
+    loop {
+        context.lifecycle.waits_for(name, "starting");
+        match service.start(context).await {
+            Ok(()) => return Ok(()),
+            Err(ServiceError::Retryable(why)) => {
+                if why != told {
+                    warn!(service = name, error = why, "the service cannot start yet");
+                }
+                context.lifecycle.waits_for(name, why.clone());
+                told = why;
+                tokio::time::sleep(backoff.pause()).await;
+            }
+            Err(ServiceError::Configuration(why)) => return Err(NodeError::Configuration(why)),
+            Err(error @ ServiceError::Failed { .. }) => {
+                return Err(NodeError::Failed(format!("{name} did not start: {}", chain(&error))));
+            }
+        }
+    }
+}
+
+fn watch(monitor: Monitor) -> Supervised {
+    spawn("readiness", move || {
+        let monitor = monitor.clone();
+        async move {
+            monitor.run().await;
+            Stopped::Asked
+        }
+    })
+}
+
+async fn bounded(what: &str, limit: Duration, step: impl Future<Output = ()>) {
+    if timeout(limit, step).await.is_err() {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        warn!(step = what, limit_ms, "a step of stopping took too long and was left behind");
+    }
+}

@@ -1,0 +1,241 @@
+//! Whole nodes within this process, asked over their sockets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::*;
+use crate::service::{Health, ServiceError};
+
+/// Sends one request and reads until the server closes; returns the whole answer.
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    tokio::time::timeout(Duration::from_secs(10), read).await.unwrap().ok();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    let host = format!("127.0.0.1:{}", address.port());
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+}
+
+fn config() -> Config {
+    let mut config = Config::for_test();
+    config.http.workers = 1;
+    config.ops.drain_delay = Duration::from_millis(300);
+    config.ops.drain_timeout = Duration::from_secs(3);
+    config
+}
+
+/// Tells what happens to it.
+struct Diary {
+    name: &'static str,
+    lines: UnboundedSender<String>,
+    refusals: u32,
+}
+
+impl Diary {
+    fn pair(names: [&'static str; 2]) -> ([Self; 2], UnboundedReceiver<String>) {
+        let (lines, read) = unbounded_channel();
+        (names.map(|name| Self { name, lines: lines.clone(), refusals: 1 }), read)
+    }
+
+    fn write(&self, what: &str) {
+        self.lines.send(format!("{} {what}", self.name)).unwrap();
+    }
+}
+
+#[async_trait(?Send)]
+impl Service for Diary {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn start(&mut self, _node: &NodeContext) -> Result<(), ServiceError> {
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return Err(ServiceError::Retryable("once more".to_owned()));
+        }
+        self.write("started");
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        Health::Degraded("a little".to_owned())
+    }
+
+    fn web(&self, app: &mut web::ServiceConfig) {
+        app.route(&format!("/{}", self.name), web::get().to(HttpResponse::Ok));
+    }
+
+    fn admin(&self, app: &mut web::ServiceConfig) {
+        app.route(&format!("/v1/{}", self.name), web::get().to(HttpResponse::Ok));
+    }
+
+    async fn drain(&self) {
+        self.write("drained");
+    }
+
+    async fn stop(&self) {
+        self.write("stopped");
+    }
+}
+
+#[actix_web::test]
+async fn o2_services_start_in_order_and_go_in_the_reverse_order() {
+    let ([first, second], mut lines) = Diary::pair(["first", "second"]);
+    let node = NodeBuilder::new(config()).service(first).service(second).start().await.unwrap();
+    for path in ["/first", "/second"] {
+        assert_eq!(status(&get(node.public_addr, path).await), 200);
+        let admin = node.admin_addr.unwrap();
+        assert_eq!(status(&get(admin, &format!("/v1{path}")).await), 200);
+    }
+    node.stop().await;
+    let mut diary = Vec::new();
+    while let Ok(line) = lines.try_recv() {
+        diary.push(line);
+    }
+    let expected = [
+        "first started",
+        "second started",
+        "second drained",
+        "first drained",
+        "second stopped",
+        "first stopped",
+    ];
+    assert_eq!(diary, expected);
+}
+
+#[actix_web::test]
+async fn h1_a_node_tells_how_it_is_on_both_ports() {
+    let ([service, _], _lines) = Diary::pair(["first", "second"]);
+    let node = NodeBuilder::new(config())
+        .service(service)
+        .routes(|app| {
+            app.route("/", web::get().to(|| async { "home" }));
+        })
+        .start()
+        .await
+        .unwrap();
+    let (public, admin) = (node.public_addr, node.admin_addr.unwrap());
+    for path in ["/health/live", "/livez", "/health/ready", "/readyz", "/health/startup", "/startupz"] {
+        assert_eq!(status(&get(public, path).await), 200, "{path}");
+        assert_eq!(status(&get(admin, path).await), 200, "{path}");
+    }
+    assert!(get(public, "/").await.ends_with("home"));
+    assert!(get(public, "/nowhere").await.contains("application/problem+json"));
+    let about = get(admin, "/v1/about").await;
+    assert!(about.contains("\"phase\":\"running\"") && about.contains("\"degraded\""), "{about}");
+    let nodes = get(admin, "/v1/nodes").await;
+    assert!(nodes.contains("\"this\":true") && nodes.contains("\"state\":\"ready\""), "{nodes}");
+    assert!(get(admin, "/v1/config").await.contains("UNDERSTUDY_HTTP_BIND"));
+    assert_eq!(status(&get(public, "/v1/about").await), 404);
+    node.context().lifecycle.set_reasons(vec![Reason::new("database", "refused")]);
+    let public_answer = get(public, "/readyz").await;
+    assert_eq!(status(&public_answer), 503);
+    assert!(!public_answer.contains("database"), "{public_answer}");
+    assert!(get(admin, "/readyz").await.contains("database"));
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn h1_a_node_that_starts_answers_honestly() {
+    let base = Base::new(config());
+    let lifecycle = base.lifecycle.clone();
+    let booting = Booting::begin(base).await.unwrap();
+    let (public, admin) = booting.addresses();
+    lifecycle.waits_for("redis", "waiting for Redis");
+    assert_eq!(status(&get(public, "/health/live").await), 200);
+    assert_eq!(status(&get(public, "/health/ready").await), 503);
+    assert_eq!(status(&get(public, "/health/startup").await), 503);
+    let answer = get(public, "/any").await;
+    assert_eq!(status(&answer), 503);
+    assert!(answer.contains("\"starting\"") && answer.contains("retry-after: 1"), "{answer}");
+    assert!(get(admin, "/readyz").await.contains("waiting for Redis"));
+    // The real application takes over the same sockets, without a connection refused in between.
+    let asking = actix_web::rt::spawn(async move {
+        let mut statuses = Vec::new();
+        while statuses.last() != Some(&404) {
+            statuses.push(status(&get(public, "/any").await));
+        }
+        statuses
+    });
+    let running = booting.bring_up(Vec::new(), Arc::new(|_| {})).await.unwrap();
+    let statuses = tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap().unwrap();
+    assert!(statuses.iter().all(|status| matches!(status, 503 | 404)), "{statuses:?}");
+    running.stop().await;
+}
+
+#[actix_web::test]
+async fn o2_a_request_under_way_is_answered_before_the_node_goes() {
+    let node = NodeBuilder::new(config())
+        .routes(|app| {
+            app.route("/slow", web::get().to(|| async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                "done"
+            }));
+        })
+        .start()
+        .await
+        .unwrap();
+    let address = node.public_addr;
+    let slow = actix_web::rt::spawn(async move { get(address, "/slow").await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    node.stop().await;
+    let answer = slow.await.unwrap();
+    assert!(answer.ends_with("done"), "{answer}");
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[actix_web::test]
+async fn a_second_node_on_the_same_data_is_refused_with_the_holder() {
+    let config = config();
+    let first = NodeBuilder::new(config.clone()).start().await.unwrap();
+    let error = NodeBuilder::new(config).start().await.unwrap_err();
+    assert_eq!(error.exit_code(), 78);
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    first.stop().await;
+}
+
+#[actix_web::test]
+async fn the_connection_refuses_what_could_be_read_in_two_ways() {
+    let node = NodeBuilder::new(config())
+        .routes(|app| {
+            app.route("/", web::route().to(|body: web::Bytes| async move { body.len().to_string() }));
+        })
+        .start()
+        .await
+        .unwrap();
+    let many = (0..300).map(|n| format!("X-{n}: 1\r\n")).collect::<String>();
+    let table = [
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd".to_owned(), 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET http://evil.test/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(), 400),
+        ("TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(), 405),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(200_000)), 431),
+        (format!("GET /{} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "x".repeat(64_000)), 414),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n".to_owned(), 413),
+    ];
+    for (request, expected) in table {
+        let answer = ask(node.public_addr, &request).await;
+        assert_eq!(status(&answer), expected, "{}", &request[..request.len().min(80)]);
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nothing is left for a next request: {answer}");
+    }
+    node.stop().await;
+}
