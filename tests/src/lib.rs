@@ -25,11 +25,9 @@
 //! they promise, with the tail of the log of the process that is to blame.
 //!
 //! Set `UNDERSTUDY_TESTS_KEEP=1` to keep the directories (logs, data) of a run.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a harness panics: that is how a test fails"
-)]
+#![expect(clippy::missing_panics_doc, reason = "a harness panics: that is how a test fails")]
 
+pub mod bench;
 mod client;
 mod cluster;
 mod node;

@@ -1,0 +1,26 @@
+//! The benchmark: what a session costs, next to what it would cost in other ways, in one run.
+//!
+//! Every number is a ratio to something measured in the same round on the same machine, because
+//! rates of a shared machine mean little by themselves. The parts: [`Load`] is the clients, [`Meter`]
+//! counts what servers and Redis did meanwhile, [`Stage`] starts everything that is compared,
+//! [`Case`] is one line of the table, [`Report`] is the table. It does not test: a lost update is
+//! counted here and forbidden elsewhere.
+
+mod case;
+mod load;
+mod memory;
+mod meter;
+pub mod peers;
+mod report;
+mod run;
+mod stage;
+mod wire;
+
+pub use case::Case;
+pub use load::{Line, Load, Totals, Visitor};
+pub use memory::MemoryUse;
+pub use meter::{Costs, Meter};
+pub use report::Report;
+pub use run::{Options, run};
+pub use stage::{Peer, Stage};
+pub use wire::{Answer, Exchange};

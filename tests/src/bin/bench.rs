@@ -1,0 +1,48 @@
+//! `make bench`: measures what sessions cost and prints the tables of docs/performance.md.
+//!
+//! Standard output gets the tables, standard error the measurements as they are made.
+#![expect(clippy::print_stdout, reason = "the tables are what the program is for")]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use understudy_tests::bench::{Options, run};
+
+const USAGE: &str =
+    "usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N] [--only PART-OF-A-NAME]";
+
+fn options(arguments: &[String]) -> Option<Options> {
+    let mut options = Options::default();
+    for pair in arguments.chunks(2) {
+        let [name, value] = pair else { return None };
+        match name.as_str() {
+            "--rounds" => options.rounds = value.parse().ok()?,
+            "--seconds" => {
+                options.measured = Duration::try_from_secs_f64(value.parse().ok()?).ok()?
+            }
+            "--threads" => options.threads = value.parse().ok()?,
+            "--sessions" => options.sessions = value.parse().ok()?,
+            "--only" => options.only = Some(value.clone()),
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(options) = options(&arguments) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(64);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let report = match runtime {
+        Ok(runtime) => runtime.block_on(run(&options, |line| eprintln!("{line}"))),
+        Err(error) => {
+            eprintln!("bench: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{report}");
+    ExitCode::SUCCESS
+}
