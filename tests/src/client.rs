@@ -43,28 +43,19 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .expect("a client without TLS needs nothing");
-        Self {
-            http,
-            cookies: Arc::default(),
-        }
+        Self { http, cookies: Arc::default() }
     }
 
     /// Makes a second browser: same connections, no cookies.
     #[must_use]
     pub fn stranger(&self) -> Self {
-        Self {
-            http: self.http.clone(),
-            cookies: Arc::default(),
-        }
+        Self { http: self.http.clone(), cookies: Arc::default() }
     }
 
     /// Makes a second browser that starts with today's cookies and then goes its own way.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self {
-            http: self.http.clone(),
-            cookies: Arc::new(RwLock::new(self.cookies())),
-        }
+        Self { http: self.http.clone(), cookies: Arc::new(RwLock::new(self.cookies())) }
     }
 
     /// All cookies by name.
@@ -112,8 +103,7 @@ impl Client {
         path: &str,
         body: &T,
     ) -> Result<Answer, reqwest::Error> {
-        self.send(self.build(Method::POST, base, path).json(body))
-            .await
+        self.send(self.build(Method::POST, base, path).json(body)).await
     }
 
     /// PUT of a value as JSON.
@@ -126,8 +116,7 @@ impl Client {
         path: &str,
         body: &T,
     ) -> Result<Answer, reqwest::Error> {
-        self.send(self.build(Method::PUT, base, path).json(body))
-            .await
+        self.send(self.build(Method::PUT, base, path).json(body)).await
     }
 
     /// DELETE.
@@ -141,16 +130,9 @@ impl Client {
     /// Begins a request with the cookies, for headers and bodies of any kind; then [`send`](Self::send).
     pub fn build(&self, method: Method, base: &str, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{base}{path}"));
-        let cookies: Vec<String> = self
-            .cookies()
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        if cookies.is_empty() {
-            request
-        } else {
-            request.header(COOKIE, cookies.join("; "))
-        }
+        let cookies: Vec<String> =
+            self.cookies().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if cookies.is_empty() { request } else { request.header(COOKIE, cookies.join("; ")) }
     }
 
     /// Sends a request and keeps the cookies of the answer.
@@ -159,12 +141,7 @@ impl Client {
     /// Like [`get`](Self::get).
     pub async fn send(&self, request: RequestBuilder) -> Result<Answer, reqwest::Error> {
         let answer = Answer::read(request.send().await?).await?;
-        self.change(|cookies| {
-            answer
-                .set_cookies()
-                .iter()
-                .for_each(|line| keep(cookies, line))
-        });
+        self.change(|cookies| answer.set_cookies().iter().for_each(|line| keep(cookies, line)));
         Ok(answer)
     }
 }
@@ -203,20 +180,12 @@ impl Answer {
     async fn read(response: Response) -> Result<Self, reqwest::Error> {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
-        Ok(Self {
-            status,
-            headers,
-            text: response.text().await?,
-        })
+        Ok(Self { status, headers, text: response.text().await? })
     }
 
     /// Demands a status; fails the test with the whole answer otherwise.
     pub fn expect(self, status: u16) -> Self {
-        assert!(
-            self.status == status,
-            "status {} instead of {status}: {self:?}",
-            self.status
-        );
+        assert!(self.status == status, "status {} instead of {status}: {self:?}", self.status);
         self
     }
 
@@ -239,9 +208,7 @@ impl Answer {
     /// The `Set-Cookie` lines.
     pub fn set_cookies(&self) -> Vec<String> {
         let lines = self.headers.get_all(SET_COOKIE).iter();
-        lines
-            .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
-            .collect()
+        lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect()
     }
 }
 
@@ -252,16 +219,10 @@ mod tests {
     #[test]
     fn a_cookie_is_kept_replaced_and_removed() {
         let mut cookies = BTreeMap::new();
-        keep(
-            &mut cookies,
-            "__Host-usid=a.b; Path=/; Secure; HttpOnly; Max-Age=60",
-        );
+        keep(&mut cookies, "__Host-usid=a.b; Path=/; Secure; HttpOnly; Max-Age=60");
         keep(&mut cookies, "other=1");
         keep(&mut cookies, "__Host-usid=c.d==; Path=/");
-        assert_eq!(
-            cookies.get("__Host-usid").map(String::as_str),
-            Some("c.d==")
-        );
+        assert_eq!(cookies.get("__Host-usid").map(String::as_str), Some("c.d=="));
         keep(&mut cookies, "__Host-usid=; Max-Age=0; Path=/");
         assert_eq!(cookies.keys().collect::<Vec<_>>(), ["other"]);
     }

@@ -163,11 +163,7 @@ impl Cluster {
         for error in &self.builder.allowed_errors {
             spec = spec.allow_error(error);
         }
-        if self.builder.proxies {
-            self.through_proxies(spec).await
-        } else {
-            spec
-        }
+        if self.builder.proxies { self.through_proxies(spec).await } else { spec }
     }
 
     async fn through_proxies(&mut self, spec: NodeSpec) -> NodeSpec {
@@ -185,8 +181,7 @@ impl Cluster {
         let redis_url = led(self.redis.url(), redis, proxies.redis.port());
         let database_url = led(self.postgres.url(), postgres, proxies.postgres.port());
         self.proxies.push(proxies);
-        spec.env("UNDERSTUDY_REDIS_URL", &redis_url)
-            .env("UNDERSTUDY_DATABASE_URL", &database_url)
+        spec.env("UNDERSTUDY_REDIS_URL", &redis_url).env("UNDERSTUDY_DATABASE_URL", &database_url)
     }
 
     /// Waits until all nodes are ready.
@@ -203,10 +198,7 @@ impl Cluster {
 
     /// Where nginx serves the users of the cluster.
     pub fn balancer(&self) -> String {
-        self.nginx
-            .as_ref()
-            .expect("a cluster with .nginx(true)")
-            .url()
+        self.nginx.as_ref().expect("a cluster with .nginx(true)").url()
     }
 
     /// Kills a node (SIGKILL).
@@ -222,8 +214,6 @@ impl Cluster {
 
     /// Lets all nodes log errors that contain this text.
     pub fn allow_error(&mut self, text: &str) {
-        self.nodes
-            .iter_mut()
-            .for_each(|node| node.allow_error(text));
+        self.nodes.iter_mut().for_each(|node| node.allow_error(text));
     }
 }

@@ -36,13 +36,7 @@ impl Node {
         let folder = Scratch::new(&spec.name);
         let public_url = format!("http://127.0.0.1:{}", spec.public_port);
         let admin_url = format!("http://127.0.0.1:{}", spec.admin_port);
-        let mut node = Self {
-            process: None,
-            public_url,
-            admin_url,
-            spec,
-            folder,
-        };
+        let mut node = Self { process: None, public_url, admin_url, spec, folder };
         node.start_again();
         node
     }
@@ -68,9 +62,7 @@ impl Node {
     }
 
     fn running(&self) -> &Process {
-        self.process
-            .as_ref()
-            .unwrap_or_else(|| panic!("{} does not run", self.name()))
+        self.process.as_ref().unwrap_or_else(|| panic!("{} does not run", self.name()))
     }
 
     /// Waits until it says that it is ready; returns how long that took.
@@ -142,9 +134,7 @@ impl Node {
 
     /// Changes a variable for the next [`start_again`](Self::start_again).
     pub fn set_env(&mut self, name: &str, value: &str) {
-        self.spec
-            .environment
-            .insert(name.to_owned(), value.to_owned());
+        self.spec.environment.insert(name.to_owned(), value.to_owned());
     }
 
     /// Lets it log errors that contain this text.
@@ -159,10 +149,7 @@ impl Node {
 
     /// The lines of its log that are JSON.
     pub fn events(&self) -> Vec<Value> {
-        self.log()
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        self.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Processor time and memory so far, for benchmarks; Linux only.
@@ -171,10 +158,8 @@ impl Node {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
-        let fields: Vec<u64> = fields
-            .split_whitespace()
-            .map(|field| field.parse().unwrap_or(0))
-            .collect();
+        let fields: Vec<u64> =
+            fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
         // utime and stime in 1/100 s, the 14th and 15th field of the whole line.
         let ticks: u64 = fields.iter().skip(11).take(2).sum();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -190,10 +175,7 @@ impl Node {
         let log = self.log();
         let errors = log.lines().filter(|line| is_error(line));
         let unexpected = errors.filter(|line| {
-            self.spec
-                .allowed_errors
-                .iter()
-                .all(|allowed| !line.contains(allowed.as_str()))
+            self.spec.allowed_errors.iter().all(|allowed| !line.contains(allowed.as_str()))
         });
         unexpected.map(str::to_owned).collect()
     }
@@ -234,11 +216,7 @@ mod tests {
     #[test]
     fn errors_and_panics_are_seen_in_a_log() {
         assert!(is_error(r#"{"level":"ERROR","message":"lease lost"}"#));
-        assert!(is_error(
-            "thread 'shard-1' (4711) panicked at session/src/state.rs:1:1:"
-        ));
-        assert!(!is_error(
-            r#"{"level":"INFO","message":"an ERROR in quotes"}"#
-        ));
+        assert!(is_error("thread 'shard-1' (4711) panicked at session/src/state.rs:1:1:"));
+        assert!(!is_error(r#"{"level":"INFO","message":"an ERROR in quotes"}"#));
     }
 }

@@ -13,20 +13,12 @@ macro_rules! oracle {
     ($what:expr, $value:expr, <= $limit:expr $(,)?) => {{
         let (value, limit) = (&$value, &$limit);
         $crate::oracle::report($what, value, "at most", limit);
-        assert!(
-            value <= limit,
-            "{}: {value}, must be at most {limit}",
-            $what
-        );
+        assert!(value <= limit, "{}: {value}, must be at most {limit}", $what);
     }};
     ($what:expr, $value:expr, >= $limit:expr $(,)?) => {{
         let (value, limit) = (&$value, &$limit);
         $crate::oracle::report($what, value, "at least", limit);
-        assert!(
-            value >= limit,
-            "{}: {value}, must be at least {limit}",
-            $what
-        );
+        assert!(value >= limit, "{}: {value}, must be at least {limit}", $what);
     }};
     ($what:expr, $value:expr, $expected:expr $(,)?) => {{
         let (value, expected) = (&$value, &$expected);

@@ -92,29 +92,16 @@ impl Proxy {
     pub async fn start(target: &str) -> Self {
         let target: SocketAddr = target.parse().expect("the target is an ip:port");
         let port = free_port();
-        let state = State {
-            fault: Fault::None,
-            delay: Duration::ZERO,
-            resets: 0,
-        };
+        let state = State { fault: Fault::None, delay: Duration::ZERO, resets: 0 };
         let (state, watched) = watch::channel(state);
         let counters = Arc::new(Counters::default());
         let (is_listening, listening) = watch::channel(false);
         RUNTIME.spawn(serve(
-            Line {
-                target,
-                state: watched,
-                counters: Arc::clone(&counters),
-            },
+            Line { target, state: watched, counters: Arc::clone(&counters) },
             port,
             is_listening,
         ));
-        let proxy = Self {
-            port,
-            state,
-            counters,
-            listening,
-        };
+        let proxy = Self { port, state, counters, listening };
         proxy.until_listening(true).await;
         proxy
     }
@@ -168,13 +155,10 @@ impl Proxy {
 
     async fn until_listening(&self, wanted: bool) {
         let mut listening = self.listening.clone();
-        tokio::time::timeout(
-            Duration::from_secs(10),
-            listening.wait_for(|open| *open == wanted),
-        )
-        .await
-        .expect("the proxy opens or closes its port")
-        .expect("the proxy runs as long as its handle");
+        tokio::time::timeout(Duration::from_secs(10), listening.wait_for(|open| *open == wanted))
+            .await
+            .expect("the proxy opens or closes its port")
+            .expect("the proxy runs as long as its handle");
     }
 }
 
@@ -189,11 +173,7 @@ struct Line {
 /// Listens unless the port is to be closed; ends when the handle is dropped.
 async fn serve(mut line: Line, port: u16, is_listening: watch::Sender<bool>) {
     loop {
-        let Ok(state) = line
-            .state
-            .wait_for(|state| state.fault != Fault::Refuse)
-            .await
-        else {
+        let Ok(state) = line.state.wait_for(|state| state.fault != Fault::Refuse).await else {
             return;
         };
         drop(state);
@@ -250,12 +230,7 @@ async fn carry(mut client: TcpStream, line: Line) {
 /// A silent network does not even open a connection to the server.
 async fn connect(line: &Line) -> Option<TcpStream> {
     let mut state = line.state.clone();
-    drop(
-        state
-            .wait_for(|state| state.fault != Fault::Silent)
-            .await
-            .ok()?,
-    );
+    drop(state.wait_for(|state| state.fault != Fault::Silent).await.ok()?);
     TcpStream::connect(line.target).await.ok()
 }
 

@@ -18,9 +18,7 @@ pub async fn until(
     limit: Duration,
     mut condition: impl AsyncFnMut() -> bool,
 ) -> Duration {
-    until_some(what, limit, async || condition().await.then_some(()))
-        .await
-        .1
+    until_some(what, limit, async || condition().await.then_some(())).await.1
 }
 
 /// Asks `source` every 5 ms until it has a value; returns the value and how long that took.
@@ -75,9 +73,6 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "in vain until pigs fly")]
     async fn it_gives_up_even_when_the_answer_never_comes() {
-        until("pigs fly", Duration::from_millis(30), async || {
-            std::future::pending().await
-        })
-        .await;
+        until("pigs fly", Duration::from_millis(30), async || std::future::pending().await).await;
     }
 }

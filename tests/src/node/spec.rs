@@ -25,15 +25,12 @@ impl Program {
         let own = std::env::current_exe().expect("a process knows its own file");
         // Tests are in target/<profile>/deps, binaries and benchmarks in target/<profile>.
         let folders = own.ancestors().skip(1).take(2);
-        folders
-            .map(|folder| folder.join(name))
-            .find(|file| file.is_file())
-            .unwrap_or_else(|| {
-                panic!(
-                    "no binary {name} beside {}: run `cargo build --workspace --bins`",
-                    own.display()
-                )
-            })
+        folders.map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap_or_else(|| {
+            panic!(
+                "no binary {name} beside {}: run `cargo build --workspace --bins`",
+                own.display()
+            )
+        })
     }
 }
 

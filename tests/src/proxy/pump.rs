@@ -30,10 +30,7 @@ pub(super) async fn both_ways(client: &mut TcpStream, server: &mut TcpStream, li
         state: line.state.clone(),
         delivered: &line.counters.to_client,
     };
-    tokio::join!(
-        requests.run(from_client, to_server),
-        responses.run(from_server, to_client)
-    );
+    tokio::join!(requests.run(from_client, to_server), responses.run(from_server, to_client));
 }
 
 struct Pump<'a> {
@@ -56,8 +53,7 @@ impl Pump<'_> {
                 return;
             }
             // Counted first: whoever has received the bytes may look at the figure at once.
-            self.delivered
-                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.delivered.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             if to.write_all(&bytes).await.is_err() {
                 return;
             }
@@ -70,11 +66,7 @@ impl Pump<'_> {
     /// Waits while this direction is silent; `None` when the proxy is gone.
     async fn until_open(&mut self) -> Option<()> {
         let direction = self.direction;
-        self.state
-            .wait_for(|state| !is_silent(state.fault, direction))
-            .await
-            .ok()
-            .map(drop)
+        self.state.wait_for(|state| !is_silent(state.fault, direction)).await.ok().map(drop)
     }
 }
 

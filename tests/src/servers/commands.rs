@@ -30,9 +30,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<String, String> {
         }
         late
     });
-    let output = child
-        .wait_with_output()
-        .map_err(|error| format!("{shown}: {error}"))?;
+    let output = child.wait_with_output().map_err(|error| format!("{shown}: {error}"))?;
     drop(done);
     if watchdog.join().unwrap_or(false) {
         return Err(format!("{shown} did not end within {limit:?}"));
@@ -41,18 +39,12 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<String, String> {
 }
 
 fn said(shown: &str, output: &Output) -> Result<String, String> {
-    let text = String::from_utf8_lossy(&output.stdout)
-        .trim_end()
-        .to_owned();
+    let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
     if output.status.success() {
         return Ok(text);
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "{shown} failed ({}): {} {text}",
-        output.status,
-        complaint.trim_end()
-    ))
+    Err(format!("{shown} failed ({}): {} {text}", output.status, complaint.trim_end()))
 }
 
 /// Finds a program in `PATH` and in the places where Debian and Homebrew hide servers.
@@ -62,13 +54,9 @@ pub fn find_program(name: &str) -> PathBuf {
     folders.extend(["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"].map(PathBuf::from));
     folders.extend(versions("/usr/lib/postgresql"));
     folders.extend(versions("/opt/homebrew/opt")); // postgresql@15
-    folders
-        .iter()
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-        .unwrap_or_else(|| {
-            panic!("{name} is not installed: run .ci/packages.sh (`make test` does), or install it")
-        })
+    folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap_or_else(
+        || panic!("{name} is not installed: run .ci/packages.sh (`make test` does), or install it"),
+    )
 }
 
 /// `<root>/<version>/bin`, newest version first.
@@ -79,13 +67,7 @@ fn versions(root: &str) -> impl Iterator<Item = PathBuf> {
         .flatten()
         .flatten()
         .filter_map(|entry| {
-            let version = entry
-                .file_name()
-                .to_str()?
-                .rsplit('@')
-                .next()?
-                .parse()
-                .ok()?;
+            let version = entry.file_name().to_str()?.rsplit('@').next()?.parse().ok()?;
             Some((version, entry.path().join("bin")))
         })
         .collect();

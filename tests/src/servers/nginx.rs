@@ -55,17 +55,11 @@ impl Nginx {
                 if process.exited().is_some() {
                     return Some(false);
                 }
-                TcpStream::connect(("127.0.0.1", port))
-                    .is_ok()
-                    .then_some(true)
+                TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)
             })
             .await;
             if alive {
-                return Self {
-                    process,
-                    port,
-                    folder,
-                };
+                return Self { process, port, folder };
             }
             assert!(process.log().contains("bind()"), "{}", process.tail());
         }

@@ -47,15 +47,8 @@ impl Postgres {
         for _ in 0..PORT_ATTEMPTS {
             let folder = owned_folder("postgres");
             let copy = template.join("data");
-            as_owner(
-                "cp",
-                &["-a".as_ref(), copy.as_ref(), folder.join("data").as_ref()],
-            );
-            let mut postgres = Self {
-                process: None,
-                port: free_port(),
-                folder,
-            };
+            as_owner("cp", &["-a".as_ref(), copy.as_ref(), folder.join("data").as_ref()]);
+            let mut postgres = Self { process: None, port: free_port(), folder };
             if postgres.try_start().await {
                 return postgres;
             }
@@ -111,8 +104,7 @@ impl Postgres {
     /// Runs SQL and returns the rows, columns separated by `|`.
     pub fn query(&self, sql: &str) -> String {
         let mut psql = Command::new(find_program("psql"));
-        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql])
-            .arg(self.url());
+        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.url());
         run(&mut psql, COMMAND_LIMIT).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
@@ -185,9 +177,7 @@ fn as_owner(program: &str, arguments: &[&Path]) {
     let mut command = match owner() {
         Some(owner) => {
             let mut command = Command::new(find_program("setpriv"));
-            command
-                .arg(format!("--reuid={owner}"))
-                .arg(format!("--regid={owner}"));
+            command.arg(format!("--reuid={owner}")).arg(format!("--regid={owner}"));
             command.args(["--init-groups", "--", program]);
             command
         }

@@ -71,11 +71,10 @@ static SPAWNER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
 
 /// Starts a child that dies with the test process.
 pub fn spawn(launch: Launch) -> Process {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(&launch.log)
-        .unwrap_or_else(|error| panic!("log {} of {}: {error}", launch.log.display(), launch.name));
+    let log =
+        File::options().create(true).append(true).open(&launch.log).unwrap_or_else(|error| {
+            panic!("log {} of {}: {error}", launch.log.display(), launch.name)
+        });
     let mut command = guarded(&launch);
     command
         .args(&launch.arguments)
@@ -91,9 +90,7 @@ pub fn spawn(launch: Launch) -> Process {
         .stdout(log.try_clone().expect("a file handle can be doubled"))
         .stderr(log);
     let (answer, spawned) = mpsc::channel();
-    SPAWNER
-        .send((command, answer))
-        .expect("the spawner never ends");
+    SPAWNER.send((command, answer)).expect("the spawner never ends");
     let child = spawned
         .recv()
         .expect("the spawner answers every order")
@@ -118,10 +115,7 @@ fn guarded(launch: &Launch) -> Command {
     command.args(["--pdeathsig", signal_name(launch.farewell)]);
     if let Some(user) = &launch.user {
         // In one call, since a change of the user clears the signal that was asked for before.
-        command
-            .arg(format!("--reuid={user}"))
-            .arg(format!("--regid={user}"))
-            .arg("--init-groups");
+        command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--init-groups");
     }
     command.arg("--").arg(&launch.program);
     command
@@ -188,9 +182,7 @@ impl Process {
     /// Waits until it has ended by itself or by a signal sent before.
     pub async fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("{} has ended", self.name);
-        crate::wait::until_some(&what, limit, async || self.exited())
-            .await
-            .0
+        crate::wait::until_some(&what, limit, async || self.exited()).await.0
     }
 
     /// Everything it has written so far.

@@ -107,10 +107,8 @@ impl Redis {
                 self.servers.iter().map(Server::port).collect()
             }
         };
-        let mut more: Vec<String> = ports[1..]
-            .iter()
-            .map(|port| format!("node=127.0.0.1:{port}"))
-            .collect();
+        let mut more: Vec<String> =
+            ports[1..].iter().map(|port| format!("node=127.0.0.1:{port}")).collect();
         let scheme = match self.topology {
             Topology::Standalone => "redis",
             Topology::Tls => "rediss",
@@ -120,11 +118,7 @@ impl Redis {
             }
             Topology::Cluster => "redis-cluster",
         };
-        let query = if more.is_empty() {
-            String::new()
-        } else {
-            format!("?{}", more.join("&"))
-        };
+        let query = if more.is_empty() { String::new() } else { format!("?{}", more.join("&")) };
         format!("{scheme}://{credentials}127.0.0.1:{}{query}", ports[0])
     }
 
@@ -196,26 +190,19 @@ impl Redis {
 
     /// Stops all data servers where they are (SIGSTOP): connections stay open and silent.
     pub fn pause(&self) {
-        self.servers
-            .iter()
-            .for_each(|server| server.signal(Signal::STOP));
+        self.servers.iter().for_each(|server| server.signal(Signal::STOP));
     }
 
     /// Lets them go on; what clients sent meanwhile is executed now.
     pub fn resume(&self) {
-        self.servers
-            .iter()
-            .for_each(|server| server.signal(Signal::CONT));
+        self.servers.iter().for_each(|server| server.signal(Signal::CONT));
     }
 
     /// Makes the sentinels promote a replica while the old primary is alive; waits until they name
     /// another primary.
     pub async fn failover(&self) {
         let old = self.primary_port();
-        let sentinel = self
-            .sentinels
-            .first()
-            .expect("a failover needs Topology::Sentinel");
+        let sentinel = self.sentinels.first().expect("a failover needs Topology::Sentinel");
         sentinel.cli(&["SENTINEL", "FAILOVER", sentinel::SERVICE]);
         self.new_primary(old, START_LIMIT).await;
     }
@@ -229,19 +216,13 @@ impl Redis {
     fn role(&self, port: u16) -> String {
         let server = self.servers.iter().find(|server| server.port() == port);
         let answer = server.map(|server| server.try_cli(&["ROLE"]).unwrap_or_default());
-        answer
-            .unwrap_or_default()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        answer.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
     }
 
     /// Runs `redis-cli` as the default user at the primary (following redirections in a Cluster)
     /// and returns what it prints.
     pub fn cli(&self, arguments: &[&str]) -> String {
-        self.try_cli(arguments)
-            .unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+        self.try_cli(arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
     /// The same, with an error of the server as a value.
@@ -251,16 +232,15 @@ impl Redis {
     pub fn try_cli(&self, arguments: &[&str]) -> Result<String, String> {
         let port = self.primary_port();
         let server = self.servers.iter().find(|server| server.port() == port);
-        server
-            .ok_or("no server has the port of the primary")?
-            .try_cli(arguments)
+        server.ok_or("no server has the port of the primary")?.try_cli(arguments)
     }
 
     /// Calls of each command since the start or [`reset_commandstats`](Self::reset_commandstats),
-    /// over all data servers; lower case names, `client|setname` for subcommands.
+    /// over all primaries (replicas repeat their writes); lower case names, `client|setname` for
+    /// subcommands.
     pub fn commandstats(&self) -> BTreeMap<String, u64> {
         let mut total = BTreeMap::new();
-        for server in &self.servers {
+        for server in self.primaries() {
             for line in server.cli(&["INFO", "commandstats"]).lines() {
                 if let Some((command, calls)) = parse_commandstat(line) {
                     *total.entry(command).or_insert(0) += calls;
@@ -270,6 +250,12 @@ impl Redis {
         total
     }
 
+    /// All servers that take writes.
+    fn primaries(&self) -> impl Iterator<Item = &Server> {
+        let only = (self.topology == Topology::Sentinel).then(|| self.primary_port());
+        self.servers.iter().filter(move |server| only.is_none_or(|port| port == server.port()))
+    }
+
     /// Begins to count anew.
     pub fn reset_commandstats(&self) {
         for server in &self.servers {
@@ -277,21 +263,11 @@ impl Redis {
         }
     }
 
-    /// All keys of all data servers; a replica repeats those of its primary, so it is left out.
+    /// All keys, sorted.
     pub fn all_keys(&self) -> Vec<String> {
-        let sources = if self.topology == Topology::Cluster {
-            0..self.servers.len()
-        } else {
-            0..1
-        };
-        let mut keys = Vec::new();
-        for number in sources {
-            let listed = match self.topology {
-                Topology::Cluster => self.servers[number].cli(&["--scan"]),
-                Topology::Standalone | Topology::Tls | Topology::Sentinel => self.cli(&["--scan"]),
-            };
-            keys.extend(listed.lines().map(str::to_owned));
-        }
+        let scans = self.primaries().map(|server| server.cli(&["--scan"]));
+        let mut keys: Vec<String> =
+            scans.flat_map(|keys| keys.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
         keys.sort();
         keys
     }
@@ -309,20 +285,13 @@ impl Redis {
 /// Waits for something that `redis-cli` must tell: it costs a process to ask.
 async fn patiently(what: &str, limit: Duration, condition: impl Fn() -> bool) -> Duration {
     let interval = Duration::from_millis(20);
-    wait::poll(what, limit, interval, async || condition().then_some(()))
-        .await
-        .1
+    wait::poll(what, limit, interval, async || condition().then_some(())).await.1
 }
 
 /// `cmdstat_get:calls=3,usec=..` as `("get", 3)`.
 fn parse_commandstat(line: &str) -> Option<(String, u64)> {
     let (command, figures) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
-    let calls = figures
-        .strip_prefix("calls=")?
-        .split(',')
-        .next()?
-        .parse()
-        .ok()?;
+    let calls = figures.strip_prefix("calls=")?.split(',').next()?.parse().ok()?;
     Some((command.to_owned(), calls))
 }
 
@@ -333,10 +302,7 @@ mod tests {
     #[test]
     fn a_line_of_commandstats_is_read() {
         let line = "cmdstat_client|setname:calls=12,usec=3,usec_per_call=0.25,rejected_calls=0\r";
-        assert_eq!(
-            parse_commandstat(line),
-            Some(("client|setname".to_owned(), 12))
-        );
+        assert_eq!(parse_commandstat(line), Some(("client|setname".to_owned(), 12)));
         assert_eq!(parse_commandstat("# Commandstats"), None);
     }
 }

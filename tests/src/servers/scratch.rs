@@ -33,10 +33,7 @@ static ROOT: LazyLock<Root> = LazyLock::new(|| {
             .spawn()
             .expect("there is a shell")
     });
-    Root {
-        path,
-        _janitor: janitor,
-    }
+    Root { path, _janitor: janitor }
 });
 
 /// PostgreSQL runs as another user when the tests run as root: it must be able to walk through.

@@ -36,23 +36,12 @@ async fn nginx_tells_nodes_who_the_client_is_and_lets_nobody_invent_it() {
         .header("X-Forwarded-For", "6.6.6.6")
         .header("Forwarded", "for=6.6.6.6")
         .header("X-Forwarded-Proto", "https");
-    let head = client
-        .send(request)
-        .await
-        .unwrap()
-        .text
-        .to_ascii_lowercase();
+    let head = client.send(request).await.unwrap().text.to_ascii_lowercase();
     assert!(head.contains("get /page http/1.1"), "{head}");
     let host = nginx.url().replace("http://", "");
     assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
-    assert!(
-        head.contains(&format!("\r\nx-forwarded-host: {host}\r\n")),
-        "{head}"
-    );
-    assert!(
-        head.contains("\r\nx-forwarded-for: 6.6.6.6, 127.0.0.1\r\n"),
-        "{head}"
-    );
+    assert!(head.contains(&format!("\r\nx-forwarded-host: {host}\r\n")), "{head}");
+    assert!(head.contains("\r\nx-forwarded-for: 6.6.6.6, 127.0.0.1\r\n"), "{head}");
     assert!(head.contains("\r\nx-forwarded-proto: http\r\n"), "{head}");
     assert!(!head.contains("\r\nforwarded:"), "{head}");
     assert!(!head.contains("\r\nconnection:"), "{head}");
@@ -70,11 +59,9 @@ async fn a_draining_or_dead_node_costs_no_request() {
     }
     oracle!("requests to a node that drains", a.requests(), <= 4);
     a.shared.get_status.store(200, Ordering::SeqCst);
-    wait::until(
-        "nginx asks the healed node again",
-        Duration::from_secs(5),
-        async || client.get(&nginx.url(), "/").await.unwrap().node() == Some("a"),
-    )
+    wait::until("nginx asks the healed node again", Duration::from_secs(5), async || {
+        client.get(&nginx.url(), "/").await.unwrap().node() == Some("a")
+    })
     .await;
     drop(a);
     for _ in 0..20 {
@@ -91,25 +78,15 @@ async fn a_post_is_never_sent_twice() {
     b.shared.mute.store(true, Ordering::SeqCst);
     let answer = Client::new().post(&nginx.url(), "/").await.unwrap();
     assert_eq!(answer.status, 502);
-    oracle!(
-        "deliveries of one POST that got no answer",
-        a.requests() + b.requests(),
-        1
-    );
+    oracle!("deliveries of one POST that got no answer", a.requests() + b.requests(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_nodes_answer_503_it_reaches_the_client_and_others_are_served() {
-    let nodes = [
-        Tiny::start("a").await,
-        Tiny::start("b").await,
-        Tiny::start("c").await,
-    ];
+    let nodes = [Tiny::start("a").await, Tiny::start("b").await, Tiny::start("c").await];
     let nginx = Nginx::start(&nodes.each_ref().map(|node| node.port)).await;
     let client = Client::new();
-    nodes
-        .iter()
-        .for_each(|node| node.shared.get_status.store(503, Ordering::SeqCst));
+    nodes.iter().for_each(|node| node.shared.get_status.store(503, Ordering::SeqCst));
     let mut statuses = Vec::new();
     for _ in 0..10 {
         statuses.push(client.get(&nginx.url(), "/").await.unwrap().status);
@@ -120,11 +97,7 @@ async fn when_all_nodes_answer_503_it_reaches_the_client_and_others_are_served()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_drains_gets_no_post_while_others_are_there() {
-    let nodes = [
-        Tiny::start("a").await,
-        Tiny::start("b").await,
-        Tiny::start("c").await,
-    ];
+    let nodes = [Tiny::start("a").await, Tiny::start("b").await, Tiny::start("c").await];
     let nginx = Nginx::start(&nodes.each_ref().map(|node| node.port)).await;
     let client = Client::new();
     nodes[0].shared.get_status.store(503, Ordering::SeqCst);

@@ -43,11 +43,7 @@ async fn servers_that_wait_for_the_end() {
     let folder = servers::Scratch::new("announced");
     let root = folder.path().parent().unwrap().display().to_string();
     let nginx_port = nginx.url().rsplit(':').next().unwrap().to_owned();
-    let text = format!(
-        "{root} {} {} {nginx_port}",
-        redis.primary_port(),
-        postgres.port()
-    );
+    let text = format!("{root} {} {} {nginx_port}", redis.primary_port(), postgres.port());
     let draft = Path::new(&file).with_extension("draft");
     std::fs::write(&draft, text).unwrap();
     std::fs::rename(&draft, &file).unwrap();
@@ -59,11 +55,7 @@ async fn a_killed_test_leaves_no_server_and_no_file_behind() {
     let folder = servers::Scratch::new("announcement");
     let file = folder.join("ports");
     let mut test = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "harness::lifetime::servers_that_wait_for_the_end",
-            "--ignored",
-        ])
+        .args(["--exact", "harness::lifetime::servers_that_wait_for_the_end", "--ignored"])
         .env(ANNOUNCEMENT, &file)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -80,14 +72,9 @@ async fn a_killed_test_leaves_no_server_and_no_file_behind() {
     assert!(ports.iter().all(|port| listens(*port)));
     test.kill().unwrap();
     test.wait().unwrap();
-    wait::until(
-        "all servers of the killed process are gone",
-        LIMIT,
-        async || !ports.iter().any(|port| listens(*port)),
-    )
-    .await;
-    wait::until("its directory is gone", LIMIT, async || {
-        !Path::new(root).exists()
+    wait::until("all servers of the killed process are gone", LIMIT, async || {
+        !ports.iter().any(|port| listens(*port))
     })
     .await;
+    wait::until("its directory is gone", LIMIT, async || !Path::new(root).exists()).await;
 }

@@ -11,9 +11,7 @@ const SILENCE: Duration = Duration::from_millis(150);
 
 fn connect(proxy: &Proxy) -> TcpStream {
     let stream = TcpStream::connect(proxy.address()).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     stream
 }
 
@@ -31,12 +29,8 @@ fn pong(stream: &mut TcpStream) -> std::io::Result<()> {
 
 fn is_silent(stream: &mut TcpStream) -> bool {
     stream.set_read_timeout(Some(SILENCE)).unwrap();
-    let silent = stream
-        .read(&mut [0; 1])
-        .is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    let silent = stream.read(&mut [0; 1]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     silent
 }
 
@@ -72,10 +66,7 @@ async fn a_reset_breaks_open_and_new_connections_until_healed() {
     let mut open = connect(&proxy);
     ping(&mut open).unwrap();
     proxy.cut(Fault::Reset).await;
-    assert_eq!(
-        open.read(&mut [0; 1]).unwrap_err().kind(),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(open.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     let mut new = connect(&proxy);
     assert!(ping(&mut new).is_err());
     proxy.heal().await;
@@ -83,10 +74,7 @@ async fn a_reset_breaks_open_and_new_connections_until_healed() {
     let mut open = connect(&proxy);
     ping(&mut open).unwrap();
     proxy.reset_connections();
-    assert_eq!(
-        open.read(&mut [0; 1]).unwrap_err().kind(),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(open.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     ping(&mut connect(&proxy)).unwrap();
 }
 
@@ -113,22 +101,14 @@ async fn a_half_open_connection_delivers_late_and_in_order() {
     proxy.cut(Fault::HalfOpen(Direction::Response)).await;
     stream.write_all(b"INCR n\r\n").unwrap();
     assert!(is_silent(&mut stream));
-    assert_eq!(
-        redis.cli(&["GET", "n"]),
-        "1",
-        "the request itself gets through"
-    );
+    assert_eq!(redis.cli(&["GET", "n"]), "1", "the request itself gets through");
     proxy.cut(Fault::HalfOpen(Direction::Request)).await;
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b":1\r\n");
     stream.write_all(b"INCR n\r\n").unwrap();
     assert!(is_silent(&mut stream));
-    assert_eq!(
-        redis.cli(&["GET", "n"]),
-        "1",
-        "the request is still on its way"
-    );
+    assert_eq!(redis.cli(&["GET", "n"]), "1", "the request is still on its way");
     proxy.heal().await;
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b":2\r\n");

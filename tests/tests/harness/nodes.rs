@@ -15,13 +15,7 @@ struct Count {
 }
 
 async fn count(client: &Client, base: &str, path: &str) -> Option<i64> {
-    client
-        .get(base, path)
-        .await
-        .unwrap()
-        .expect(200)
-        .json::<Count>()
-        .value
+    client.get(base, path).await.unwrap().expect(200).json::<Count>().value
 }
 
 async fn started(spec: NodeSpec) -> Node {
@@ -61,33 +55,19 @@ async fn a_node_that_is_asked_to_leave_ends_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_option_ends_a_node_with_78_and_its_name() {
-    let mut node = NodeSpec::new("wrong")
-        .env("UNDERSTUDY_SESSION_IDLE_S", "soon")
-        .start();
+    let mut node = NodeSpec::new("wrong").env("UNDERSTUDY_SESSION_IDLE_S", "soon").start();
     let status = node.wait_exit(LIMIT).await;
     assert_eq!(status.code(), Some(78));
-    assert!(
-        node.log().contains("UNDERSTUDY_SESSION_IDLE_S"),
-        "{}",
-        node.log()
-    );
+    assert!(node.log().contains("UNDERSTUDY_SESSION_IDLE_S"), "{}", node.log());
 }
 
 on_every_topology!(a_cluster_counts_over_the_loss_of_nodes);
 
 async fn a_cluster_counts_over_the_loss_of_nodes(topology: Topology) {
-    let mut cluster = Cluster::builder()
-        .nodes(2)
-        .redis(topology)
-        .nginx(true)
-        .start()
-        .await;
+    let mut cluster = Cluster::builder().nodes(2).redis(topology).nginx(true).start().await;
     let client = Client::new();
     for expected in 1..=10 {
-        assert_eq!(
-            count(&client, &cluster.balancer(), "/incr").await,
-            Some(expected)
-        );
+        assert_eq!(count(&client, &cluster.balancer(), "/incr").await, Some(expected));
     }
     assert_eq!(count(&client, cluster.url(0), "/read").await, Some(10));
     assert_eq!(count(&client, cluster.url(1), "/read").await, Some(10));

@@ -73,11 +73,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             return;
         }
         let get = head.starts_with(b"GET");
-        let status = if get {
-            shared.get_status.load(Ordering::SeqCst)
-        } else {
-            200
-        };
+        let status = if get { shared.get_status.load(Ordering::SeqCst) } else { 200 };
         let body = String::from_utf8_lossy(&head).into_owned();
         let answer = format!(
             "HTTP/1.1 {status} X\r\nX-Understudy-Node: {}\r\nContent-Length: {}\r\n\r\n{body}",

@@ -71,8 +71,7 @@ impl RedisBuilder {
     #[must_use]
     pub fn user(mut self, name: &str, password: &str, rules: &str) -> Self {
         self.user = Some((name.to_owned(), password.to_owned(), rules.to_owned()));
-        self.password
-            .get_or_insert_with(|| DEFAULT_PASSWORD.to_owned());
+        self.password.get_or_insert_with(|| DEFAULT_PASSWORD.to_owned());
         self
     }
 
@@ -86,10 +85,7 @@ impl RedisBuilder {
     /// Starts it and waits until it accepts writes.
     pub async fn start(self) -> Redis {
         let certificates = (self.topology == Topology::Tls).then(Certificates::create);
-        let access = Access {
-            password: self.password.clone(),
-            certificates,
-        };
+        let access = Access { password: self.password.clone(), certificates };
         let lines = self.common_lines();
         let servers = match self.topology {
             Topology::Standalone | Topology::Tls => {
@@ -116,10 +112,7 @@ impl RedisBuilder {
 
     fn common_lines(&self) -> Vec<String> {
         let mut lines = self.lines.clone();
-        lines.push(format!(
-            "appendonly {}",
-            if self.append_only { "yes" } else { "no" }
-        ));
+        lines.push(format!("appendonly {}", if self.append_only { "yes" } else { "no" }));
         if let Some(password) = &self.password {
             lines.push(format!("requirepass {password}"));
             lines.push(format!("masterauth {password}"));

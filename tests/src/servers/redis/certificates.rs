@@ -32,15 +32,11 @@ impl Certificates {
              -out server.crt -extfile extensions",
         ] {
             let mut openssl = Command::new(find_program("openssl"));
-            openssl
-                .args(step.split_whitespace())
-                .current_dir(folder.path());
+            openssl.args(step.split_whitespace()).current_dir(folder.path());
             run(&mut openssl, Duration::from_secs(20))
                 .unwrap_or_else(|error| panic!("no certificate: {error}"));
         }
-        Self {
-            folder: Arc::new(folder),
-        }
+        Self { folder: Arc::new(folder) }
     }
 
     /// The certificate that a client must trust.

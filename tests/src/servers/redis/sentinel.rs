@@ -30,8 +30,7 @@ impl Sentinel {
     }
 
     pub(super) fn cli(&self, arguments: &[&str]) -> String {
-        self.try_cli(arguments)
-            .unwrap_or_else(|error| panic!("sentinel {arguments:?}: {error}"))
+        self.try_cli(arguments).unwrap_or_else(|error| panic!("sentinel {arguments:?}: {error}"))
     }
 
     fn try_cli(&self, arguments: &[&str]) -> Result<String, String> {
@@ -40,9 +39,7 @@ impl Sentinel {
 
     /// The port of the server that it takes for the primary.
     pub(super) fn primary_port(&self) -> Option<u16> {
-        let answer = self
-            .try_cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE])
-            .ok()?;
+        let answer = self.try_cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]).ok()?;
         answer.lines().nth(1)?.parse().ok()
     }
 
@@ -56,12 +53,7 @@ impl Sentinel {
 /// Starts three sentinels over the first of `servers` and its replicas.
 pub(super) async fn create(servers: &[Server], access: &Access) -> Vec<Sentinel> {
     let identities: Vec<(u16, String)> = (0..COUNT)
-        .map(|_| {
-            (
-                free_port(),
-                format!("{:032x}{:08x}", rand::random::<u128>(), 0),
-            )
-        })
+        .map(|_| (free_port(), format!("{:032x}{:08x}", rand::random::<u128>(), 0)))
         .collect();
     let mut sentinels = Vec::new();
     for own in 0..COUNT {
@@ -80,17 +72,9 @@ pub(super) async fn create(servers: &[Server], access: &Access) -> Vec<Sentinel>
             farewell: Signal::KILL,
         });
         // The password is that of the data servers; a sentinel asks for none.
-        let access = Access {
-            password: None,
-            certificates: None,
-        };
+        let access = Access { password: None, certificates: None };
         let port = identities[own].0;
-        sentinels.push(Sentinel {
-            _process: process,
-            port,
-            _folder: folder,
-            access,
-        });
+        sentinels.push(Sentinel { _process: process, port, _folder: folder, access });
     }
     sentinels
 }
@@ -134,8 +118,6 @@ pub(super) async fn ready(servers: &[Server], sentinels: &[Sentinel]) {
 }
 
 fn follows(primary: &Server, replicas: usize) -> bool {
-    let state = primary
-        .try_cli(&["INFO", "replication"])
-        .unwrap_or_default();
+    let state = primary.try_cli(&["INFO", "replication"]).unwrap_or_default();
     state.contains("role:master") && state.matches("state=online").count() == replicas
 }

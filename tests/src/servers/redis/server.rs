@@ -31,10 +31,7 @@ impl Access {
             command.env("REDISCLI_AUTH", password);
         }
         if let Some(certificates) = &self.certificates {
-            command
-                .arg("--tls")
-                .arg("--cacert")
-                .arg(certificates.authority());
+            command.arg("--tls").arg("--cacert").arg(certificates.authority());
         }
         run(command.args(arguments), CLI_LIMIT)
     }
@@ -94,11 +91,7 @@ impl Server {
     /// Starts it on its port and waits until it answers.
     pub async fn start(&mut self) {
         let started = self.try_start().await;
-        assert!(
-            started,
-            "{} did not come back on its port {}",
-            self.name, self.port
-        );
+        assert!(started, "{} did not come back on its port {}", self.name, self.port);
     }
 
     /// False when it exited at once, which means that the port was taken.
@@ -160,9 +153,7 @@ impl Server {
     pub(super) fn follow_from_start(&self, primary: Option<u16>) {
         let file = self.folder.join("redis.conf");
         let config = std::fs::read_to_string(&file).expect("redis.conf was written before");
-        let kept = config
-            .lines()
-            .filter(|line| !line.starts_with("replicaof "));
+        let kept = config.lines().filter(|line| !line.starts_with("replicaof "));
         let mut config: Vec<String> = kept.map(str::to_owned).collect();
         config.extend(primary.map(|port| format!("replicaof 127.0.0.1 {port}")));
         std::fs::write(&file, config.join("\n") + "\n").expect("an own directory is writable");

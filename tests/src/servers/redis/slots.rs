@@ -28,13 +28,7 @@ pub(super) async fn create(lines: &[String], access: &Access) -> Vec<Server> {
     for other in &servers[1..] {
         let bus = other.cli(&["CONFIG", "GET", "cluster-port"]);
         let bus = bus.lines().last().unwrap_or_default();
-        servers[0].cli(&[
-            "CLUSTER",
-            "MEET",
-            "127.0.0.1",
-            &other.port().to_string(),
-            bus,
-        ]);
+        servers[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string(), bus]);
     }
     servers
 }
@@ -58,6 +52,5 @@ fn is_whole(server: &Server) -> bool {
 fn accepts_writes(any: &Server) -> bool {
     // One key in each range: slots 3300, 7365 and 15495.
     let keys = ["harness:{b}", "harness:{c}", "harness:{a}"];
-    keys.iter()
-        .all(|key| any.try_cli(&["SET", key, "1", "PX", "1"]).is_ok())
+    keys.iter().all(|key| any.try_cli(&["SET", key, "1", "PX", "1"]).is_ok())
 }
