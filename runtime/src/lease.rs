@@ -57,7 +57,8 @@ pub trait LeaseStore: Send + Sync + std::fmt::Debug + 'static {
     async fn renew(&self, bucket: Bucket, node: &NodeId, ttl: Duration) -> Result<Renewed, LeaseError>;
 
     /// Says that `node` has put back what it owns, and that besides it at most `awaited` could still trust a lease
-    /// of the server before. Ends the grace when all that were ever named have settled. Idempotent.
+    /// of a server before the one named. Ends the grace when all that were ever named have settled; does nothing when
+    /// the store is another server by now, on which nothing was put back yet. Idempotent.
     ///
     /// # Errors
     /// As [`LeaseStore::renew`]. Failing costs only time: the grace then runs its full length.
@@ -65,7 +66,7 @@ pub trait LeaseStore: Send + Sync + std::fmt::Debug + 'static {
         &self,
         bucket: Bucket,
         node: &NodeId,
-        ttl: Duration,
+        server_id: &str,
         awaited: Vec<NodeId>,
     ) -> Result<Settled, LeaseError>;
 

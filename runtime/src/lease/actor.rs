@@ -221,10 +221,12 @@ impl LeaseActor {
     fn settle(&self, bucket: Bucket, stamp: LeaseStamp, ctx: &mut Context<Self>) {
         let Some(awaited) = self.spec.knowledge.as_ref().and_then(|knowledge| knowledge.others()) else { return };
         let Some(hook) = self.shared.hook.load_full() else { return };
+        // What is put back is put back on this server: should there be yet another one, it must not count there.
+        let server_id = self.leases[bucket.index()].trust.server_id().unwrap_or_default().to_owned();
         let (store, node, ttl) = (self.store.clone(), self.spec.node_id.clone(), self.spec.ttl);
         let settling = async move {
             hook(bucket, stamp).await;
-            settle_until_told(store, bucket, node, ttl, awaited).await;
+            settle_until_told(store, bucket, node, server_id, awaited).await;
         };
         // Longer than the grace it would be for nothing.
         ctx.spawn(tokio::time::timeout(ttl, settling).into_actor(self).map(move |done, _, _| {
@@ -239,11 +241,11 @@ async fn settle_until_told(
     store: Arc<dyn LeaseStore>,
     bucket: Bucket,
     node: NodeId,
-    ttl: Duration,
+    server_id: String,
     awaited: Vec<NodeId>,
 ) {
     loop {
-        match store.settle(bucket, &node, ttl, awaited.clone()).await {
+        match store.settle(bucket, &node, &server_id, awaited.clone()).await {
             Ok(Settled::Open) => return tracing::info!(%bucket, "the grace ended early"),
             Ok(Settled::Waiting { remaining_ms }) => {
                 return tracing::info!(%bucket, remaining_ms, "settled, others have not");

@@ -138,7 +138,7 @@ impl LeaseStore for DatabaseLeases {
         &self,
         _bucket: Bucket,
         _node: &NodeId,
-        _ttl: Duration,
+        _server_id: &str,
         _awaited: Vec<NodeId>,
     ) -> Result<Settled, LeaseError> {
         Ok(Settled::Open)

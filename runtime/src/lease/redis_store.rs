@@ -41,11 +41,11 @@ impl LeaseStore for RedisLeases {
         &self,
         bucket: Bucket,
         node: &NodeId,
-        _ttl: Duration,
+        server_id: &str,
         awaited: Vec<NodeId>,
     ) -> Result<Settled, LeaseError> {
-        let nodes = std::iter::once(node).chain(&awaited);
-        let args = nodes.map(|node| Arg::from(node.to_string())).collect();
+        let nodes = std::iter::once(node).chain(&awaited).map(NodeId::to_string);
+        let args = std::iter::once(server_id.to_owned()).chain(nodes).map(Arg::from).collect();
         let reply = self.redis.call(&SETTLE, self.table(bucket), args).await?;
         Ok(settled(&reply)?)
     }

@@ -1,17 +1,18 @@
 -- Says that a node is done with a change of server, and whom it knew. KEYS[1] lease table;
--- ARGV: node, awaited node, ... Replies ms of grace left (0: open), or -1: the server is another, renew first.
--- Meaning: LeaseTable::settle. Fields: d:<node> settled, w:<node> awaited, c somebody with knowledge settled.
+-- ARGV: server id, node, awaited node, ... Replies {ms of grace left (0: open), now, server id}; -1 instead: the server
+-- is not the one named, or the node has no lease of it. Meaning: LeaseTable::settle.
+-- Fields: d:<node> settled, w:<node> awaited, c somebody with knowledge settled.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local rid = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local row = redis.call('HMGET', KEYS[1], 'rid', 'grace', 'n:' .. ARGV[1])
+local row = redis.call('HMGET', KEYS[1], 'rid', 'grace', 'n:' .. ARGV[2])
 local deadline = tonumber(row[3] or '')
-if row[1] ~= rid or not deadline or deadline <= now then return {-1, now, rid} end
+if rid ~= ARGV[1] or row[1] ~= rid or not deadline or deadline <= now then return {-1, now, rid} end
 local grace = tonumber(row[2])
 if grace <= now then return {0, now, rid} end
-redis.call('HDEL', KEYS[1], 'w:' .. ARGV[1])
-redis.call('HSET', KEYS[1], 'c', 1, 'd:' .. ARGV[1], 1)
-for i = 2, #ARGV do
+redis.call('HDEL', KEYS[1], 'w:' .. ARGV[2])
+redis.call('HSET', KEYS[1], 'c', 1, 'd:' .. ARGV[2], 1)
+for i = 3, #ARGV do
   if redis.call('HEXISTS', KEYS[1], 'd:' .. ARGV[i]) == 0 then
     redis.call('HSET', KEYS[1], 'w:' .. ARGV[i], 1)
   end

@@ -66,8 +66,9 @@ impl LeaseTable {
         RenewReply::Renewed { continuous }
     }
 
-    /// Notes that `node` is done with what the change of server asked of it, and awaits `awaited`; ends the grace
-    /// when nobody is awaited any more. Needs a live lease of `node` on this very server.
+    /// Notes that `node` is done with what the change to this server asked of it, and awaits `awaited`; ends the grace
+    /// when nobody is awaited any more. `server_id` is the server that `node` means: it must be the one of this table,
+    /// and `node` must hold a live lease of it.
     pub fn settle(&mut self, server_id: &str, node: &NodeId, awaited: &[NodeId], now_ms: u64) -> Settled {
         if self.server_id.as_deref() != Some(server_id) || self.live_for(node, now_ms).is_none() {
             return Settled::OtherServer;
@@ -153,3 +154,6 @@ impl LeaseTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,23 +119,20 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn only_a_silence_that_lasts_asks_for_another_connection() {
+    #[test]
+    fn only_a_silence_that_lasts_asks_for_another_connection() {
         let health = Health::new(Duration::from_millis(500));
         let timeout = Error::new(ErrorKind::Timeout, "Request timed out.");
-        tokio::time::advance(Duration::from_millis(600)).await;
+        let after = |ms| health.begin + Duration::from_millis(ms);
         for _ in 0..50 {
-            health.failed(&timeout, Instant::now()); // a crowd that waited together
+            health.failed(&timeout, after(600)); // a crowd that waited together
         }
         assert!(health.reconnect_asked().now_or_never().is_none());
-        tokio::time::advance(Duration::from_millis(500)).await;
-        health.failed(&timeout, Instant::now());
+        health.failed(&timeout, after(1100));
         assert_eq!(health.reconnect_asked().now_or_never(), Some("the server is silent"));
-        health.heard(Instant::now());
-        for _ in 0..3 {
-            tokio::time::advance(Duration::from_millis(500)).await;
-            health.failed(&timeout, Instant::now());
-            health.heard(Instant::now());
+        for ms in [1600, 2100, 2600] {
+            health.failed(&timeout, after(ms));
+            health.heard(after(ms));
         }
         assert!(health.reconnect_asked().now_or_never().is_none());
     }
