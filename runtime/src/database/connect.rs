@@ -1,19 +1,15 @@
 //! How connections are made: pools, time limits, the version check.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::{DatabaseConnection, DbErr, SqlxError};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr, SqlxError};
 
 use super::data_dir::create_private_dir;
 use super::error::{DatabaseError, is_locked};
-use super::Database;
 use crate::config::DatabaseConfig;
 
 /// The oldest PostgreSQL with generated columns, which the session table uses.
@@ -46,7 +42,7 @@ pub(super) async fn sqlite(
     let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
+        .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true);
     let pool = SqlitePoolOptions::new()
@@ -75,23 +71,6 @@ pub(super) async fn sqlite(
     opened.map_err(|_| DatabaseError::TimedOut(config.acquire_timeout))?
 }
 
-/// Puts the write-ahead log on disk each second, which bounds what a loss of power can take. Ends with the database.
-pub(super) fn sync_each_second(database: &Database) {
-    let database = Arc::downgrade(&database.inner);
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let Some(inner) = database.upgrade() else { return };
-            // It costs nothing when nothing was written. When a reader or a writer is in the way it does less, and
-            // the next second does the rest.
-            let done = inner.connection.execute_unprepared("PRAGMA wal_checkpoint(PASSIVE)").await;
-            if let Err(error) = done {
-                tracing::warn!(%error, "cannot put the write-ahead log on disk");
-            }
-        }
-    });
-}
-
 /// Connects once outside of the pool, to learn what is wrong if anything is (a pool only says "timed out"), then
 /// makes the pool.
 pub(super) async fn postgres(
@@ -114,9 +93,9 @@ pub(super) async fn postgres(
         // One more round trip for each statement is too dear; a broken connection shows up soon enough.
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                Ok(meta.idle_for < TRY_AFTER || connection.ping().await.is_ok())
-            })
+            Box::pin(
+                async move { Ok(meta.idle_for < TRY_AFTER || connection.ping().await.is_ok()) },
+            )
         })
         .after_connect(|connection, _meta| {
             Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(|_| ()) })

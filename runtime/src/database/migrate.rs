@@ -143,7 +143,9 @@ impl Database {
             other => other,
         };
         if migration.use_transaction() == Some(false) {
-            return Err(failed(DbErr::Custom("migrations without transaction cannot be undone".into())));
+            return Err(failed(DbErr::Custom(
+                "migrations without transaction cannot be undone".into(),
+            )));
         }
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -188,9 +190,7 @@ struct Applied {
     program: String,
 }
 
-fn executor_of<'c>(
-    executor: &'c sea_orm::DatabaseExecutor<'c>,
-) -> sea_orm::DatabaseExecutor<'c> {
+fn executor_of<'c>(executor: &'c sea_orm::DatabaseExecutor<'c>) -> sea_orm::DatabaseExecutor<'c> {
     match executor {
         sea_orm::DatabaseExecutor::Connection(connection) => (*connection).into(),
         sea_orm::DatabaseExecutor::Transaction(transaction) => (*transaction).into(),
@@ -210,8 +210,7 @@ async fn lock(backend: Backend, transaction: &DatabaseTransaction) -> Result<boo
             "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0",
         )
         .await?;
-    let query =
-        backend.statement("SELECT pg_try_advisory_xact_lock($1)", [ADVISORY_LOCK.into()]);
+    let query = backend.statement("SELECT pg_try_advisory_xact_lock($1)", [ADVISORY_LOCK.into()]);
     let row = transaction.query_one_raw(query).await?;
     Ok(row.map(|row| row.try_get_by(0)).transpose()?.unwrap_or(false))
 }

@@ -17,7 +17,10 @@ impl MigrationName for NodeLeases {
     }
 }
 
-#[expect(elided_lifetimes_in_paths, reason = "the trait's macro does not see them, so neither may this")]
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
 #[async_trait::async_trait]
 impl MigrationTrait for NodeLeases {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {

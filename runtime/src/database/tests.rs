@@ -116,7 +116,10 @@ async fn t7_ten_processes_on_an_empty_postgres_apply_each_migration_once() {
 async fn t7_ten_processes_on_an_empty_sqlite_file_apply_each_migration_once() {
     let folder = tempfile::tempdir().unwrap();
     let config = sqlite_config(&folder);
-    start_ten_processes(&format!("sqlite:{}", folder.path().join("data/understudy.sqlite3").display()));
+    start_ten_processes(&format!(
+        "sqlite:{}",
+        folder.path().join("data/understudy.sqlite3").display()
+    ));
     assert_migrated_once(&Database::connect(&config).await.unwrap()).await;
 }
 

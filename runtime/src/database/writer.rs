@@ -79,9 +79,8 @@ impl<T: Send + 'static, W: Work<T>> Job for Queued<T, W> {
 
     fn answer(self: Box<Self>, outcome: Result<(), DbErr>) {
         let Self { result, reply, .. } = *self;
-        let answer = outcome.and_then(|()| {
-            result.ok_or_else(|| DbErr::Custom("the work was never done".into()))
-        });
+        let answer = outcome
+            .and_then(|()| result.ok_or_else(|| DbErr::Custom("the work was never done".into())));
         // A caller that has gone away needs no answer.
         reply.send(answer).ok();
     }

@@ -1,0 +1,103 @@
+//! A store on a database of its own, and records to put in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait as _;
+use understudy_runtime::config::{DatabaseUrl, MigrateMode};
+use understudy_runtime::database::Database;
+use understudy_runtime::database::test_postgres::{TestPostgres, test_config};
+use understudy_runtime::ids::{Bucket, NodeId};
+use understudy_runtime::lease::database::DatabaseLeases;
+use understudy_session::record::{
+    Attributes, Change, Locator, OpId, RecentOps, Record, SecretHash, Token,
+};
+use understudy_session::store::database::{DatabaseStore, migrations};
+use understudy_session::store::{ReadReply, SessionStore};
+
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+pub(crate) const HOUR_MS: u64 = 3_600_000;
+pub(crate) const BUCKET: Bucket = Bucket(0);
+
+pub(crate) struct Bench {
+    pub(crate) store: DatabaseStore,
+    pub(crate) leases: DatabaseLeases,
+    pub(crate) database: Database,
+    _server: Option<TestPostgres>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) async fn run(&self, sql: &str) {
+        let statement = self.database.backend().statement(sql, []);
+        self.database.connection().execute_raw(statement).await.unwrap();
+    }
+
+    pub(crate) async fn clear(&self) {
+        self.run("DELETE FROM us_session").await;
+        self.leases.clear_all().await.unwrap();
+    }
+}
+
+pub(crate) async fn open(url: DatabaseUrl) -> (Database, DatabaseStore, DatabaseLeases) {
+    let database = Database::connect(&test_config(url)).await.unwrap();
+    database.migrate(MigrateMode::Auto, &migrations(), &|_| {}).await.unwrap();
+    let store = DatabaseStore::new(database.clone(), LEASE, Duration::ZERO);
+    let leases = DatabaseLeases::new(database.clone());
+    (database, store, leases)
+}
+
+pub(crate) async fn sqlite() -> Bench {
+    let folder = tempfile::tempdir().unwrap();
+    let url = DatabaseUrl::Sqlite(folder.path().join("sessions.sqlite3"));
+    let (database, store, leases) = open(url).await;
+    Bench { store, leases, database, _server: None, _folder: folder }
+}
+
+pub(crate) async fn postgres() -> Option<Bench> {
+    let server = TestPostgres::start()?;
+    let (database, store, leases) = open(server.config().url).await;
+    let folder = tempfile::tempdir().unwrap();
+    Some(Bench { store, leases, database, _server: Some(server), _folder: folder })
+}
+
+pub(crate) fn node(name: &str) -> NodeId {
+    format!("{name}#0000000000000001").parse().unwrap_or_else(|_| panic!("a node called {name}"))
+}
+
+pub(crate) fn record(owner: &Token) -> Record {
+    let values =
+        [("weird \"name\"\u{0}", "{\"a\" : 1.50, \"b\":[1e2,\"\\u00e9\\u0000\"]}"), ("n", "0")];
+    Record {
+        owner: Some(owner.clone()),
+        epoch: 1,
+        version: 1,
+        last_op: Some(OpId(u64::MAX)),
+        created_ms: 0,
+        absolute_ms: 0,
+        last_access_ms: 0,
+        idle_ms: HOUR_MS,
+        user: Some("Zoë \"x\" 'y'".into()),
+        secret: SecretHash([7; 32]),
+        previous_secret: Some((SecretHash([8; 32]), 12)),
+        attributes: Arc::new(values.map(|(name, value)| (name.into(), value.into())).into()),
+        recent: RecentOps::default(),
+        unknown: BTreeMap::from([("from the future".into(), "kept".into())]),
+    }
+}
+
+pub(crate) fn set(record: &Record, name: &str, value: &str) -> (Change, Record) {
+    let change = Change { set: vec![(name.into(), value.into())], ..Change::default() };
+    let mut after = record.clone();
+    let attributes: &mut Attributes = Arc::make_mut(&mut after.attributes);
+    attributes.insert(name.into(), value.into());
+    (change, after)
+}
+
+pub(crate) async fn found(store: &dyn SessionStore, locator: Locator) -> Record {
+    match store.read(locator).await.unwrap() {
+        ReadReply::Found(record) => *record,
+        other => panic!("{other:?}"),
+    }
+}

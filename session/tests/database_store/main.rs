@@ -1,0 +1,99 @@
+//! The database store on SQLite and on PostgreSQL: the same answers as the specification, also when nodes race, and
+//! nothing that was answered lost when the process is killed. PostgreSQL is left out where it is not installed.
+
+mod bench;
+mod history;
+mod races;
+mod survival;
+
+use std::time::Duration;
+
+use understudy_runtime::lease::LeaseStore as _;
+use understudy_session::record::{Locator, Record, Token};
+use understudy_session::store::{
+    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, SessionStore as _, StoreError,
+};
+
+use bench::{BUCKET, HOUR_MS, LEASE, found, node, postgres, record, set, sqlite};
+
+#[tokio::test]
+async fn a_record_comes_back_as_it_was_attributes_byte_for_byte() {
+    for bench in [Some(sqlite().await), postgres().await].into_iter().flatten() {
+        let (locator, token) = (Locator::random(), Token::new(&node("a")));
+        let wanted = record(&token);
+        let created = bench.store.create(locator, &wanted, HOUR_MS).await.unwrap();
+        let CreateReply::Created { now_ms } = created else { panic!("{created:?}") };
+        let stored = found(&bench.store, locator).await;
+        let times = (stored.created_ms, stored.last_access_ms, stored.absolute_ms);
+        assert_eq!(times, (now_ms, now_ms, now_ms + HOUR_MS));
+        let expected =
+            Record { created_ms: now_ms, last_access_ms: now_ms, absolute_ms: times.2, ..wanted };
+        assert_eq!(stored, expected);
+        let again = bench.store.create(locator, &expected, HOUR_MS).await.unwrap();
+        assert_eq!(again, CreateReply::Exists);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_refused_and_what_cannot_be_read_stays_as_it_is() {
+    let bench = sqlite().await;
+    let (locator, token) = (Locator::random(), Token::new(&node("a")));
+    let good = record(&token);
+    let (_, bad) = set(&good, "bad", "{]");
+    let error = bench.store.create(locator, &bad, HOUR_MS).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)), "{error}");
+    bench.store.create(locator, &good, HOUR_MS).await.unwrap();
+    bench.run("UPDATE us_session SET attributes = 'spoilt'").await;
+    let error = bench.store.read(locator).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreadable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn leases_end_by_time_by_release_and_by_eviction() {
+    for bench in [Some(sqlite().await), postgres().await].into_iter().flatten() {
+        let (own, ttl) = (node("a"), Duration::from_millis(40));
+        let first = bench.leases.renew(BUCKET, &own, ttl).await.unwrap();
+        let second = bench.leases.renew(BUCKET, &own, ttl).await.unwrap();
+        assert!(!first.continuous && second.continuous);
+        assert_eq!(first.server_id, second.server_id);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert!(!bench.leases.renew(BUCKET, &own, ttl).await.unwrap().continuous);
+        bench.leases.drop_node(BUCKET, &own).await.unwrap();
+        assert!(!bench.leases.renew(BUCKET, &own, LEASE).await.unwrap().continuous);
+        let (locator, token) = (Locator::random(), Token::new(&own));
+        bench.store.create(locator, &record(&token), HOUR_MS).await.unwrap();
+        let other = Token::new(&node("b"));
+        let reply = bench.store.claim(locator, &other, None).await.unwrap();
+        assert!(matches!(reply, ClaimReply::Owned { ref node, .. } if *node == own), "{reply:?}");
+        bench.leases.evict(&own).await.unwrap();
+        assert!(bench.leases.renew(BUCKET, &own, LEASE).await.unwrap().evicted);
+        let reply = bench.store.claim(locator, &other, None).await.unwrap();
+        assert!(matches!(reply, ClaimReply::Claimed { epoch: 2, .. }), "{reply:?}");
+        bench.leases.clear_all().await.unwrap();
+        assert!(!bench.leases.renew(BUCKET, &own, LEASE).await.unwrap().evicted);
+    }
+}
+
+#[tokio::test]
+async fn sessions_end_by_time_and_tombstones_stand() {
+    for bench in [Some(sqlite().await), postgres().await].into_iter().flatten() {
+        let token = Token::new(&node("a"));
+        let (short, long, ended) = (Locator::random(), Locator::random(), Locator::random());
+        bench.store.create(short, &record(&token), 30).await.unwrap();
+        bench.store.create(long, &record(&token), HOUR_MS).await.unwrap();
+        bench.store.create(ended, &record(&token), HOUR_MS).await.unwrap();
+        let gone = RevokeReply::Revoked { owner: Some(token.clone()) };
+        assert_eq!(bench.store.revoke(ended).await.unwrap(), gone);
+        assert_eq!(bench.store.revoke(ended).await.unwrap(), gone);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(bench.store.claim(short, &token, None).await.unwrap(), ClaimReply::Expired);
+        assert_eq!(bench.store.sweep(100).await.unwrap(), 1);
+        assert_eq!(bench.store.claim(short, &token, None).await.unwrap(), ClaimReply::Missing);
+        assert_eq!(bench.store.read(ended).await.unwrap(), ReadReply::Revoked);
+        let copy = Record { version: 9, ..record(&token) };
+        assert_eq!(bench.store.restore(ended, &copy).await.unwrap(), RestoreReply::Revoked);
+        assert_eq!(bench.store.restore(short, &copy).await.unwrap(), RestoreReply::Refused);
+        assert_eq!(bench.store.restore(long, &copy).await.unwrap(), RestoreReply::Restored);
+        assert_eq!(found(&bench.store, long).await, copy);
+    }
+}
