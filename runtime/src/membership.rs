@@ -22,7 +22,7 @@ use crate::redis::{Arg, Redis, RedisError, Reply, Script};
 mod acquaintance;
 mod record;
 
-pub use record::{Member, MemberRecord, MemberState};
+pub use record::{Member, MemberRecord, MemberState, SESSION_KEYS};
 
 use acquaintance::Acquaintance;
 use record::Entry;

@@ -48,7 +48,9 @@ static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 /// When the filter does not parse, or when the process already has a logger or a metrics recorder; the tests that
 /// run several nodes in one process pass over the latter.
 pub fn init(log: &LogConfig, node: &NodeName) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&log.filter).map_err(TelemetryError::Filter)?;
+    // The server library tells of each of its threads; whoever wants to hear it says so in the filter.
+    let quiet = format!("actix_server=warn,{}", log.filter);
+    let filter = EnvFilter::try_new(quiet).map_err(TelemetryError::Filter)?;
     let is_terminal = std::io::stdout().is_terminal();
     match style(log.format, is_terminal) {
         Style::Json => json(filter, node, std::io::stdout).try_init(),

@@ -17,12 +17,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use understudy_runtime::membership::SESSION_KEYS;
 use understudy_runtime::secret::Secret;
 
 use crate::record::{Locator, SecretHash};
-
-/// What the fingerprints that members of the cluster publish are made for.
-pub const FINGERPRINT_OF: &str = "session";
 
 /// Length of a cookie's value: 22 characters, a dot, 43 characters.
 const LENGTH: usize = 66;
@@ -141,7 +139,7 @@ impl Key {
     fn new(secret: &Secret<String>) -> Self {
         let mac = Hmac::new_from_slice(secret.expose().as_bytes())
             .expect("HMAC takes a key of any length");
-        Self { mac, fingerprint: secret.fingerprint(FINGERPRINT_OF) }
+        Self { mac, fingerprint: secret.fingerprint(SESSION_KEYS) }
     }
 
     fn sign(&self, locator: Locator, secret: SecretBytes) -> [u8; 16] {

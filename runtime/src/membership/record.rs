@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::JoinError;
 use crate::ids::NodeId;
 
+/// What [`MemberRecord::secret_keys`] are fingerprints for; see
+/// [`Secret::fingerprint`](crate::secret::Secret::fingerprint).
+pub const SESSION_KEYS: &str = "session";
+
 /// What a node tells about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {

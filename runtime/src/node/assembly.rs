@@ -64,9 +64,9 @@ impl Base {
         migrations: &[Box<dyn MigrationTrait>],
     ) -> Result<Assembled, NodeError> {
         if self.config.cluster.enabled {
-            self.assemble_in_cluster(record, migrations).await
+            Box::pin(self.assemble_in_cluster(record, migrations)).await
         } else {
-            self.assemble_embedded(record, migrations).await
+            Box::pin(self.assemble_embedded(record, migrations)).await
         }
     }
 

@@ -24,6 +24,10 @@ use crate::http::settings::{HttpSettings, Shared};
 
 /// How long a request of the starting node may take to finish when the real application takes over.
 const HANDOVER: Duration = Duration::from_secs(2);
+/// How long connections that the server before has accepted may wait for their worker.
+const HANDOVER_QUEUE: Duration = Duration::from_millis(200);
+/// The same when nobody takes over: short, since what arrives meanwhile will be refused only after it.
+const LAST_QUEUE: Duration = Duration::from_millis(20);
 /// What a client is told while the node starts.
 const STARTING_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long to wait for the workers of a server to be there.
@@ -88,17 +92,25 @@ impl Port {
             NodeError::Failed(format!("the workers of {} did not start", self.address))
         })?;
         if let Some(before) = self.serving.replace(handle) {
-            before.stop(true).await;
+            leave(&before, HANDOVER_QUEUE).await;
         }
         Ok(())
     }
 
     /// Takes no more connections and waits until the requests are answered, as long as the server's options allow.
-    pub(super) async fn stop(&mut self, graceful: bool) {
+    pub(super) async fn stop(&mut self) {
         if let Some(serving) = self.serving.take() {
-            serving.stop(graceful).await;
+            leave(&serving, LAST_QUEUE).await;
         }
     }
+}
+
+/// Stops a server without dropping what it has accepted: connections wait for a moment between its accepting thread
+/// and its workers, and a server that is told to stop at once forgets those.
+async fn leave(server: &ServerHandle, queue: Duration) {
+    server.pause().await;
+    tokio::time::sleep(queue).await;
+    server.stop(true).await;
 }
 
 /// Lets the small application answer on both ports.

@@ -31,7 +31,7 @@ pub(super) fn run(builder: NodeBuilder) -> Result<(), NodeError> {
             .build()
             .expect("a process without threads cannot do anything")
     });
-    system.block_on(live(builder, &mut deadline))
+    system.block_on(Box::pin(live(builder, &mut deadline)))
 }
 
 async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeError> {
@@ -39,7 +39,7 @@ async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeE
     let base = Base::new(builder.config);
     let booting = Booting::begin(base).await?;
     let running = tokio::select! {
-        running = booting.bring_up(builder.services, builder.routes) => running?,
+        running = Box::pin(booting.bring_up(builder.services, builder.routes)) => running?,
         name = signals.next() => {
             info!(signal = name, "stopped while starting");
             return Ok(());

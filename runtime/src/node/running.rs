@@ -17,7 +17,7 @@ use crate::http::edge::EdgeContext;
 use crate::http::health::{self, Detail};
 use crate::http::server::{Configure, ServerOptions};
 use crate::http::settings::{HttpSettings, Shared};
-use crate::membership::{MemberRecord, MemberState};
+use crate::membership::{MemberRecord, MemberState, SESSION_KEYS};
 use crate::service::{NodeContext, Service, ServiceError};
 use crate::supervise::{Backoff, Stopped, Supervised, spawn};
 
@@ -86,7 +86,9 @@ impl Booting {
             service.announce(&self.base.config, &mut record);
         }
         let migrations: Vec<_> = services.iter().flat_map(|service| service.migrations()).collect();
-        let Assembled { context, held } = self.base.assemble(record, &migrations).await?;
+        // Boxed: the states of all these steps together are larger than what a small stack holds.
+        let assembling = Box::pin(self.base.assemble(record, &migrations));
+        let Assembled { context, held } = assembling.await?;
         for service in &mut services {
             start_service(service.as_mut(), &context).await?;
         }
@@ -157,7 +159,7 @@ impl Booting {
             state: MemberState::Starting,
             labels: config.node.labels.clone(),
             config_hash: config.fingerprint(),
-            secret_keys: Vec::new(),
+            secret_keys: config.session.secret.iter().map(|key| key.fingerprint(SESSION_KEYS)).collect(),
         }
     }
 }
@@ -174,14 +176,14 @@ impl Running {
         self.context.lifecycle.enter(Phase::Stopping);
         // The server's own limit comes first; this one is for a server that does not keep it.
         let limit = ops.drain_timeout + LEAVE_LIMIT;
-        bounded("requests", limit, self.listeners.public.stop(true)).await;
+        bounded("requests", limit, self.listeners.public.stop()).await;
         for service in self.services.iter().rev() {
             bounded(service.name(), SERVICE_LIMIT, service.stop()).await;
         }
         bounded("leases", LEAVE_LIMIT, self.context.lease.release()).await;
         bounded("membership", LEAVE_LIMIT, self.context.membership.leave()).await;
         if let Some(admin) = &mut self.listeners.admin {
-            bounded("admin", LEAVE_LIMIT, admin.stop(false)).await;
+            bounded("admin", LEAVE_LIMIT, admin.stop()).await;
         }
         info!("node has stopped");
     }
