@@ -70,8 +70,8 @@ impl NodeBuilder {
     /// # Errors
     /// See [`NodeError`].
     pub async fn start(self) -> Result<RunningNode, NodeError> {
-        let booting = Booting::begin(Base::new(self.config)).await?;
-        let running = booting.bring_up(self.services, self.routes).await?;
+        let booting = Box::pin(Booting::begin(Base::new(self.config))).await?;
+        let running = Box::pin(booting.bring_up(self.services, self.routes)).await?;
         Ok(RunningNode {
             public_addr: running.listeners.public.address,
             admin_addr: running.listeners.admin.as_ref().map(|port| port.address),
