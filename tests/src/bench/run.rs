@@ -52,9 +52,8 @@ impl Options {
     }
 }
 
-/// Starts everything, measures, and returns the table; `progress` is told each measurement.
-pub async fn run(options: &Options, mut progress: impl FnMut(String)) -> Report {
-    let mut stage = Stage::start().await;
+/// Measures and returns the table; `progress` is told each measurement.
+pub async fn run(options: &Options, stage: &mut Stage, mut progress: impl FnMut(String)) -> Report {
     let mut report = Report::default();
     for round in 0..options.rounds {
         let mut cases: Vec<Case> = Case::ALL.to_vec();
@@ -63,13 +62,13 @@ pub async fn run(options: &Options, mut progress: impl FnMut(String)) -> Report 
             cases.reverse();
         }
         for case in cases {
-            let sample = measure(case, &mut stage, options).await;
+            let sample = measure(case, stage, options).await;
             progress(format!("round {}: {:26} {sample}", round + 1, case.name()));
             report.add(round, case, sample);
         }
     }
     if options.sessions > 0 {
-        report.memory = Some(memory::measure(&mut stage, options).await);
+        report.memory = Some(memory::measure(stage, options).await);
     }
     report
 }

@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use understudy_tests::bench::{Options, run};
+use understudy_tests::bench::{Options, Stage, run};
 
 const USAGE: &str =
     "usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N] [--only PART-OF-A-NAME]";
@@ -36,13 +36,19 @@ fn main() -> ExitCode {
         return ExitCode::from(64);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let report = match runtime {
-        Ok(runtime) => runtime.block_on(run(&options, |line| eprintln!("{line}"))),
+    match runtime {
+        Ok(runtime) => runtime.block_on(measure(&options)),
         Err(error) => {
             eprintln!("bench: {error}");
             return ExitCode::FAILURE;
         }
-    };
-    println!("{report}");
+    }
     ExitCode::SUCCESS
+}
+
+async fn measure(options: &Options) {
+    let mut stage = Stage::start().await;
+    let report = run(options, &mut stage, |line| eprintln!("{line}")).await;
+    // Before the stage is dropped, which panics when a node has logged an error.
+    println!("{report}");
 }
