@@ -17,7 +17,7 @@ use crate::database::Database;
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::lease::LeaseHandle;
-use crate::membership::{MemberRecord, Membership};
+use crate::membership::Membership;
 use crate::node::Lifecycle;
 use crate::redis::Redis;
 
@@ -41,12 +41,6 @@ pub trait Service: Send + Sync + 'static {
     /// Returns the migrations of the service's tables; they are applied before anything starts, in the order given.
     fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
         Vec::new()
-    }
-
-    /// Adds what other nodes must know of the service to this node's entry in the list of nodes, before it joins.
-    /// What becomes known later is told with [`Membership::update`].
-    fn announce(&self, config: &Config, record: &mut MemberRecord) {
-        let _ = (config, record);
     }
 
     /// Says how the service is right now; asked each second, must not block.

@@ -70,10 +70,10 @@ impl TrustedProxies {
             return Origin { ignored: has_forwarding(headers), ..direct };
         }
         if headers.contains_key(&FORWARDED) {
-            return self.from_forwarded(direct, headers);
+            return self.walk_forwarded(direct, headers);
         }
         if headers.contains_key(&X_FORWARDED_FOR) {
-            return self.from_x_forwarded(direct, headers);
+            return self.walk_x_forwarded(direct, headers);
         }
         // A proxy that hides the client may still tell how it was asked.
         Origin {
@@ -83,7 +83,7 @@ impl TrustedProxies {
         }
     }
 
-    fn from_forwarded(&self, mut origin: Origin, headers: &HeaderMap) -> Origin {
+    fn walk_forwarded(&self, mut origin: Origin, headers: &HeaderMap) -> Origin {
         let lines = headers.get_all(&FORWARDED).collect::<Vec<_>>();
         let elements = lines.iter().rev().flat_map(|line| rightmost_elements(line.as_bytes()));
         for (hop, element) in elements.enumerate() {
@@ -104,7 +104,7 @@ impl TrustedProxies {
         origin
     }
 
-    fn from_x_forwarded(&self, mut origin: Origin, headers: &HeaderMap) -> Origin {
+    fn walk_x_forwarded(&self, mut origin: Origin, headers: &HeaderMap) -> Origin {
         let mut hops = 0;
         for (hop, text) in list_from_right(headers, &X_FORWARDED_FOR).enumerate() {
             let Some(node) = parse_node(text).filter(|_| hop < MAX_HOPS) else {

@@ -48,6 +48,7 @@ pub fn json_text_problem(error: &serde_json::Error) -> Problem {
         .with_member("column", error.column())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may add reasons, and none deserves more than this")]
 fn json_problem(error: &JsonPayloadError) -> Problem {
     match error {
         JsonPayloadError::OverflowKnownLength { limit, .. } | JsonPayloadError::Overflow { limit } => {
@@ -58,11 +59,11 @@ fn json_problem(error: &JsonPayloadError) -> Problem {
         }
         JsonPayloadError::Deserialize(error) => json_text_problem(error),
         JsonPayloadError::Payload(error) => payload_problem(error),
-        // Of an answer, not of a request; and whatever a later version adds.
         _ => bad_request("bad_json", "The body of the request is not JSON"),
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may add reasons, and none deserves more than this")]
 fn form_problem(error: &UrlencodedError) -> Problem {
     match error {
         UrlencodedError::Overflow { limit, .. } => too_large(*limit),
@@ -92,6 +93,7 @@ fn query_problem(error: &QueryPayloadError) -> Problem {
 }
 
 /// Says what is wrong with a body that could not be read.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may add reasons, and none deserves more than this")]
 pub(crate) fn payload_problem(error: &PayloadError) -> Problem {
     match error {
         PayloadError::Overflow => Problem::from_status(StatusCode::PAYLOAD_TOO_LARGE),

@@ -95,9 +95,9 @@ impl RouteCounts {
         }
         for (count, micros) in &self.durations {
             let (count, micros) = (count.take(), micros.take());
-            if count > 0 {
-                // The mean lies in the same bucket as all it stands for, and keeps the sum right.
-                let mean = Duration::from_micros(micros / count).as_secs_f64();
+            // The mean lies in the same bucket as all it stands for, and keeps the sum right.
+            if let Some(mean) = micros.checked_div(count) {
+                let mean = Duration::from_micros(mean).as_secs_f64();
                 let count = usize::try_from(count).unwrap_or(usize::MAX);
                 metrics::histogram!(DURATION, "route" => route.to_owned()).record_many(mean, count);
             }

@@ -189,7 +189,7 @@ fn code_of(status: StatusCode) -> &'static str {
         501 => "not_implemented",
         503 => "unavailable",
         504 => "timeout",
-        400..=499 => "client_error",
+        _ if status.is_client_error() => "client_error",
         _ => "internal",
     }
 }

@@ -75,8 +75,8 @@ impl Base {
         record: MemberRecord,
         migrations: &[Box<dyn MigrationTrait>],
     ) -> Result<Assembled, NodeError> {
-        let lock = DataDirLock::acquire(&self.config.node.data_dir).map_err(database_error)?;
-        let (database, presence) = self.open_database(Presence::Alone, migrations).await?;
+        let lock = DataDirLock::acquire(&self.config.node.data_dir).map_err(|error| database_error(&error))?;
+        let (database, presence) = Box::pin(self.open_database(Presence::Alone, migrations)).await?;
         if database.backend() == Backend::Sqlite {
             // The lock says that nobody else lives; what an earlier life left behind can be taken at once.
             let leases = DatabaseLeases::new(database.clone());
@@ -108,7 +108,7 @@ impl Base {
         let redis_config = self.config.redis.as_ref().ok_or_else(missing)?;
         let redis = self.connect(redis_config, Role::Data(0)).await?;
         let lease_redis = self.lease_redis(redis_config, &redis).await?;
-        let (database, presence) = self.open_database(Presence::Cluster, migrations).await?;
+        let (database, presence) = Box::pin(self.open_database(Presence::Cluster, migrations)).await?;
         let buckets = lease_redis.as_ref().map_or(1, Redis::buckets);
         let keys = KeySpace::new(&self.config.cluster.name, buckets);
         let membership = self.join(redis.clone(), &keys, record).await?;
@@ -133,7 +133,7 @@ impl Base {
     /// Makes a connection, and waits until the server answers on it.
     async fn connect(&self, config: &RedisConfig, role: Role) -> Result<Redis, NodeError> {
         self.lifecycle.waits_for("redis", "waiting for Redis");
-        let redis = Redis::connect(config, role, &self.node_id).await.map_err(connect_error)?;
+        let redis = Redis::connect(config, role, &self.node_id).await.map_err(|error| connect_error(&error))?;
         if !redis.is_connected() {
             // The sender lives as long as the connection.
             redis.connects().wait_for(|connects| *connects > 0).await.ok();
@@ -184,7 +184,7 @@ impl Base {
         let mut backoff = Backoff::default();
         let mut told = String::new();
         loop {
-            match attempt().await {
+            match Box::pin(attempt()).await {
                 Ok(value) => {
                     if !told.is_empty() {
                         info!("the database is there");
@@ -200,7 +200,7 @@ impl Base {
                     told = why;
                     tokio::time::sleep(backoff.pause()).await;
                 }
-                Err(error) => return Err(database_error(error)),
+                Err(error) => return Err(database_error(&error)),
             }
         }
     }
@@ -248,7 +248,7 @@ impl Base {
             let store: Arc<dyn LeaseStore> = Arc::new(RedisLeases::new(redis, keys));
             Ok(store)
         };
-        LeaseHandle::start(spec, connect).await.map_err(connect_error)
+        LeaseHandle::start(spec, connect).await.map_err(|error| connect_error(&error))
     }
 
     async fn start_bus(
@@ -283,17 +283,13 @@ fn is_same_server(one: &RedisConfig, other: &RedisConfig) -> bool {
     one.hosts == other.hosts && one.topology == other.topology && one.db == other.db && one.tls == other.tls
 }
 
-fn database_error(error: DatabaseError) -> NodeError {
-    match error {
-        DatabaseError::Migration { .. } | DatabaseError::MigrationName(_) => {
-            NodeError::Failed(chain(&error))
-        }
-        _ => NodeError::Configuration(chain(&error)),
-    }
+fn database_error(error: &DatabaseError) -> NodeError {
+    let is_ours = matches!(error, DatabaseError::Migration { .. } | DatabaseError::MigrationName(_));
+    if is_ours { NodeError::Failed(chain(error)) } else { NodeError::Configuration(chain(error)) }
 }
 
-fn connect_error(error: ConnectError) -> NodeError {
-    NodeError::Configuration(chain(&error))
+fn connect_error(error: &ConnectError) -> NodeError {
+    NodeError::Configuration(chain(error))
 }
 
 fn join_error(node: &NodeId, error: &JoinError) -> NodeError {

@@ -59,12 +59,12 @@ impl Monitor {
             if !needs.contains(&Requirement::Database) {
                 return Ok(());
             }
-            node.database.ping(LIMIT).await.map_err(|error| chain(&error))
+            Box::pin(node.database.ping(LIMIT)).await.map_err(|error| chain(&error))
         };
         let redis = async {
             let wanted = node.redis.as_ref().filter(|_| needs.contains(&Requirement::Redis));
             let Some(redis) = wanted else { return Ok(()) };
-            redis.info("replication").await.map(drop).map_err(|error| chain(&error))
+            Box::pin(redis.info("replication")).await.map(drop).map_err(|error| chain(&error))
         };
         let (database, redis) = tokio::join!(bounded(database), bounded(redis));
         let mut reasons = Vec::new();

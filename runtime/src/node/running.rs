@@ -81,10 +81,7 @@ impl Booting {
         mut services: Vec<Box<dyn Service>>,
         routes: Routes,
     ) -> Result<Running, NodeError> {
-        let mut record = self.record();
-        for service in &services {
-            service.announce(&self.base.config, &mut record);
-        }
+        let record = self.record();
         let migrations: Vec<_> = services.iter().flat_map(|service| service.migrations()).collect();
         // Boxed: the states of all these steps together are larger than what a small stack holds.
         let assembling = Box::pin(self.base.assemble(record, &migrations));
@@ -181,7 +178,7 @@ impl Running {
             bounded(service.name(), SERVICE_LIMIT, service.stop()).await;
         }
         bounded("leases", LEAVE_LIMIT, self.context.lease.release()).await;
-        bounded("membership", LEAVE_LIMIT, self.context.membership.leave()).await;
+        bounded("membership", LEAVE_LIMIT, Box::pin(self.context.membership.leave())).await;
         if let Some(admin) = &mut self.listeners.admin {
             bounded("admin", LEAVE_LIMIT, admin.stop()).await;
         }

@@ -72,7 +72,7 @@ fn t5_the_right_most_untrusted_address_is_the_client() {
 
 /// `Forwarded` wants IPv6 in brackets; `X-Forwarded-For` takes both.
 fn bracketed(node: &str) -> String {
-    if node.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{node}]") } else { node.to_owned() }
+    if node.parse::<Ipv6Addr>().is_ok() { format!("[{node}]") } else { node.to_owned() }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use futures_util::stream;
 use serde_json::Value;
 
 use super::*;
-use crate::http::extractors;
+use crate::http::{client_addr, extractors};
 use crate::http::settings::HttpSettings;
 use crate::node::Phase;
 
@@ -47,7 +47,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/teapot", web::get().to(async || Err::<String, _>(error::ErrorImATeapot("short and stout"))))
         .route("/own", web::get().to(async || HttpResponse::NotFound().json(Value::from("own form"))))
         .route("/problem", web::get().to(async || Err::<String, _>(Problem::from_status(StatusCode::CONFLICT))))
-        .route("/ip", web::get().to(async |request: HttpRequest| client_addr::client_addr(&request).to_string()))
+        .route("/ip", web::get().to(async |request: HttpRequest| client_addr(&request).to_string()))
         .route("/id", web::get().to(async |request: HttpRequest| {
             crate::http::request_id(&request).to_string()
         }))
