@@ -298,8 +298,8 @@ enum Came {
 async fn carry_out(shard: &Shard, locator: Locator, step: Step) -> Came {
     let store = &shard.store;
     match step {
-        Step::Claim { token, known_version } => {
-            let reply = store.claim(locator, &token, known_version).await;
+        Step::Claim { token } => {
+            let reply = store.claim(locator, &token, None).await;
             Came::Claim(token, reply)
         }
         Step::Write { held, op_id, change, after } => {

@@ -57,8 +57,6 @@ pub struct Engine {
     /// The owner that did not react, and how long to let it be before the claim is tried again (`None`: its lease).
     silent: Option<(NodeId, Option<Duration>)>,
     check_wanted: bool,
-    /// Put back for others to find; own again only by a claim.
-    deposited: bool,
     /// The store lost writes: put the copy back, then go on.
     repair_wanted: bool,
     /// Nobody used it for too long.
@@ -82,7 +80,6 @@ impl Engine {
             not_before: BootInstant::from_nanos(0),
             silent: None,
             check_wanted: false,
-            deposited: false,
             repair_wanted: false,
             expired: false,
             remembered: VecDeque::new(),
@@ -147,10 +144,17 @@ impl Engine {
         self.queue.push_back(job);
     }
 
-    /// Asks for a check of the copy at the next step: the lease changed.
+    /// Asks for a check of the copy at the next step: the store changed its identity, and may have lost it.
     pub fn want_check(&mut self) {
-        if matches!(self.role, Role::Owner(_)) {
+        if matches!(self.role, Role::Owner(_) | Role::Unknown(Some(_))) {
             self.check_wanted = true;
+        }
+    }
+
+    /// Owns the session no more, but keeps the last durable copy: should the store lose it, it can be put back.
+    fn disown(&mut self) {
+        if let Role::Owner(owned) = &self.role {
+            self.role = Role::Unknown(Some(Arc::clone(&owned.record)));
         }
     }
 
@@ -174,7 +178,14 @@ impl Engine {
             return if self.is_idle() { Step::Rest } else { Step::Wait(moment.now + RETRY) };
         }
         let step = match &self.role {
-            Role::Unknown(known) => self.claim(known.as_ref().map(|record| record.version)),
+            Role::Unknown(Some(copy)) if self.check_wanted => {
+                self.check_wanted = false;
+                Step::Restore(Arc::clone(copy))
+            }
+            Role::Unknown(_) => {
+                self.check_wanted = false;
+                self.claim()
+            }
             Role::Owner(owned) => self.next_as_owner(owned.clone(), moment),
             Role::Elsewhere { node, until, version } => {
                 let (node, until, version) = (node.clone(), *until, *version);
@@ -186,24 +197,20 @@ impl Engine {
         step
     }
 
-    fn claim(&self, known_version: Option<u64>) -> Step {
-        Step::Claim { token: Token::new(&self.me), known_version }
+    /// Never with a known version: after a loss two histories can have one version, so a copy proves nothing.
+    fn claim(&self) -> Step {
+        Step::Claim { token: Token::new(&self.me) }
     }
 
     fn next_as_owner(&mut self, owned: Owned, moment: Moment) -> Step {
         match owned.held.standing(moment.lease) {
             Standing::Lapsed => return Step::Wait(moment.now + RETRY),
             Standing::Validate => return Step::Validate(owned.held),
-            Standing::Claim if !self.deposited => {
-                // Whoever waits out the grace wants the newest copy to be there: put ours in, the newest wins.
-                self.deposited = true;
-                return Step::Restore(owned.record);
-            }
             Standing::Claim => {
-                self.deposited = false;
+                // Whoever waits out the grace wants the newest copy to be there: put ours in, the newest wins.
+                self.disown();
                 self.check_wanted = false;
-                self.role = Role::Unknown(Some(owned.record));
-                return self.next_unlocked(moment);
+                return Step::Restore(owned.record);
             }
             Standing::Trusted => self.check_wanted = false,
         }
@@ -227,10 +234,6 @@ impl Engine {
             self.form_batch(&owned, moment.now);
         }
         self.send_batch(&owned)
-    }
-
-    fn next_unlocked(&mut self, moment: Moment) -> Step {
-        if self.queue.is_empty() && self.batch.is_none() { Step::Rest } else { self.next(moment) }
     }
 
     fn answer_views(&mut self, owned: &Owned, now: BootInstant) {
@@ -338,7 +341,7 @@ impl Engine {
     ) -> Step {
         if moment.now >= until || self.queue.iter().any(|job| matches!(job.work, Work::View)) {
             self.role = Role::Unknown(None);
-            return self.claim(None);
+            return self.claim();
         }
         for job in take_if(&mut self.queue, |job| job.from_peer) {
             self.answers.push((job, Err(Refusal::NotOwner)));
@@ -405,7 +408,7 @@ impl Engine {
         if self.batch.as_ref().is_some_and(|batch| now >= batch.since + STORE_PATIENCE) {
             self.drop_batch(Refusal::Unavailable);
             // It may still arrive at the store, late. A new claim brings a new token, which fences it.
-            self.role = Role::Unknown(None);
+            self.disown();
         }
     }
 

@@ -148,7 +148,7 @@ impl LeaseActor {
         if change.gap || change.rid_changed || begins {
             self.tell(bucket, &change);
         }
-        if change.rid_changed && change.was_valid {
+        if change.rid_changed {
             self.settle(bucket, change.stamp, ctx);
         }
     }

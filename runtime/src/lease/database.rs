@@ -19,6 +19,9 @@ use super::{LeaseError, LeaseStore, Renewed, Settled};
 use crate::database::{Database, DatabaseError};
 use crate::ids::{Bucket, NodeId};
 
+/// One renews, one for everything else.
+const LEASE_CONNECTIONS: u32 = 2;
+
 /// Keeps the leases of all nodes in the table `us_node_lease`; buckets share it.
 #[derive(Debug, Clone)]
 pub struct DatabaseLeases {
@@ -42,6 +45,8 @@ impl DatabaseLeases {
     /// Makes the store; the schema must be up to date before it is used.
     #[must_use]
     pub fn new(database: Database) -> Self {
+        // A renewal that waits for a connection behind slow statements would cost the node its lease.
+        let database = database.with_own_connections(LEASE_CONNECTIONS);
         let backend = database.backend();
         let (now, for_update) = (backend.now_ms(), backend.for_update());
         let statements = Statements {

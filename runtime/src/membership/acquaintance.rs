@@ -69,15 +69,19 @@ impl Acquaintance {
         somebody_new
     }
 
-    /// Returns all others, if the list was read steadily for two times to live, up to less than one ago.
+    /// Returns all others, if the list was read steadily for two times to live, until now or until an outage began
+    /// that has lasted no longer than [`FORGET_AFTER`] times to live.
     ///
-    /// Why that is enough: a node trusts no lease before each node that is alive has reported a list that shows it;
-    /// and one that does not count as alive then has not read a list for a time to live.
+    /// Why that is enough: a node trusts no lease before each node that is alive has reported a list that shows it.
+    /// So who is missing here can only have come while this node was cut off, and then another node knows it, will
+    /// name it, and is itself awaited by this one. What remains is that *all* nodes known here were cut off at once,
+    /// an unknown one began meanwhile, and the server lost its memory before that one could renew again; GUARANTEES.md
+    /// says so. Without this an outage longer than a lease would always cost a whole grace on top.
     pub(super) fn others(&self, now: BootInstant) -> Option<Vec<NodeId>> {
         let spans = self.spans.load();
         let sure = |span: Option<Span>| {
             span.is_some_and(|span| {
-                now.saturating_duration_since(span.last) < self.ttl
+                now.saturating_duration_since(span.last) < self.ttl * FORGET_AFTER
                     && span.last.saturating_duration_since(span.since) >= self.ttl * 2
             })
         };
@@ -129,9 +133,12 @@ mod tests {
         }
         met.read(list.iter(), at(16_000));
         assert_eq!(met.others(at(16_500)), Some(vec![id("b")]));
-        assert_eq!(met.others(at(19_000)), None, "too old");
+        assert_eq!(met.others(at(75_999)), Some(vec![id("b")]), "an outage of less than a minute");
+        assert_eq!(met.others(at(76_000)), None, "too old");
         met.read(list.iter(), at(19_000)); // after a pause of three seconds
-        assert_eq!(met.others(at(19_100)), None);
+        assert_eq!(met.others(at(19_100)), Some(vec![id("b")]), "it was steady before");
+        met.read(list.iter(), at(25_000));
+        assert_eq!(met.others(at(25_100)), None, "steady neither now nor before the last pause");
     }
 
     #[test]
@@ -142,7 +149,7 @@ mod tests {
         }
         met.read([entry("a")].iter(), at(21_500)); // the first list after 2.5 s, by a server that lost the old one
         assert_eq!(met.others(at(21_600)), Some(vec![id("b")]));
-        assert_eq!(met.others(at(22_000)), None, "too long ago");
+        assert_eq!(met.others(at(79_000)), None, "too long ago");
     }
 
     #[test]

@@ -59,12 +59,11 @@ impl Engine {
                 self.on_failure(&error, moment.now);
             }
             Ok(ClaimReply::Claimed { epoch, version, now_ms, record }) => {
-                let record = record.map(|record| Arc::new(*record)).or(known);
-                let current = record.filter(|record| record.version == version);
                 // A claim whose reply comes under another lease proves nothing (rule R8): claim again.
                 if let (Some(record), Some(stamp), true) =
-                    (current, sent.lease, sent.lease == moment.lease)
+                    (record, sent.lease, sent.lease == moment.lease)
                 {
+                    let record = Arc::new(*record);
                     let held = Held { fence: Fence { token, epoch }, stamp, version };
                     self.own(Owned { held, record, base: (sent.at, now_ms) });
                 }
@@ -88,7 +87,6 @@ impl Engine {
     }
 
     fn own(&mut self, owned: Owned) {
-        self.deposited = false;
         self.repair_wanted = false;
         self.expired = false;
         self.silent = None;
@@ -122,7 +120,6 @@ impl Engine {
         record: Record,
         now: BootInstant,
     ) {
-        self.deposited = false;
         let version = record.version;
         if let Some(batch) = &self.batch {
             let refusal = if batch.unsure { Refusal::OutcomeUnknown } else { Refusal::Conflict };
@@ -256,7 +253,6 @@ impl Engine {
         self.in_step = false;
         match reply {
             Err(error) => {
-                self.deposited = false;
                 self.on_failure(&error, moment.now);
             }
             Ok(RestoreReply::Restored) => {
@@ -266,9 +262,8 @@ impl Engine {
             // The store has something as new, or the session is gone for good: a claim tells which.
             Ok(RestoreReply::Refused) => {
                 self.repair_wanted = false;
-                self.check_wanted = false;
                 self.mark_unsure();
-                self.role = Role::Unknown(None);
+                self.disown();
             }
             Ok(RestoreReply::Revoked) => self.end(),
         }

@@ -7,7 +7,9 @@ use understudy_runtime::clock::BootInstant;
 use understudy_runtime::ids::NodeId;
 use understudy_runtime::lease::LeaseStamp;
 
-use super::{Engine, Job};
+#[cfg(doc)]
+use super::Engine;
+use super::Job;
 use crate::ownership::Held;
 use crate::record::{Change, OpId, Record, Token};
 use crate::state::Outcome;
@@ -86,8 +88,6 @@ pub enum Step {
     Claim {
         /// New token.
         token: Token,
-        /// Version already here.
-        known_version: Option<u64>,
     },
     /// Validate, then call [`Engine::on_validate`].
     Validate(Held),

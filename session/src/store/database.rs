@@ -75,7 +75,7 @@ impl DatabaseStore {
             let query = query.clone();
             Box::pin(async move { executor.query_one_raw(query).await })
         });
-        read.await.map_err(store_error)
+        Ok(read.await?)
     }
 
     /// Carries out one statement that changes at most one row and gives it back.
@@ -84,7 +84,7 @@ impl DatabaseStore {
             let update = update.clone();
             Box::pin(async move { executor.query_one_raw(update).await })
         });
-        step.await.map_err(store_error)
+        Ok(step.await?)
     }
 
     /// Carries out one statement; gives how many rows it changed.
@@ -93,7 +93,7 @@ impl DatabaseStore {
             let update = update.clone();
             Box::pin(async move { Ok(executor.execute_raw(update).await?.rows_affected()) })
         });
-        step.await.map_err(store_error)
+        Ok(step.await?)
     }
 
     /// Claims a session that another node owned when it was looked at, if that node's lease is still lapsed.
@@ -117,7 +117,7 @@ impl DatabaseStore {
             let take = Arc::clone(&take);
             Box::pin(async move { take.carry_out(executor).await })
         });
-        taken.await.map_err(store_error)
+        Ok(taken.await?)
     }
 
     /// Says what stands against a claim; none when nothing does.
@@ -133,8 +133,7 @@ impl DatabaseStore {
         if spec::is_over(&record, self.slack_ms, now_ms) {
             return Ok(Some(ClaimReply::Expired));
         }
-        let lease: Option<i64> =
-            row.try_get("", "lease_ms").map_err(DatabaseError::from).map_err(store_error)?;
+        let lease: Option<i64> = row.try_get("", "lease_ms").map_err(DatabaseError::from)?;
         let remaining_ms = lease.map_or(0, i64::cast_unsigned).saturating_sub(now_ms);
         let node = record.owner.as_ref().and_then(Token::node);
         Ok(node.filter(|_| remaining_ms > 0).map(|node| ClaimReply::Owned {
@@ -365,7 +364,9 @@ fn contended() -> StoreError {
     StoreError::Unavailable("the session is being changed by other nodes".into())
 }
 
-fn store_error(error: DatabaseError) -> StoreError {
-    let text = chain(&error);
-    if error.is_retryable() { StoreError::Unavailable(text) } else { StoreError::Refused(text) }
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        let text = chain(&error);
+        if error.is_retryable() { Self::Unavailable(text) } else { Self::Refused(text) }
+    }
 }

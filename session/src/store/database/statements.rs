@@ -103,14 +103,7 @@ impl Statements {
                 "UPDATE us_session SET last_access_ms = {now} \
                  WHERE locator = $1 AND revoked_until_ms IS NULL AND last_access_ms < {now}"
             ),
-            // The clock in a subquery is read once, so that the index can be used. The index leaves the slack out; what
-            // it finds too early is sorted out by the second condition.
-            sweep: format!(
-                "DELETE FROM us_session WHERE locator IN (SELECT locator FROM us_session \
-                 WHERE ends_ms <= (SELECT {now}) AND (revoked_until_ms IS NOT NULL OR absolute_ms <= {now} \
-                 OR last_access_ms + idle_ms + $1 <= {now}) ORDER BY ends_ms LIMIT $2{})",
-                backend.skip_locked()
-            ),
+            sweep: sweep(backend),
         }
     }
 
@@ -198,6 +191,18 @@ fn changed(change: &Change, after: &Record) -> Result<Vec<(&'static str, Value)>
         columns.push(("recent", row::json(recent)?.into()));
     }
     Ok(columns)
+}
+
+/// The SQL of the sweep. The clock in a subquery is read once, so that the index can be used. The index leaves the slack
+/// out; what it finds too early is sorted out by the second condition.
+fn sweep(backend: Backend) -> String {
+    let now = backend.now_ms();
+    format!(
+        "DELETE FROM us_session WHERE locator IN (SELECT locator FROM us_session \
+         WHERE ends_ms <= (SELECT {now}) AND (revoked_until_ms IS NOT NULL OR absolute_ms <= {now} \
+         OR last_access_ms + idle_ms + $1 <= {now}) ORDER BY ends_ms LIMIT $2{})",
+        backend.skip_locked()
+    )
 }
 
 /// The SQL of the latest access being now; it never goes back.
