@@ -17,9 +17,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fred::bytes_utils::Str;
 use fred::clients::{Client, WithOptions};
-use fred::interfaces::{ClientLike, HashesInterface, LuaInterface, PubsubInterface};
-use fred::types::{Key, MultipleKeys, MultipleValues};
+use fred::interfaces::{ClientLike, HashesInterface, PubsubInterface};
+use fred::types::{ClusterHash, CustomCommand};
+use fred::util::redis_keyslot;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -139,14 +141,16 @@ impl Redis {
         keys: Vec<String>,
         args: Vec<Arg>,
     ) -> Result<Reply, RedisError> {
-        let keys: Vec<Key> = keys.into_iter().map(Key::from).collect();
         let client = self.shared.link.commands();
+        let slot = self.is_cluster().then(|| keys.first().map(|key| redis_keyslot(key.as_bytes()))).flatten();
+        let sent = script_arguments(script.hash(), keys, args);
         self.watched(Some(script), async {
-            // Both lists are kept for the second attempt; their texts are shared, not copied.
-            let sent = run(client.evalsha(script.hash(), MultipleKeys::from(keys.clone()), many(args.clone())));
-            match sent.await {
+            // Kept for a second attempt; the texts in it are shared, not copied.
+            let mut again = sent.clone();
+            match send_script(&client, "EVALSHA", slot, sent).await {
                 Err(error) if error::is_noscript(&error) => {
-                    run(client.eval(script.source(), MultipleKeys::from(keys), many(args))).await
+                    again[0] = script.source().into();
+                    send_script(&client, "EVAL", slot, again).await
                 }
                 answer => answer,
             }
@@ -187,7 +191,7 @@ impl Redis {
     /// [`RedisError`].
     pub async fn info(&self, section: &'static str) -> Result<String, RedisError> {
         let client = self.shared.link.commands();
-        let command = fred::types::CustomCommand::new_static("INFO", fred::types::ClusterHash::Random, false);
+        let command = CustomCommand::new_static("INFO", ClusterHash::Random, false);
         let answer = self.watched(None, run(client.custom(command, vec![section]))).await?;
         answer.as_string().ok_or_else(|| RedisError::Protocol("INFO did not return text".to_owned()))
     }
@@ -285,6 +289,26 @@ where
     command.await
 }
 
-fn many(args: Vec<Arg>) -> MultipleValues {
-    args.into_iter().collect()
+fn script_arguments(script: Str, keys: Vec<String>, args: Vec<Arg>) -> Vec<Arg> {
+    let mut all = Vec::with_capacity(2 + keys.len() + args.len());
+    all.push(script.into());
+    // A script has a handful of keys.
+    all.push(Arg::Integer(i64::try_from(keys.len()).unwrap_or(i64::MAX)));
+    all.extend(keys.into_iter().map(Arg::from));
+    all.extend(args);
+    all
 }
+
+/// The library's own `evalsha` overlooks the options of a client, so a lost connection would cost the whole time-out.
+async fn send_script(
+    client: &WithOptions<Client>,
+    command: &'static str,
+    slot: Option<u16>,
+    arguments: Vec<Arg>,
+) -> Result<Reply, fred::error::Error> {
+    let hash = slot.map_or(ClusterHash::Random, ClusterHash::Custom);
+    client.custom(CustomCommand::new_static(command, hash, false), arguments).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,341 @@
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::testing::{RedisServer, cluster, config, connected, eventually, free_port, node};
+use super::*;
+use crate::secret::Secret;
+
+static INCREMENT: LazyLock<Script> =
+    LazyLock::new(|| Script::new("test.increment", "return redis.call('INCRBY', KEYS[1], ARGV[1])"));
+
+async fn increment(redis: &Redis) -> Result<Reply, RedisError> {
+    redis.call(&INCREMENT, vec!["us:t:{0}:n".to_owned()], vec![Arg::from(2)]).await
+}
+
+/// Tries until it succeeds; returns how long that took and the longest that one attempt took.
+async fn until_success(redis: &Redis) -> (Duration, Duration) {
+    let begin = Instant::now();
+    let mut longest = Duration::ZERO;
+    loop {
+        let sent = Instant::now();
+        let answer = increment(redis).await;
+        longest = longest.max(sent.elapsed());
+        if answer.is_ok() {
+            return (begin.elapsed(), longest);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(begin.elapsed() < Duration::from_secs(10), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn k13_the_server_lists_connections_by_node_and_role() {
+    let server = RedisServer::start().await;
+    let node = node("web-1");
+    let mut open = Vec::new();
+    for role in [Role::Lease, Role::Data(0), Role::Bus, Role::Subscriber] {
+        open.push(server.connect(role, &node).await);
+    }
+    let list = server.cli(&["client", "list"]);
+    for name in ["us-web-1-lease", "us-web-1-data0", "us-web-1-bus", "us-web-1-subscriber"] {
+        assert!(list.contains(&format!("name={name} ")), "{list}");
+    }
+    drop(open);
+    eventually("connections close with their handles", || !server.cli(&["client", "list"]).contains("us-web-1")).await;
+}
+
+#[tokio::test]
+async fn a_script_is_sent_again_with_its_text_after_a_flush() {
+    let server = RedisServer::start().await;
+    let redis = server.connect(Role::Data(0), &node("a")).await;
+    assert_eq!(increment(&redis).await.unwrap().as_i64(), Some(2));
+    assert_eq!(increment(&redis).await.unwrap().as_i64(), Some(4));
+    server.cli(&["script", "flush"]);
+    assert_eq!(increment(&redis).await.unwrap().as_i64(), Some(6));
+    let evals = server.cli(&["info", "commandstats"]);
+    assert!(evals.contains("cmdstat_eval:calls=2"), "once per flush: {evals}");
+}
+
+#[tokio::test]
+async fn k5_a_server_that_was_killed_is_used_again_within_a_second_of_its_return() {
+    let mut server = RedisServer::start().await;
+    let redis = server.connect(Role::Data(0), &node("a")).await;
+    increment(&redis).await.unwrap();
+    server.kill();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..60 {
+        let sent = Instant::now();
+        let error = increment(&redis).await.unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        slowest = slowest.max(sent.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(slowest < Duration::from_millis(600), "{slowest:?}");
+    server.launch().await;
+    let (took, _) = until_success(&redis).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test]
+async fn b10_a_server_that_stands_still_costs_a_time_out_then_nothing_and_is_used_again_at_once() {
+    let server = RedisServer::start().await;
+    let redis = server.connect(Role::Data(0), &node("a")).await;
+    server.freeze();
+    let begin = Instant::now();
+    let mut fast = 0;
+    while begin.elapsed() < Duration::from_secs(6) {
+        let sent = Instant::now();
+        assert!(increment(&redis).await.unwrap_err().is_retryable());
+        assert!(sent.elapsed() < Duration::from_millis(700), "{:?}", sent.elapsed());
+        fast += u32::from(sent.elapsed() < Duration::from_millis(50));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(fast > 50, "the silence was found out: {fast}");
+    server.thaw();
+    let (took, _) = until_success(&redis).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test]
+async fn k3_a_connection_that_is_cut_is_replaced() {
+    let server = RedisServer::start().await;
+    let redis = server.connect(Role::Data(0), &node("a")).await;
+    for round in 0..5 {
+        server.cli(&["client", "kill", "type", "normal", "skipme", "yes"]);
+        let (took, longest) = until_success(&redis).await;
+        assert!(took < Duration::from_secs(1) && longest < Duration::from_millis(600), "{round}: {took:?} {longest:?}");
+    }
+    eventually("the name is set again", || server.cli(&["client", "list"]).contains("us-a-data0")).await;
+}
+
+#[tokio::test]
+async fn a_connection_made_while_the_server_is_away_works_once_it_is_there() {
+    let mut server = RedisServer::start().await;
+    server.kill();
+    let redis = Redis::connect(&server.config(), Role::Data(0), &node("a")).await.unwrap();
+    let sent = Instant::now();
+    assert!(increment(&redis).await.unwrap_err().is_retryable());
+    assert!(sent.elapsed() < Duration::from_millis(100) && !redis.is_connected());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    server.launch().await;
+    let (took, _) = until_success(&redis).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test]
+async fn refusals_of_the_server_are_told_from_silence() {
+    let server = RedisServer::start().await;
+    let redis = server.connect(Role::Data(0), &node("a")).await;
+    server.cli(&["config", "set", "maxmemory", "1"]);
+    let error = increment(&redis).await.unwrap_err();
+    assert_eq!((error.is_retryable(), error.code()), (false, Some("OOM")), "{error}");
+    server.cli(&["config", "set", "maxmemory", "0"]);
+    server.cli(&["set", "us:t:{0}:n", "no number"]);
+    assert_eq!(increment(&redis).await.unwrap_err().code(), Some("ERR"));
+    server.cli(&["config", "set", "min-replicas-to-write", "1"]);
+    assert_eq!(increment(&redis).await.unwrap_err().code(), Some("NOREPLICAS"));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_reported_and_right_once_the_server_agrees() {
+    let server = RedisServer::start_with(&["--requirepass", "right"]).await;
+    let mut config = server.config();
+    config.targets.password = Some(Secret::new("wrong".to_owned()));
+    let redis = Redis::connect(&config, Role::Data(0), &node("a")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(increment(&redis).await.unwrap_err().is_retryable());
+    server.cli(&["-a", "right", "config", "set", "requirepass", "wrong"]);
+    let (took, _) = until_success(&redis).await;
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+#[tokio::test]
+async fn k1_a_database_and_a_user_are_used() {
+    let server = RedisServer::start().await;
+    server.cli(&["acl", "setuser", "app", "on", ">s3cret", "~us:*", "&us:*", "+@all", "-@dangerous", "+info"]);
+    let mut config = server.config();
+    config.targets.username = Some("app".to_owned());
+    config.targets.password = Some(Secret::new("s3cret".to_owned()));
+    config.targets.db = 3;
+    let redis = Redis::connect(&config, Role::Data(0), &node("a")).await.unwrap();
+    connected(&redis).await;
+    increment(&redis).await.unwrap();
+    assert_eq!(server.cli(&["-n", "3", "get", "us:t:{0}:n"]).trim(), "2");
+    assert!(server.cli(&["client", "list"]).contains("user=app"));
+    let outside = redis.call(&INCREMENT, vec!["other".to_owned()], vec![Arg::from(1)]).await;
+    assert!(matches!(outside, Err(RedisError::Rejected(_))), "{outside:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k2_a_cluster_is_recognised_and_spread_over_64_buckets() {
+    let servers = cluster().await;
+    let config = config(vec![servers[1].port, servers[0].port], Topology::Auto);
+    let node = node("a");
+    let redis = Redis::connect(&config, Role::Data(0), &node).await.unwrap();
+    let listener = Redis::connect(&config, Role::Subscriber, &node).await.unwrap();
+    connected(&redis).await;
+    connected(&listener).await;
+    assert_eq!((redis.topology(), redis.buckets()), (&Topology::Cluster, 64));
+    for bucket in 0..64 {
+        let keys = vec![format!("us:t:{{{bucket}}}:n")];
+        redis.call(&INCREMENT, keys, vec![Arg::from(1)]).await.unwrap();
+    }
+    for server in &servers {
+        assert_ne!(server.cli(&["dbsize"]).trim(), "0");
+    }
+    let channels: Vec<String> = (0..8).map(|n| format!("us:t:{{{n}}}:bus")).collect();
+    let mut subscription = listener.subscribe(channels.clone());
+    let hears = tokio::spawn(async move {
+        let mut heard = std::collections::BTreeSet::new();
+        while heard.len() < 8 {
+            if let Incoming::Message { channel, .. } = subscription.next().await {
+                heard.insert(channel);
+            }
+        }
+    });
+    while !hears.is_finished() {
+        for channel in &channels {
+            redis.publish(channel, "x".into()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(redis.publish("us:t:{nobody}:bus", "x".into()).await.unwrap(), 0);
+    eventually("each connection has its name", || {
+        servers.iter().all(|server| server.cli(&["client", "list"]).contains("us-a-data0"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_kind_of_server_is_asked_for_as_soon_as_it_is_there() {
+    let mut server = RedisServer::start().await;
+    server.kill();
+    let mut config = server.config();
+    config.targets.topology = Topology::Auto;
+    let connecting = tokio::spawn(async move { Redis::connect(&config, Role::Data(0), &node("a")).await });
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(!connecting.is_finished());
+    server.launch().await;
+    let redis = connecting.await.unwrap().unwrap();
+    assert_eq!((redis.topology(), redis.buckets()), (&Topology::Standalone, 1));
+}
+
+#[tokio::test]
+async fn a_subscription_goes_on_after_an_outage_and_says_that_something_may_be_missing() {
+    let mut server = RedisServer::start().await;
+    let (sender, listener) =
+        (server.connect(Role::Bus, &node("a")).await, server.connect(Role::Subscriber, &node("b")).await);
+    let mut subscription = listener.subscribe(vec!["us:t:c".to_owned()]);
+    let publish = |text: &'static str| {
+        let sender = sender.clone();
+        async move {
+            while sender.publish("us:t:c", text.into()).await != Ok(1) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    };
+    let message = |text: &'static str| Incoming::Message { channel: "us:t:c".to_owned(), payload: text.into() };
+    assert_eq!(tokio::join!(subscription.next(), publish("one")).0, message("one"));
+    server.kill();
+    server.launch().await;
+    let publishing = tokio::spawn(publish("two"));
+    assert_eq!(subscription.next().await, Incoming::Gap { lost: 0 });
+    assert_eq!(subscription.next().await, message("two"));
+    publishing.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k4_a_subscriber_that_is_too_slow_loses_the_oldest_and_is_told() {
+    let server = RedisServer::start().await;
+    let (sender, listener) =
+        (server.connect(Role::Bus, &node("a")).await, server.connect(Role::Subscriber, &node("b")).await);
+    let mut subscription = listener.subscribe(vec!["us:t:c".to_owned()]);
+    let begin = async {
+        while sender.publish("us:t:c", "x".into()).await != Ok(1) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::join!(subscription.next(), begin);
+    let floods = (0..20).map(|_| async {
+        for _ in 0..500 {
+            sender.publish("us:t:c", "x".into()).await.unwrap();
+        }
+    });
+    futures_util::future::join_all(floods).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let Incoming::Gap { lost } = subscription.next().await else { panic!("no gap") };
+    assert!((5000..=6000).contains(&lost), "{lost}");
+    assert!(matches!(subscription.next().await, Incoming::Message { .. }));
+}
+
+/// Not a test of right or wrong: shows what a call costs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_share_one_connection() {
+    let server = RedisServer::start().await;
+    let redis = server.connect(Role::Data(0), &node("a")).await;
+    for concurrency in [1, 64] {
+        let begin = Instant::now();
+        let each = (0..concurrency).map(|_| async {
+            for _ in 0..2000 / concurrency {
+                increment(&redis).await.unwrap();
+            }
+        });
+        futures_util::future::join_all(each).await;
+        println!("concurrency {concurrency}: {:?} per call", begin.elapsed() / 2000);
+    }
+    let calls = server.cli(&["info", "commandstats"]);
+    assert!(calls.contains("cmdstat_evalsha:calls="), "{calls}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k1_tls_with_an_own_authority_and_a_client_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let file = |name: &str| dir.path().join(name);
+    let path = |name: &str| file(name).display().to_string();
+    let port = free_port();
+    let (tls_port, certificate, key, authority) =
+        (port.to_string(), path("server.crt"), path("server.key"), path("ca.crt"));
+    let options = [
+        "--tls-port", &tls_port, "--tls-cert-file", &certificate, "--tls-key-file", &key,
+        "--tls-ca-cert-file", &authority, "--tls-auth-clients", "yes",
+    ];
+    let _server = RedisServer::start_with(&options).await;
+    let mut config = config(vec![port], Topology::Standalone);
+    config.targets.tls = true;
+    config.targets.hosts[0].0 = "localhost".to_owned();
+    config.tls_ca_file = Some(file("ca.crt"));
+    config.tls_cert_file = Some(file("client.crt"));
+    config.tls_key_file = Some(file("client.key"));
+    let redis = Redis::connect(&config, Role::Data(0), &node("a")).await.unwrap();
+    connected(&redis).await;
+    increment(&redis).await.unwrap();
+
+    let mut nobody = config.clone();
+    (nobody.tls_cert_file, nobody.tls_key_file) = (None, None);
+    let mut stranger = config.clone();
+    stranger.tls_ca_file = Some(file("other.crt"));
+    for refused in [nobody, stranger] {
+        let redis = Redis::connect(&refused, Role::Data(0), &node("a")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(increment(&redis).await.unwrap_err().is_retryable() && !redis.is_connected());
+    }
+    config.tls_ca_file = Some(file("missing.crt"));
+    let error = Redis::connect(&config, Role::Data(0), &node("a")).await.unwrap_err();
+    assert!(error.to_string().contains("missing.crt"), "{error}");
+}
+
+/// Makes two authorities, and a certificate of the first for the server and one for the client.
+fn certificates(dir: &std::path::Path) {
+    let script = r#"
+        for ca in ca other; do openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=$ca -keyout $ca.key -out $ca.crt; done
+        for who in server client; do
+            openssl req -newkey rsa:2048 -nodes -subj /CN=$who -keyout $who.key -out $who.csr
+            printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' > $who.ext
+            openssl x509 -req -in $who.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out $who.crt -extfile $who.ext
+        done"#;
+    let made = std::process::Command::new("sh").args(["-ec", script]).current_dir(dir).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
