@@ -28,19 +28,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::postgres::PgConnectOptions;
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseExecutor, DbErr, Statement,
     TransactionTrait as _, Value,
 };
+use tokio::runtime::Handle;
 
 use crate::config::{DatabaseConfig, DatabaseUrl};
 
 pub use data_dir::DataDirLock;
 pub use error::DatabaseError;
-pub use migrate::{Migrated, MigrateProgress};
+pub use migrate::{MigrateProgress, Migrated};
 pub use presence::{Presence, PresenceLock};
 
+use connect::PostgresTarget;
 use writer::Writer;
 
 /// How long a step or a transaction may take, the wait for a connection included.
@@ -127,20 +128,23 @@ pub struct Database {
 struct Inner {
     connection: DatabaseConnection,
     kind: BackendKind,
+    home: Handle,
 }
 
 enum BackendKind {
     /// With the task that does all writes.
     Sqlite(Writer),
-    /// With what is needed for a connection outside of the pool.
-    Postgres(Box<PgConnectOptions>),
+    /// With what is needed for a connection outside of the pool, or for another pool.
+    Postgres(Box<PostgresTarget>),
 }
 
 impl Database {
     /// Connects, creating the file of an embedded database, and checks that the server will do. One attempt, bounded
     /// by the acquire time-out: call it again while the error says so.
     ///
-    /// Must be called on a tokio runtime that lives as long as the database is used.
+    /// Must be called on a tokio runtime that lives as long as the database is used, best one with several threads:
+    /// all work is done there, whoever asks for it. (A connection belongs to the runtime that opened it. Opened on
+    /// the thread of an actor, it would answer others only when that actor is idle, and no longer after its end.)
     ///
     /// # Errors
     /// [`DatabaseError`]; [`is_retryable`](DatabaseError::is_retryable) tells whether waiting helps.
@@ -151,11 +155,25 @@ impl Database {
                 (connection.clone(), BackendKind::Sqlite(Writer::start(connection)))
             }
             DatabaseUrl::Postgres(url) => {
-                let (connection, options) = connect::postgres(url.expose(), config).await?;
-                (connection, BackendKind::Postgres(Box::new(options)))
+                let target = PostgresTarget::check(url.expose(), config).await?;
+                (target.pool(config.pool_max), BackendKind::Postgres(Box::new(target)))
             }
         };
-        Ok(Self { inner: Arc::new(Inner { connection, kind }) })
+        Ok(Self { inner: Arc::new(Inner { connection, kind, home: Handle::current() }) })
+    }
+
+    /// Gives the same database with connections of its own, so that others cannot keep its user waiting for one. On
+    /// SQLite that is this database, whose writer is one for all.
+    #[must_use]
+    pub fn with_own_connections(self, most: u32) -> Self {
+        let BackendKind::Postgres(target) = &self.inner.kind else { return self };
+        let home = self.inner.home.clone();
+        // A pool has a task that looks after it.
+        let entered = home.enter();
+        let connection = target.pool(most);
+        drop(entered);
+        let kind = BackendKind::Postgres(target.clone());
+        Self { inner: Arc::new(Inner { connection, kind, home }) }
     }
 
     /// Gives the pool, for reads and for entities. On SQLite use [`step`](Self::step) or
@@ -197,8 +215,9 @@ impl Database {
             + Sync
             + 'static,
     {
-        let executor = DatabaseExecutor::Connection(self.connection());
-        limited(async { Ok(work(&executor).await?) }).await
+        let connection = self.connection().clone();
+        let work = async move { Ok(work(&DatabaseExecutor::Connection(&connection)).await?) };
+        self.at_home(work).await
     }
 
     /// Does work that writes with at most one statement: that statement is the transaction. On SQLite it shares its
@@ -238,14 +257,27 @@ impl Database {
         match &self.inner.kind {
             BackendKind::Sqlite(writer) => limited(writer.write(work)).await,
             BackendKind::Postgres(_) => {
-                limited(async {
-                    let transaction = self.connection().begin().await?;
+                let connection = self.connection().clone();
+                let work = async move {
+                    let transaction = connection.begin().await?;
                     let result = work(&DatabaseExecutor::Transaction(&transaction)).await?;
                     transaction.commit().await?;
                     Ok(result)
-                })
-                .await
+                };
+                self.at_home(work).await
             }
+        }
+    }
+
+    /// Does work on the runtime of the database, within the limit of a step. It goes on when the caller goes away.
+    async fn at_home<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, DatabaseError>> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        match self.inner.home.spawn(limited(work)).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(DatabaseError::Away(DbErr::Custom("its runtime has ended".into()))),
         }
     }
 }

@@ -71,36 +71,49 @@ pub(super) async fn sqlite(
     opened.map_err(|_| DatabaseError::TimedOut(config.acquire_timeout))?
 }
 
-/// Connects once outside of the pool, to learn what is wrong if anything is (a pool only says "timed out"), then
-/// makes the pool.
-pub(super) async fn postgres(
-    url: &str,
-    config: &DatabaseConfig,
-) -> Result<(DatabaseConnection, PgConnectOptions), DatabaseError> {
-    let options: PgConnectOptions = url.parse().map_err(|_: SqlxError| DatabaseError::Url)?;
-    let options = match options.get_application_name() {
-        Some(_) => options,
-        None => options.application_name("understudy"),
-    };
-    let checked = tokio::time::timeout(config.acquire_timeout, check_postgres(&options)).await;
-    checked.map_err(|_| DatabaseError::TimedOut(config.acquire_timeout))??;
-    let pool = PgPoolOptions::new()
-        .max_connections(config.pool_max)
-        .min_connections(config.pool_min.min(config.pool_max))
-        .acquire_timeout(config.acquire_timeout)
-        .idle_timeout(config.idle)
-        .max_lifetime(config.max_lifetime)
-        // One more round trip for each statement is too dear; a broken connection shows up soon enough.
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(
-                async move { Ok(meta.idle_for < TRY_AFTER || connection.ping().await.is_ok()) },
-            )
-        })
-        .after_connect(|connection, _meta| {
-            Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(|_| ()) })
-        });
-    Ok((pool.connect_lazy_with(options.clone()).into(), options))
+/// Where a PostgreSQL is and how its pools are made.
+#[derive(Clone)]
+pub(super) struct PostgresTarget {
+    pub(super) options: PgConnectOptions,
+    config: DatabaseConfig,
+}
+
+impl PostgresTarget {
+    /// Connects once outside of a pool, to learn what is wrong if anything is: a pool only says "timed out".
+    pub(super) async fn check(url: &str, config: &DatabaseConfig) -> Result<Self, DatabaseError> {
+        let options: PgConnectOptions = url.parse().map_err(|_: SqlxError| DatabaseError::Url)?;
+        let options = match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name("understudy"),
+        };
+        let limit = config.acquire_timeout;
+        let checked = tokio::time::timeout(limit, check_postgres(&options)).await;
+        checked.map_err(|_| DatabaseError::TimedOut(limit))??;
+        Ok(Self { options, config: config.clone() })
+    }
+
+    /// Makes a pool that connects when it is used; on the current runtime.
+    pub(super) fn pool(&self, most: u32) -> DatabaseConnection {
+        let config = &self.config;
+        PgPoolOptions::new()
+            .max_connections(most)
+            .min_connections(config.pool_min.min(most))
+            .acquire_timeout(config.acquire_timeout)
+            .idle_timeout(config.idle)
+            .max_lifetime(config.max_lifetime)
+            // One more round trip for each statement is too dear; a broken connection shows up soon enough.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(
+                    async move { Ok(meta.idle_for < TRY_AFTER || connection.ping().await.is_ok()) },
+                )
+            })
+            .after_connect(|connection, _meta| {
+                Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(|_| ()) })
+            })
+            .connect_lazy_with(self.options.clone())
+            .into()
+    }
 }
 
 /// Opens a connection outside of the pool, with the limits of the pool's.

@@ -136,11 +136,12 @@ impl Database {
 
     /// Applies one migration, unless another process has or is just doing it.
     async fn apply(&self, migration: &dyn MigrationTrait) -> Result<Attempt, DatabaseError> {
-        let failed = |source: DbErr| match DatabaseError::from(source) {
-            DatabaseError::Refused(source) => {
-                DatabaseError::Migration { name: migration.name().to_owned(), source }
+        let failed = |source: DbErr| {
+            let error = DatabaseError::from(source);
+            if let DatabaseError::Refused(source) = error {
+                return DatabaseError::Migration { name: migration.name().to_owned(), source };
             }
-            other => other,
+            error
         };
         if migration.use_transaction() == Some(false) {
             return Err(failed(DbErr::Custom(

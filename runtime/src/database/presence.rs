@@ -63,12 +63,13 @@ impl Database {
     /// [`Database::connect`].
     pub async fn take_place(&self, presence: Presence) -> Result<PresenceLock, DatabaseError> {
         let (tell, taken) = watch::channel(false);
-        let BackendKind::Postgres(options) = &self.inner.kind else {
+        let BackendKind::Postgres(target) = &self.inner.kind else {
             return Ok(PresenceLock { taken, keeper: None });
         };
-        let connection = try_take(options, presence).await?.ok_or(DatabaseError::NotAlone)?;
-        let keeper = keep(connection, options.as_ref().clone(), presence, tell);
-        Ok(PresenceLock { taken, keeper: Some(tokio::spawn(keeper)) })
+        let connection =
+            try_take(&target.options, presence).await?.ok_or(DatabaseError::NotAlone)?;
+        let keeper = keep(connection, target.options.clone(), presence, tell);
+        Ok(PresenceLock { taken, keeper: Some(self.inner.home.spawn(keeper)) })
     }
 }
 
