@@ -32,6 +32,8 @@ pub(crate) struct SessionActor {
     wake_at: Option<BootInstant>,
     /// Who waits until nothing is under way.
     settled: Option<oneshot::Sender<()>>,
+    /// Who waits until the copy was confirmed.
+    confirmed: Option<oneshot::Sender<()>>,
     /// Given up by the map of residents: goes as soon as its last job is done.
     leaving: bool,
 }
@@ -64,7 +66,15 @@ pub(crate) struct Drain(pub(crate) oneshot::Sender<()>);
 
 impl SessionActor {
     pub(crate) fn new(engine: Engine, cell: Arc<Cell>, shard: Arc<Shard>) -> Self {
-        let actor = Self { engine, cell, shard, wake_at: None, settled: None, leaving: false };
+        let actor = Self {
+            engine,
+            cell,
+            shard,
+            wake_at: None,
+            settled: None,
+            confirmed: None,
+            leaving: false,
+        };
         actor.publish();
         actor
     }
@@ -198,6 +208,9 @@ impl SessionActor {
         if let Some(done) = self.settled.take_if(|_| self.engine.is_idle()) {
             drop(done.send(()));
         }
+        if let Some(done) = self.confirmed.take_if(|_| self.engine.is_confirmed()) {
+            drop(done.send(()));
+        }
     }
 }
 
@@ -232,7 +245,7 @@ impl Handler<CheckCopy> for SessionActor {
 
     fn handle(&mut self, CheckCopy(done): CheckCopy, ctx: &mut Context<Self>) {
         self.engine.want_check();
-        self.settled = Some(done);
+        self.confirmed = Some(done);
         self.turn(ctx);
     }
 }

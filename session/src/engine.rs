@@ -108,6 +108,12 @@ impl Engine {
             && !self.check_wanted
     }
 
+    /// Says whether the copy was confirmed or put back after the last [`Self::want_check`].
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        !self.check_wanted && !self.repair_wanted && !self.in_step
+    }
+
     /// Gives the fence to release before the actor goes, if this node owns the session.
     #[must_use]
     pub fn fence(&self) -> Option<&Fence> {
@@ -174,6 +180,7 @@ impl Engine {
             return Step::Wait(self.not_before);
         }
         if moment.lease.is_none() && !matches!(self.role, Role::Ended) {
+            self.check_wanted = false; // the next lease brings the next check
             self.lose_patience(moment.now);
             return if self.is_idle() { Step::Rest } else { Step::Wait(moment.now + RETRY) };
         }

@@ -253,6 +253,7 @@ impl Engine {
         self.in_step = false;
         match reply {
             Err(error) => {
+                self.check_wanted = true; // the copy may be all that is left of the session
                 self.on_failure(&error, moment.now);
             }
             Ok(RestoreReply::Restored) => {

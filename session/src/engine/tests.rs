@@ -319,6 +319,38 @@ fn an_emptied_store_gets_the_copy_back() {
 }
 
 #[test]
+fn an_outage_does_not_make_the_owner_forget_what_the_store_may_lose() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    bench.step();
+    bench.now_ms += 900;
+    bench.write_answers(Err(away()));
+    bench.step();
+    assert_eq!(refusal(waiting), Refusal::Unavailable);
+    bench.lease = None;
+    let view = bench.job(Work::View);
+    bench.now_ms += 900;
+    bench.step();
+    assert_eq!(refusal(view), Refusal::Unavailable);
+    bench.lease = Some(stamp(2, 2));
+    let view = bench.job(Work::View);
+    bench.engine.want_check();
+    for failed in [true, false] {
+        let Step::Restore(copy) = bench.step() else { panic!("put back before anything else") };
+        assert_eq!((copy.version, &*copy.attributes["n"]), (7, "5"));
+        assert!(!bench.engine.is_confirmed());
+        let moment = bench.moment();
+        let reply = if failed { Err(away()) } else { Ok(RestoreReply::Restored) };
+        bench.engine.on_restore(reply, moment);
+        bench.now_ms += 30;
+    }
+    assert!(bench.engine.is_confirmed(), "although somebody waits for the grace to end");
+    bench.claimed(record(7, 5));
+    bench.step();
+    assert!(matches!(answered(view), Some(Ok(Reply::View(_)))));
+}
+
+#[test]
 fn a_session_that_is_gone_for_good_is_not_put_back() {
     let mut bench = Bench::owner();
     let waiting = bench.increment(1);
