@@ -10,6 +10,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode, Uri};
 use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::access_log::{self, Line};
 use super::body::Verdict;
@@ -32,6 +33,8 @@ pub(crate) struct Seen {
     method: Method,
     uri: Uri,
     began: Instant,
+    /// The root span, if one was made.
+    pub(crate) span: Span,
     pub(crate) verdict: Option<Rc<Cell<Verdict>>>,
 }
 
@@ -39,7 +42,7 @@ impl Seen {
     pub(crate) fn new(request: &ServiceRequest) -> Self {
         // Both are cheap: a known method is a number, a URI shares the bytes that were received.
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        Self { method, uri, began: Instant::now(), verdict: None }
+        Self { method, uri, began: Instant::now(), span: Span::none(), verdict: None }
     }
 }
 
@@ -164,18 +167,18 @@ impl Finisher {
 
     fn record(&self, seen: &Seen, outcome: Outcome<'_>, id: impl FnOnce() -> RequestId) {
         let (status, took) = (outcome.status.as_u16(), seen.began.elapsed());
-        let span = tracing::Span::current();
         let weight = access_log::weigh(status, took, self.context.settings.slow);
         let wanted = access_log::is_wanted(weight);
-        if self.metrics.is_none() && !wanted {
+        if self.metrics.is_none() && !wanted && seen.span.is_disabled() {
             return;
         }
         let route = outcome.request.and_then(HttpRequest::match_pattern);
         if let Some(metrics) = &self.metrics {
             metrics.count(route.as_deref(), &seen.method, status, took);
         }
+        trace::finish(&seen.span, route.as_deref(), status);
+        trace::record_duration(&seen.span, took);
         if wanted {
-            trace::finish(&span, route.as_deref(), status);
             let client = outcome.request.map(client_addr);
             let line = Line {
                 method: &seen.method,

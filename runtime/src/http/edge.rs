@@ -120,10 +120,10 @@ where
             wrap.on_request(&request);
         }
         let span = trace::span_if_wanted(request.request());
-        let entered = span.clone();
+        seen.span = span.clone();
         // A guard or a middleware of the application may panic before there is a future to catch it.
         let called = {
-            let _entered = entered.enter();
+            let _entered = seen.span.enter();
             std::panic::catch_unwind(AssertUnwindSafe(|| self.service.call(request)))
         };
         Box::pin(

@@ -6,6 +6,7 @@
 //! fails or is slow is still logged, once, by [`super::access_log`], with its request id.
 
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -108,6 +109,13 @@ pub(crate) fn finish(span: &Span, route: Option<&str>, status: u16) {
     }
 }
 
+/// Writes into a root span how long the answer took.
+pub(crate) fn record_duration(span: &Span, took: Duration) {
+    if !span.is_disabled() {
+        span.record("duration_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
 fn root_span(request: &HttpRequest) -> Span {
     let followed = brought_along(request).is_some();
     let trace = TraceContext::of(request);
@@ -145,6 +153,8 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
+    use tracing::subscriber::with_default;
+    use tracing_subscriber::EnvFilter;
 
     use super::*;
 
@@ -176,6 +186,21 @@ mod tests {
         }
         assert!(TraceContext::parse(&GOOD.replacen("00", "cc", 1)).is_some(), "a later version");
         assert!(TraceContext::parse(&format!("cc{}-more", &GOOD[2..])).is_some());
+    }
+
+    #[test]
+    fn a_span_is_made_only_for_somebody_who_looks() {
+        let ordinary = TestRequest::default().to_http_request();
+        let followed = TestRequest::default().insert_header(("traceparent", GOOD)).to_http_request();
+        let broken = TestRequest::default().insert_header(("traceparent", "00-0-0-0")).to_http_request();
+        for (filter, expected) in [("info", [false, true, false]), ("debug", [true, true, true]), ("off", [false; 3])] {
+            let subscriber =
+                tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::sink).finish();
+            with_default(subscriber, || {
+                let made = [&ordinary, &followed, &broken].map(|request| !span_if_wanted(request).is_disabled());
+                assert_eq!(made, expected, "{filter}");
+            });
+        }
     }
 
     #[test]

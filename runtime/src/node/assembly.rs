@@ -257,8 +257,8 @@ impl Base {
         keys: &KeySpace,
         membership: &Membership,
     ) -> Result<Bus, NodeError> {
-        let publisher = self.connect(config, Role::Bus).await?;
-        let subscriber = self.connect(config, Role::Subscriber).await?;
+        let publisher = self.connect(config, Role::Bus);
+        let (publisher, subscriber) = tokio::try_join!(publisher, self.connect(config, Role::Subscriber))?;
         let living = membership.clone();
         let targets = Arc::new(move || living.live());
         Ok(Bus::redis(publisher, &subscriber, keys.clone(), self.node_id.clone(), targets))

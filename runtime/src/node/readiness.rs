@@ -34,12 +34,12 @@ impl Monitor {
         Self { node, services, database: Probe::default(), redis: Probe::default() }
     }
 
-    /// Asks again and again, until the node stops.
+    /// Asks again and again, until the node begins to drain.
     pub(super) async fn run(mut self) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut before = BTreeSet::new();
-        while self.node.lifecycle.phase() < Phase::Stopping {
+        while self.node.lifecycle.phase() < Phase::Draining {
             ticks.tick().await;
             let reasons = self.ask().await;
             let codes: BTreeSet<String> = reasons.iter().map(|reason| reason.code.clone()).collect();

@@ -239,3 +239,64 @@ async fn the_connection_refuses_what_could_be_read_in_two_ways() {
     }
     node.stop().await;
 }
+
+#[actix_web::test]
+async fn a_client_that_drips_is_answered_408() {
+    let node = NodeBuilder::new(config()).start().await.unwrap();
+    let mut stream = TcpStream::connect(node.public_addr).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let dripping = async {
+        let mut answer = Vec::new();
+        let (mut read, mut write) = stream.split();
+        let drip = async {
+            for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ".iter().chain([b'x'].iter().cycle()) {
+                write.write_all(&[*byte]).await.ok();
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        };
+        tokio::select! {
+            _ = read.read_to_end(&mut answer) => {}
+            () = drip => {}
+        }
+        answer
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(20), dripping).await.unwrap();
+    assert_eq!(status(&String::from_utf8_lossy(&answer)), 408);
+    assert!(began.elapsed() >= Duration::from_secs(4));
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn v16_a_panic_in_a_handler_leaves_the_node_alive() {
+    let node = NodeBuilder::new(config())
+        .routes(|app| {
+            app.route("/panic", web::get().to(|| async { panic!("on purpose") as HttpResponse }))
+                .route("/", web::get().to(|| async { "home" }));
+        })
+        .start()
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        let answer = get(node.public_addr, "/panic").await;
+        assert_eq!(status(&answer), 500);
+        assert!(!answer.contains("purpose"), "{answer}");
+    }
+    assert!(get(node.public_addr, "/").await.ends_with("home"));
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn o2_a_draining_node_closes_its_connections_after_the_answer() {
+    let node = NodeBuilder::new(config())
+        .routes(|app| {
+            app.route("/", web::get().to(|| async { "home" }));
+        })
+        .start()
+        .await
+        .unwrap();
+    node.context().lifecycle.enter(Phase::Draining);
+    // No Connection: close from this side: the node ends it.
+    let answer = ask(node.public_addr, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(status(&answer) == 200 && answer.contains("connection: close"), "{answer}");
+    node.stop().await;
+}
