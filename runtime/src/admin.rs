@@ -14,6 +14,6 @@
 mod access;
 mod resources;
 
-pub use access::{Principal, Role, principal, require};
 pub(crate) use access::AdminAccess;
+pub use access::{Principal, Role, principal, require};
 pub(crate) use resources::{AdminState, configure, metrics};

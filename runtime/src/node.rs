@@ -52,7 +52,10 @@ impl NodeBuilder {
 
     /// Adds the application's routes to the public port, after those of the services.
     #[must_use]
-    pub fn routes(mut self, routes: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static) -> Self {
+    pub fn routes(
+        mut self,
+        routes: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static,
+    ) -> Self {
         self.routes = Arc::new(routes);
         self
     }

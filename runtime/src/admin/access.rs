@@ -48,9 +48,9 @@ impl AdminAccess {
             (Role::Viewer, &config.viewer_token),
         ];
         let digest = |token: &String| Sha256::digest(token.as_bytes()).into();
-        let digests = tokens.into_iter().filter_map(|(role, token)| {
-            token.as_ref().map(|token| (role, digest(token.expose())))
-        });
+        let digests = tokens
+            .into_iter()
+            .filter_map(|(role, token)| token.as_ref().map(|token| (role, digest(token.expose()))));
         Self { tokens: digests.collect() }
     }
 
@@ -229,7 +229,11 @@ mod tests {
         ] {
             let request = TestRequest::with_uri("/v1/about").insert_header((header::HOST, host));
             let answer = access.admit(&request.to_srv_request());
-            assert_eq!(answer.err().map_or(200, |problem| problem.status.as_u16()), status, "{host}");
+            assert_eq!(
+                answer.err().map_or(200, |problem| problem.status.as_u16()),
+                status,
+                "{host}"
+            );
         }
     }
 
@@ -251,7 +255,8 @@ mod tests {
     #[test]
     fn x1_refusals_look_the_same_whatever_was_wrong() {
         let bodies = ["", "Bearer wrong", "Bearer see-i"].map(|authorization| {
-            let request = TestRequest::default().insert_header((header::AUTHORIZATION, authorization));
+            let request =
+                TestRequest::default().insert_header((header::AUTHORIZATION, authorization));
             access().admit(&request.to_srv_request()).unwrap_err().body(None)
         });
         assert!(bodies.iter().all(|body| *body == bodies[0]));

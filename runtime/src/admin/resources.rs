@@ -70,21 +70,25 @@ impl AdminState {
             phase: self.lifecycle.phase(),
             ready: self.lifecycle.is_ready(),
             reasons: self.lifecycle.reasons(),
-            services: self.services.iter().map(|service| ServiceBody::of(service.as_ref())).collect(),
+            services: self
+                .services
+                .iter()
+                .map(|service| ServiceBody::of(service.as_ref()))
+                .collect(),
             warnings: &self.config.warnings,
         }
     }
 
     fn nodes(&self) -> HttpResponse {
         let Some(membership) = &self.membership else {
-            let starting = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting");
+            let starting =
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting");
             return starting.with_retry_after(Duration::from_secs(1)).response();
         };
         let members = membership.members();
-        let nodes = members.iter().map(|member| NodeBody {
-            member,
-            this: member.record.id == self.node_id,
-        });
+        let nodes = members
+            .iter()
+            .map(|member| NodeBody { member, this: member.record.id == self.node_id });
         json(&NodesBody { nodes: nodes.collect() })
     }
 

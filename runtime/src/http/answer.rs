@@ -14,11 +14,11 @@ use tracing::Span;
 
 use super::access_log::{self, Line};
 use super::body::Verdict;
+use super::client_addr::client_addr;
 use super::edge::EdgeContext;
 use super::metrics::WorkerMetrics;
 use super::problem::Problem;
 use super::request_id::{X_REQUEST_ID, brought_along, known, request_id};
-use super::client_addr::client_addr;
 use super::{security_headers, trace};
 use crate::ids::RequestId;
 
@@ -102,7 +102,10 @@ impl Finisher {
             Failure::TimedOut => {
                 let problem = Problem::from_status(StatusCode::GATEWAY_TIMEOUT)
                     .with_detail("the request took too long; whether it had an effect is unknown");
-                (problem.response_for(Some(id.as_str())), Some("the handler took too long".to_owned()))
+                (
+                    problem.response_for(Some(id.as_str())),
+                    Some("the handler took too long".to_owned()),
+                )
             }
             Failure::Middleware(error) => {
                 let cause = error.to_string();
@@ -136,7 +139,9 @@ impl Finisher {
         }
         let mut response = reshape(response, Some(id.as_str()));
         let status = response.status();
-        if status == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(header::ALLOW) {
+        if status == StatusCode::METHOD_NOT_ALLOWED
+            && !response.headers().contains_key(header::ALLOW)
+        {
             response.headers_mut().insert(header::ALLOW, METHODS);
         }
         if status == StatusCode::UNAUTHORIZED && self.context.gate.is_some() {

@@ -39,13 +39,11 @@ impl Verdict {
         match self {
             Self::Good => None,
             Self::TooLarge => Some(too_large(limit)),
-            Self::TooSlow => Some(
-                Problem::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "body_timeout",
-                    "The body of the request arrived too slowly",
-                ),
-            ),
+            Self::TooSlow => Some(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                "The body of the request arrived too slowly",
+            )),
         }
     }
 }
@@ -94,7 +92,11 @@ struct GuardedBody {
 }
 
 impl GuardedBody {
-    fn fail(&self, verdict: Verdict, error: PayloadError) -> Poll<Option<Result<Bytes, PayloadError>>> {
+    fn fail(
+        &self,
+        verdict: Verdict,
+        error: PayloadError,
+    ) -> Poll<Option<Result<Bytes, PayloadError>>> {
         self.verdict.set(verdict);
         Poll::Ready(Some(Err(error)))
     }

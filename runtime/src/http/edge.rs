@@ -145,10 +145,7 @@ where
 }
 
 /// Waits for an answer, but not for ever, and survives a panic.
-async fn bounded<F: Future>(
-    answer: F,
-    limit: std::time::Duration,
-) -> Result<F::Output, Failure> {
+async fn bounded<F: Future>(answer: F, limit: std::time::Duration) -> Result<F::Output, Failure> {
     match timeout(limit, AssertUnwindSafe(answer).catch_unwind()).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_panic)) => Err(Failure::Panicked),

@@ -4,9 +4,13 @@
 //! parser is told to the client: it names a line and a column and repeats nothing but what the client sent.
 
 use actix_web::Error;
-use actix_web::error::{JsonPayloadError, PathError, PayloadError, QueryPayloadError, UrlencodedError};
+use actix_web::error::{
+    JsonPayloadError, PathError, PayloadError, QueryPayloadError, UrlencodedError,
+};
 use actix_web::http::StatusCode;
-use actix_web::web::{FormConfig, JsonConfig, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
+use actix_web::web::{
+    FormConfig, JsonConfig, PathConfig, PayloadConfig, QueryConfig, ServiceConfig,
+};
 
 use super::problem::Problem;
 
@@ -24,7 +28,9 @@ pub(crate) fn configure(app: &mut ServiceConfig, body_limit: usize) {
                 .error_handler(|error, _| Error::from(form_problem(&error))),
         )
         .app_data(PathConfig::default().error_handler(|error, _| Error::from(path_problem(&error))))
-        .app_data(QueryConfig::default().error_handler(|error, _| Error::from(query_problem(&error))));
+        .app_data(
+            QueryConfig::default().error_handler(|error, _| Error::from(query_problem(&error))),
+        );
 }
 
 /// Says what is wrong with a JSON text, and where.
@@ -48,22 +54,25 @@ pub fn json_text_problem(error: &serde_json::Error) -> Problem {
         .with_member("column", error.column())
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the library may add reasons, and none deserves more than this")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library may add reasons, and none deserves more than this"
+)]
 fn json_problem(error: &JsonPayloadError) -> Problem {
     match error {
-        JsonPayloadError::OverflowKnownLength { limit, .. } | JsonPayloadError::Overflow { limit } => {
-            too_large(*limit)
-        }
-        JsonPayloadError::ContentType => {
-            unsupported("the body must be sent as application/json")
-        }
+        JsonPayloadError::OverflowKnownLength { limit, .. }
+        | JsonPayloadError::Overflow { limit } => too_large(*limit),
+        JsonPayloadError::ContentType => unsupported("the body must be sent as application/json"),
         JsonPayloadError::Deserialize(error) => json_text_problem(error),
         JsonPayloadError::Payload(error) => payload_problem(error),
         _ => bad_request("bad_json", "The body of the request is not JSON"),
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the library may add reasons, and none deserves more than this")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library may add reasons, and none deserves more than this"
+)]
 fn form_problem(error: &UrlencodedError) -> Problem {
     match error {
         UrlencodedError::Overflow { limit, .. } => too_large(*limit),
@@ -93,7 +102,10 @@ fn query_problem(error: &QueryPayloadError) -> Problem {
 }
 
 /// Says what is wrong with a body that could not be read.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the library may add reasons, and none deserves more than this")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library may add reasons, and none deserves more than this"
+)]
 pub(crate) fn payload_problem(error: &PayloadError) -> Problem {
     match error {
         PayloadError::Overflow => Problem::from_status(StatusCode::PAYLOAD_TOO_LARGE),
@@ -141,11 +153,26 @@ mod tests {
         let app = init_service(
             App::new()
                 .configure(|app| configure(app, 100_000))
-                .route("/any", web::post().to(async |_: web::Json<Value>| HttpResponse::Ok().json(0)))
-                .route("/item", web::post().to(async |_: web::Json<Item>| HttpResponse::Ok().json(0)))
-                .route("/form", web::post().to(async |_: web::Form<Item>| HttpResponse::Ok().json(0)))
-                .route("/n/{n}", web::post().to(async |_: web::Path<u8>| HttpResponse::Ok().json(0)))
-                .route("/q", web::post().to(async |_: web::Query<Item>| HttpResponse::Ok().json(0))),
+                .route(
+                    "/any",
+                    web::post().to(async |_: web::Json<Value>| HttpResponse::Ok().json(0)),
+                )
+                .route(
+                    "/item",
+                    web::post().to(async |_: web::Json<Item>| HttpResponse::Ok().json(0)),
+                )
+                .route(
+                    "/form",
+                    web::post().to(async |_: web::Form<Item>| HttpResponse::Ok().json(0)),
+                )
+                .route(
+                    "/n/{n}",
+                    web::post().to(async |_: web::Path<u8>| HttpResponse::Ok().json(0)),
+                )
+                .route(
+                    "/q",
+                    web::post().to(async |_: web::Query<Item>| HttpResponse::Ok().json(0)),
+                ),
         )
         .await;
         let request = TestRequest::post()

@@ -124,15 +124,28 @@ mod tests {
         let (_, public) = ask(&life, Detail::Word, "/readyz").await;
         assert_eq!(public, json!({"status": "not_ready"}));
         let (_, admin) = ask(&life, Detail::Reasons, "/health/ready").await;
-        assert_eq!(admin["reasons"][0], json!({"code": "migrating", "detail": "another node is at it"}));
+        assert_eq!(
+            admin["reasons"][0],
+            json!({"code": "migrating", "detail": "another node is at it"})
+        );
     }
 
     #[test]
     fn h1_only_the_health_paths_are_exempt() {
-        for path in ["/health/live", "/livez", "/health/ready", "/readyz", "/health/startup", "/startupz"] {
+        for path in
+            ["/health/live", "/livez", "/health/ready", "/readyz", "/health/startup", "/startupz"]
+        {
             assert!(is_health(path), "{path}");
         }
-        for path in ["/health", "/health/", "/health/live/", "/healthz", "/x/livez", "/health/../livez", "/z"] {
+        for path in [
+            "/health",
+            "/health/",
+            "/health/live/",
+            "/healthz",
+            "/x/livez",
+            "/health/../livez",
+            "/z",
+        ] {
             assert!(!is_health(path), "{path}");
         }
     }

@@ -91,7 +91,8 @@ mod tests {
         assert_eq!(judge("/", &["[::1]:8080"], &[]), 200);
         assert_eq!(judge("/", &[""], &[]), 200);
         assert_eq!(judge("/", &["app.test", "app.test"], &[]), 400);
-        for bad in ["a/b", "user@app.test", "a b", "app.test:port", "app.test:99999", "a,b", "[::1"] {
+        for bad in ["a/b", "user@app.test", "a b", "app.test:port", "app.test:99999", "a,b", "[::1"]
+        {
             assert_eq!(judge("/", &[bad], &[]), 400, "{bad}");
         }
     }
@@ -116,7 +117,8 @@ mod tests {
 
     #[test]
     fn the_host_that_a_trusted_proxy_was_asked_for_counts() {
-        let request = TestRequest::default().insert_header((header::HOST, "nodes")).to_http_request();
+        let request =
+            TestRequest::default().insert_header((header::HOST, "nodes")).to_http_request();
         let served = ["app.test".to_owned()];
         assert!(check(request.head(), &served, || Some("app.test".to_owned())).is_ok());
         assert!(check(request.head(), &served, || None).is_err());

@@ -96,8 +96,8 @@ impl RootSpanBuilder for NodeRootSpan {
 
 /// Makes a span only when somebody would see it; see the module's text.
 pub(crate) fn span_if_wanted(request: &HttpRequest) -> Span {
-    let wanted = tracing::enabled!(tracing::Level::DEBUG)
-        || request.headers().contains_key(&TRACEPARENT);
+    let wanted =
+        tracing::enabled!(tracing::Level::DEBUG) || request.headers().contains_key(&TRACEPARENT);
     if wanted { root_span(request) } else { Span::none() }
 }
 
@@ -191,13 +191,20 @@ mod tests {
     #[test]
     fn a_span_is_made_only_for_somebody_who_looks() {
         let ordinary = TestRequest::default().to_http_request();
-        let followed = TestRequest::default().insert_header(("traceparent", GOOD)).to_http_request();
-        let broken = TestRequest::default().insert_header(("traceparent", "00-0-0-0")).to_http_request();
-        for (filter, expected) in [("info", [false, true, false]), ("debug", [true, true, true]), ("off", [false; 3])] {
-            let subscriber =
-                tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::sink).finish();
+        let followed =
+            TestRequest::default().insert_header(("traceparent", GOOD)).to_http_request();
+        let broken =
+            TestRequest::default().insert_header(("traceparent", "00-0-0-0")).to_http_request();
+        for (filter, expected) in
+            [("info", [false, true, false]), ("debug", [true, true, true]), ("off", [false; 3])]
+        {
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(EnvFilter::new(filter))
+                .with_writer(std::io::sink)
+                .finish();
             with_default(subscriber, || {
-                let made = [&ordinary, &followed, &broken].map(|request| !span_if_wanted(request).is_disabled());
+                let made = [&ordinary, &followed, &broken]
+                    .map(|request| !span_if_wanted(request).is_disabled());
                 assert_eq!(made, expected, "{filter}");
             });
         }
@@ -207,8 +214,7 @@ mod tests {
     fn a_request_belongs_to_one_trace() {
         let request = TestRequest::default().to_http_request();
         assert_eq!(TraceContext::of(&request), TraceContext::of(&request));
-        let request =
-            TestRequest::default().insert_header(("traceparent", GOOD)).to_http_request();
+        let request = TestRequest::default().insert_header(("traceparent", GOOD)).to_http_request();
         assert_eq!(TraceContext::of(&request).to_string(), GOOD);
     }
 }

@@ -13,7 +13,9 @@ use super::{Lifecycle, NodeError};
 use crate::bus::{Bus, LocalHub};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, RedisConfig, StoreKind};
-use crate::database::{Backend, DataDirLock, Database, DatabaseError, MigrateProgress, Presence, PresenceLock};
+use crate::database::{
+    Backend, DataDirLock, Database, DatabaseError, MigrateProgress, Presence, PresenceLock,
+};
 use crate::error::chain;
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
@@ -75,8 +77,10 @@ impl Base {
         record: MemberRecord,
         migrations: &[Box<dyn MigrationTrait>],
     ) -> Result<Assembled, NodeError> {
-        let lock = DataDirLock::acquire(&self.config.node.data_dir).map_err(|error| database_error(&error))?;
-        let (database, presence) = Box::pin(self.open_database(Presence::Alone, migrations)).await?;
+        let lock = DataDirLock::acquire(&self.config.node.data_dir)
+            .map_err(|error| database_error(&error))?;
+        let (database, presence) =
+            Box::pin(self.open_database(Presence::Alone, migrations)).await?;
         if database.backend() == Backend::Sqlite {
             // The lock says that nobody else lives; what an earlier life left behind can be taken at once.
             let leases = DatabaseLeases::new(database.clone());
@@ -104,11 +108,13 @@ impl Base {
         migrations: &[Box<dyn MigrationTrait>],
     ) -> Result<Assembled, NodeError> {
         // The options were checked: a cluster has a Redis.
-        let missing = || NodeError::Configuration("UNDERSTUDY_REDIS_URL is required in a cluster".to_owned());
+        let missing =
+            || NodeError::Configuration("UNDERSTUDY_REDIS_URL is required in a cluster".to_owned());
         let redis_config = self.config.redis.as_ref().ok_or_else(missing)?;
         let redis = self.connect(redis_config, Role::Data(0)).await?;
         let lease_redis = self.lease_redis(redis_config, &redis).await?;
-        let (database, presence) = Box::pin(self.open_database(Presence::Cluster, migrations)).await?;
+        let (database, presence) =
+            Box::pin(self.open_database(Presence::Cluster, migrations)).await?;
         let buckets = lease_redis.as_ref().map_or(1, Redis::buckets);
         let keys = KeySpace::new(&self.config.cluster.name, buckets);
         let membership = self.join(redis.clone(), &keys, record).await?;
@@ -133,7 +139,9 @@ impl Base {
     /// Makes a connection, and waits until the server answers on it.
     async fn connect(&self, config: &RedisConfig, role: Role) -> Result<Redis, NodeError> {
         self.lifecycle.waits_for("redis", "waiting for Redis");
-        let redis = Redis::connect(config, role, &self.node_id).await.map_err(|error| connect_error(&error))?;
+        let redis = Redis::connect(config, role, &self.node_id)
+            .await
+            .map_err(|error| connect_error(&error))?;
         if !redis.is_connected() {
             // The sender lives as long as the connection.
             redis.connects().wait_for(|connects| *connects > 0).await.ok();
@@ -142,7 +150,11 @@ impl Base {
     }
 
     /// Connects to the Redis of the sessions, where the leases must be too; none when sessions are not in Redis.
-    async fn lease_redis(&self, main: &RedisConfig, redis: &Redis) -> Result<Option<Redis>, NodeError> {
+    async fn lease_redis(
+        &self,
+        main: &RedisConfig,
+        redis: &Redis,
+    ) -> Result<Option<Redis>, NodeError> {
         let session = &self.config.session;
         match &session.redis {
             Some(config) if session.store == StoreKind::Redis => {
@@ -167,7 +179,9 @@ impl Base {
         self.lifecycle.waits_for("migrating", "looking for migrations");
         let lifecycle = self.lifecycle.clone();
         let progress = move |progress: MigrateProgress<'_>| match progress {
-            MigrateProgress::Applying(name) => lifecycle.waits_for("migrating", format!("applying {name}")),
+            MigrateProgress::Applying(name) => {
+                lifecycle.waits_for("migrating", format!("applying {name}"))
+            }
             MigrateProgress::Waiting(name) => {
                 lifecycle.waits_for("migrating", format!("another process applies {name}"));
             }
@@ -234,7 +248,12 @@ impl Base {
             buckets: keys.buckets(),
             knowledge: Some(Arc::new(membership.clone())),
         };
-        let config = self.config.session.redis.clone().filter(|_| self.config.session.store == StoreKind::Redis);
+        let config = self
+            .config
+            .session
+            .redis
+            .clone()
+            .filter(|_| self.config.session.store == StoreKind::Redis);
         let Some(config) = config else {
             // A database forgets nothing: there is no grace that somebody would have to be known for.
             spec.knowledge = None;
@@ -258,7 +277,8 @@ impl Base {
         membership: &Membership,
     ) -> Result<Bus, NodeError> {
         let publisher = self.connect(config, Role::Bus);
-        let (publisher, subscriber) = tokio::try_join!(publisher, self.connect(config, Role::Subscriber))?;
+        let (publisher, subscriber) =
+            tokio::try_join!(publisher, self.connect(config, Role::Subscriber))?;
         let living = membership.clone();
         let targets = Arc::new(move || living.live());
         Ok(Bus::redis(publisher, &subscriber, keys.clone(), self.node_id.clone(), targets))
@@ -280,11 +300,15 @@ pub(super) async fn first_signs(node: &NodeContext) {
 
 fn is_same_server(one: &RedisConfig, other: &RedisConfig) -> bool {
     let (one, other) = (&one.targets, &other.targets);
-    one.hosts == other.hosts && one.topology == other.topology && one.db == other.db && one.tls == other.tls
+    one.hosts == other.hosts
+        && one.topology == other.topology
+        && one.db == other.db
+        && one.tls == other.tls
 }
 
 fn database_error(error: &DatabaseError) -> NodeError {
-    let is_ours = matches!(error, DatabaseError::Migration { .. } | DatabaseError::MigrationName(_));
+    let is_ours =
+        matches!(error, DatabaseError::Migration { .. } | DatabaseError::MigrationName(_));
     if is_ours { NodeError::Failed(chain(error)) } else { NodeError::Configuration(chain(error)) }
 }
 
@@ -317,7 +341,8 @@ mod tests {
     #[test]
     fn t9_a_duplicate_name_is_told_with_its_holder() {
         let node = NodeId::begin("web-1".parse().unwrap());
-        let error = JoinError::Duplicate { host: "h1".to_owned(), pid: 42, since_ms: 1_767_225_600_000 };
+        let error =
+            JoinError::Duplicate { host: "h1".to_owned(), pid: 42, since_ms: 1_767_225_600_000 };
         let error = join_error(&node, &error);
         assert_eq!(error.exit_code(), 78);
         let text = error.to_string();

@@ -72,7 +72,8 @@ impl Port {
         context: EdgeContext,
         configure: Configure,
     ) -> Result<(), NodeError> {
-        let failed = |source| NodeError::Failed(format!("cannot serve on {}: {source}", self.address));
+        let failed =
+            |source| NodeError::Failed(format!("cannot serve on {}: {source}", self.address));
         let socket = self.socket.try_clone().map_err(failed)?;
         let (built, mut workers) = tokio::sync::mpsc::channel(options.workers.max(1));
         let counting: Configure = Arc::new(move |app: &mut web::ServiceConfig| {
@@ -143,7 +144,8 @@ pub(super) async fn serve_admin(
     let settings = Arc::new(HttpSettings::for_admin(settings));
     let mut context = EdgeContext::new(settings, lifecycle);
     context.gate = Some(Arc::new(move |request| access.admit(request)));
-    let configure: Configure = Arc::new(move |app: &mut web::ServiceConfig| admin::configure(app, &state));
+    let configure: Configure =
+        Arc::new(move |app: &mut web::ServiceConfig| admin::configure(app, &state));
     port.serve(ServerOptions { workers: 1, ..options }, context, configure).await
 }
 

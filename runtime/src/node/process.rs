@@ -82,7 +82,8 @@ struct Signals {
 impl Signals {
     fn listen() -> Result<Self, NodeError> {
         let listen = |kind| {
-            signal(kind).map_err(|error| NodeError::Failed(format!("cannot listen to signals: {error}")))
+            signal(kind)
+                .map_err(|error| NodeError::Failed(format!("cannot listen to signals: {error}")))
         };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -109,7 +110,10 @@ impl Deadline {
         let (done, waiting) = channel();
         let watch = move || {
             if waiting.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                error!(limit_seconds = limit.as_secs(), "stopping took too long: the process is ended");
+                error!(
+                    limit_seconds = limit.as_secs(),
+                    "stopping took too long: the process is ended"
+                );
                 leave();
             }
         };

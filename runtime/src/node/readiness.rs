@@ -42,7 +42,8 @@ impl Monitor {
         while self.node.lifecycle.phase() < Phase::Draining {
             ticks.tick().await;
             let reasons = self.ask().await;
-            let codes: BTreeSet<String> = reasons.iter().map(|reason| reason.code.clone()).collect();
+            let codes: BTreeSet<String> =
+                reasons.iter().map(|reason| reason.code.clone()).collect();
             if codes != before {
                 tell(&reasons);
                 before = codes;
@@ -139,7 +140,10 @@ mod tests {
 
     #[test]
     fn h1_an_outage_is_seen_within_three_seconds() {
-        assert!((EVERY + LIMIT) * (FAILURES - 1) + LIMIT + Duration::from_millis(200) < Duration::from_secs(3));
+        assert!(
+            (EVERY + LIMIT) * (FAILURES - 1) + LIMIT + Duration::from_millis(200)
+                < Duration::from_secs(3)
+        );
     }
 
     #[tokio::test]

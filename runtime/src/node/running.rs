@@ -156,7 +156,12 @@ impl Booting {
             state: MemberState::Starting,
             labels: config.node.labels.clone(),
             config_hash: config.fingerprint(),
-            secret_keys: config.session.secret.iter().map(|key| key.fingerprint(SESSION_KEYS)).collect(),
+            secret_keys: config
+                .session
+                .secret
+                .iter()
+                .map(|key| key.fingerprint(SESSION_KEYS))
+                .collect(),
         }
     }
 }
@@ -188,7 +193,9 @@ impl Running {
     /// Returns how long all of [`stop`](Self::stop) may take at most.
     pub(super) fn stop_limit(config: &Config, services: u32) -> Duration {
         let ops = &config.ops;
-        ops.drain_delay.max(SERVICE_LIMIT * services) + ops.drain_timeout + SERVICE_LIMIT * services
+        ops.drain_delay.max(SERVICE_LIMIT * services)
+            + ops.drain_timeout
+            + SERVICE_LIMIT * services
             + LEAVE_LIMIT * 5
     }
 

@@ -28,7 +28,11 @@ async fn get(address: SocketAddr, path: &str) -> String {
 }
 
 fn status(answer: &str) -> u16 {
-    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+    answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_else(|| panic!("{answer}"))
 }
 
 fn config() -> Config {
@@ -130,7 +134,9 @@ async fn h1_a_node_tells_how_it_is_on_both_ports() {
         .await
         .unwrap();
     let (public, admin) = (node.public_addr, node.admin_addr.unwrap());
-    for path in ["/health/live", "/livez", "/health/ready", "/readyz", "/health/startup", "/startupz"] {
+    for path in
+        ["/health/live", "/livez", "/health/ready", "/readyz", "/health/startup", "/startupz"]
+    {
         assert_eq!(status(&get(public, path).await), 200, "{path}");
         assert_eq!(status(&get(admin, path).await), 200, "{path}");
     }
@@ -182,10 +188,13 @@ async fn h1_a_node_that_starts_answers_honestly() {
 async fn o2_a_request_under_way_is_answered_before_the_node_goes() {
     let node = NodeBuilder::new(config())
         .routes(|app| {
-            app.route("/slow", web::get().to(|| async {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                "done"
-            }));
+            app.route(
+                "/slow",
+                web::get().to(|| async {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    "done"
+                }),
+            );
         })
         .start()
         .await
@@ -213,7 +222,10 @@ async fn a_second_node_on_the_same_data_is_refused_with_the_holder() {
 async fn the_connection_refuses_what_could_be_read_in_two_ways() {
     let node = NodeBuilder::new(config())
         .routes(|app| {
-            app.route("/", web::route().to(|body: web::Bytes| async move { body.len().to_string() }));
+            app.route(
+                "/",
+                web::route().to(|body: web::Bytes| async move { body.len().to_string() }),
+            );
         })
         .start()
         .await
@@ -235,7 +247,11 @@ async fn the_connection_refuses_what_could_be_read_in_two_ways() {
     for (request, expected) in table {
         let answer = ask(node.public_addr, &request).await;
         assert_eq!(status(&answer), expected, "{}", &request[..request.len().min(80)]);
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nothing is left for a next request: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1 ").count(),
+            1,
+            "nothing is left for a next request: {answer}"
+        );
     }
     node.stop().await;
 }
@@ -249,7 +265,8 @@ async fn a_client_that_drips_is_answered_408() {
         let mut answer = Vec::new();
         let (mut read, mut write) = stream.split();
         let drip = async {
-            for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ".iter().chain([b'x'].iter().cycle()) {
+            for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ".iter().chain([b'x'].iter().cycle())
+            {
                 write.write_all(&[*byte]).await.ok();
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }

@@ -158,7 +158,8 @@ fn t5_scheme_and_host_come_from_the_same_hop_as_the_client() {
         let lines = [("x-forwarded-for", addresses), ("x-forwarded-proto", proto)];
         assert_eq!(ask(PROXY, &lines).scheme, expected, "{addresses} {proto}");
     }
-    let line = "for=6.6.6.6;proto=http, for=203.0.113.9;proto=https;host=\"App.Test:8443\", for=10.0.0.2";
+    let line =
+        "for=6.6.6.6;proto=http, for=203.0.113.9;proto=https;host=\"App.Test:8443\", for=10.0.0.2";
     let origin = ask(PROXY, &[("forwarded", line)]);
     assert_eq!((origin.scheme, origin.host.as_deref()), (https, Some("app.test:8443")));
 }
@@ -168,7 +169,10 @@ fn t5_a_forwarded_host_is_a_plain_authority_or_nothing() {
     for good in ["a.test", "a.test:8080", "[::1]", "[::1]:80", "10.0.0.1:1", "A_b-c.test"] {
         assert_eq!(plain_authority(good), Some(good.to_lowercase()), "{good}");
     }
-    let bad = ["", ":80", "a:b", "a/b", "user@a", "a b", "a\r\nb", "[::1", "[x]:1", "a:99999", "a:1:2", "ä"];
+    let bad = [
+        "", ":80", "a:b", "a/b", "user@a", "a b", "a\r\nb", "[::1", "[x]:1", "a:99999", "a:1:2",
+        "ä",
+    ];
     for bad in bad {
         assert_eq!(plain_authority(bad), None, "{bad}");
     }

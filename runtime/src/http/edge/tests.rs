@@ -9,8 +9,8 @@ use futures_util::stream;
 use serde_json::Value;
 
 use super::*;
-use crate::http::{client_addr, extractors};
 use crate::http::settings::HttpSettings;
+use crate::http::{client_addr, extractors};
 use crate::node::Phase;
 
 struct Answer {
@@ -21,7 +21,8 @@ struct Answer {
 
 impl Answer {
     fn code(&self) -> String {
-        let problem: Value = serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{}", self.body));
+        let problem: Value =
+            serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{}", self.body));
         assert_eq!(problem["status"], self.status);
         problem["code"].as_str().unwrap().to_owned()
     }
@@ -43,14 +44,28 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/page", web::get().to(async || web::Html::new("<p>")))
         .route("/panic", web::get().to(async || -> HttpResponse { panic!("canary-7") }))
         .route("/slow", web::get().to(async || -> HttpResponse { std::future::pending().await }))
-        .route("/secret", web::get().to(async || Err::<String, _>(error::ErrorInternalServerError("canary-8"))))
-        .route("/teapot", web::get().to(async || Err::<String, _>(error::ErrorImATeapot("short and stout"))))
-        .route("/own", web::get().to(async || HttpResponse::NotFound().json(Value::from("own form"))))
-        .route("/problem", web::get().to(async || Err::<String, _>(Problem::from_status(StatusCode::CONFLICT))))
+        .route(
+            "/secret",
+            web::get().to(async || Err::<String, _>(error::ErrorInternalServerError("canary-8"))),
+        )
+        .route(
+            "/teapot",
+            web::get().to(async || Err::<String, _>(error::ErrorImATeapot("short and stout"))),
+        )
+        .route(
+            "/own",
+            web::get().to(async || HttpResponse::NotFound().json(Value::from("own form"))),
+        )
+        .route(
+            "/problem",
+            web::get().to(async || Err::<String, _>(Problem::from_status(StatusCode::CONFLICT))),
+        )
         .route("/ip", web::get().to(async |request: HttpRequest| client_addr(&request).to_string()))
-        .route("/id", web::get().to(async |request: HttpRequest| {
-            crate::http::request_id(&request).to_string()
-        }))
+        .route(
+            "/id",
+            web::get()
+                .to(async |request: HttpRequest| crate::http::request_id(&request).to_string()),
+        )
         .default_service(web::to(async || Problem::from_status(StatusCode::NOT_FOUND).response()));
 }
 
