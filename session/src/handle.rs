@@ -221,7 +221,8 @@ impl SessionHandle {
                     let held = Held { fence: Fence { token, epoch: 1 }, stamp, version: 1 };
                     let owned = Owned { held, record: Arc::new(record), base: (sent_at, now_ms) };
                     let engine = Engine::owning(inner.node_id.clone(), inner.options.limits, owned);
-                    self.resident(locator, || engine);
+                    // Should there be no room for it in memory, the next request claims it.
+                    drop(self.resident(locator, || engine));
                     inner.counters.created.increment(1);
                     return Ok((locator, planned.outcomes));
                 }
@@ -286,13 +287,8 @@ impl SessionHandle {
             trace: peer.map(|(trace, _)| trace),
         };
         for _ in 0..2 {
-            if inner.residents.len() >= inner.options.actors_max
-                && !inner.residents.contains_key(&locator)
-            {
-                return Err(Refusal::Busy);
-            }
             let engine = || Engine::new(inner.node_id.clone(), inner.options.limits);
-            let resident = self.resident(locator, engine);
+            let Some(resident) = self.resident(locator, engine) else { return Err(Refusal::Busy) };
             match resident.actor.try_send(Submit(job)) {
                 Ok(()) => return bounded(answer, wait).await,
                 Err(SendError::Full(_)) => return Err(Refusal::Busy),
@@ -308,10 +304,14 @@ impl SessionHandle {
         Err(Refusal::Busy)
     }
 
-    fn resident(&self, locator: Locator, engine: impl FnOnce() -> Engine) -> Resident {
+    /// Finds the actor of a session, or starts one; `None` when this node has as many as it may.
+    fn resident(&self, locator: Locator, engine: impl FnOnce() -> Engine) -> Option<Resident> {
         let inner = &self.0;
         if let Some(resident) = inner.residents.get(&locator) {
-            return resident.clone();
+            return Some(resident.clone());
+        }
+        if inner.residents.len() >= inner.options.actors_max {
+            return None;
         }
         let entry = inner.residents.entry(locator).or_insert_with(|| {
             let shard = Arc::clone(self.shard(locator));
@@ -321,7 +321,7 @@ impl SessionHandle {
             let actor = SessionActor::start_in_arbiter(&shard.arbiter, |_| actor);
             Resident { cell, actor }
         });
-        entry.clone()
+        Some(entry.clone())
     }
 
     fn shard(&self, locator: Locator) -> &Arc<Shard> {
