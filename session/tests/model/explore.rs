@@ -11,21 +11,21 @@ use crate::world::{Steps, World};
 
 /// What was found.
 #[derive(Debug)]
-pub struct Report {
+pub(crate) struct Report {
     /// Different states that were seen.
-    pub states: usize,
+    pub(crate) states: usize,
     /// Whether those are all there are.
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// A way to a state that must not be.
-    pub found: Option<Counterexample>,
+    pub(crate) found: Option<Counterexample>,
     /// What happened in some state, as bits of [`World::sights`].
-    pub sights: u8,
+    pub(crate) sights: u8,
 }
 
 #[derive(Debug)]
-pub struct Counterexample {
-    pub what: &'static str,
-    pub trace: Vec<String>,
+pub(crate) struct Counterexample {
+    pub(crate) what: &'static str,
+    pub(crate) trace: Vec<String>,
 }
 
 impl fmt::Display for Counterexample {
@@ -39,7 +39,7 @@ impl fmt::Display for Counterexample {
 }
 
 /// Looks at the nearest `limit` states; the first counterexample is a shortest one.
-pub fn nearest(setup: &Setup, limit: usize) -> Report {
+pub(crate) fn nearest(setup: &Setup, limit: usize) -> Report {
     let mut servers = Servers::default();
     let mut steps = Steps::new();
     let start = World::start(setup);
@@ -90,7 +90,7 @@ fn trace(
 }
 
 /// Goes `walks` random ways of at most `length` steps each; the same `seed` goes the same ways.
-pub fn walks(setup: &Setup, walks: usize, length: usize, seed: u64) -> Report {
+pub(crate) fn walks(setup: &Setup, walks: usize, length: usize, seed: u64) -> Report {
     let mut servers = Servers::default();
     let mut random = Random(seed | 1);
     let mut steps = Steps::new();
@@ -101,12 +101,14 @@ pub fn walks(setup: &Setup, walks: usize, length: usize, seed: u64) -> Report {
         for _ in 0..length {
             steps.clear();
             world.steps(setup, &mut servers, &mut steps);
-            let Some((event, next)) = random.pick(&steps) else { break };
+            let Some((event, next)) = random.pick(&steps) else {
+                break;
+            };
             trace.push(*event);
             report.states += 1;
             if let Some(what) = next.wrong(setup, &world) {
                 let trace = trace.iter().map(ToString::to_string).collect();
-                report.found = Some(Counterexample { what, trace });
+                report.found = Some(shortened(setup, &mut servers, Counterexample { what, trace }));
                 return report;
             }
             world = *next;
@@ -116,12 +118,48 @@ pub fn walks(setup: &Setup, walks: usize, length: usize, seed: u64) -> Report {
     report
 }
 
+/// Leaves out what the counterexample does not need.
+fn shortened(setup: &Setup, servers: &mut Servers, mut found: Counterexample) -> Counterexample {
+    let mut length = found.trace.len() / 2;
+    while length > 0 {
+        let mut from = 0;
+        while from < found.trace.len() {
+            let mut trace = found.trace.clone();
+            trace.drain(from..(from + length).min(trace.len()));
+            match replayed(setup, servers, &trace) {
+                Some(shorter) => found = shorter,
+                None => from += length,
+            }
+        }
+        length /= 2;
+    }
+    found
+}
+
+/// Goes a way again; `None` if it cannot be gone, or nothing is wrong on it.
+fn replayed(setup: &Setup, servers: &mut Servers, trace: &[String]) -> Option<Counterexample> {
+    let mut world = World::start(setup);
+    for (i, event) in trace.iter().enumerate() {
+        let mut steps = Steps::new();
+        world.steps(setup, servers, &mut steps);
+        let (_, next) = steps.iter().find(|(at, _)| at.to_string() == *event)?;
+        if let Some(what) = next.wrong(setup, &world) {
+            return Some(Counterexample { what, trace: trace[..=i].to_vec() });
+        }
+        world = *next;
+    }
+    None
+}
+
 /// A xorshift generator: quick, and the same everywhere.
 struct Random(u64);
 
 impl Random {
     /// Picks one of the steps, rarely the ones that use up a walk.
-    fn pick<'a, T>(&mut self, steps: &'a [(crate::world::Event, T)]) -> Option<&'a (crate::world::Event, T)> {
+    fn pick<'a, T>(
+        &mut self,
+        steps: &'a [(crate::world::Event, T)],
+    ) -> Option<&'a (crate::world::Event, T)> {
         let total: u64 = steps.iter().map(|(event, _)| event.weight()).sum();
         let mut left = self.next().checked_rem(total)?;
         steps.iter().find(|(event, _)| match left.checked_sub(event.weight()) {

@@ -11,26 +11,26 @@ use crate::server::LEASE;
 
 /// Until when a node trusts its lease, in ticks from now, and the server that it knows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Lease {
-    pub left: u8,
-    pub server: u8,
+pub(crate) struct Lease {
+    pub(crate) left: u8,
+    pub(crate) server: u8,
 }
 
 /// An answer to a renewal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Renewal {
+pub(crate) struct Renewal {
     /// Ticks since it was sent.
-    pub age: u8,
-    pub server: u8,
-    pub continuous: bool,
+    pub(crate) age: u8,
+    pub(crate) server: u8,
+    pub(crate) continuous: bool,
 }
 
 /// What an answer changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Change {
-    pub left: u8,
-    pub gap: bool,
-    pub other_server: bool,
+pub(crate) struct Change {
+    pub(crate) left: u8,
+    pub(crate) gap: bool,
+    pub(crate) other_server: bool,
 }
 
 /// Much longer than the margin of a lease, so that whole ticks are enough to tell before from after.
@@ -38,7 +38,7 @@ const TICK: Duration = Duration::from_secs(10);
 const NOW: BootInstant = BootInstant::from_nanos(1_000_000_000_000_000);
 
 /// Takes the answer to a renewal.
-pub fn renewed(lease: Lease, answer: Renewal) -> Change {
+pub(crate) fn renewed(lease: Lease, answer: Renewal) -> Change {
     static CHANGES: LazyLock<Vec<Change>> = LazyLock::new(|| (0..64).map(judge).collect());
     let other = lease.server != answer.server;
     let bits = [u8::from(answer.continuous), u8::from(other)];

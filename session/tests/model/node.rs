@@ -3,11 +3,8 @@
 use std::sync::LazyLock;
 
 use understudy_runtime::lease::LeaseStamp;
-use understudy_session::ownership::{
-    AfterValidate, AfterWrite, Held, Standing, after_validate, after_write,
-};
+use understudy_session::ownership::{Held, Standing};
 use understudy_session::record::{Fence, Token};
-use understudy_session::store::{ValidateReply, WriteReply};
 
 use crate::lease::{self, Lease};
 use crate::rules::{Change, Rule, Setup};
@@ -16,22 +13,22 @@ use crate::world::{Event, Steps, World};
 
 /// Whether a stamp taken earlier is still that of the lease; once it is not it never will be again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Stamp {
-    pub same_generation: bool,
-    pub same_server: bool,
+pub(crate) struct Stamp {
+    pub(crate) same_generation: bool,
+    pub(crate) same_server: bool,
 }
 
 impl Stamp {
-    pub const NOW: Self = Self { same_generation: true, same_server: true };
+    pub(crate) const NOW: Self = Self { same_generation: true, same_server: true };
 
-    pub fn to_lease(self) -> LeaseStamp {
+    pub(crate) fn to_lease(self) -> LeaseStamp {
         LeaseStamp {
             generation: u64::from(self.same_generation),
             rid_epoch: u64::from(self.same_server),
         }
     }
 
-    fn age(&mut self, gap: bool, other_server: bool) {
+    pub(crate) fn age(&mut self, gap: bool, other_server: bool) {
         self.same_generation &= !gap;
         self.same_server &= !other_server;
     }
@@ -39,60 +36,54 @@ impl Stamp {
 
 /// A copy that the node claimed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Copy {
-    pub image: Image,
-    pub stamp: Stamp,
+pub(crate) struct Copy {
+    pub(crate) image: Image,
+    pub(crate) stamp: Stamp,
     /// The store was found to know less: put this copy back.
-    pub repair: bool,
+    pub(crate) repair: bool,
 }
 
 /// A write that a client waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Pending {
-    pub write: u8,
+pub(crate) struct Pending {
+    pub(crate) write: u8,
     /// Version that it was sent upon.
-    pub base: u8,
+    pub(crate) base: u8,
     /// It was sent once and may be in.
-    pub unknown: bool,
+    pub(crate) unknown: bool,
 }
 
 /// The one request about the session that is on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Message {
+pub(crate) enum Message {
     None,
     Sent { step: Step, stamp: Stamp },
     Answered { step: Step, stamp: Stamp, answer: Answer },
 }
 
-/// The renewal that is on its way; `age` in ticks since it was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Renewal {
-    None,
-    Sent { age: u8 },
-    Answered { age: u8, server: u8, continuous: bool },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Node {
-    pub alive: bool,
-    pub lease: Lease,
-    pub renewal: Renewal,
+pub(crate) struct Node {
+    pub(crate) alive: bool,
+    pub(crate) lease: Lease,
+    /// The answer to a renewal, on its way. Sending and arriving are one step: what is sent earlier only makes the
+    /// node trust its lease less.
+    pub(crate) renewal: Option<lease::Renewal>,
     /// A change of server was noticed and the node has not said yet that it is done with it.
-    pub unsettled: bool,
+    pub(crate) unsettled: bool,
     /// Server that it settles with; on its way.
-    pub settling: Option<u8>,
-    pub held: Option<Copy>,
-    pub pending: Option<Pending>,
-    pub message: Message,
-    pub writes: u8,
+    pub(crate) settling: Option<u8>,
+    pub(crate) held: Option<Copy>,
+    pub(crate) pending: Option<Pending>,
+    pub(crate) message: Message,
+    pub(crate) writes: u8,
 }
 
 impl Node {
-    pub fn leased(image: Option<Image>) -> Self {
+    pub(crate) fn leased(image: Option<Image>) -> Self {
         Self {
             alive: true,
             lease: Lease { left: LEASE, server: 0 },
-            renewal: Renewal::None,
+            renewal: None,
             unsettled: false,
             settling: None,
             held: image.map(|image| Copy { image, stamp: Stamp::NOW, repair: false }),
@@ -102,20 +93,20 @@ impl Node {
         }
     }
 
-    pub fn crashed() -> Self {
+    pub(crate) fn crashed() -> Self {
         let lease = Lease { left: 0, server: 0 };
         Self { alive: false, lease, ..Self::leased(None) }
     }
 
-    pub fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.lease.left = self.lease.left.saturating_sub(1);
-        if let Renewal::Sent { age } | Renewal::Answered { age, .. } = &mut self.renewal {
-            *age = (*age + 1).min(LEASE);
+        if let Some(renewal) = &mut self.renewal {
+            renewal.age = (renewal.age + 1).min(LEASE);
         }
     }
 
     /// The request got no answer: whether it was carried out is unknown.
-    pub fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         self.message = Message::None;
         if let Some(pending) = &mut self.pending {
             pending.unknown = true;
@@ -123,7 +114,7 @@ impl Node {
     }
 
     /// Whether it would answer a read from memory now.
-    pub fn is_trusted(&self) -> bool {
+    pub(crate) fn is_trusted(&self) -> bool {
         self.standing() == Some(Standing::Trusted)
     }
 
@@ -131,15 +122,15 @@ impl Node {
         self.held.map(|copy| standing(copy.stamp, self.current().is_some()))
     }
 
-    fn current(&self) -> Option<LeaseStamp> {
+    pub(crate) fn current(&self) -> Option<LeaseStamp> {
         (self.lease.left > 0).then_some(Stamp::NOW.to_lease())
     }
 
-    fn drop_copy(&mut self) {
+    pub(crate) fn drop_copy(&mut self) {
         self.held = None;
     }
 
-    fn drop_write(&mut self) {
+    pub(crate) fn drop_write(&mut self) {
         self.pending = None;
     }
 }
@@ -148,8 +139,7 @@ impl Node {
 fn standing(stamp: Stamp, leased: bool) -> Standing {
     static STANDINGS: LazyLock<[Standing; 8]> = LazyLock::new(|| {
         std::array::from_fn(|bits| {
-            let stamp =
-                Stamp { same_generation: bits & 1 != 0, same_server: bits & 2 != 0 };
+            let stamp = Stamp { same_generation: bits & 1 != 0, same_server: bits & 2 != 0 };
             held(stamp).standing((bits & 4 != 0).then(|| Stamp::NOW.to_lease()))
         })
     });
@@ -158,44 +148,45 @@ fn standing(stamp: Stamp, leased: bool) -> Standing {
 }
 
 /// A copy as the session actor keeps it. Its decisions look at the stamp only; the store compares fence and version.
-fn held(stamp: Stamp) -> Held {
+pub(crate) fn held(stamp: Stamp) -> Held {
     static NOBODY: LazyLock<Fence> =
         LazyLock::new(|| Fence { token: Token::from_text("a|0"), epoch: 1 });
     Held { fence: NOBODY.clone(), stamp: stamp.to_lease(), version: 0 }
 }
 
 impl World {
-    pub fn lease_steps(&self, setup: &Setup, servers: &mut Servers, i: usize, out: &mut Steps) {
+    pub(crate) fn lease_steps(
+        &self,
+        setup: &Setup,
+        servers: &mut Servers,
+        i: usize,
+        out: &mut Steps,
+    ) {
         let node = self.nodes[i];
         let n = i as u8;
-        match node.renewal {
-            Renewal::None => {
-                let mut next = *self;
-                next.nodes[i].renewal = Renewal::Sent { age: 0 };
-                out.push((Event::LeaseSends(n), next));
-            }
-            Renewal::Sent { age } => self.at_servers(i, |server, old| {
+        let Some(mut answer) = node.renewal else {
+            self.at_servers(i, |server, old| {
                 let (server, answer) = servers.step(setup.rules, server, Step::Renew { node: n });
-                let Answer::Renewed { server: id, continuous } = answer else { return };
+                let Answer::Renewed { server: id, continuous } = answer else {
+                    return;
+                };
                 let mut next = *self;
                 next.put(server, old);
-                next.nodes[i].renewal = Renewal::Answered { age, server: id, continuous };
+                next.nodes[i].renewal = Some(lease::Renewal { age: 0, server: id, continuous });
                 out.push((Event::LeaseArrives(n, old), next));
-            }),
-            Renewal::Answered { age, server, continuous } => {
-                let mut next = *self;
-                let age = if setup.rules.has(Rule::LeaseFromSend) { age } else { 0 };
-                let answer = lease::Renewal { age, server, continuous };
-                let change = lease::renewed(node.lease, answer);
-                let (gap, other) = (change.gap, change.other_server);
-                let lease = Lease { left: change.left, server };
-                next.nodes[i].hear_lease(setup, lease, (gap, other));
-                if gap && usize::from(next.guardian) == i + 1 {
-                    next.guardian = 0;
-                }
-                out.push((Event::LeaseHears(n, gap, other), next));
-            }
+            });
+            return self.settle_steps(setup, servers, i, out);
+        };
+        if !setup.rules.has(Rule::LeaseFromSend) {
+            answer.age = 0;
         }
+        let mut next = *self;
+        let change = lease::renewed(node.lease, answer);
+        next.nodes[i].hear_lease(setup, answer.server, change);
+        if change.gap && usize::from(next.guardian) == i + 1 {
+            next.guardian = 0;
+        }
+        out.push((Event::LeaseHears(n, change.gap, change.other_server), next));
         self.settle_steps(setup, servers, i, out);
     }
 
@@ -222,7 +213,13 @@ impl World {
         }
     }
 
-    pub fn session_steps(&self, setup: &Setup, servers: &mut Servers, i: usize, out: &mut Steps) {
+    pub(crate) fn session_steps(
+        &self,
+        setup: &Setup,
+        servers: &mut Servers,
+        i: usize,
+        out: &mut Steps,
+    ) {
         match self.nodes[i].message {
             Message::None => self.send_steps(setup, i, out),
             Message::Sent { step, stamp } => self.at_servers(i, |server, old| {
@@ -234,7 +231,7 @@ impl World {
                 let mut next = *self;
                 next.put(server, old);
                 next.claims += u8::from(matches!(answer, Answer::Claimed { .. }));
-                next.nodes[i].message = Message::Answered { step, stamp, answer };
+                next.nodes[i].message = Message::Answered { step: step.kind(), stamp, answer };
                 out.push((Event::Arrives(i as u8, step, old), next));
             }),
             Message::Answered { step, stamp, answer } => {
@@ -251,7 +248,9 @@ impl World {
 
     /// With a replica to wait for, an answer to a write comes only once the write cannot get lost.
     fn waits_for_replica(&self, setup: &Setup, step: Step, answer: Answer) -> bool {
-        let Step::Write { write, .. } = step else { return false };
+        let Step::Write { write, .. } = step else {
+            return false;
+        };
         let written = matches!(answer, Answer::Written(_) | Answer::Duplicate(_));
         let safe = match (setup.change, self.changed, self.replica) {
             (Change::ToReplica, true, _) => self.server.record,
@@ -282,11 +281,9 @@ impl World {
             return;
         };
         let (fence, version) = (copy.image.fence, copy.image.content.version);
-        match standing(copy.stamp, node.lease.left > 0) {
+        match copy.standing(setup, node.lease.left > 0) {
             Standing::Lapsed => {}
-            Standing::Trusted | Standing::Validate
-                if copy.repair && copy.stamp.same_generation =>
-            {
+            Standing::Trusted | Standing::Validate if copy.repair && copy.stamp.same_generation => {
                 send(&|_| {}, Step::Restore { image: copy.image });
             }
             Standing::Trusted => {
@@ -315,8 +312,12 @@ impl World {
                 send(&|_| {}, Step::Validate { fence, version, server });
             }
             Standing::Claim => {
+                if setup.deposit {
+                    send(&|_| {}, Step::Restore { image: copy.image });
+                }
                 if self.claims < setup.claims {
-                    let known = !setup.rules.has(Rule::LoadAfterServerChange);
+                    let known =
+                        copy.stamp.same_server || !setup.rules.has(Rule::LoadAfterServerChange);
                     send(&|_| {}, claim(known.then_some(version)));
                 }
             }
@@ -343,165 +344,17 @@ impl World {
 }
 
 impl Copy {
+    /// The standing as the run has it: as the session actor sees it, but for what the run leaves out.
+    fn standing(self, setup: &Setup, leased: bool) -> Standing {
+        let only_gap = leased && !self.stamp.same_generation && self.stamp.same_server;
+        match only_gap {
+            true if !setup.rules.has(Rule::GapNamesServer) => Standing::Validate,
+            true if setup.claim_after_gap => Standing::Claim,
+            _ => standing(self.stamp, leased),
+        }
+    }
+
     fn write(self, write: u8) -> Step {
-        let content = self.image.content;
-        let count = content.count(write) + 1;
-        Step::Write { fence: self.image.fence, base: content.version, write, count }
+        Step::Write { fence: self.image.fence, seen: self.image.content, write }
     }
 }
-
-impl Node {
-    fn hear_lease(&mut self, setup: &Setup, lease: Lease, (gap, other): (bool, bool)) {
-        self.renewal = Renewal::None;
-        self.lease = lease;
-        self.unsettled |= other;
-        let gap = gap && setup.rules.has(Rule::Gap);
-        let other = other && setup.rules.has(Rule::ServerChange);
-        if let Some(copy) = &mut self.held {
-            copy.stamp.age(gap, other);
-        }
-        if let Message::Sent { stamp, .. } | Message::Answered { stamp, .. } = &mut self.message {
-            stamp.age(gap, other);
-        }
-    }
-
-    /// Takes an answer; gives the write that is acknowledged by it.
-    fn hear(&mut self, setup: &Setup, (step, stamp, answer): (Step, Stamp, Answer)) -> Option<u8> {
-        self.message = Message::None;
-        match step {
-            Step::Claim { .. } => self.hear_claim(setup, stamp, answer),
-            Step::Write { write, count, .. } => return self.hear_write(setup, (write, count), answer),
-            Step::Validate { .. } => self.hear_validation(setup, stamp, answer),
-            Step::Restore { .. } => self.hear_restore(stamp, answer),
-            Step::Renew { .. } | Step::Settle { .. } | Step::Release { .. } => {}
-        }
-        None
-    }
-
-    fn hear_claim(&mut self, setup: &Setup, stamp: Stamp, answer: Answer) {
-        match answer {
-            Answer::Claimed { fence, version, content } => {
-                let content = content.or(self.held.map(|copy| copy.image.content));
-                let Some(content) = content else { return };
-                debug_assert_eq!(content.version, version);
-                self.held = Some(Copy { image: Image { fence, content }, stamp, repair: false });
-                if let Some(pending) = self.pending
-                    && setup.rules.has(Rule::RepeatNeedsProof)
-                {
-                    let recognised = content.last == pending.write + 1;
-                    if pending.unknown && !recognised && version != pending.base {
-                        self.drop_write();
-                    }
-                }
-            }
-            Answer::Owned => {
-                self.drop_copy();
-                self.drop_write();
-            }
-            Answer::Missing => {
-                self.drop_copy();
-                self.drop_write();
-            }
-            _ => {}
-        }
-    }
-
-    fn hear_write(
-        &mut self,
-        setup: &Setup,
-        (write, count): (u8, u8),
-        answer: Answer,
-    ) -> Option<u8> {
-        let reply = match answer {
-            Answer::Written(version) => WriteReply::Written { version: version.into(), now_ms: 0 },
-            Answer::Duplicate(version) => WriteReply::Duplicate { version: version.into() },
-            Answer::Missing => WriteReply::Missing,
-            Answer::Fenced => WriteReply::Fenced,
-            Answer::Regressed => WriteReply::Regressed { version: 0 },
-            Answer::Conflict => WriteReply::Conflict { version: 0 },
-            _ => unreachable!("no answer to a write: {answer:?}"),
-        };
-        let mut copy = self.held?;
-        match after_write(&held(copy.stamp), &reply, self.current()) {
-            AfterWrite::Acknowledge { .. } => {
-                // A repeated write may be in the copy already, when that was loaded since.
-                let (Answer::Written(version) | Answer::Duplicate(version)) = answer else {
-                    return None;
-                };
-                if version == copy.image.content.version + 1 {
-                    copy.image.content = copy.image.content.with(write, count);
-                    self.held = Some(copy);
-                }
-                self.drop_write();
-                return Some(write);
-            }
-            AfterWrite::Resolve => self.give_up(),
-            AfterWrite::Repair | AfterWrite::Missing => self.put_back(setup),
-            AfterWrite::Reload => {
-                self.give_up();
-                self.drop_copy();
-            }
-            AfterWrite::Fenced if self.may_put_back_claim(setup) => self.put_back(setup),
-            AfterWrite::Fenced | AfterWrite::Ended => {
-                self.drop_copy();
-                self.drop_write();
-            }
-        }
-        None
-    }
-
-    fn hear_validation(&mut self, setup: &Setup, stamp: Stamp, answer: Answer) {
-        let reply = match answer {
-            Answer::Valid => ValidateReply::Valid { last_access_ms: 0, now_ms: 0 },
-            Answer::Missing => ValidateReply::Missing,
-            Answer::Fenced => ValidateReply::Fenced,
-            Answer::Regressed => ValidateReply::Regressed { version: 0 },
-            Answer::Conflict => ValidateReply::Conflict { version: 0 },
-            // The renewal that is due next tells of the change.
-            Answer::OtherServer => return,
-            _ => unreachable!("no answer to a validation: {answer:?}"),
-        };
-        match after_validate(stamp.to_lease(), &reply, self.current()) {
-            AfterValidate::Trust => {
-                if let Some(copy) = &mut self.held {
-                    copy.stamp = stamp;
-                }
-            }
-            AfterValidate::Again => {}
-            AfterValidate::Repair | AfterValidate::Missing => self.put_back(setup),
-            AfterValidate::Fenced if self.may_put_back_claim(setup) => self.put_back(setup),
-            AfterValidate::Reload | AfterValidate::Fenced | AfterValidate::Ended => {
-                self.drop_copy();
-            }
-        }
-    }
-
-    fn hear_restore(&mut self, stamp: Stamp, answer: Answer) {
-        match answer {
-            Answer::Restored => {
-                if let Some(copy) = &mut self.held {
-                    copy.repair = false;
-                    copy.stamp = stamp;
-                }
-            }
-            _ => self.drop_copy(),
-        }
-    }
-
-    /// Whether the store refuses perhaps only because it lost the claim itself: without a gap nobody else can have
-    /// claimed. The store decides, by the epoch and the grace.
-    fn may_put_back_claim(&self, setup: &Setup) -> bool {
-        setup.rules.has(Rule::RestoreLostClaim)
-            && self.held.is_some_and(|copy| copy.stamp.same_generation)
-            && self.lease.left > 0
-    }
-
-    fn put_back(&mut self, setup: &Setup) {
-        if !setup.rules.has(Rule::Restore) {
-            self.drop_copy();
-        } else if let Some(copy) = &mut self.held {
-            copy.repair = true;
-        }
-    }
-}
-

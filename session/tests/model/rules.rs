@@ -3,7 +3,7 @@
 /// One rule; leaving it out must give a counterexample, or it would not be needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// R1: a write enters only behind the record's own token and epoch.
     Fence,
     /// R2: a token has a nonce; without it the epoch alone is compared.
@@ -40,26 +40,26 @@ pub enum Rule {
 
 /// A set of rules.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rules(u32);
+pub(crate) struct Rules(u32);
 
 impl Rules {
     /// All rules.
-    pub const ALL: Self = Self(u32::MAX);
+    pub(crate) const ALL: Self = Self(u32::MAX);
 
     /// The same without one.
-    pub const fn without(self, rule: Rule) -> Self {
+    pub(crate) const fn without(self, rule: Rule) -> Self {
         Self(self.0 & !(1 << rule as u32))
     }
 
     /// Whether the rule holds.
-    pub const fn has(self, rule: Rule) -> bool {
+    pub(crate) const fn has(self, rule: Rule) -> bool {
         self.0 & (1 << rule as u32) != 0
     }
 }
 
 /// What a change of server does to the store's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     /// There is none.
     Never,
     /// A replica takes over, which knows any earlier state.
@@ -68,51 +68,67 @@ pub enum Change {
     ToEmpty,
 }
 
-/// How a run begins.
+/// How a run begins: at the beginning, or at a state that can be reached from there but lies far away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Start {
-    /// The first node owns the session, both hold their leases.
+pub(crate) enum Start {
+    /// A owns the session, both nodes hold their leases.
     Owned,
-    /// The same, but the server has just changed and neither node has noticed.
-    JustChanged,
+    /// The server has just changed, and lost an acknowledged write of A, which still owns the session.
+    WriteLost,
+    /// The server has just changed, and lost the claim of A with an acknowledged write; the record is nobody's.
+    ClaimLost,
+    /// The same for a second time, and the word of A that it was settled after the first change is still on its way.
+    StillSettling,
+    /// The server changed and lost a write of A, whose lease ran out; then B made an acknowledged write and gave the
+    /// session up. A has not noticed any of it.
+    Rewritten,
 }
 
 /// One run of the checker.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    pub rules: Rules,
-    pub start: Start,
-    pub change: Change,
+pub(crate) struct Setup {
+    pub(crate) rules: Rules,
+    pub(crate) start: Start,
+    pub(crate) change: Change,
     /// How many nodes may crash.
-    pub crashes: u8,
+    pub(crate) crashes: u8,
     /// How many requests may be given up by their sender and still arrive later.
-    pub timeouts: u8,
+    pub(crate) timeouts: u8,
     /// How many writes each node makes.
-    pub writes: u8,
+    pub(crate) writes: u8,
     /// How many claims succeed.
-    pub claims: u8,
+    pub(crate) claims: u8,
     /// Whether a write is answered only once the replica has it.
-    pub wait_for_replica: bool,
+    pub(crate) wait_for_replica: bool,
     /// Whether a node may hand the session over of its own accord.
-    pub release: bool,
+    pub(crate) release: bool,
+    /// Whether an owner that may only claim puts its copy into the store first, for others to find.
+    pub(crate) deposit: bool,
+    /// Whether a node claims after each gap of its lease, also where a validation would do.
+    pub(crate) claim_after_gap: bool,
+    /// The one kind of violation that is looked for: how its name begins. Empty: any.
+    pub(crate) only: &'static str,
 }
 
 impl Setup {
     /// All rules, no change of server, nothing fails but time.
-    pub const CALM: Self = Self {
+    pub(crate) const CALM: Self = Self {
         rules: Rules::ALL,
         start: Start::Owned,
         change: Change::Never,
         crashes: 0,
         timeouts: 0,
         writes: 1,
-        claims: 2,
+        claims: 1,
         wait_for_replica: false,
         release: false,
+        deposit: false,
+        claim_after_gap: false,
+        only: "",
     };
 
     /// The same with one rule left out.
-    pub const fn without(mut self, rule: Rule) -> Self {
+    pub(crate) const fn without(mut self, rule: Rule) -> Self {
         self.rules = self.rules.without(rule);
         self
     }

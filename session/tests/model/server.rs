@@ -4,6 +4,7 @@
 //! server differ, every step is done once and remembered. Times are ticks from now on, so a state does not age.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,21 +21,30 @@ use understudy_session::store::{
 use crate::rules::{Rule, Rules};
 
 /// Ticks of a lease.
-pub const LEASE: u8 = 2;
+pub(crate) const LEASE: u8 = 2;
 /// Nodes of the model.
-pub const NODES: usize = 2;
+pub(crate) const NODES: usize = 2;
 /// No server at all, for a table that is empty.
-pub const NO_SERVER: u8 = 99;
+pub(crate) const NO_SERVER: u8 = 99;
 
 const NOW: u64 = 1_000_000_000;
 const TICK: u64 = 10_000;
 
 /// Who claimed: the nonce in the high bits, the node in the low ones, plus one; 0: nobody.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Owner(pub u8);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Owner(pub(crate) u8);
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 & 3 {
+            0 => f.write_str("nobody"),
+            node => write!(f, "{}.{}", ["A", "B", "C"][usize::from(node) - 1], self.0 >> 2),
+        }
+    }
+}
 
 impl Owner {
-    pub fn new(node: usize, nonce: u8) -> Self {
+    pub(crate) fn new(node: usize, nonce: u8) -> Self {
         Self(nonce << 2 | (node as u8 + 1))
     }
 
@@ -53,77 +63,91 @@ impl Owner {
 
 /// What a session holds: each write adds one to a counter of its own, so that a write that is lost, or made twice,
 /// shows.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Content {
-    pub version: u8,
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Content {
+    pub(crate) version: u8,
     /// Two bits per write.
-    pub counts: u8,
+    pub(crate) counts: u8,
     /// The latest write plus one; 0: none.
-    pub last: u8,
+    pub(crate) last: u8,
 }
 
 impl Content {
-    pub fn count(self, write: u8) -> u8 {
+    pub(crate) fn count(self, write: u8) -> u8 {
         self.counts >> (2 * write) & 3
     }
 
-    pub fn with(self, write: u8, count: u8) -> Self {
+    pub(crate) fn with(self, write: u8) -> Self {
+        let count = (self.count(write) + 1).min(3);
         let counts = self.counts & !(3 << (2 * write)) | count << (2 * write);
         Self { version: self.version + 1, counts, last: write + 1 }
     }
 
     /// The writes that are in, as bits.
-    pub fn writes(self) -> u8 {
+    pub(crate) fn writes(self) -> u8 {
         (0..4).filter(|w| self.count(*w) > 0).map(|w| 1 << w).sum()
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct FenceBits {
-    pub owner: Owner,
-    pub epoch: u8,
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = (0..4).map(|w| (w, self.count(w))).filter(|(_, count)| *count > 0);
+        write!(f, "v{} {:?}", self.version, counts.collect::<BTreeMap<_, _>>())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct FenceBits {
+    pub(crate) owner: Owner,
+    pub(crate) epoch: u8,
+}
+
+impl fmt::Debug for FenceBits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} e{}", self.owner, self.epoch)
+    }
 }
 
 /// A copy of the session: in the store, or at a node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Image {
-    pub fence: FenceBits,
-    pub content: Content,
+pub(crate) struct Image {
+    pub(crate) fence: FenceBits,
+    pub(crate) content: Content,
 }
 
 /// The lease table. Deadlines in ticks from now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Table {
-    pub server: u8,
-    pub grace: u8,
-    pub leases: [u8; NODES],
+pub(crate) struct Table {
+    pub(crate) server: u8,
+    pub(crate) grace: u8,
+    pub(crate) leases: [u8; NODES],
     /// Bits by node.
-    pub settled: u8,
+    pub(crate) settled: u8,
     /// Bits by node.
-    pub awaited: u8,
-    pub contributed: bool,
+    pub(crate) awaited: u8,
+    pub(crate) contributed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Server {
-    pub id: u8,
-    pub record: Option<Image>,
-    pub table: Table,
+pub(crate) struct Server {
+    pub(crate) id: u8,
+    pub(crate) record: Option<Image>,
+    pub(crate) table: Table,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     Renew { node: u8 },
     Settle { node: u8, awaited: u8, server: u8 },
     Claim { node: u8, nonce: u8, known: Option<u8> },
-    Write { fence: FenceBits, base: u8, write: u8, count: u8 },
+    Write { fence: FenceBits, seen: Content, write: u8 },
     Validate { fence: FenceBits, version: u8, server: u8 },
     Restore { image: Image },
     Release { fence: FenceBits },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     Renewed { server: u8, continuous: bool },
     Claimed { fence: FenceBits, version: u8, content: Option<Content> },
     Owned,
@@ -141,8 +165,23 @@ pub enum Answer {
     Done,
 }
 
+impl Step {
+    /// Forgets what the sender does not need to understand the answer.
+    pub(crate) fn kind(self) -> Self {
+        let fence = FenceBits::default();
+        match self {
+            Self::Claim { node, .. } => Self::Claim { node, nonce: 0, known: None },
+            Self::Write { write, seen, .. } => Self::Write { fence, seen, write },
+            Self::Validate { .. } => Self::Validate { fence, version: 0, server: 0 },
+            Self::Restore { .. } => Self::Restore { image: Image::default() },
+            Self::Release { .. } => Self::Release { fence },
+            Self::Renew { .. } | Self::Settle { .. } => self,
+        }
+    }
+}
+
 impl Server {
-    pub fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         let table = &mut self.table;
         table.grace = table.grace.saturating_sub(1);
         for lease in &mut table.leases {
@@ -157,12 +196,12 @@ impl Server {
 
 /// Carries steps out and remembers them.
 #[derive(Default)]
-pub struct Servers {
+pub(crate) struct Servers {
     done: HashMap<(Server, Step), (Server, Answer)>,
 }
 
 impl Servers {
-    pub fn step(&mut self, rules: Rules, server: Server, step: Step) -> (Server, Answer) {
+    pub(crate) fn step(&mut self, rules: Rules, server: Server, step: Step) -> (Server, Answer) {
         *self.done.entry((server, step)).or_insert_with(|| run(rules, server, step))
     }
 }
@@ -201,49 +240,29 @@ fn carry_out(spec: &mut Spec, rules: Rules, server: Server, step: Step) -> Answe
             }
         }
         Step::Settle { node, awaited, server: meant } => {
-            if meant == server.id || !rules.has(Rule::SettleNamesServer) {
-                let awaited: Vec<NodeId> =
-                    (0..NODES).filter(|i| awaited >> i & 1 == 1).map(node_id).collect();
-                let _ = spec.leases.settle(&id, &node_id(node.into()), &awaited, NOW);
-            }
+            let named = if rules.has(Rule::SettleNamesServer) { meant } else { server.id };
+            let awaited: Vec<NodeId> =
+                (0..NODES).filter(|i| awaited >> i & 1 == 1).map(node_id).collect();
+            let node = node_id(node.into());
+            let _ = spec.leases.settle(&server_name(named), &node, &awaited, NOW);
             Answer::Done
         }
         Step::Claim { node, nonce, known } => {
-            let owner = Owner::new(node.into(), nonce);
-            let token = owner.token().unwrap();
-            match spec.claim(LOCATOR, &token, known.map(u64::from), NOW) {
-                ClaimReply::Claimed { epoch, version, record, .. } => Answer::Claimed {
-                    fence: FenceBits { owner, epoch: epoch as u8 },
-                    version: version as u8,
-                    content: record.map(|record| content_of(&record)),
-                },
-                ClaimReply::Owned { .. } => Answer::Owned,
-                ClaimReply::Grace { .. } => Answer::Grace,
-                ClaimReply::Missing => Answer::Missing,
-                ClaimReply::Revoked | ClaimReply::Expired => unreachable!("nothing ends it"),
-            }
+            claim_answer(spec, Owner::new(node.into(), nonce), known)
         }
-        Step::Write { fence, base, write, count } => {
-            let fence = seen_fence(rules, server, fence);
-            let base = match server.record {
-                Some(record) if !rules.has(Rule::Fence) => record.content.version,
-                _ => base,
-            };
-            write_answer(spec, fence, base, (write, count))
+        Step::Write { seen, write, .. } if !rules.has(Rule::Fence) => {
+            unfenced_answer(spec, server, seen, write)
         }
-        Step::Validate { fence, version, server: meant } => {
-            if meant != server.id && rules.has(Rule::GapNamesServer) {
-                return Answer::OtherServer;
-            }
-            let fence = to_fence(seen_fence(rules, server, fence));
-            match spec.validate(LOCATOR, &fence, version.into(), NOW) {
-                ValidateReply::Valid { .. } => Answer::Valid,
-                ValidateReply::Missing => Answer::Missing,
-                ValidateReply::Fenced => Answer::Fenced,
-                ValidateReply::Regressed { .. } => Answer::Regressed,
-                ValidateReply::Conflict { .. } => Answer::Conflict,
-                ValidateReply::Revoked => unreachable!("nothing ends it"),
-            }
+        Step::Write { fence, seen, write } => {
+            write_answer(spec, seen_fence(rules, server, fence), seen, write)
+        }
+        Step::Validate { server: meant, .. }
+            if meant != server.id && rules.has(Rule::GapNamesServer) =>
+        {
+            Answer::OtherServer
+        }
+        Step::Validate { fence, version, .. } => {
+            validation_answer(spec, seen_fence(rules, server, fence), version)
         }
         Step::Restore { image } => match spec.restore(LOCATOR, &to_record(image), NOW) {
             RestoreReply::Restored => Answer::Restored,
@@ -257,25 +276,56 @@ fn carry_out(spec: &mut Spec, rules: Rules, server: Server, step: Step) -> Answe
     }
 }
 
-fn write_answer(
-    spec: &mut Spec,
-    fence: FenceBits,
-    base: u8,
-    (write, count): (u8, u8),
-) -> Answer {
+fn claim_answer(spec: &mut Spec, owner: Owner, known: Option<u8>) -> Answer {
+    let token = owner.token().unwrap();
+    match spec.claim(LOCATOR, &token, known.map(u64::from), NOW) {
+        ClaimReply::Claimed { epoch, version, record, .. } => Answer::Claimed {
+            fence: FenceBits { owner, epoch: epoch as u8 },
+            version: version as u8,
+            content: record.map(|record| content_of(&record)),
+        },
+        ClaimReply::Owned { .. } => Answer::Owned,
+        ClaimReply::Grace { .. } => Answer::Grace,
+        ClaimReply::Missing => Answer::Missing,
+        ClaimReply::Revoked | ClaimReply::Expired => unreachable!("nothing ends it"),
+    }
+}
+
+fn validation_answer(spec: &Spec, fence: FenceBits, version: u8) -> Answer {
+    match spec.validate(LOCATOR, &to_fence(fence), version.into(), NOW) {
+        ValidateReply::Valid { .. } => Answer::Valid,
+        ValidateReply::Missing => Answer::Missing,
+        ValidateReply::Fenced => Answer::Fenced,
+        ValidateReply::Regressed { .. } => Answer::Regressed,
+        ValidateReply::Conflict { .. } => Answer::Conflict,
+        ValidateReply::Revoked => unreachable!("nothing ends it"),
+    }
+}
+
+/// What a store does that keeps a record as one value and looks at nothing.
+fn unfenced_answer(spec: &mut Spec, server: Server, seen: Content, write: u8) -> Answer {
+    let Some(Image { fence, content }) = server.record else { return Answer::Missing };
+    let content = Content { version: content.version + 1, ..seen.with(write) };
+    let record = to_record(Image { fence, content });
+    spec.sessions.insert(LOCATOR, Stored::Live(Box::new(record)));
+    Answer::Written(content.version)
+}
+
+fn write_answer(spec: &mut Spec, fence: FenceBits, seen: Content, write: u8) -> Answer {
+    let count = seen.with(write).count(write);
     let set = vec![(write_name(write), Arc::from(count.to_string()))];
     let change = Change { set, ..Change::default() };
     // Only stores that keep a record as one value look at it.
     let after = to_record(Image::default());
-    let write = StoreWrite {
+    let sent = StoreWrite {
         locator: LOCATOR,
         fence: &to_fence(fence),
-        base_version: base.into(),
+        base_version: seen.version.into(),
         op_id: OpId(write.into()),
         change: &change,
         after: &after,
     };
-    match spec.write(write, NOW) {
+    match spec.write(sent, NOW) {
         WriteReply::Written { version, .. } => Answer::Written(version as u8),
         WriteReply::Duplicate { version } => Answer::Duplicate(version as u8),
         WriteReply::Missing => Answer::Missing,
@@ -291,14 +341,16 @@ fn write_answer(
 fn seen_fence(rules: Rules, server: Server, fence: FenceBits) -> FenceBits {
     match server.record {
         Some(record) if !rules.has(Rule::Fence) => record.fence,
-        Some(record) if !rules.has(Rule::Nonce) && record.fence.epoch == fence.epoch => record.fence,
+        Some(record) if !rules.has(Rule::Nonce) && record.fence.epoch == fence.epoch => {
+            record.fence
+        }
         _ => fence,
     }
 }
 
 const LOCATOR: Locator = Locator::from_bytes([7; 16]);
 
-pub fn node_id(node: usize) -> NodeId {
+pub(crate) fn node_id(node: usize) -> NodeId {
     let name: NodeName = ["a", "b", "c"][node].parse().unwrap();
     NodeId::new(name, Incarnation::from_u64(node as u64))
 }
@@ -406,10 +458,7 @@ fn from_spec(spec: &Spec, id: u8) -> Server {
     }
     let record = match spec.sessions.get(&LOCATOR) {
         Some(Stored::Live(record)) => Some(Image {
-            fence: FenceBits {
-                owner: Owner::of(record.owner.as_ref()),
-                epoch: record.epoch as u8,
-            },
+            fence: FenceBits { owner: Owner::of(record.owner.as_ref()), epoch: record.epoch as u8 },
             content: content_of(record),
         }),
         Some(Stored::Ended(_)) | None => None,

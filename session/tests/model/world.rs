@@ -5,36 +5,36 @@
 
 use std::fmt;
 
-use crate::node::{Message, Node};
+use crate::node::{Message, Node, Stamp};
 use crate::rules::{Change, Rule, Setup, Start};
 use crate::server::{
-    Content, FenceBits, Image, LEASE, NODES, NO_SERVER, Owner, Server, Servers, Step, Table,
+    Content, FenceBits, Image, LEASE, NO_SERVER, NODES, Owner, Server, Servers, Step, Table,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct World {
-    pub server: Server,
+pub(crate) struct World {
+    pub(crate) server: Server,
     /// What the replica will know when it takes over.
-    pub replica: Option<Server>,
+    pub(crate) replica: Option<Server>,
     /// The server before, when it goes on answering.
-    pub old: Option<Server>,
-    pub nodes: [Node; NODES],
+    pub(crate) old: Option<Server>,
+    pub(crate) nodes: [Node; NODES],
     /// A request that its sender gave up, and that still may arrive.
-    pub ghost: Option<Step>,
+    pub(crate) ghost: Option<Step>,
     /// Writes that clients were told are done, as bits.
-    pub acknowledged: u8,
+    pub(crate) acknowledged: u8,
     /// The node that owned the session when the server changed, plus one, as long as it holds on to it without a gap:
     /// nothing acknowledged may be lost. 0: nobody.
-    pub guardian: u8,
-    pub claims: u8,
-    pub crashes: u8,
-    pub timeouts: u8,
-    pub changed: bool,
+    pub(crate) guardian: u8,
+    pub(crate) claims: u8,
+    pub(crate) crashes: u8,
+    pub(crate) timeouts: u8,
+    pub(crate) changed: bool,
 }
 
 /// What happens in a step; for traces.
 #[derive(Clone, Copy, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     Tick,
     ReplicaSynced,
     ServerChanged,
@@ -44,7 +44,6 @@ pub enum Event {
     Sends(u8, Step),
     Arrives(u8, Step, bool),
     Hears(u8, Message),
-    LeaseSends(u8),
     LeaseArrives(u8, bool),
     LeaseHears(u8, bool, bool),
     Settles(u8),
@@ -64,12 +63,13 @@ impl fmt::Display for Event {
             Self::GhostArrives(step) => write!(f, "given up, yet it arrives: {step:?}"),
             Self::Sends(n, step) => write!(f, "{} sends {step:?}", name(n)),
             Self::Arrives(n, step, old) => {
-                let debug = format!("{step:?}");
-                let kind = debug.split(' ').next().unwrap_or("");
-                write!(f, "{kind} of {} arrives{}", name(n), at(old))
+                write!(f, "{} of {} arrives{}", kind(step), name(n), at(old))
             }
-            Self::Hears(n, message) => write!(f, "{} hears {message:?}", name(n)),
-            Self::LeaseSends(n) => write!(f, "{} sends Renew", name(n)),
+            Self::Hears(n, message) => {
+                let Message::Answered { step, stamp, answer } = message else { return Ok(()) };
+                let late = if stamp == Stamp::NOW { "" } else { ", under another lease" };
+                write!(f, "{} hears of its {}: {answer:?}{late}", name(n), kind(step))
+            }
             Self::LeaseArrives(n, old) => write!(f, "Renew of {} arrives{}", name(n), at(old)),
             Self::LeaseHears(n, gap, other) => {
                 let gap = if gap { ", there was a gap" } else { "" };
@@ -82,26 +82,30 @@ impl fmt::Display for Event {
     }
 }
 
+fn kind(step: Step) -> String {
+    format!("{step:?}").split(' ').next().unwrap_or_default().to_owned()
+}
+
 impl Event {
     /// How likely a random walk takes it, relative to others: what uses the walk up comes seldom.
-    pub fn weight(self) -> u64 {
+    pub(crate) fn weight(self) -> u64 {
         match self {
             Self::Tick => 3,
             Self::ServerChanged | Self::ReplicaSynced => 2,
             Self::Crash(_) | Self::GivenUp(_) => 1,
             Self::Sends(_, Step::Release { .. }) => 3,
             Self::Sends(..) | Self::Arrives(..) | Self::Hears(..) => 30,
-            Self::GhostArrives(_) | Self::LeaseSends(_) | Self::LeaseArrives(..) => 12,
+            Self::GhostArrives(_) | Self::LeaseArrives(..) => 12,
             Self::LeaseHears(..) | Self::Settles(_) | Self::SettleArrives(_) => 20,
         }
     }
 }
 
 /// Where the steps of one state are collected.
-pub type Steps = Vec<(Event, World)>;
+pub(crate) type Steps = Vec<(Event, World)>;
 
 impl World {
-    pub fn start(setup: &Setup) -> Self {
+    pub(crate) fn start(setup: &Setup) -> Self {
         let fence = FenceBits { owner: Owner::new(0, 0), epoch: 1 };
         let image = Image { fence, content: Content::default() };
         let table = Table {
@@ -125,14 +129,58 @@ impl World {
             timeouts: 0,
             changed: false,
         };
-        if setup.start == Start::JustChanged {
-            world.server.id = 1;
-        }
+        world.begin_at(setup.start);
         world
     }
 
+    fn begin_at(&mut self, start: Start) {
+        let written = |write, fence| {
+            let content = Content::default().with(write);
+            Some(Image { fence, content })
+        };
+        let first = FenceBits { owner: Owner::new(0, 0), epoch: 1 };
+        let nobody = |epoch| FenceBits { owner: Owner::default(), epoch };
+        let [a, b] = &mut self.nodes;
+        self.server.id = 1;
+        self.changed = true;
+        match start {
+            Start::Owned => {
+                self.server.id = 0;
+                self.changed = false;
+            }
+            Start::WriteLost => {
+                *a = Node::leased(written(0, first));
+                (self.acknowledged, self.guardian) = (1, 1);
+            }
+            Start::ClaimLost | Start::StillSettling => {
+                let second = FenceBits { owner: Owner::new(0, 1), epoch: 2 };
+                *a = Node::leased(written(0, second));
+                let lost = Image { fence: nobody(1), content: Content::default() };
+                self.server.record = Some(lost);
+                (self.acknowledged, self.guardian) = (1, 1);
+            }
+            Start::Rewritten => {
+                *a = Node::leased(written(0, first));
+                a.lease.left = 0;
+                b.lease.server = 1;
+                b.writes = 1;
+                self.server.record = written(2, nobody(2));
+                (self.server.table.server, self.server.table.leases) = (1, [0, LEASE]);
+                self.acknowledged = 1 << 2;
+            }
+        }
+        a.writes = a.held.map_or(0, |copy| copy.image.content.version);
+        if start == Start::StillSettling {
+            a.lease.server = 1;
+            b.lease.server = 1;
+            a.settling = Some(1);
+            self.server.id = 2;
+            self.server.table.server = 1;
+        }
+    }
+
     /// Gives every state that can be next, or what is wrong with this one.
-    pub fn steps(&self, setup: &Setup, servers: &mut Servers, out: &mut Steps) {
+    pub(crate) fn steps(&self, setup: &Setup, servers: &mut Servers, out: &mut Steps) {
         self.time(out);
         self.change(setup, out);
         if let Some(step) = self.ghost {
@@ -154,6 +202,10 @@ impl World {
     fn time(&self, out: &mut Steps) {
         let mut next = *self;
         next.server.tick();
+        if self.server.table.grace == 1 {
+            // The grace ran its full length: an owner that has put nothing back by now was too slow.
+            next.guardian = 0;
+        }
         for server in [&mut next.replica, &mut next.old].into_iter().flatten() {
             server.tick();
         }
@@ -187,7 +239,11 @@ impl World {
         // What a changed server makes of its old table does not matter, it is cleared at the first touch; but without
         // the grace the leases in it go on.
         next.server.id = self.server.id + 1;
-        let holder = self.nodes.iter().position(Node::is_trusted);
+        let owns = |node: &Node| {
+            let fence = |image: Option<Image>| image.map(|image| image.fence);
+            node.is_trusted() && fence(node.held.map(|h| h.image)) == fence(self.server.record)
+        };
+        let holder = self.nodes.iter().position(owns);
         next.guardian = holder.map_or(0, |i| i as u8 + 1);
         if !setup.rules.has(Rule::OnePrimary) {
             next.old = Some(self.server);
@@ -227,58 +283,55 @@ impl World {
     }
 
     /// Says what this state, reached from `before`, does that it must not.
-    pub fn wrong(&self, setup: &Setup, before: &Self) -> Option<&'static str> {
+    pub(crate) fn wrong(&self, setup: &Setup, before: &Self) -> Option<&'static str> {
         let stored = self.server.record.map_or(0, |r| r.content.writes());
-        let trusted = |i: &usize| self.nodes[*i].is_trusted();
-        for node in (0..NODES).filter(trusted) {
-            let known = self.nodes[node].held.map_or(0, |h| h.image.content.writes());
-            if self.acknowledged & stored & !known != 0 {
-                return Some("STALE READ: an owner answers without an acknowledged write");
-            }
-        }
-        if (0..NODES).filter(trusted).count() > 1 {
-            return Some("TWO OWNERS answer from memory at once");
-        }
-        let counts = self.server.record.map_or(0, |r| r.content.counts);
-        if counts & 0b1010_1010 != 0 {
-            return Some("a write was made TWICE");
-        }
         let lost = self.acknowledged & !stored;
-        if !self.changed && lost != 0 {
-            return Some("LOST an acknowledged write, and the server never changed");
-        }
-        if self.changed && setup.wait_for_replica && lost != 0 && setup.change == Change::ToReplica
-        {
-            return Some("LOST an acknowledged write that the replica had");
-        }
         let had = before.server.record.map_or(0, |r| r.content.writes());
-        if self.server.id == before.server.id && before.acknowledged & had & !stored != 0 {
-            return Some("OVERWRITTEN: an acknowledged write was in the store and is not any more");
-        }
-        if let Some(owner) = self.guardian.checked_sub(1) {
-            let held = self.nodes[usize::from(owner)].held;
-            if lost & !held.map_or(0, |h| h.image.content.writes()) != 0 {
-                return Some("LOST an acknowledged write although its owner lives");
-            }
-        }
-        None
+        let same_server = self.server.id == before.server.id;
+        let counts = self.server.record.map_or(0, |r| r.content.counts);
+        let known = |node: &Node| node.held.map_or(0, |copy| copy.image.content.writes());
+        let trusted = || self.nodes.iter().filter(|node| node.is_trusted());
+        let missed = |node| self.acknowledged & stored & !known(node) != 0;
+        let guardian = self.guardian.checked_sub(1).map(|i| &self.nodes[usize::from(i)]);
+        let replicated = setup.wait_for_replica && setup.change == Change::ToReplica;
+        let violations = [
+            ("STALE READ: an owner answers without an acknowledged write", trusted().any(missed)),
+            ("TWO OWNERS answer from memory at once", trusted().count() > 1),
+            ("TWICE: a write was repeated that was in", counts & 0b1010_1010 != 0),
+            ("LOST an acknowledged write, by the same server", !self.changed && lost != 0),
+            ("LOST an acknowledged write that the replica had", replicated && lost != 0),
+            (
+                "LOST an acknowledged write that was in the store a step ago",
+                same_server && before.acknowledged & had & !stored != 0,
+            ),
+            (
+                "LOST an acknowledged write although its owner lives",
+                guardian.is_some_and(|node| lost & !known(node) != 0),
+            ),
+        ];
+        let is_wrong = |(what, is): &&(&str, bool)| *is && what.starts_with(setup.only);
+        violations.iter().find(is_wrong).map(|(what, _)| *what)
     }
 
     /// Says what of interest this state shows, so that a test can tell that it was not all for nothing.
-    pub fn sights(&self) -> u8 {
+    pub(crate) fn sights(&self) -> u8 {
         let stored = self.server.record.map_or(0, |r| r.content.writes());
         let owner = self.server.record.map_or(0, |r| r.fence.owner.0 & 3);
         let acknowledged = self.acknowledged & stored != 0;
         let early = self.changed && self.server.table.contributed && self.server.table.grace == 0;
-        u8::from(acknowledged && owner == 2) * TAKEN_OVER
-            | u8::from(self.changed && acknowledged) * KEPT
-            | u8::from(early && owner == 2 && self.guardian == 0) * OPENED_EARLY
+        let from_first = self.acknowledged & stored & 0b11 != 0;
+        let sights = [
+            (from_first && owner == 2, TAKEN_OVER),
+            (self.changed && acknowledged, KEPT),
+            (early && owner == 2 && self.guardian == 0, OPENED_EARLY),
+        ];
+        sights.iter().filter(|(seen, _)| *seen).map(|(_, sight)| sight).sum()
     }
 }
 
 /// The second node owns the session, with an acknowledged write in it.
-pub const TAKEN_OVER: u8 = 1;
+pub(crate) const TAKEN_OVER: u8 = 1;
 /// An acknowledged write is there after the server changed.
-pub const KEPT: u8 = 2;
+pub(crate) const KEPT: u8 = 2;
 /// All nodes settled, and then the second one got the session.
-pub const OPENED_EARLY: u8 = 4;
+pub(crate) const OPENED_EARLY: u8 = 4;
