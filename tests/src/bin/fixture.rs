@@ -149,6 +149,11 @@ async fn sleep(slow: web::Query<Slow>) -> impl Responder {
     "slept"
 }
 
+/// A mistake of the application.
+async fn panic() -> HttpResponse {
+    panic!("a handler that panics, as a test asked for")
+}
+
 fn routes(app: &mut web::ServiceConfig) {
     let both = |path: &str| web::resource(path.to_owned());
     app.service(both("/incr").to(incr))
@@ -163,6 +168,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(both("/slow-write").to(slow_write))
         .service(both("/sleep").to(sleep))
         .service(both("/nothing").to(nothing))
+        .service(both("/panic").to(panic))
         .route("/read", web::get().to(read))
         .route("/get", web::get().to(get))
         .route("/whoami", web::get().to(whoami))

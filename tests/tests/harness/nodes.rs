@@ -61,6 +61,26 @@ async fn a_wrong_option_ends_a_node_with_78_and_its_name() {
     assert!(node.log().contains("UNDERSTUDY_SESSION_IDLE_S"), "{}", node.log());
 }
 
+async fn a_node_whose_handler_panicked(spec: NodeSpec) -> Node {
+    let node = started(spec).await;
+    drop(Client::new().get(node.public_url(), "/panic").await);
+    wait::until("the panic is in the log", LIMIT, async || node.log().contains("panicked")).await;
+    Client::new().get(node.public_url(), "/nothing").await.unwrap().expect(200);
+    node
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[should_panic(expected = "the test does not allow, the first:")]
+async fn an_error_in_the_log_of_a_node_fails_the_test() {
+    drop(a_node_whose_handler_panicked(NodeSpec::new("panicking")).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_allowed_error_does_not() {
+    let spec = NodeSpec::new("panicking").allow_error("panicked");
+    drop(a_node_whose_handler_panicked(spec).await);
+}
+
 on_every_topology!(a_cluster_counts_over_the_loss_of_nodes);
 
 async fn a_cluster_counts_over_the_loss_of_nodes(topology: Topology) {
