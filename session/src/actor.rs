@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tracing::{Instrument as _, debug_span, warn};
 use understudy_runtime::clock::BootInstant;
 
-use crate::engine::{Engine, Job, Moment, Role, Sent, Step};
+use crate::engine::{Engine, Job, Moment, Reply, Role, Sent, Step};
 use crate::forward::forward;
 use crate::handle::Shard;
 use crate::record::{Locator, Token};
@@ -197,9 +197,24 @@ impl SessionActor {
         }
     }
 
+    /// An operation that changed nothing was a use of the session all the same; a write has told the store already.
+    fn note_access(&self) {
+        let now = self.shard.clock.now();
+        self.cell.accessed(now);
+        if self.cell.touch_is_due(now, self.shard.options.touch) {
+            let (shard, locator) = (Arc::clone(&self.shard), self.cell.locator);
+            actix::spawn(async move {
+                log_failure("touch", shard.store.touch(locator).await.err().as_ref());
+            });
+        }
+    }
+
     /// Answers go out only after [`Self::publish`]: whoever was answered must not read something older here.
     fn answer(&mut self) {
         for (job, answer) in self.engine.take_answers() {
+            if matches!(answer, Ok(Reply::Done(..))) {
+                self.note_access();
+            }
             for reply in job.replies {
                 // Whoever waited may have gone; then nobody is to be told.
                 drop(reply.send(answer.clone()));
@@ -311,8 +326,8 @@ enum Came {
 async fn carry_out(shard: &Shard, locator: Locator, step: Step) -> Came {
     let store = &shard.store;
     match step {
-        Step::Claim { token } => {
-            let reply = store.claim(locator, &token, None).await;
+        Step::Claim { token, known_version } => {
+            let reply = store.claim(locator, &token, known_version).await;
             Came::Claim(token, reply)
         }
         Step::Write { held, op_id, change, after } => {

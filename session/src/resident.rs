@@ -37,6 +37,8 @@ pub(crate) struct Cell {
     last_access: AtomicU64,
     last_touch: AtomicU64,
     elsewhere_until: AtomicU64,
+    /// Held by the one request of this node that compares and sets an attribute: of several only one could win.
+    pub(crate) comparing: tokio::sync::Mutex<()>,
 }
 
 /// A session in memory.
@@ -55,6 +57,7 @@ impl Cell {
             last_access: AtomicU64::new(now.as_nanos()),
             last_touch: AtomicU64::new(now.as_nanos()),
             elsewhere_until: AtomicU64::new(0),
+            comparing: tokio::sync::Mutex::new(()),
         }
     }
 

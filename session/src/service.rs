@@ -204,13 +204,16 @@ impl Stores {
         let (answer, connected) = oneshot::channel();
         // On the shard's own thread, so that a write needs no hop from the actor to its connection.
         arbiter.spawn(async move {
-            drop(answer.send(
-                Redis::connect(&config, Role::Data(number), &node.node_id).await.map(|redis| {
-                    let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
-                    Arc::new(RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack))
-                        as SharedStore
-                }),
-            ));
+            let connected = Redis::connect(&config, Role::Data(number), &node.node_id).await;
+            if let Ok(redis) = &connected {
+                // Else the first requests of a node that says it is ready would be refused.
+                // The sender lives as long as the connection.
+                redis.connects().wait_for(|connects| *connects > 0).await.ok();
+            }
+            drop(answer.send(connected.map(|redis| {
+                let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
+                Arc::new(RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack)) as SharedStore
+            })));
         });
         match connected.await {
             Ok(Ok(store)) => Ok(store),

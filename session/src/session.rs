@@ -21,6 +21,7 @@ use crate::engine::{Refusal, View};
 use crate::error::SessionError;
 use crate::handle::SessionHandle;
 use crate::keyring::SecretBytes;
+use crate::resident::Cell;
 use crate::state::{Op, Outcome, Rejection, Task, UpdateFn};
 
 use slot::{CookieChange, Presented, Settling, Slot, State};
@@ -243,6 +244,8 @@ impl Session {
     where
         T: Serialize + DeserializeOwned + Default,
     {
+        let cell = self.cell();
+        let mut turn = None;
         for _ in 0..UPDATE_TRIES {
             let view = self.view().await?;
             let seen =
@@ -257,8 +260,21 @@ impl Session {
                 Err(Settling::Changed | Settling::Gone) => {}
                 Err(Settling::Error(error)) => return Err(error),
             }
+            if let (Some(cell), None) = (&cell, &turn) {
+                // Somebody else was faster. From here on this node sends one at a time, else many would outrun each
+                // other until some run out of tries.
+                let wait = self.0.handle.0.options.wait;
+                let waited = tokio::time::timeout(wait, cell.comparing.lock()).await;
+                turn = Some(waited.map_err(|_late| SessionError::Busy)?);
+            }
         }
         Err(SessionError::Busy)
+    }
+
+    /// Gives this session's place in the memory of this node.
+    fn cell(&self) -> Option<Arc<Cell>> {
+        let locator = self.presented()?.locator;
+        self.0.handle.0.residents.get(&locator).map(|resident| Arc::clone(&resident.cell))
     }
 
     /// Removes all attributes; user, cookie and deadlines stay.

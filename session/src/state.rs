@@ -265,6 +265,9 @@ impl Draft<'_> {
         if size(&self.after) - old + name.len() + text.len() > self.limits.session_bytes {
             return Err(Rejection::TooLarge);
         }
+        if self.after.attributes.get(name).is_some_and(|old| **old == *text) {
+            return Ok(()); // only changes are written
+        }
         let (name, text): (Arc<str>, Arc<str>) = (name.into(), text.into());
         Arc::make_mut(&mut self.after.attributes).insert(Arc::clone(&name), Arc::clone(&text));
         self.change.remove.retain(|removed| *removed != name);

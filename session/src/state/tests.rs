@@ -68,6 +68,20 @@ fn nothing_changed_means_nothing_to_write() {
 }
 
 #[test]
+fn s11_a_value_that_is_set_to_what_it_is_needs_no_write() {
+    let set = |name: &str, value: &str| Op::Set { name: name.into(), value: value.into() };
+    let before = record(&[("n", "1")]);
+    let plan = run(&before, vec![set("n", "1"), increment(0)]);
+    assert_eq!(plan.outcomes, [Outcome::Done, Outcome::Number(1)]);
+    assert!(plan.write.is_none());
+    // Not the value before the write counts, but the one that is there when its turn comes.
+    let plan = run(&before, vec![increment(1), set("n", "1")]);
+    let (change, after) = plan.write.unwrap();
+    assert_eq!(change.set, [("n".into(), "1".into())]);
+    assert_eq!(after.attributes["n"], "1".into());
+}
+
+#[test]
 fn set_after_remove_and_remove_after_set_cancel_out() {
     let set = |value: &str| Op::Set { name: "a".into(), value: value.into() };
     let remove = || Op::Remove { name: "a".into() };
