@@ -30,7 +30,9 @@
 pub mod bench;
 mod client;
 mod cluster;
+mod crowd;
 mod node;
+mod observe;
 pub mod oracle;
 mod proxy;
 pub mod servers;
@@ -39,6 +41,7 @@ pub mod wait;
 
 pub use client::{Answer, Client};
 pub use cluster::{Cluster, ClusterBuilder, NodeProxies};
+pub use crowd::crowd;
 pub use node::{Node, NodeSpec, Program, Usage};
 pub use proxy::{Direction, Fault, Proxy, Traffic};
 pub use servers::{Data, Nginx, Postgres, Redis, RedisBuilder, Server, Signal, Topology};

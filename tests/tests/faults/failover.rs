@@ -1,0 +1,56 @@
+//! Redis loses a server: a replica takes over, or a part of a Cluster is away.
+
+use std::time::Duration;
+
+use understudy_tests::{Cluster, Data, Topology, oracle, wait};
+
+use super::ledger::{Ledger, turn};
+use super::traffic::{STEADY, Tally, Traffic};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_loses_no_acknowledged_write_of_a_living_owner() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::builder().redis(Topology::Sentinel).start().await;
+    let ledger = Ledger::begin(cluster.url(0), 12).await;
+    let bases = [cluster.url(0), cluster.url(1), cluster.url(2)];
+    let traffic = Traffic::start(&ledger, &bases, STEADY);
+    ledger.mark().await;
+    wait::until("traffic runs", LIMIT, async || ledger.all_written_since_mark(3)).await;
+    let old = cluster.redis.primary_port();
+    cluster.redis.kill_primary();
+    let killed = ledger.mark().await;
+    let elected = cluster.redis.new_primary(old, LIMIT).await;
+    wait::until("all sessions are written", LIMIT, async || ledger.all_written_since_mark(1)).await;
+    let took = killed.elapsed();
+    oracle!("another primary after, ms", elected.as_millis(), <= 15_000);
+    oracle!("all sessions written again after, ms", took.as_millis(), <= 20_000);
+    let beyond = took.saturating_sub(elected).as_millis();
+    oracle!("of that after the election, ms", beyond, <= 4_500);
+    let tally = traffic.stop().await;
+    oracle!("reads that were stale", Tally::get(&tally.stale), 0);
+    ledger.is_exact(cluster.url(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_node_that_comes_back_empty_gets_its_sessions_back() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::builder().redis(Topology::Cluster).start().await;
+    let ledger = Ledger::begin(cluster.url(0), 12).await;
+    let bases = [cluster.url(0), cluster.url(1), cluster.url(2)];
+    let traffic = Traffic::start(&ledger, &bases, STEADY);
+    ledger.mark().await;
+    wait::until("traffic runs", LIMIT, async || ledger.all_written_since_mark(3)).await;
+    cluster.redis.servers()[1].kill();
+    let failed = |traffic: &Traffic| Tally::get(&traffic.tally().failed_writes);
+    wait::until("the loss is felt", LIMIT, async || failed(&traffic) > 0).await;
+    cluster.redis.servers()[1].restart(Data::Lost).await;
+    let back = ledger.mark().await;
+    wait::until("all sessions are written", LIMIT, async || ledger.all_written_since_mark(1)).await;
+    let took = back.elapsed().as_millis();
+    oracle!("all sessions written again after the server came back, ms", took, <= 10_000);
+    let tally = traffic.stop().await;
+    oracle!("reads that were stale", Tally::get(&tally.stale), 0);
+    ledger.is_exact(cluster.url(1)).await;
+}

@@ -1,0 +1,201 @@
+//! Redis is away, comes back, comes back empty, or closes connections.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use understudy_tests::{Answer, Cluster, Data, Redis, Topology, crowd, oracle, wait};
+
+use super::ledger::{Came, Ledger, turn};
+use super::traffic::{STEADY, Tally, Traffic};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const SESSIONS: usize = 10;
+/// Longer than the lease, so that nobody can answer from memory.
+const OUTAGE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Away {
+    Killed,
+    Paused,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_killed_is_told_within_a_second_and_over_within_a_second() {
+    away(Away::Killed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_paused_is_told_within_a_second_and_over_within_a_second() {
+    away(Away::Paused).await;
+}
+
+async fn away(how: Away) {
+    let _turn = turn().await;
+    let redis = Redis::builder(Topology::Standalone).append_only();
+    let mut cluster = Cluster::builder().nodes(2).redis_with(redis).start().await;
+    let ledger = Ledger::begin(cluster.url(0), SESSIONS).await;
+    let pids: Vec<u32> = cluster.nodes.iter().map(|node| node.pid()).collect();
+    match how {
+        Away::Killed => cluster.redis.kill(),
+        Away::Paused => cluster.redis.pause(),
+    }
+    let since = Instant::now();
+    while_away(&cluster, &ledger, since).await;
+    match how {
+        Away::Killed => cluster.redis.restart(Data::Kept).await,
+        Away::Paused => cluster.redis.resume(),
+    }
+    let back = Instant::now();
+    let times = crowd(SESSIONS, SESSIONS, async |number| {
+        for base in [cluster.url(0), cluster.url(1)] {
+            wait::until("the session is served", LIMIT, async || {
+                ledger.accounts[number].increment(base).await.0 == Came::Well
+            })
+            .await;
+        }
+        back.elapsed()
+    })
+    .await;
+    let last = times.into_iter().max().unwrap().as_millis();
+    oracle!("all sessions written at both nodes after Redis came back, ms", last, <= 1_000);
+    ledger.is_exact(cluster.url(1)).await;
+    let after: Vec<u32> = cluster.nodes.iter().map(|node| node.pid()).collect();
+    assert_eq!(pids, after, "no node was restarted");
+}
+
+/// Everybody is told at once, until the outage is long enough.
+async fn while_away(cluster: &Cluster, ledger: &Ledger, since: Instant) {
+    let (mut slowest, mut wrong, mut other) = (0, 0, 0);
+    let mut round = 0;
+    wait::until("the outage is long enough", OUTAGE * 3, async || {
+        round += 1;
+        let answers = crowd(SESSIONS, SESSIONS, async |number| {
+            let sent = Instant::now();
+            let base = cluster.url((number + round) % 2);
+            let answer = ledger.accounts[number].increment(base).await.1.unwrap();
+            (answer, sent.elapsed())
+        })
+        .await;
+        for (answer, took) in &answers {
+            slowest = slowest.max(took.as_millis());
+            wrong += usize::from(!tells_outage(answer));
+        }
+        other += unaffected(cluster, ledger).await;
+        since.elapsed() >= OUTAGE
+    })
+    .await;
+    // Now no lease is left: reads are told as well.
+    for account in &ledger.accounts {
+        let sent = Instant::now();
+        let read = account.read(cluster.url(0)).await.1.unwrap();
+        slowest = slowest.max(sent.elapsed().as_millis());
+        wrong += usize::from(!tells_outage(&read));
+    }
+    let stranger = ledger.accounts[0].client.stranger();
+    let sent = Instant::now();
+    let begun = stranger.post(cluster.url(0), "/incr").await.unwrap();
+    slowest = slowest.max(sent.elapsed().as_millis());
+    wrong += usize::from(!tells_outage(&begun));
+    oracle!("answers that are not 503 with Retry-After and without a cookie", wrong, 0);
+    oracle!("slowest of them, ms", slowest, <= 1_000);
+    oracle!("requests without a session that failed or took over 250 ms", other, 0);
+}
+
+fn tells_outage(answer: &Answer) -> bool {
+    let told = answer.status == 503
+        && answer.header("retry-after").is_some()
+        && answer.set_cookies().is_empty();
+    if !told {
+        oracle::note(&format!("not an outage as it should be told: {answer:?}"));
+    }
+    told
+}
+
+/// Requests that need no session, with and without a cookie; returns how many were affected.
+async fn unaffected(cluster: &Cluster, ledger: &Ledger) -> usize {
+    let (known, stranger) = (&ledger.accounts[0].client, ledger.accounts[0].client.stranger());
+    let mut affected = 0;
+    for (client, path) in [(known, "/nothing"), (&stranger, "/nothing"), (&stranger, "/read")] {
+        let sent = Instant::now();
+        let answer = client.get(cluster.url(0), path).await.unwrap();
+        let late = sent.elapsed() > Duration::from_millis(250);
+        affected += usize::from(answer.status != 200 || late);
+    }
+    affected
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_restarted_empty_gets_the_sessions_of_living_owners_back() {
+    restarted_empty(Duration::ZERO, 4_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_restarted_empty_after_an_outage_gets_the_sessions_of_living_owners_back() {
+    // The leases are over: what comes back has to wait out the grace.
+    restarted_empty(OUTAGE, 4_500).await;
+}
+
+async fn restarted_empty(outage: Duration, limit_ms: u128) {
+    let _turn = turn().await;
+    let mut cluster = Cluster::builder().start().await;
+    let ledger = Ledger::begin(cluster.url(0), SESSIONS).await;
+    for account in &ledger.accounts {
+        account.client.post(cluster.url(0), "/login?user=ann").await.unwrap().expect(204);
+        account.increment(cluster.url(1)).await.1.unwrap().expect(200);
+    }
+    cluster.redis.kill();
+    let since = Instant::now();
+    wait::until("the outage is long enough", LIMIT, async || since.elapsed() >= outage).await;
+    cluster.redis.restart(Data::Lost).await;
+    let back = Instant::now();
+    let mut lost = 0;
+    for base in [cluster.url(1), cluster.url(2), cluster.url(0)] {
+        let who = crowd(SESSIONS, SESSIONS, async |number| {
+            let client = &ledger.accounts[number].client;
+            let (answer, _) = wait::until_some("the session is answered", LIMIT, async || {
+                client.get(base, "/whoami").await.ok().filter(|answer| answer.status == 200)
+            })
+            .await;
+            answer.text.contains("ann")
+        })
+        .await;
+        lost += who.iter().filter(|known| !**known).count();
+    }
+    let took = back.elapsed().as_millis();
+    oracle!("logins of 30 that an empty Redis cost", lost, 0);
+    oracle!("all sessions known at all nodes after Redis came back, ms", took, <= limit_ms);
+    for account in &ledger.accounts {
+        wait::until("it is written", LIMIT, async || {
+            account.increment(cluster.url(2)).await.0 == Came::Well
+        })
+        .await;
+    }
+    ledger.is_exact(cluster.url(1)).await;
+    let restores = cluster.metric("session_restores_total").await;
+    oracle!("sessions put back", restores, >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k3_connections_that_redis_closes_cost_no_request() {
+    const KILLS: usize = 10;
+    let _turn = turn().await;
+    let cluster = Cluster::builder().start().await;
+    let ledger = Ledger::begin(cluster.url(0), 12).await;
+    let bases = [cluster.url(0), cluster.url(1), cluster.url(2)];
+    let traffic = Traffic::start(&ledger, &bases, STEADY);
+    let mut closed = 0;
+    for _ in 0..KILLS {
+        ledger.mark().await;
+        wait::until("traffic runs", LIMIT, async || ledger.all_written_since_mark(2)).await;
+        let killed = cluster.redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        closed += killed.trim().parse::<usize>().unwrap();
+    }
+    ledger.mark().await;
+    wait::until("traffic goes on", LIMIT, async || ledger.all_written_since_mark(2)).await;
+    let tally = traffic.stop().await;
+    oracle!("connections closed under load", closed, >= KILLS * 9);
+    oracle!("reads that failed", Tally::get(&tally.failed_reads), 0);
+    oracle!("increments that failed", Tally::get(&tally.failed_writes), 0);
+    oracle!("reads that were stale", Tally::get(&tally.stale), 0);
+    ledger.is_exact(cluster.url(1)).await;
+}

@@ -1,0 +1,105 @@
+//! What is kept in memory, and what is asked of the store.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use understudy_tests::{Client, Cluster, crowd, oracle, wait};
+
+use super::visitor::{all, begun, counter};
+
+const SESSIONS: usize = 200;
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s10_sessions_leave_memory_and_come_back() {
+    let builder = Cluster::builder().nodes(1);
+    let cluster = builder.env("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "3000").start().await;
+    let (node, url) = (&cluster.nodes[0], cluster.url(0));
+    let http = Client::new();
+    let clients = crowd(32, SESSIONS, async |_| {
+        let client = http.stranger();
+        client.post(url, "/incr").await.unwrap().expect(200);
+        client
+    })
+    .await;
+    let resident = async || node.metric("sessions_resident").await;
+    wait::until("all are resident", LIMIT, async || resident().await >= 200.0).await;
+    let before = node.metric("session_actor_loads_total").await;
+    read_all(&clients, url).await;
+    let loads = node.metric("session_actor_loads_total").await - before;
+    oracle!("sessions loaded to read 200 resident ones", loads, 0.0);
+    let took = wait::until("none is resident", LIMIT, async || resident().await < 1.0).await;
+    oracle!("sessions left memory after, ms", took.as_millis(), <= 10_000);
+    read_all(&clients, url).await;
+    let loads = node.metric("session_actor_loads_total").await - before;
+    oracle!("sessions loaded to read 200 that had left", loads, 200.0);
+}
+
+async fn read_all(clients: &[Client], url: &str) {
+    let counters = crowd(32, clients.len(), async |number| counter(&clients[number], url).await);
+    let right = counters.await.iter().filter(|value| **value == Some(1)).count();
+    oracle!("counters of 200 that are right", right, SESSIONS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s11_only_changes_are_written() {
+    let cluster = Cluster::builder().nodes(2).start().await;
+    let client = begun(cluster.url(0)).await;
+    let before = all(&client, cluster.url(0)).await.info.unwrap().version;
+    for round in 0..10 {
+        let url = cluster.url(round % 2);
+        for path in ["/read", "/whoami", "/all", "/get?k=begun", "/get?k=absent"] {
+            client.get(url, path).await.unwrap().expect(200);
+        }
+        client.post(url, "/remove?k=absent").await.unwrap().expect(200);
+        client.post(url, "/set?k=begun&v=yes").await.unwrap().expect(204);
+    }
+    let after = all(&client, cluster.url(1)).await.info.unwrap().version;
+    oracle!("writes caused by 70 requests that change nothing", after - before, 0);
+}
+
+/// Calls from nodes: a script counts once, whatever it does inside; a HGETALL outside of scripts counts too.
+fn round_trips(stats: &BTreeMap<String, u64>) -> u64 {
+    let calls = |name: &str| stats.get(name).copied().unwrap_or(0);
+    let scripts = calls("evalsha") + calls("eval");
+    scripts + calls("publish") + calls("spublish") + calls("hgetall").saturating_sub(scripts)
+}
+
+/// Round trips while `requests` run one after the other; and how many of them the node makes anyway.
+async fn measured(cluster: &Cluster, requests: impl AsyncFn()) -> (u64, u64) {
+    cluster.redis.reset_commandstats();
+    let start = Instant::now();
+    requests().await;
+    let seconds = start.elapsed().as_secs() + 2;
+    // One renewal and one heartbeat per second.
+    (round_trips(&cluster.redis.commandstats()), 2 * seconds)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d4_reads_at_the_owner_cost_no_round_trip_and_writes_one() {
+    /// A development build is slow; a release build reads 10,000 times.
+    const REQUESTS: u32 = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
+    let cluster = Cluster::builder().nodes(1).start().await;
+    let client = begun(cluster.url(0)).await;
+    let url = cluster.url(0);
+    let repeated = async |client: &Client, path: &str| {
+        for _ in 0..REQUESTS {
+            client.get(url, path).await.unwrap().expect(200);
+        }
+    };
+    let each = |round_trips: u64| {
+        let round_trips = u32::try_from(round_trips).unwrap();
+        f64::from(round_trips) / f64::from(REQUESTS)
+    };
+    let (reads, _) = measured(&cluster, async || repeated(&client, "/get?k=begun").await).await;
+    oracle!("round trips per read at the owner", each(reads), <= 0.02);
+    let (writes, beats) = measured(&cluster, async || repeated(&client, "/incr").await).await;
+    oracle!("round trips per write at the owner", each(writes), >= 1.0);
+    oracle!("round trips per write at the owner", each(writes.saturating_sub(beats)), <= 1.05);
+    let (idle, beats) = measured(&cluster, async || repeated(&client, "/nothing").await).await;
+    oracle!("round trips of a route that ignores the session", idle.saturating_sub(beats), 0);
+    let stranger = client.stranger();
+    let (idle, beats) = measured(&cluster, async || repeated(&stranger, "/read").await).await;
+    oracle!("round trips of reads without a cookie", idle.saturating_sub(beats), 0);
+}
