@@ -13,6 +13,7 @@
 //!   as far as the disk keeps what it said it has. One sync serves all writes that wait for it, which makes that
 //!   affordable: with many sessions at work it costs nothing measurable, with one session a sync per write.
 
+mod breaker;
 mod connect;
 mod data_dir;
 mod error;
@@ -33,6 +34,7 @@ use sea_orm::{
     TransactionTrait as _, Value,
 };
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::config::{DatabaseConfig, DatabaseUrl};
 
@@ -41,6 +43,7 @@ pub use error::DatabaseError;
 pub use migrate::{MigrateProgress, Migrated};
 pub use presence::{Presence, PresenceLock};
 
+use breaker::Breaker;
 use connect::PostgresTarget;
 use writer::Writer;
 
@@ -128,7 +131,14 @@ pub struct Database {
 struct Inner {
     connection: DatabaseConnection,
     kind: BackendKind,
+    breaker: Breaker,
     home: Handle,
+}
+
+impl Inner {
+    fn new(connection: DatabaseConnection, kind: BackendKind, home: Handle) -> Self {
+        Self { connection, kind, breaker: Breaker::new(), home }
+    }
 }
 
 enum BackendKind {
@@ -159,7 +169,7 @@ impl Database {
                 (target.pool(config.pool_max), BackendKind::Postgres(Box::new(target)))
             }
         };
-        Ok(Self { inner: Arc::new(Inner { connection, kind, home: Handle::current() }) })
+        Ok(Self { inner: Arc::new(Inner::new(connection, kind, Handle::current())) })
     }
 
     /// Gives the same database with connections of its own, so that others cannot keep its user waiting for one. On
@@ -173,7 +183,7 @@ impl Database {
         let connection = target.pool(most);
         drop(entered);
         let kind = BackendKind::Postgres(target.clone());
-        Self { inner: Arc::new(Inner { connection, kind, home }) }
+        Self { inner: Arc::new(Inner::new(connection, kind, home)) }
     }
 
     /// Gives the pool, for reads and for entities. On SQLite use [`step`](Self::step) or
@@ -274,8 +284,16 @@ impl Database {
         &self,
         work: impl Future<Output = Result<T, DatabaseError>> + Send + 'static,
     ) -> Result<T, DatabaseError> {
+        if !self.inner.breaker.lets_through(Instant::now()) {
+            return Err(DatabaseError::Away(DbErr::Custom(
+                "its connections broke just now".into(),
+            )));
+        }
         match self.inner.home.spawn(limited(work)).await {
-            Ok(result) => result,
+            Ok(result) => {
+                self.inner.breaker.note(Instant::now(), &result);
+                result
+            }
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Err(DatabaseError::Away(DbErr::Custom("its runtime has ended".into()))),
         }

@@ -117,6 +117,21 @@ impl DatabaseError {
     }
 }
 
+impl DatabaseError {
+    /// Says whether it tells something about the server and not just about one statement.
+    pub(super) fn is_lost_connection(&self) -> bool {
+        let Self::Away(error) = self else { return matches!(self, Self::TimedOut(_)) };
+        // What comes from the server with a code (a lock time-out, a deadlock) came over a connection, unless it says
+        // good-bye.
+        match sqlx_error(error) {
+            Some(SqlxError::Database(cause)) => {
+                cause.code().is_some_and(|code| code.starts_with("57P"))
+            }
+            Some(_) | None => true,
+        }
+    }
+}
+
 impl From<DbErr> for DatabaseError {
     fn from(error: DbErr) -> Self {
         match sqlx_error(&error).map_or(Kind::of_other(&error), Kind::of_sqlx) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 /// A running server without durability; it ends, and its data goes, when this is dropped.
 #[derive(Debug)]
 pub struct TestPostgres {
+    programs: PathBuf,
     folder: PathBuf,
     child: Child,
 }
@@ -49,13 +50,26 @@ impl TestPostgres {
         ]);
         let made = initdb.arg(&data).output().expect("initdb can be run");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let mut server = as_postgres(&programs.join("postgres"));
-        server.arg("-D").arg(&data).arg("-k").arg(&folder);
-        server.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]);
-        let child = server.spawn().expect("postgres can be run");
-        let server = Self { folder, child };
-        server.wait_until_ready(&programs);
+        let child = serve(&programs, &folder);
+        let server = Self { programs, folder, child };
+        server.wait_until_ready();
         Some(server)
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub fn kill(&mut self) {
+        // It looks after the end of its own children, which a SIGKILL would prevent; "immediate shutdown" is SIGQUIT.
+        self.signal(rustix::process::Signal::QUIT);
+        self.child.wait().ok();
+    }
+
+    /// Starts the server again after [`TestPostgres::kill`], with the data it had.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&mut self) {
+        self.child = serve(&self.programs, &self.folder);
+        self.wait_until_ready();
     }
 
     /// Gives the URL of its database.
@@ -70,9 +84,9 @@ impl TestPostgres {
         test_config(DatabaseUrl::Postgres(Secret::new(self.url())))
     }
 
-    fn wait_until_ready(&self, programs: &Path) {
+    fn wait_until_ready(&self) {
         for _ in 0..200 {
-            let mut ask = Command::new(programs.join("pg_isready"));
+            let mut ask = Command::new(self.programs.join("pg_isready"));
             ask.arg("-q").arg("-h").arg(&self.folder);
             if ask.status().is_ok_and(|status| status.success()) {
                 return;
@@ -83,12 +97,18 @@ impl TestPostgres {
     }
 }
 
+impl TestPostgres {
+    fn signal(&self, signal: rustix::process::Signal) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+            rustix::process::kill_process(pid, signal).ok();
+        }
+    }
+}
+
 impl Drop for TestPostgres {
     fn drop(&mut self) {
         // SIGINT is its fast shutdown; with nothing to sync it is over in milliseconds.
-        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
-            rustix::process::kill_process(pid, rustix::process::Signal::INT).ok();
-        }
+        self.signal(rustix::process::Signal::INT);
         for _ in 0..40 {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 break;
@@ -99,6 +119,13 @@ impl Drop for TestPostgres {
         self.child.wait().ok();
         std::fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+fn serve(programs: &Path, folder: &Path) -> Child {
+    let mut server = as_postgres(&programs.join("postgres"));
+    server.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
+    server.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]);
+    server.spawn().expect("postgres can be run")
 }
 
 /// Gives the options of a small pool on a database.

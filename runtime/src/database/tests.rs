@@ -210,6 +210,36 @@ async fn a_database_that_is_away_is_retryable_and_a_wrong_one_is_not() {
 }
 
 #[tokio::test]
+async fn while_the_server_is_away_steps_fail_at_once_and_then_work_again() {
+    let Some(mut server) = TestPostgres::start() else { return };
+    let database = Database::connect(&server.config()).await.unwrap();
+    let ask = || database.read(|executor| Box::pin(executor.execute_unprepared("SELECT 1")));
+    ask().await.unwrap();
+    server.kill();
+    let began = Instant::now();
+    // The first ones may find out for themselves; what comes meanwhile is told at once.
+    let (first, second) = (ask(), ask());
+    let first = tokio::time::timeout(Duration::from_millis(100), first).await;
+    assert!(!matches!(first, Ok(Ok(_))));
+    let error = second.await.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    for _ in 0..20 {
+        assert!(ask().await.unwrap_err().is_retryable());
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    server.start_again();
+    let back = async {
+        while ask().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), back).await.unwrap();
+    for _ in 0..20 {
+        ask().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn l12_a_node_without_a_cluster_is_alone_on_its_database() {
     let Some(server) = TestPostgres::start() else { return };
     let one = Database::connect(&server.config()).await.unwrap();
