@@ -25,7 +25,7 @@ use crate::state::{Ask, Limits, Outcome, Traced, plan};
 pub use job::{Answer, Job, Refusal, Reply, Trace, View, Work};
 pub use replies::{Forwarded, Sent};
 
-pub use step::{Moment, Owned, Role, Step};
+pub use step::{Kept, Moment, Owned, Role, Step};
 
 use job::take_if;
 use step::Batch;
@@ -160,7 +160,8 @@ impl Engine {
     /// Owns the session no more, but keeps the last durable copy: should the store lose it, it can be put back.
     fn disown(&mut self) {
         if let Role::Owner(owned) = &self.role {
-            self.role = Role::Unknown(Some(Arc::clone(&owned.record)));
+            let rid_epoch = owned.held.stamp.rid_epoch;
+            self.role = Role::Unknown(Some(Kept { record: Arc::clone(&owned.record), rid_epoch }));
         }
     }
 
@@ -185,13 +186,20 @@ impl Engine {
             return if self.is_idle() { Step::Rest } else { Step::Wait(moment.now + RETRY) };
         }
         let step = match &self.role {
-            Role::Unknown(Some(copy)) if self.check_wanted => {
+            Role::Unknown(Some(kept)) if self.check_wanted => {
+                let copy = Arc::clone(&kept.record);
                 self.check_wanted = false;
-                Step::Restore(Arc::clone(copy))
+                Step::Restore(copy)
             }
-            Role::Unknown(_) => {
+            Role::Unknown(kept) => {
+                // Versions tell contents apart only as long as the store is the same: after a loss two histories can
+                // have one version.
+                let same = kept
+                    .as_ref()
+                    .filter(|kept| Some(kept.rid_epoch) == moment.lease.map(|now| now.rid_epoch));
+                let known_version = same.map(|kept| kept.record.version);
                 self.check_wanted = false;
-                self.claim()
+                self.claim(known_version)
             }
             Role::Owner(owned) => self.next_as_owner(owned.clone(), moment),
             Role::Elsewhere { node, until, version } => {
@@ -204,9 +212,8 @@ impl Engine {
         step
     }
 
-    /// Never with a known version: after a loss two histories can have one version, so a copy proves nothing.
-    fn claim(&self) -> Step {
-        Step::Claim { token: Token::new(&self.me) }
+    fn claim(&self, known_version: Option<u64>) -> Step {
+        Step::Claim { token: Token::new(&self.me), known_version }
     }
 
     fn next_as_owner(&mut self, owned: Owned, moment: Moment) -> Step {
@@ -348,7 +355,7 @@ impl Engine {
     ) -> Step {
         if moment.now >= until || self.queue.iter().any(|job| matches!(job.work, Work::View)) {
             self.role = Role::Unknown(None);
-            return self.claim();
+            return self.claim(None);
         }
         for job in take_if(&mut self.queue, |job| job.from_peer) {
             self.answers.push((job, Err(Refusal::NotOwner)));

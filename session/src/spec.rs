@@ -238,7 +238,11 @@ impl Spec {
 
     /// See [`crate::store::SessionStore::touch`].
     pub fn touch(&mut self, locator: Locator, now_ms: u64) {
-        if let Some(Stored::Live(record)) = self.sessions.get_mut(&locator) {
+        let slack = self.touch_slack_ms;
+        if let Some(Stored::Live(record)) = self.sessions.get_mut(&locator)
+            // What is over stays over, whoever comes late.
+            && !is_over(record, slack, now_ms)
+        {
             record.last_access_ms = record.last_access_ms.max(now_ms);
         }
     }

@@ -8,8 +8,8 @@ use understudy_runtime::ids::NodeId;
 use understudy_runtime::lease::LeaseStamp;
 
 use super::{
-    Answer, Batch, Engine, GRACE_POLL, Moment, Owned, RETRY, Refusal, Reply, Role, Trace, View,
-    take_if,
+    Answer, Batch, Engine, GRACE_POLL, Kept, Moment, Owned, RETRY, Refusal, Reply, Role, Trace,
+    View, take_if,
 };
 use super::{Job, Work};
 use crate::ownership::{AfterValidate, AfterWrite, Held, after_validate, after_write};
@@ -59,11 +59,15 @@ impl Engine {
                 self.on_failure(&error, moment.now);
             }
             Ok(ClaimReply::Claimed { epoch, version, now_ms, record }) => {
+                let again = |kept: Kept| {
+                    let owner = Some(token.clone());
+                    Arc::new(Record { owner, epoch, ..(*kept.record).clone() })
+                };
+                let record = record.map(|record| Arc::new(*record)).or_else(|| known.map(again));
                 // A claim whose reply comes under another lease proves nothing (rule R8): claim again.
                 if let (Some(record), Some(stamp), true) =
                     (record, sent.lease, sent.lease == moment.lease)
                 {
-                    let record = Arc::new(*record);
                     let held = Held { fence: Fence { token, epoch }, stamp, version };
                     self.own(Owned { held, record, base: (sent.at, now_ms) });
                 }

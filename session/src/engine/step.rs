@@ -28,8 +28,8 @@ pub struct Moment {
 /// This node's relation to the session.
 #[derive(Debug, Clone)]
 pub enum Role {
-    /// Not known; the record may be, from before.
-    Unknown(Option<Arc<Record>>),
+    /// Not known; a copy may be here, from before.
+    Unknown(Option<Kept>),
     /// This node owns it.
     Owner(Owned),
     /// Another node owns it.
@@ -43,6 +43,15 @@ pub enum Role {
     },
     /// It is over.
     Ended,
+}
+
+/// A copy of a session that this node owned and may own no more.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The last durable state, with the owner and epoch it had.
+    pub record: Arc<Record>,
+    /// Of which identity of the store it is; see [`LeaseStamp`].
+    pub rid_epoch: u64,
 }
 
 /// A session that this node owns.
@@ -88,6 +97,8 @@ pub enum Step {
     Claim {
         /// New token.
         token: Token,
+        /// Version already here: the record need not come back if it still has it.
+        known_version: Option<u64>,
     },
     /// Validate, then call [`Engine::on_validate`].
     Validate(Held),

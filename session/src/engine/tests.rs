@@ -109,7 +109,7 @@ impl Bench {
     }
 
     fn claimed(&mut self, record: Record) {
-        let Step::Claim { token } = self.step() else { panic!("a claim is due") };
+        let Step::Claim { token, .. } = self.step() else { panic!("a claim is due") };
         let version = record.version;
         let record = Some(Box::new(Record { owner: Some(token.clone()), epoch: 5, ..record }));
         let reply = ClaimReply::Claimed { epoch: 5, version, now_ms: 500, record };
@@ -118,7 +118,7 @@ impl Bench {
     }
 
     fn claim_answers(&mut self, reply: Result<ClaimReply, StoreError>) {
-        let Step::Claim { token } = self.step() else { panic!("a claim is due") };
+        let Step::Claim { token, .. } = self.step() else { panic!("a claim is due") };
         let (sent, moment) = (self.sent(), self.moment());
         self.engine.on_claim(token, reply, sent, moment);
     }
@@ -229,7 +229,14 @@ fn a_store_that_stays_away_is_told_to_the_client_within_a_second() {
     assert_eq!(refusal(waiting), Refusal::Unavailable);
     let _next = bench.increment(1);
     bench.now_ms += 30;
-    assert!(matches!(bench.step(), Step::Claim { .. }), "the late write is fenced by a new token");
+    let Step::Claim { token, known_version: Some(7) } = bench.step() else {
+        panic!("the late write is fenced by a new token")
+    };
+    let reply = ClaimReply::Claimed { epoch: 6, version: 7, now_ms: 500, record: None };
+    let (sent, moment) = (bench.sent(), bench.moment());
+    bench.engine.on_claim(token.clone(), Ok(reply), sent, moment);
+    let Step::Write { held, after, .. } = bench.step() else { panic!("the copy still counts") };
+    assert_eq!((held.fence.epoch, &after.owner, after.epoch), (6, &Some(token), 6));
 }
 
 #[test]

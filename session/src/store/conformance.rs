@@ -1,1 +1,205 @@
-//! stub
+//! What every session store must pass before it may serve a cluster: run it against your own.
+//!
+//! The suite calls a store as many nodes would, and compares the answers with what [`SessionStore`] promises; long
+//! random histories are compared with [`crate::spec`], step by step. It needs no node and no network of its own.
+//! A [`Fixture`] says how to reach the store and how its time passes.
+//!
+//! # Example
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use understudy_runtime::clock::SystemClock;
+//! use understudy_runtime::lease::LeaseStore;
+//! use understudy_session::store::SharedStore;
+//! use understudy_session::store::conformance::{self, Fixture};
+//! use understudy_session::store::memory::MemoryStore;
+//!
+//! const LEASE: Duration = Duration::from_millis(50);
+//! const SLACK: Duration = Duration::from_millis(20);
+//!
+//! #[derive(Debug)]
+//! struct MyStore(MemoryStore);
+//!
+//! #[async_trait::async_trait]
+//! impl Fixture for MyStore {
+//!     fn store(&self) -> SharedStore {
+//!         Arc::new(self.0.clone())
+//!     }
+//!     fn leases(&self) -> Arc<dyn LeaseStore> {
+//!         Arc::new(self.0.clone())
+//!     }
+//!     fn lease(&self) -> Duration {
+//!         LEASE
+//!     }
+//!     fn touch_slack(&self) -> Duration {
+//!         SLACK
+//!     }
+//! }
+//!
+//! # async fn run_it() {
+//! let store = MemoryStore::new(SystemClock::shared(), LEASE, SLACK);
+//! conformance::run(&MyStore(store)).await; // panics, naming the case and what was answered
+//! # }
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run_it());
+//! ```
+
+mod bench;
+mod contents;
+mod ends;
+mod history;
+mod ownership;
+mod races;
+mod recovery;
+mod writes;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use understudy_runtime::ids::Bucket;
+use understudy_runtime::lease::LeaseStore;
+
+use super::SharedStore;
+use crate::record::Locator;
+use bench::Bench;
+
+/// Seeds of the random histories of [`run`].
+const SEEDS: [u64; 3] = [1, 2, 3];
+/// Steps of each of them.
+const STEPS: usize = 600;
+
+/// A store to be examined. It may hold other sessions; every case uses locators and nodes of its own.
+#[async_trait]
+pub trait Fixture: Send + Sync + fmt::Debug {
+    /// Gives the store.
+    fn store(&self) -> SharedStore;
+
+    /// Gives the leases that the store looks at when a session is claimed.
+    fn leases(&self) -> Arc<dyn LeaseStore>;
+
+    /// Says how long node leases last in this store, and so the grace after a change of identity.
+    fn lease(&self) -> Duration;
+
+    /// Says how much longer than its idle limit a session lives, because accesses are noted late.
+    fn touch_slack(&self) -> Duration;
+
+    /// Says in which bucket a session lies.
+    fn bucket(&self, locator: Locator) -> Bucket {
+        let _ = locator;
+        Bucket(0)
+    }
+
+    /// Lets so much of the store's time pass: really, or by moving a clock that the store was given.
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Gives the store another identity, as a restart or a failover does, and says what it still knows. `None`, and
+    /// nothing happens, when that cannot be done; the cases about it are left out then.
+    async fn change_identity(&self) -> Option<Remembered> {
+        None
+    }
+}
+
+/// What a store still knows after a change of its identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remembered {
+    /// All of it.
+    Everything,
+    /// Nothing.
+    Nothing,
+}
+
+type Case = for<'a> fn(&'a Bench<'a>) -> BoxFuture<'a, ()>;
+
+macro_rules! cases {
+    ($($room:ident :: { $($name:ident),+ $(,)? }),+ $(,)?) => {
+        &[$($((stringify!($name), |bench| Box::pin($room::$name(bench)))),+),+]
+    };
+}
+
+const CASES: &[(&str, Case)] = cases![
+    ownership::{
+        a_new_session_is_owned_at_epoch_one,
+        a_locator_is_given_out_once,
+        a_claim_raises_the_epoch_and_fences_the_owner_before,
+        a_node_may_claim_its_own_session_again,
+        both_token_and_epoch_must_fit,
+        a_live_lease_refuses_other_nodes,
+        a_lease_that_ran_out_lets_others_claim,
+        a_node_that_started_anew_is_another_node,
+        a_release_lets_others_claim_at_once,
+        a_release_behind_an_old_fence_does_nothing,
+        a_claim_leaves_out_a_record_that_is_known,
+        nothing_can_be_done_with_a_session_that_is_missing,
+    },
+    writes::{
+        a_write_changes_only_what_it_names,
+        a_repeated_write_is_recognised,
+        a_repeated_write_is_recognised_after_another_claim,
+        a_write_upon_another_version_is_refused,
+        a_write_is_an_access,
+        every_field_can_be_changed_and_taken_away,
+        unknown_fields_are_kept,
+        a_validation_tells_who_is_up_to_date,
+    },
+    contents::{
+        no_attribute_and_a_thousand,
+        an_attribute_of_64_kibibytes,
+        names_may_be_any_text,
+        values_are_kept_to_the_letter,
+    },
+    ends::{
+        a_revoked_session_refuses_everything,
+        a_session_is_revoked_under_a_live_lease,
+        an_unused_session_ends,
+        a_claim_and_a_touch_are_accesses,
+        a_session_ends_at_its_absolute_deadline,
+        a_touch_never_goes_back,
+        a_sweep_takes_only_what_is_over,
+    },
+    recovery::{
+        an_owner_puts_back_a_newer_copy,
+        outside_the_grace_nothing_else_is_put_back,
+        a_changed_server_lets_nobody_claim_for_a_while,
+        in_the_grace_owners_put_back_what_is_missing_or_older,
+        a_copy_may_be_the_first_that_a_changed_server_hears,
+        the_grace_ends_when_all_have_settled,
+    },
+    races::{
+        only_one_of_many_creates_wins,
+        only_the_last_of_many_claims_can_write,
+        concurrent_writes_make_each_version_once,
+        a_write_that_is_sent_many_times_enters_once,
+        nothing_is_written_after_a_revocation,
+    },
+];
+
+/// Runs all cases, and then random histories; prints the name of each before it begins.
+///
+/// # Panics
+/// When the store answers otherwise than it must; the last name printed is that of the case.
+#[expect(clippy::print_stdout, reason = "shown by the test harness when a case fails")]
+pub async fn run(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture);
+    for (name, case) in CASES {
+        println!("conformance: {name}");
+        case(&bench).await;
+    }
+    for seed in SEEDS {
+        println!("conformance: random history, seed {seed}");
+        random_history(fixture, seed, STEPS).await;
+    }
+}
+
+/// Does `steps` random steps at the store and at the specification, and compares the answers; the same `seed` does the
+/// same steps.
+///
+/// # Panics
+/// When an answer differs; the message tells the seed, the number of the step, and both answers.
+pub async fn random_history(fixture: &dyn Fixture, seed: u64, steps: usize) {
+    history::compare(&Bench::new(fixture), seed, steps).await;
+}
