@@ -85,7 +85,13 @@ impl Bus {
     /// `publisher` is a connection of [`Role::Bus`](crate::redis::Role::Bus), `subscriber` one of
     /// [`Role::Subscriber`](crate::redis::Role::Subscriber); `targets` names the living nodes for broadcasts.
     #[must_use]
-    pub fn redis(publisher: Redis, subscriber: &Redis, keys: KeySpace, node: NodeId, targets: Targets) -> Self {
+    pub fn redis(
+        publisher: Redis,
+        subscriber: &Redis,
+        keys: KeySpace,
+        node: NodeId,
+        targets: Targets,
+    ) -> Self {
         Self { core: redis_transport::start(publisher, subscriber, keys, node, targets) }
     }
 

@@ -54,7 +54,12 @@ pub trait LeaseStore: Send + Sync + std::fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`LeaseError`]; after [`LeaseError::Unavailable`] the renewal may have happened, or still will.
-    async fn renew(&self, bucket: Bucket, node: &NodeId, ttl: Duration) -> Result<Renewed, LeaseError>;
+    async fn renew(
+        &self,
+        bucket: Bucket,
+        node: &NodeId,
+        ttl: Duration,
+    ) -> Result<Renewed, LeaseError>;
 
     /// Says that `node` has put back what it owns, and that besides it at most `awaited` could still trust a lease
     /// of a server before the one named. Ends the grace when all that were ever named have settled; does nothing when

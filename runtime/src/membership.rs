@@ -50,7 +50,9 @@ pub struct MembershipSpec {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JoinError {
     /// Another living process has the name.
-    #[error("the node name is taken by a process that is alive: pid {pid} on {host}, since {since_ms} ms after 1970")]
+    #[error(
+        "the node name is taken by a process that is alive: pid {pid} on {host}, since {since_ms} ms after 1970"
+    )]
     Duplicate {
         /// The host it runs on.
         host: String,
@@ -264,8 +266,10 @@ impl View {
 
     /// Whether the list that each other living node knows is younger than this node's first report.
     fn knows_me(&self, joined_ms: u64, own: &NodeId) -> bool {
-        let others = self.members.iter().zip(&self.entries).filter(|(member, _)| member.record.id != *own);
-        self.now_ms > 0 && others.into_iter().all(|(member, entry)| !member.live || entry.view_ms >= joined_ms)
+        let others =
+            self.members.iter().zip(&self.entries).filter(|(member, _)| member.record.id != *own);
+        self.now_ms > 0
+            && others.into_iter().all(|(member, entry)| !member.live || entry.view_ms >= joined_ms)
     }
 }
 
@@ -353,7 +357,8 @@ async fn report(
     view_ms: u64,
     spec: &MembershipSpec,
 ) -> Result<Report, RedisError> {
-    let json = serde_json::to_string(record).map_err(|error| RedisError::Protocol(error.to_string()))?;
+    let json =
+        serde_json::to_string(record).map_err(|error| RedisError::Protocol(error.to_string()))?;
     let args = vec![
         Arg::from(record.id.name().as_str()),
         Arg::from(record.id.to_string()),
@@ -367,7 +372,12 @@ async fn report(
         .ok_or_else(|| RedisError::Protocol("the answer of membership.heartbeat".to_owned()))
 }
 
-fn read_report(reply: Reply, own: &MemberRecord, sent_at: BootInstant, spec: &MembershipSpec) -> Option<Report> {
+fn read_report(
+    reply: Reply,
+    own: &MemberRecord,
+    sent_at: BootInstant,
+    spec: &MembershipSpec,
+) -> Option<Report> {
     let Reply::Array(row) = reply else { return None };
     let [status, now, list] = <[Reply; 3]>::try_from(row).ok()?;
     let now_ms = now.as_u64()?;
@@ -394,7 +404,7 @@ async fn report_for_ever(shared: std::sync::Weak<Shared>) {
         let Some(shared) = shared.upgrade() else { return };
         let Some(cluster) = &shared.cluster else { return };
         // Early when asked for; the clone keeps the list alive no longer than one pause.
-        let _ = tokio::time::timeout(pause, cluster.report.notified()).await.is_ok();
+        tokio::time::timeout(pause, cluster.report.notified()).await.ok();
     }
 }
 

@@ -115,11 +115,17 @@ impl Redis {
     ///
     /// # Errors
     /// [`ConnectError`] when the options are wrong.
-    pub async fn connect(config: &RedisConfig, role: Role, node: &NodeId) -> Result<Self, ConnectError> {
+    pub async fn connect(
+        config: &RedisConfig,
+        role: Role,
+        node: &NodeId,
+    ) -> Result<Self, ConnectError> {
         let tls = settings::tls_config(config)?;
         let topology = match &config.targets.topology {
             Topology::Auto => detect::topology(config, tls.as_ref()).await?,
-            known => known.clone(),
+            known @ (Topology::Standalone | Topology::Cluster | Topology::Sentinel { .. }) => {
+                known.clone()
+            }
         };
         let settings = settings::Settings::new(config, &topology, tls)?;
         let name = format!("us-{}-{role}", node.name());
@@ -142,20 +148,23 @@ impl Redis {
         args: Vec<Arg>,
     ) -> Result<Reply, RedisError> {
         let client = self.shared.link.commands();
-        let slot = self.is_cluster().then(|| keys.first().map(|key| redis_keyslot(key.as_bytes()))).flatten();
+        let slot = self
+            .is_cluster()
+            .then(|| keys.first().map(|key| redis_keyslot(key.as_bytes())))
+            .flatten();
         let sent = script_arguments(script.hash(), keys, args);
-        self.watched(Some(script), async {
-            // Kept for a second attempt; the texts in it are shared, not copied.
-            let mut again = sent.clone();
-            match send_script(&client, "EVALSHA", slot, sent).await {
-                Err(error) if error::is_noscript(&error) => {
-                    again[0] = script.source().into();
-                    send_script(&client, "EVAL", slot, again).await
-                }
-                answer => answer,
-            }
-        })
-        .await
+        // Kept for a second attempt; the texts in it are shared, not copied.
+        let mut again = sent.clone();
+        let flight = self.take_off()?;
+        let mut answer = send_script(&client, "EVALSHA", slot, sent).await;
+        if answer.as_ref().is_err_and(error::is_noscript) {
+            again[0] = script.source().into();
+            answer = send_script(&client, "EVAL", slot, again).await;
+        }
+        if answer.is_ok() {
+            script.latency().record(flight.sent_at.elapsed());
+        }
+        flight.land(answer)
     }
 
     /// Reads a whole hash, as field and value in turn; empty when there is none.
@@ -164,7 +173,8 @@ impl Redis {
     /// [`RedisError`].
     pub async fn hgetall(&self, key: &str) -> Result<Vec<(String, String)>, RedisError> {
         let client = self.shared.link.commands();
-        let answer = self.watched(None, run(client.hgetall(key.to_owned()))).await?;
+        let flight = self.take_off()?;
+        let answer: Reply = flight.land(client.hgetall(key.to_owned()).await)?;
         let map: std::collections::HashMap<String, String> =
             answer.convert().map_err(|error| RedisError::Protocol(error.details().to_owned()))?;
         Ok(map.into_iter().collect())
@@ -177,12 +187,16 @@ impl Redis {
     /// [`RedisError`]; after [`RedisError::Unavailable`] the message may have been delivered, or still will.
     pub async fn publish(&self, channel: &str, message: bytes::Bytes) -> Result<u64, RedisError> {
         let client = self.shared.link.commands();
+        let flight = self.take_off()?;
         let answer = if self.is_cluster() {
-            self.watched(None, run(client.spublish(channel, message))).await?
+            client.spublish(channel, message).await
         } else {
-            self.watched(None, run(client.publish(channel, message))).await?
+            client.publish(channel, message).await
         };
-        answer.as_u64().ok_or_else(|| RedisError::Protocol("publish did not return a number".to_owned()))
+        let answer: Reply = flight.land(answer)?;
+        answer
+            .as_u64()
+            .ok_or_else(|| RedisError::Protocol("publish did not return a number".to_owned()))
     }
 
     /// Reads a section of `INFO`; from any one server of a Cluster.
@@ -192,8 +206,11 @@ impl Redis {
     pub async fn info(&self, section: &'static str) -> Result<String, RedisError> {
         let client = self.shared.link.commands();
         let command = CustomCommand::new_static("INFO", ClusterHash::Random, false);
-        let answer = self.watched(None, run(client.custom(command, vec![section]))).await?;
-        answer.as_string().ok_or_else(|| RedisError::Protocol("INFO did not return text".to_owned()))
+        let flight = self.take_off()?;
+        let answer: Reply = flight.land(client.custom(command, vec![section]).await)?;
+        answer
+            .as_string()
+            .ok_or_else(|| RedisError::Protocol("INFO did not return text".to_owned()))
     }
 
     /// Listens on channels, for as long as the subscription is kept. Use a connection of [`Role::Subscriber`].
@@ -245,33 +262,38 @@ impl Redis {
         self.shared.link.commands()
     }
 
-    /// Counts, times and judges one command: silence leads to a new connection.
-    async fn watched<F>(&self, script: Option<&'static Script>, command: F) -> Result<Reply, RedisError>
-    where
-        F: Future<Output = Result<Reply, fred::error::Error>>,
-    {
-        let health = &self.shared.health;
-        let Some(_place) = health.enter(MAX_UNDER_WAY) else {
+    /// Begins a command, unless too many are under way. What the library returns goes to [`Flight::land`].
+    ///
+    /// Not a function around the command's future: the library's futures are large, and each layer doubles them.
+    fn take_off(&self) -> Result<Flight<'_>, RedisError> {
+        let Some(place) = self.shared.health.enter(MAX_UNDER_WAY) else {
             return Err(RedisError::Unavailable("too many commands are under way".to_owned()));
         };
-        let sent_at = Instant::now();
-        let answer = command.await;
-        let now = Instant::now();
-        match answer {
+        Ok(Flight { redis: self, _place: place, sent_at: Instant::now() })
+    }
+}
+
+/// One command under way: counted, timed, and judged in the end, since silence leads to a new connection.
+struct Flight<'a> {
+    redis: &'a Redis,
+    _place: health::Place<'a>,
+    sent_at: Instant,
+}
+
+impl Flight<'_> {
+    fn land(self, answer: Result<Reply, fred::error::Error>) -> Result<Reply, RedisError> {
+        let shared = &self.redis.shared;
+        let error = match answer {
             Ok(reply) => {
-                health.heard(now);
-                if let Some(script) = script {
-                    script.latency().record(now.duration_since(sent_at));
-                }
-                Ok(reply)
+                shared.health.heard(Instant::now());
+                return Ok(reply);
             }
-            Err(error) => {
-                health.failed(&error, now);
-                let error = RedisError::from(error);
-                tracing::debug!(redis.client = %self.shared.name, script = script.map(Script::name), %error, "command failed");
-                Err(error)
-            }
-        }
+            Err(error) => error,
+        };
+        shared.health.failed(&error, Instant::now());
+        let error = RedisError::from(error);
+        tracing::debug!(redis.client = %shared.name, %error, duration = ?self.sent_at.elapsed(), "command failed");
+        Err(error)
     }
 }
 
@@ -279,14 +301,6 @@ impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Redis({}, connected: {})", self.shared.name, self.is_connected())
     }
-}
-
-/// Fixes the type into which the library shall convert an answer: none.
-async fn run<F>(command: F) -> Result<Reply, fred::error::Error>
-where
-    F: Future<Output = Result<Reply, fred::error::Error>>,
-{
-    command.await
 }
 
 fn script_arguments(script: Str, keys: Vec<String>, args: Vec<Arg>) -> Vec<Arg> {

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use super::frame::{self, Frame, Kind};
+use super::frame::{self, Frame, Kind, Outgoing};
 use super::handlers::{Answer, Handlers};
 use super::outbox::{Batch, Outbox};
 use super::{BusError, BusRequest, Targets};
@@ -98,7 +98,10 @@ impl BusCore {
         timeout: Duration,
     ) -> Result<Box<RawValue>, BusError> {
         // The first packet is sent from here, which saves a switch of tasks when there is little to do.
-        let sending = self.push(to, Kind::Request, waiting.id, M::NAME, message)?;
+        let sending = self.push(
+            to,
+            &Outgoing { kind: Kind::Request, id: waiting.id, name: M::NAME, payload: message },
+        )?;
         let sending = async {
             if let Some(batch) = sending {
                 Sending { core: self.clone(), to: to.clone(), done: false }.send(batch).await;
@@ -119,8 +122,13 @@ impl BusCore {
     }
 
     /// Asks a handler of this node; the request takes the same path through JSON, so that both behave alike.
-    async fn ask_itself<M: BusRequest>(&self, message: &M, timeout: Duration) -> Result<Box<RawValue>, BusError> {
-        let payload = serde_json::value::to_raw_value(message).map_err(|_| BusError::Undecodable)?;
+    async fn ask_itself<M: BusRequest>(
+        &self,
+        message: &M,
+        timeout: Duration,
+    ) -> Result<Box<RawValue>, BusError> {
+        let payload =
+            serde_json::value::to_raw_value(message).map_err(|_| BusError::Undecodable)?;
         let answer = self.handlers.begin(self.node.clone(), M::NAME, &payload)?;
         // A task of its own, because a caller that gives up must not stop what others would have carried out.
         let task = self.runtime.spawn(answer);
@@ -137,36 +145,31 @@ impl BusCore {
             }
             return;
         }
-        if let Err(error) = self.push_and_send(to, Kind::Send, 0, M::NAME, message) {
+        let outgoing = Outgoing { kind: Kind::Send, id: 0, name: M::NAME, payload: message };
+        if let Err(error) = self.push_and_send(to, &outgoing) {
             tracing::warn!(message = M::NAME, node.to = %to, %error, "a message was not sent");
         }
     }
 
     /// Puts a frame into the outbox of a node; returns a packet that the caller must send.
-    fn push(
+    fn push<P: Serialize>(
         &self,
         to: &NodeId,
-        kind: Kind,
-        id: u64,
-        name: &str,
-        payload: &impl Serialize,
+        message: &Outgoing<'_, P>,
     ) -> Result<Option<Batch>, BusError> {
         if let Some(mut outbox) = self.outboxes.get_mut(to) {
-            return outbox.push(kind, id, name, payload);
+            return outbox.push(message);
         }
         let mut outbox = self.outboxes.entry(to.clone()).or_insert_with(|| Outbox::new(&self.node));
-        outbox.push(kind, id, name, payload)
+        outbox.push(message)
     }
 
-    fn push_and_send(
+    fn push_and_send<P: Serialize>(
         self: &Arc<Self>,
         to: &NodeId,
-        kind: Kind,
-        id: u64,
-        name: &str,
-        payload: &impl Serialize,
+        message: &Outgoing<'_, P>,
     ) -> Result<(), BusError> {
-        if let Some(batch) = self.push(to, kind, id, name, payload)? {
+        if let Some(batch) = self.push(to, message)? {
             let sending = Sending { core: self.clone(), to: to.clone(), done: false };
             self.runtime.spawn(sending.send_all(batch));
         }
@@ -227,8 +230,14 @@ impl BusCore {
 
     fn answer(self: &Arc<Self>, to: &NodeId, id: u64, answer: Result<Box<RawValue>, BusError>) {
         let pushed = match answer {
-            Ok(payload) => self.push_and_send(to, Kind::Reply, id, "", &payload),
-            Err(error) => self.push_and_send(to, Kind::Failure, id, frame::error_name(&error), &()),
+            Ok(payload) => self.push_and_send(
+                to,
+                &Outgoing { kind: Kind::Reply, id, name: "", payload: &payload },
+            ),
+            Err(error) => {
+                let name = frame::error_name(&error);
+                self.push_and_send(to, &Outgoing { kind: Kind::Failure, id, name, payload: &() })
+            }
         };
         if let Err(error) = pushed {
             tracing::warn!(node.to = %to, %error, "an answer was not sent");
@@ -238,7 +247,7 @@ impl BusCore {
     fn answered(&self, id: u64, answer: Result<Box<RawValue>, BusError>) {
         // Nobody waits any more: the answer came too late, or was sent to an earlier life.
         if let Some((_, waiter)) = self.waiters.remove(&id) {
-            let _ = waiter.send(answer).is_ok();
+            waiter.send(answer).ok();
         }
     }
 
@@ -266,7 +275,7 @@ impl BusCore {
     pub(super) fn echo(&self) -> Bytes {
         let mut writer = frame::PacketWriter::new(&self.node);
         // Nothing can fail to be written here; an empty packet would just be no echo.
-        let _ = writer.push(Kind::Echo, 0, "", &()).is_ok();
+        writer.push(&Outgoing { kind: Kind::Echo, id: 0, name: "", payload: &() }).ok();
         writer.take()
     }
 
@@ -286,7 +295,7 @@ impl BusCore {
 
     pub(super) async fn listening(&self) {
         // The sender is a part of this very value, so it cannot be gone.
-        let _ = self.listening.subscribe().wait_for(|listening| *listening).await.is_ok();
+        self.listening.subscribe().wait_for(|listening| *listening).await.ok();
     }
 
     pub(super) fn on_gap(&self, hook: GapHook) {

@@ -43,7 +43,10 @@ impl Kind {
 
 /// A packet as it came.
 #[derive(Debug, Deserialize)]
-pub(super) struct Packet<'a>(#[serde(borrow)] pub(super) &'a str, #[serde(borrow)] pub(super) Vec<Frame<'a>>);
+pub(super) struct Packet<'a>(
+    #[serde(borrow)] pub(super) &'a str,
+    #[serde(borrow)] pub(super) Vec<Frame<'a>>,
+);
 
 /// A frame as it came: kind, id, name, payload.
 #[derive(Debug, Deserialize)]
@@ -58,6 +61,15 @@ pub(super) struct Frame<'a>(
 pub(super) fn read(packet: &[u8]) -> Option<(NodeId, Vec<Frame<'_>>)> {
     let Packet(from, frames) = serde_json::from_slice(packet).ok()?;
     Some((from.parse().ok()?, frames))
+}
+
+/// A frame to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing<'a, P> {
+    pub(super) kind: Kind,
+    pub(super) id: u64,
+    pub(super) name: &'a str,
+    pub(super) payload: &'a P,
 }
 
 /// Frames on their way into a packet, without its end.
@@ -75,13 +87,8 @@ impl PacketWriter {
     }
 
     /// Appends a frame. A payload that cannot be written leaves the packet as it was.
-    pub(super) fn push(
-        &mut self,
-        kind: Kind,
-        id: u64,
-        name: &str,
-        payload: &impl Serialize,
-    ) -> Result<(), BusError> {
+    pub(super) fn push<P: Serialize>(&mut self, message: &Outgoing<'_, P>) -> Result<(), BusError> {
+        let Outgoing { kind, id, name, payload } = message;
         let before = self.text.len();
         if before > self.head {
             self.text.push(b',');
@@ -134,23 +141,30 @@ pub(super) fn named_error(name: &str) -> BusError {
 mod tests {
     use super::*;
 
+    fn frame<'a, P>(kind: Kind, id: u64, name: &'a str, payload: &'a P) -> Outgoing<'a, P> {
+        Outgoing { kind, id, name, payload }
+    }
+
     #[test]
     fn a_packet_carries_frames_from_one_node() {
         let node = NodeId::begin("web-1".parse().unwrap());
         let mut writer = PacketWriter::new(&node);
         assert!(writer.is_empty());
-        writer.push(Kind::Request, 7, "ask \"x\"", &vec![1, 2]).unwrap();
-        writer.push(Kind::Echo, 8, "", &()).unwrap();
+        writer.push(&frame(Kind::Request, 7, "ask \"x\"", &vec![1, 2])).unwrap();
+        writer.push(&frame(Kind::Echo, 8, "", &())).unwrap();
         let packet = writer.take();
         assert!(writer.is_empty());
         // A name with an escape cannot be borrowed, so it is not one: names are constants of the program.
         assert!(read(&packet).is_none());
-        writer.push(Kind::Request, 7, "ask", &vec![1, 2]).unwrap();
-        writer.push(Kind::Echo, 8, "", &()).unwrap();
+        writer.push(&frame(Kind::Request, 7, "ask", &vec![1, 2])).unwrap();
+        writer.push(&frame(Kind::Echo, 8, "", &())).unwrap();
         let packet = writer.take();
         let (from, frames) = read(&packet).unwrap();
         assert_eq!(from, node);
-        assert_eq!((frames[0].0, frames[0].1, frames[0].2, frames[0].3.get()), (1, 7, "ask", "[1,2]"));
+        assert_eq!(
+            (frames[0].0, frames[0].1, frames[0].2, frames[0].3.get()),
+            (1, 7, "ask", "[1,2]")
+        );
         assert_eq!(Kind::from_number(frames[1].0), Some(Kind::Echo));
         assert!(read(b"[\"nobody\",[]]").is_none() && read(b"x").is_none());
     }
@@ -159,16 +173,21 @@ mod tests {
     fn a_payload_that_cannot_be_written_leaves_no_trace() {
         let mut writer = PacketWriter::new(&NodeId::begin("a".parse().unwrap()));
         let bad: std::collections::HashMap<(u8, u8), u8> = [((1, 2), 3)].into();
-        assert_eq!(writer.push(Kind::Send, 1, "x", &bad), Err(BusError::Undecodable));
+        assert_eq!(writer.push(&frame(Kind::Send, 1, "x", &bad)), Err(BusError::Undecodable));
         assert!(writer.is_empty());
-        writer.push(Kind::Send, 1, "x", &1).unwrap();
+        writer.push(&frame(Kind::Send, 1, "x", &1)).unwrap();
         let packet = writer.take();
         assert_eq!(read(&packet).unwrap().1.len(), 1);
     }
 
     #[test]
     fn errors_find_their_way_back() {
-        for error in [BusError::NoReceiver, BusError::NoHandler, BusError::Undecodable, BusError::Unavailable] {
+        for error in [
+            BusError::NoReceiver,
+            BusError::NoHandler,
+            BusError::Undecodable,
+            BusError::Unavailable,
+        ] {
             assert_eq!(named_error(error_name(&error)), error);
         }
     }

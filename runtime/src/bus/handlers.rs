@@ -32,13 +32,19 @@ impl Handlers {
                 BusError::Undecodable
             })?;
             let answer = handler(from, message);
-            Ok(async move { to_raw_value(&answer.await).map_err(|_| BusError::Undecodable) }.boxed())
+            Ok(async move { to_raw_value(&answer.await).map_err(|_| BusError::Undecodable) }
+                .boxed())
         });
         self.by_name.insert(M::NAME, typed);
     }
 
     /// Begins to handle a message.
-    pub(super) fn begin(&self, from: NodeId, name: &str, payload: &RawValue) -> Result<Answer, BusError> {
+    pub(super) fn begin(
+        &self,
+        from: NodeId,
+        name: &str,
+        payload: &RawValue,
+    ) -> Result<Answer, BusError> {
         let handler = self.by_name.get(name).map(|entry| entry.value().clone());
         let Some(handler) = handler else {
             tracing::debug!(message = name, node.from = %from, "no handler for a message");

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::BusError;
-use super::frame::{Kind, PacketWriter};
+use super::frame::{Kind, Outgoing, PacketWriter};
 use crate::ids::NodeId;
 
 /// A packet that is so large is full: Redis delivers it whole or not at all, and others wait behind it.
@@ -43,20 +43,17 @@ impl Outbox {
     }
 
     /// Puts a frame in; returns a packet if the caller must send it now, and then ask for the [`next`](Self::next).
-    pub(super) fn push(
+    pub(super) fn push<P: Serialize>(
         &mut self,
-        kind: Kind,
-        id: u64,
-        name: &str,
-        payload: &impl Serialize,
+        message: &Outgoing<'_, P>,
     ) -> Result<Option<Batch>, BusError> {
         if self.waiting >= MAX_WAITING {
             return Err(BusError::NoReceiver);
         }
-        self.writer.push(kind, id, name, payload)?;
+        self.writer.push(message)?;
         self.waiting += 1;
-        if kind == Kind::Request {
-            self.requests.push(id);
+        if message.kind == Kind::Request {
+            self.requests.push(message.id);
         }
         if self.on_its_way {
             if self.writer.len() > FULL_BYTES {
@@ -99,6 +96,10 @@ mod tests {
     use super::super::frame::read;
     use super::*;
 
+    fn frame<'a, P>(kind: Kind, id: u64, name: &'a str, payload: &'a P) -> Outgoing<'a, P> {
+        Outgoing { kind, id, name, payload }
+    }
+
     fn outbox() -> Outbox {
         Outbox::new(&NodeId::begin("a".parse().unwrap()))
     }
@@ -106,25 +107,28 @@ mod tests {
     #[test]
     fn what_comes_while_a_packet_is_on_its_way_travels_together() {
         let mut outbox = outbox();
-        let first = outbox.push(Kind::Request, 1, "x", &1).unwrap().unwrap();
-        assert_eq!((first.requests.as_slice(), read(&first.packet).unwrap().1.len()), (&[1][..], 1));
+        let first = outbox.push(&frame(Kind::Request, 1, "x", &1)).unwrap().unwrap();
+        assert_eq!(
+            (first.requests.as_slice(), read(&first.packet).unwrap().1.len()),
+            (&[1][..], 1)
+        );
         for id in 2..10 {
-            assert!(outbox.push(Kind::Request, id, "x", &id).unwrap().is_none());
+            assert!(outbox.push(&frame(Kind::Request, id, "x", &id)).unwrap().is_none());
         }
-        assert!(outbox.push(Kind::Reply, 3, "", &()).unwrap().is_none());
+        assert!(outbox.push(&frame(Kind::Reply, 3, "", &())).unwrap().is_none());
         let second = outbox.next().unwrap();
         assert_eq!((second.requests.len(), read(&second.packet).unwrap().1.len()), (8, 9));
         assert!(outbox.next().is_none() && outbox.is_idle());
-        assert!(outbox.push(Kind::Send, 11, "x", &1).unwrap().is_some());
+        assert!(outbox.push(&frame(Kind::Send, 11, "x", &1)).unwrap().is_some());
     }
 
     #[test]
     fn large_messages_are_not_packed_together() {
         let mut outbox = outbox();
         let large = "x".repeat(FULL_BYTES);
-        outbox.push(Kind::Send, 1, "x", &1).unwrap();
+        outbox.push(&frame(Kind::Send, 1, "x", &1)).unwrap();
         for id in 2..5 {
-            outbox.push(Kind::Request, id, "x", &large).unwrap();
+            outbox.push(&frame(Kind::Request, id, "x", &large)).unwrap();
         }
         for id in 2..5 {
             assert_eq!(outbox.next().unwrap().requests, [id]);
@@ -135,12 +139,12 @@ mod tests {
     #[test]
     fn k4_what_waits_is_bounded() {
         let mut outbox = outbox();
-        outbox.push(Kind::Send, 0, "x", &1).unwrap();
+        outbox.push(&frame(Kind::Send, 0, "x", &1)).unwrap();
         for id in 0..MAX_WAITING {
-            outbox.push(Kind::Send, id as u64, "x", &1).unwrap();
+            outbox.push(&frame(Kind::Send, id as u64, "x", &1)).unwrap();
         }
-        assert_eq!(outbox.push(Kind::Send, 1, "x", &1).err(), Some(BusError::NoReceiver));
+        assert_eq!(outbox.push(&frame(Kind::Send, 1, "x", &1)).err(), Some(BusError::NoReceiver));
         outbox.next().unwrap();
-        outbox.push(Kind::Send, 1, "x", &1).unwrap();
+        outbox.push(&frame(Kind::Send, 1, "x", &1)).unwrap();
     }
 }

@@ -85,9 +85,11 @@ async fn listen(core: Weak<BusCore>, mut subscription: Subscription) {
 async fn echo(core: Weak<BusCore>, publisher: Redis, subscriber: Redis, channel: String) {
     let mut heard_at = Instant::now();
     loop {
-        let Some((packet, before)) = core.upgrade().map(|core| (core.echo(), core.echoes())) else { return };
+        let Some((packet, before)) = core.upgrade().map(|core| (core.echo(), core.echoes())) else {
+            return;
+        };
         // A failure is seen by what it leads to: the node does not hear itself.
-        let _ = publisher.publish(&channel, packet).await.is_ok();
+        publisher.publish(&channel, packet).await.ok();
         tokio::time::sleep(ECHO_SOON).await;
         let Some(echoes) = core.upgrade().map(|core| core.echoes()) else { return };
         let connected = subscriber.is_connected() && publisher.is_connected();

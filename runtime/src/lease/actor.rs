@@ -51,6 +51,13 @@ struct Lease {
     due: BootInstant,
 }
 
+/// A reply, and between which moments the store gave it.
+struct Heard {
+    renewed: Renewed,
+    sent_at: BootInstant,
+    now: BootInstant,
+}
+
 impl LeaseActor {
     pub(super) fn new(
         spec: LeaseSpec,
@@ -107,35 +114,29 @@ impl LeaseActor {
         let sent_at = self.leases[bucket.index()].trust.on_send(spec.clock.now());
         let renewal = async move {
             let reply = store.renew(bucket, &spec.node_id, spec.ttl).await;
-            (reply, spec.clock.now())
+            let now = spec.clock.now();
+            reply.map(|renewed| Heard { renewed, sent_at, now }).map_err(|error| (error, now))
         };
-        let taken = renewal.into_actor(self).map(move |(reply, now), actor, ctx| {
+        let taken = renewal.into_actor(self).map(move |reply, actor, ctx| {
             actor.leases[bucket.index()].under_way = false;
             match reply {
-                Ok(renewed) => actor.renewed(bucket, sent_at, &renewed, now, ctx),
-                Err(error) => actor.failed(bucket, error, now),
+                Ok(heard) => actor.renewed(bucket, &heard, ctx),
+                Err((error, now)) => actor.failed(bucket, error, now),
             }
         });
         ctx.spawn(taken);
     }
 
-    fn renewed(
-        &mut self,
-        bucket: Bucket,
-        sent_at: BootInstant,
-        renewed: &Renewed,
-        now: BootInstant,
-        ctx: &mut Context<Self>,
-    ) {
+    fn renewed(&mut self, bucket: Bucket, heard: &Heard, ctx: &mut Context<Self>) {
         let trust = &mut self.leases[bucket.index()].trust;
         if trust.is_over() {
             return; // given up while the reply was on its way
         }
-        let change = trust.on_reply(sent_at, renewed, now);
+        let change = trust.on_reply(heard.sent_at, &heard.renewed, heard.now);
         if let Some(offset) = trust.offset_ms() {
             self.board.publish_offset(offset);
         }
-        if renewed.evicted {
+        if heard.renewed.evicted {
             return self.evicted();
         }
         if self.failing {
@@ -160,8 +161,12 @@ impl LeaseActor {
             self.failing = true;
             let reason = chain(&error);
             match &error {
-                LeaseError::Unavailable(_) => tracing::warn!(%bucket, %reason, "leases cannot be renewed"),
-                LeaseError::Refused { .. } => tracing::error!(%bucket, %reason, "leases cannot be renewed"),
+                LeaseError::Unavailable(_) => {
+                    tracing::warn!(%bucket, %reason, "leases cannot be renewed")
+                }
+                LeaseError::Refused { .. } => {
+                    tracing::error!(%bucket, %reason, "leases cannot be renewed")
+                }
             }
         }
         self.shared.trouble.store(Some(Arc::new(error)));
@@ -170,7 +175,9 @@ impl LeaseActor {
     /// Puts the state of a lease on the board: the stamp first, then until when it holds.
     fn publish(&self, bucket: Bucket, change: &TrustChange) {
         match change.valid_until {
-            Some(valid_until) if self.known => self.board.publish(bucket, change.stamp, valid_until),
+            Some(valid_until) if self.known => {
+                self.board.publish(bucket, change.stamp, valid_until)
+            }
             _ => self.board.invalidate(bucket),
         }
     }
@@ -219,10 +226,14 @@ impl LeaseActor {
 
     /// Shortens the grace of the new server: puts back what this node owns, then names all it knew before.
     fn settle(&self, bucket: Bucket, stamp: LeaseStamp, ctx: &mut Context<Self>) {
-        let Some(awaited) = self.spec.knowledge.as_ref().and_then(|knowledge| knowledge.others()) else { return };
+        let Some(awaited) = self.spec.knowledge.as_ref().and_then(|knowledge| knowledge.others())
+        else {
+            return;
+        };
         let Some(hook) = self.shared.hook.load_full() else { return };
         // What is put back is put back on this server: should there be yet another one, it must not count there.
-        let server_id = self.leases[bucket.index()].trust.server_id().unwrap_or_default().to_owned();
+        let server_id =
+            self.leases[bucket.index()].trust.server_id().unwrap_or_default().to_owned();
         let (store, node, ttl) = (self.store.clone(), self.spec.node_id.clone(), self.spec.ttl);
         let settling = async move {
             hook(bucket, stamp).await;
@@ -297,3 +308,6 @@ impl Handler<Release> for LeaseActor {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,7 +160,7 @@ pub(crate) fn boot_ms(at: BootInstant) -> u64 {
 ///
 /// A lease shorter than 400 ms, as only tests have, keeps half of itself.
 #[must_use]
-pub fn margin(ttl: Duration) -> Duration {
+pub(super) fn margin(ttl: Duration) -> Duration {
     (ttl / 20).max(Duration::from_millis(200)).min(ttl / 2)
 }
 

@@ -60,7 +60,11 @@ pub(super) struct LeaseShared {
 
 impl Default for LeaseShared {
     fn default() -> Self {
-        Self { changes: watch::Sender::new(0), hook: ArcSwapOption::empty(), trouble: ArcSwapOption::empty() }
+        Self {
+            changes: watch::Sender::new(0),
+            hook: ArcSwapOption::empty(),
+            trouble: ArcSwapOption::empty(),
+        }
     }
 }
 
@@ -85,11 +89,11 @@ impl LeaseHandle {
         let for_actor = (board.clone(), shared.clone());
         arbiter.spawn_fn(move || {
             actix::spawn(async move {
-                let addr = connect().await.map(|store| {
-                    LeaseActor::new(spec, store, for_actor.0, for_actor.1).start()
-                });
+                let addr = connect()
+                    .await
+                    .map(|store| LeaseActor::new(spec, store, for_actor.0, for_actor.1).start());
                 // Whoever started it may have given up waiting; then the actor ends with the arbiter.
-                let _ = answer.send(addr).is_ok();
+                answer.send(addr).ok();
             });
         });
         // The sender lives in the task above until it has sent; it is lost only with the whole system.

@@ -31,7 +31,12 @@ impl RedisLeases {
 
 #[async_trait]
 impl LeaseStore for RedisLeases {
-    async fn renew(&self, bucket: Bucket, node: &NodeId, ttl: Duration) -> Result<Renewed, LeaseError> {
+    async fn renew(
+        &self,
+        bucket: Bucket,
+        node: &NodeId,
+        ttl: Duration,
+    ) -> Result<Renewed, LeaseError> {
         let args = vec![Arg::from(node.to_string()), millis(ttl)];
         let reply = self.redis.call(&RENEW, self.table(bucket), args).await?;
         Ok(renewed(&reply)?)
@@ -62,7 +67,8 @@ impl LeaseStore for RedisLeases {
 
 fn renewed(reply: &Reply) -> Result<Renewed, RedisError> {
     let Reply::Array(row) = reply else { return Err(unexpected("renew")) };
-    let text = |at: usize| row.get(at).and_then(Reply::as_string).ok_or_else(|| unexpected("renew"));
+    let text =
+        |at: usize| row.get(at).and_then(Reply::as_string).ok_or_else(|| unexpected("renew"));
     let number = |at: usize| row.get(at).and_then(Reply::as_u64).ok_or_else(|| unexpected("renew"));
     let server_id = text(0)?;
     if server_id == "EVICTED" {
@@ -92,7 +98,8 @@ fn millis(duration: Duration) -> Arg {
 /// Says what an operator can do about a refusal.
 pub(super) fn advice(error: &RedisError) -> String {
     let text = error.to_string();
-    let about_commands = text.contains("can't run this command") || text.contains("ACL") || text.contains("NOPERM");
+    let about_commands =
+        text.contains("can't run this command") || text.contains("ACL") || text.contains("NOPERM");
     let advice = if about_commands {
         "redis refuses the lease script: its ACL user must be allowed `+info` (scripts read the run id of the server)"
     } else if text.contains("attempt to index") || text.contains("bad argument #1 to 'match'") {

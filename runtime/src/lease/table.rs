@@ -47,7 +47,13 @@ impl LeaseTable {
     }
 
     /// Extends the lease of `node` to `now_ms + ttl_ms`; begins a grace if the server is another than before.
-    pub fn renew(&mut self, server_id: &str, node: &NodeId, ttl_ms: u64, now_ms: u64) -> RenewReply {
+    pub fn renew(
+        &mut self,
+        server_id: &str,
+        node: &NodeId,
+        ttl_ms: u64,
+        now_ms: u64,
+    ) -> RenewReply {
         let evicted = self.nodes.get(node) == Some(&Entry::Evicted);
         self.meet(server_id, ttl_ms, now_ms);
         if evicted {
@@ -69,7 +75,13 @@ impl LeaseTable {
     /// Notes that `node` is done with what the change to this server asked of it, and awaits `awaited`; ends the grace
     /// when nobody is awaited any more. `server_id` is the server that `node` means: it must be the one of this table,
     /// and `node` must hold a live lease of it.
-    pub fn settle(&mut self, server_id: &str, node: &NodeId, awaited: &[NodeId], now_ms: u64) -> Settled {
+    pub fn settle(
+        &mut self,
+        server_id: &str,
+        node: &NodeId,
+        awaited: &[NodeId],
+        now_ms: u64,
+    ) -> Settled {
         if self.server_id.as_deref() != Some(server_id) || self.live_for(node, now_ms).is_none() {
             return Settled::OtherServer;
         }

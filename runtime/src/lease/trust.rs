@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::board::{LeaseStamp, boot_ms, margin};
 use super::Renewed;
+use super::board::{LeaseStamp, boot_ms, margin};
 use crate::clock::BootInstant;
 
 /// The trust of one node in its lease of one bucket.
@@ -64,7 +64,12 @@ impl LeaseTrust {
     /// - R4: the lease holds from the sending, less a margin; a reply never shortens it.
     /// - R5: a reply that comes after the end, or a store that says the lease had run out there, is a gap.
     /// - R6: another store is noted; by itself it is no gap, since the new store forgot the lease, not the node.
-    pub fn on_reply(&mut self, sent_at: BootInstant, renewed: &Renewed, now: BootInstant) -> TrustChange {
+    pub fn on_reply(
+        &mut self,
+        sent_at: BootInstant,
+        renewed: &Renewed,
+        now: BootInstant,
+    ) -> TrustChange {
         let was_valid = self.is_valid(now);
         if self.last_sent.is_some_and(|last| sent_at < last) {
             return self.unchanged(was_valid); // overtaken by a later one

@@ -51,10 +51,16 @@ impl Acquaintance {
     }
 
     /// Notes a list that was asked for at `read_at`; returns whether it shows somebody new. Called by one task only.
-    pub(super) fn read<'a>(&self, entries: impl Iterator<Item = &'a Entry>, read_at: BootInstant) -> bool {
+    pub(super) fn read<'a>(
+        &self,
+        entries: impl Iterator<Item = &'a Entry>,
+        read_at: BootInstant,
+    ) -> bool {
         let mut spans = **self.spans.load();
         match &mut spans.present {
-            Some(span) if read_at.saturating_duration_since(span.last) <= self.steady => span.last = read_at,
+            Some(span) if read_at.saturating_duration_since(span.last) <= self.steady => {
+                span.last = read_at
+            }
             ended => {
                 spans.before = ended.replace(Span { since: read_at, last: read_at });
             }

@@ -12,7 +12,10 @@ use crate::config::{RedisConfig, Topology};
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Asks the hosts in turn until one answers.
-pub(super) async fn topology(config: &RedisConfig, tls: Option<&TlsConfig>) -> Result<Topology, ConnectError> {
+pub(super) async fn topology(
+    config: &RedisConfig,
+    tls: Option<&TlsConfig>,
+) -> Result<Topology, ConnectError> {
     let mut told = String::new();
     loop {
         for host in &config.targets.hosts {
@@ -51,7 +54,8 @@ fn judge(info: &str, hosts: usize) -> Result<Topology, ConnectError> {
     };
     if value("redis_mode") == Some("sentinel") {
         return Err(ConnectError::Options(
-            "UNDERSTUDY_REDIS_URL points at a Sentinel; set UNDERSTUDY_REDIS_MODE=sentinel".to_owned(),
+            "UNDERSTUDY_REDIS_URL points at a Sentinel; set UNDERSTUDY_REDIS_MODE=sentinel"
+                .to_owned(),
         ));
     }
     if value("cluster_enabled") == Some("1") {
@@ -71,8 +75,14 @@ mod tests {
 
     #[test]
     fn k2_the_kind_of_server_is_read_from_its_own_words() {
-        assert_eq!(judge("redis_mode:standalone\r\ncluster_enabled:0\r\n", 1).unwrap(), Topology::Standalone);
-        assert_eq!(judge("redis_mode:cluster\r\ncluster_enabled:1\r\n", 3).unwrap(), Topology::Cluster);
+        assert_eq!(
+            judge("redis_mode:standalone\r\ncluster_enabled:0\r\n", 1).unwrap(),
+            Topology::Standalone
+        );
+        assert_eq!(
+            judge("redis_mode:cluster\r\ncluster_enabled:1\r\n", 3).unwrap(),
+            Topology::Cluster
+        );
         for (info, hosts, named) in [
             ("redis_mode:sentinel\r\n", 1, "REDIS_MODE=sentinel"),
             ("redis_mode:standalone\r\ncluster_enabled:0\r\n", 2, "several hosts"),

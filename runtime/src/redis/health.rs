@@ -61,13 +61,16 @@ impl Health {
 
     /// Judges a failure: silence, and a server that may not write, ask for another connection.
     pub(super) fn failed(&self, error: &Error, now: Instant) {
-        metrics::counter!("understudy_redis_errors_total", "kind" => error.kind().to_str()).increment(1);
+        metrics::counter!("understudy_redis_errors_total", "kind" => error.kind().to_str())
+            .increment(1);
         let details = error.details();
         if *error.kind() == ErrorKind::Timeout {
             let timeouts = self.timeouts.fetch_add(1, Ordering::Relaxed) + 1;
             let silent_ms = self.ms(now).saturating_sub(self.last_heard_ms.load(Ordering::Relaxed));
             // Many commands that waited together are one silence, so the time counts as well.
-            if timeouts >= SILENT_AFTER && u128::from(silent_ms) >= 2 * self.command_timeout.as_millis() {
+            if timeouts >= SILENT_AFTER
+                && u128::from(silent_ms) >= 2 * self.command_timeout.as_millis()
+            {
                 self.timeouts.store(0, Ordering::Relaxed);
                 self.ask_for_reconnect("the server is silent");
             }

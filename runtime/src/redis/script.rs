@@ -48,9 +48,9 @@ impl Script {
 
     /// Returns where its round trips are measured; looked up once, since this is on the way of every write.
     pub(super) fn latency(&self) -> &Histogram {
-        self.latency.get_or_init(|| {
-            metrics::histogram!("understudy_redis_script_seconds", "script" => self.name)
-        })
+        self.latency.get_or_init(
+            || metrics::histogram!("understudy_redis_script_seconds", "script" => self.name),
+        )
     }
 
     pub(super) fn source(&self) -> Str {
@@ -65,10 +65,7 @@ mod tests {
     #[test]
     fn a_script_is_known_by_the_hash_redis_computes() {
         let script = Script::new("one", "return 1");
-        assert_eq!(
-            &*script.hash(),
-            "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
-        );
+        assert_eq!(&*script.hash(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
         assert_eq!(&*script.source(), "return 1");
         assert_eq!(script.name(), "one");
     }

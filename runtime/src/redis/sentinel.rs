@@ -35,7 +35,12 @@ pub(super) struct Enrolment {
 }
 
 impl Enrolment {
-    pub(super) fn join(service: &str, sentinels: Vec<Config>, health: Arc<Health>, settings: Settings) -> Self {
+    pub(super) fn join(
+        service: &str,
+        sentinels: Vec<Config>,
+        health: &Arc<Health>,
+        settings: Settings,
+    ) -> Self {
         let hosts: Vec<_> = sentinels.iter().flat_map(|config| config.server.hosts()).collect();
         let mut entry = WATCHES.entry(format!("{service}@{hosts:?}")).or_default();
         let watch = entry.upgrade().unwrap_or_else(|| {
@@ -52,7 +57,7 @@ impl Enrolment {
         });
         drop(entry);
         let number = watch.next.fetch_add(1, Ordering::Relaxed);
-        watch.connections.insert(number, Arc::downgrade(&health));
+        watch.connections.insert(number, Arc::downgrade(health));
         Self { watch, number }
     }
 
@@ -87,9 +92,12 @@ impl Drop for Watching {
 }
 
 async fn listen(watch: Weak<Watch>, sentinel: Config, _guard: Watching) {
-    let Some(client) = watch.upgrade().map(|watch| watch.settings.client_to(sentinel)) else { return };
+    let Some(client) = watch.upgrade().map(|watch| watch.settings.client_to(sentinel)) else {
+        return;
+    };
     let mut messages = client.message_rx();
     let mut connects = client.reconnect_rx();
+    // After both receivers, so that nothing can happen unheard.
     let _stop = AbortOnDrop(client.connect().abort_handle());
     let mut alive = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {

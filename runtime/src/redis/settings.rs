@@ -6,8 +6,8 @@ use fred::clients::{Client, WithOptions};
 use fred::interfaces::ClientLike;
 use fred::types::RespVersion;
 use fred::types::config::{
-    ClusterDiscoveryPolicy, Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, Server,
-    ServerConfig, TcpConfig, TlsConfig, TlsHostMapping,
+    ClusterDiscoveryPolicy, Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy,
+    Server, ServerConfig, TcpConfig, TlsConfig, TlsHostMapping,
 };
 
 use super::{ConnectError, tls};
@@ -15,6 +15,15 @@ use crate::config::{RedisConfig, RedisTarget, Topology};
 
 /// How many messages may wait for a subscriber that is slow; what comes then is lost, and the subscriber told so.
 pub(super) const INBOX: usize = 4096;
+
+/// When a client tries to connect for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FirstAttempt {
+    /// At once; a client that does not succeed ends.
+    AtOnce,
+    /// After the pause that lies between attempts, and then for ever.
+    AfterAPause,
+}
 
 /// All that is needed to make a client, as often as one is needed.
 #[derive(Debug, Clone)]
@@ -37,7 +46,6 @@ impl Settings {
         let target = &config.targets;
         let server = server(config, topology)?;
         let fred = Config {
-            fail_fast: false, // go on trying when the first attempt fails
             username: target.username.clone(),
             password: target.password.as_ref().map(|password| password.expose().clone()),
             database: (target.db > 0).then_some(target.db),
@@ -47,7 +55,9 @@ impl Settings {
             ..Config::default()
         };
         let sentinels = match topology {
-            Topology::Sentinel { service } => Some((service.clone(), sentinel_configs(config, &fred))),
+            Topology::Sentinel { service } => {
+                Some((service.clone(), sentinel_configs(config, &fred)))
+            }
             Topology::Standalone | Topology::Cluster | Topology::Auto => None,
         };
         Ok(Self {
@@ -71,8 +81,8 @@ impl Settings {
     }
 
     /// Makes a client that is not connected yet.
-    pub(super) fn client(&self) -> Client {
-        self.client_to(self.config.clone())
+    pub(super) fn client(&self, attempt: FirstAttempt) -> Client {
+        self.client_to(Config { fail_fast: attempt == FirstAttempt::AtOnce, ..self.config.clone() })
     }
 
     pub(super) fn client_to(&self, config: Config) -> Client {
@@ -100,7 +110,8 @@ pub(super) fn tls_config(config: &RedisConfig) -> Result<Option<TlsConfig>, Conn
     if !config.targets.tls {
         return Ok(None);
     }
-    let by_address = config.targets.hosts.iter().any(|(host, _)| host.parse::<std::net::IpAddr>().is_ok());
+    let by_address =
+        config.targets.hosts.iter().any(|(host, _)| host.parse::<std::net::IpAddr>().is_ok());
     Ok(Some(TlsConfig {
         connector: tls::connector(config)?,
         // The nodes of a Cluster tell each other's addresses; certificates usually name the host one connected to.
@@ -137,7 +148,8 @@ fn server(config: &RedisConfig, topology: &Topology) -> Result<ServerConfig, Con
     };
     match topology {
         Topology::Standalone | Topology::Auto if hosts.len() > 1 => Err(ConnectError::Options(
-            "UNDERSTUDY_REDIS_URL names several hosts, which are neither Sentinels nor a Cluster".to_owned(),
+            "UNDERSTUDY_REDIS_URL names several hosts, which are neither Sentinels nor a Cluster"
+                .to_owned(),
         )),
         Topology::Standalone | Topology::Auto => Ok(ServerConfig::Centralized { server: first }),
         Topology::Cluster => {
@@ -184,7 +196,8 @@ fn connection(config: &RedisConfig) -> ConnectionConfig {
 
 fn policy(config: &RedisConfig) -> ReconnectPolicy {
     let min = millis(config.reconnect_min).max(1);
-    let mut policy = ReconnectPolicy::new_exponential(0, min, millis(config.reconnect_max).max(min), 2);
+    let mut policy =
+        ReconnectPolicy::new_exponential(0, min, millis(config.reconnect_max).max(min), 2);
     policy.set_jitter(min);
     policy
 }

@@ -12,18 +12,21 @@ use fred::interfaces::{ClientInterface, ClientLike, EventInterface};
 use fred::types::config::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::health::Health;
-use super::settings::Settings;
+use super::settings::{FirstAttempt, Settings};
 use super::{AbortOnDrop, sentinel};
 
 /// How often it is looked whether a server that was away answers again.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// A server that answers, but not as it should, is not asked more often than this.
 const REPLACE_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+/// Why a client is replaced that could not connect, or gave up.
+const ENDED: &str = "the client ended";
 
 /// The present client of a connection.
 pub(super) struct Link {
@@ -41,11 +44,15 @@ impl Link {
 }
 
 /// Begins to connect on the present runtime.
-pub(super) fn start(settings: Settings, name: String, health: Arc<Health>) -> (Arc<Link>, AbortHandle) {
-    let client = settings.client();
+pub(super) fn start(
+    settings: Settings,
+    name: String,
+    health: Arc<Health>,
+) -> (Arc<Link>, AbortHandle) {
+    let client = settings.client(FirstAttempt::AtOnce);
     let link = Arc::new(Link { commands: ArcSwap::from_pointee(settings.commands(&client)) });
     let watch = settings.sentinels.clone().map(|(service, sentinels)| {
-        sentinel::Enrolment::join(&service, sentinels, health.clone(), settings.clone())
+        sentinel::Enrolment::join(&service, sentinels, &health, settings.clone())
     });
     let supervisor = Supervisor {
         settings,
@@ -53,7 +60,7 @@ pub(super) fn start(settings: Settings, name: String, health: Arc<Health>) -> (A
         health,
         link: link.clone(),
         watch,
-        answered: false,
+        answered: true,
         replaced_at: Instant::now(),
         told: None,
     };
@@ -74,6 +81,20 @@ struct Supervisor {
     told: Option<String>,
 }
 
+/// What a client tells of itself.
+struct Events {
+    connects: broadcast::Receiver<Server>,
+    errors: broadcast::Receiver<(fred::error::Error, Option<Server>)>,
+    end: JoinHandle<Result<(), fred::error::Error>>,
+}
+
+impl Events {
+    /// Begins to connect; listens first, so that nothing can happen unheard.
+    fn of(client: &Client) -> Self {
+        Self { connects: client.reconnect_rx(), errors: client.error_rx(), end: client.connect() }
+    }
+}
+
 enum Step {
     Connected(Server),
     Trouble(String),
@@ -84,38 +105,43 @@ enum Step {
 
 impl Supervisor {
     async fn run(mut self, mut client: Client) {
+        let mut attempt = FirstAttempt::AtOnce;
         loop {
-            let mut task = client.connect();
-            let _stop = AbortOnDrop(task.abort_handle());
-            let reason = self.drive(&client, &mut task).await;
-            tracing::info!(redis.client = %self.name, reason, "replacing the connection");
-            let early = (self.replaced_at + REPLACE_AT_MOST_EVERY).saturating_duration_since(Instant::now());
-            tokio::time::sleep(early).await;
-            self.replaced_at = Instant::now();
-            client = self.settings.client();
+            let events = Events::of(&client);
+            let _stop = AbortOnDrop(events.end.abort_handle());
+            let reason = self.drive(&client, events).await;
+            attempt = if reason == ENDED && attempt == FirstAttempt::AtOnce {
+                FirstAttempt::AfterAPause
+            } else {
+                tracing::info!(redis.client = %self.name, reason, "replacing the connection");
+                let early = (self.replaced_at + REPLACE_AT_MOST_EVERY)
+                    .saturating_duration_since(Instant::now());
+                tokio::time::sleep(early + jitter()).await;
+                self.replaced_at = Instant::now();
+                FirstAttempt::AtOnce
+            };
+            client = self.settings.client(attempt);
             self.link.commands.store(Arc::new(self.settings.commands(&client)));
         }
     }
 
     /// Follows one client until it must be replaced; returns why.
-    async fn drive(&mut self, client: &Client, task: &mut JoinHandle<Result<(), fred::error::Error>>) -> &'static str {
-        let mut connects = client.reconnect_rx();
-        let mut errors = client.error_rx();
-        let mut look = tokio::time::interval(PROBE_EVERY);
+    async fn drive(&mut self, client: &Client, mut events: Events) -> &'static str {
+        let mut look = tokio::time::interval_at(Instant::now() + PROBE_EVERY, PROBE_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let step = tokio::select! {
-                connected = connects.recv() => match connected {
+                connected = events.connects.recv() => match connected {
                     Ok(server) => Step::Connected(server),
                     Err(RecvError::Lagged(_)) => Step::Nothing,
                     Err(RecvError::Closed) => Step::Replace("its events ended"),
                 },
-                error = errors.recv() => match error {
+                error = events.errors.recv() => match error {
                     Ok((error, _)) => Step::Trouble(error.to_string()),
                     Err(_) => Step::Nothing,
                 },
                 reason = self.health.reconnect_asked() => Step::Replace(reason),
-                _ = &mut *task => Step::Replace("the client ended"),
+                _ = &mut events.end => Step::Replace(ENDED),
                 _ = look.tick() => Step::Look,
             };
             match step {
@@ -164,10 +190,16 @@ impl Supervisor {
             self.answered = true;
             return None;
         }
-        let before = std::mem::replace(&mut self.answered, anybody_answers(&self.settings.hosts()).await);
+        let before =
+            std::mem::replace(&mut self.answered, anybody_answers(&self.settings.hosts()).await);
         let back = self.answered && !before && !client.is_connected();
         back.then_some("the server answers again")
     }
+}
+
+/// Spreads the connections of many nodes that learnt the same at the same moment.
+fn jitter() -> Duration {
+    Duration::from_millis(rand::random_range(0..50))
 }
 
 async fn anybody_answers(hosts: &[Server]) -> bool {

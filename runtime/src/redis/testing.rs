@@ -40,7 +40,8 @@ impl RedisServer {
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--appendonly", "no", "--dir"]).arg(self.dir.path()).args(&self.options);
-        self.child = Some(command.stdout(Stdio::null()).spawn().expect("redis-server is installed"));
+        self.child =
+            Some(command.stdout(Stdio::null()).spawn().expect("redis-server is installed"));
         // A server that wants a password answers, too.
         while self.cli(&["ping"]).trim().is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -100,7 +101,8 @@ pub(crate) async fn cluster() -> Vec<RedisServer> {
         let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
         servers.push(RedisServer::start_with(&options).await);
     }
-    let hosts: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+    let hosts: Vec<String> =
+        servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
     let mut create = vec!["--cluster", "create"];
     create.extend(hosts.iter().map(String::as_str));
     create.push("--cluster-yes");
@@ -158,4 +160,43 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("not within 10 s: {what}");
+}
+
+/// A primary with one replica, and a Sentinel that watches over them.
+pub(crate) struct Guarded {
+    pub(crate) primary: RedisServer,
+    pub(crate) replica: RedisServer,
+    pub(crate) sentinel: RedisServer,
+}
+
+impl Guarded {
+    pub(crate) async fn start() -> Self {
+        let primary = RedisServer::start().await;
+        let port = primary.port.to_string();
+        let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).await;
+        let mut sentinel = RedisServer {
+            port: free_port(),
+            dir: tempfile::tempdir().unwrap(),
+            options: Vec::new(),
+            child: None,
+        };
+        let file = sentinel.dir.path().join("sentinel.conf");
+        let text = format!(
+            "port {}\nbind 127.0.0.1\nsentinel monitor prime 127.0.0.1 {port} 1\n\
+             sentinel down-after-milliseconds prime 1000\nsentinel failover-timeout prime 3000\n",
+            sentinel.port
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new("redis-server");
+        command.arg(&file).arg("--sentinel").stdout(Stdio::null());
+        sentinel.child = Some(command.spawn().unwrap());
+        while !sentinel.cli(&["sentinel", "master", "prime"]).contains("num-slaves\n1\n") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Self { primary, replica, sentinel }
+    }
+
+    pub(crate) fn config(&self) -> RedisConfig {
+        config(vec![self.sentinel.port], Topology::Sentinel { service: "prime".to_owned() })
+    }
 }

@@ -3,12 +3,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::testing::{RedisServer, cluster, config, connected, eventually, free_port, node};
+use super::testing::{
+    Guarded, RedisServer, cluster, config, connected, eventually, free_port, node,
+};
 use super::*;
 use crate::secret::Secret;
 
-static INCREMENT: LazyLock<Script> =
-    LazyLock::new(|| Script::new("test.increment", "return redis.call('INCRBY', KEYS[1], ARGV[1])"));
+static INCREMENT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("test.increment", "return redis.call('INCRBY', KEYS[1], ARGV[1])")
+});
 
 async fn increment(redis: &Redis) -> Result<Reply, RedisError> {
     redis.call(&INCREMENT, vec!["us:t:{0}:n".to_owned()], vec![Arg::from(2)]).await
@@ -43,7 +46,10 @@ async fn k13_the_server_lists_connections_by_node_and_role() {
         assert!(list.contains(&format!("name={name} ")), "{list}");
     }
     drop(open);
-    eventually("connections close with their handles", || !server.cli(&["client", "list"]).contains("us-web-1")).await;
+    eventually("connections close with their handles", || {
+        !server.cli(&["client", "list"]).contains("us-web-1")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -105,9 +111,13 @@ async fn k3_a_connection_that_is_cut_is_replaced() {
     for round in 0..5 {
         server.cli(&["client", "kill", "type", "normal", "skipme", "yes"]);
         let (took, longest) = until_success(&redis).await;
-        assert!(took < Duration::from_secs(1) && longest < Duration::from_millis(600), "{round}: {took:?} {longest:?}");
+        assert!(
+            took < Duration::from_secs(1) && longest < Duration::from_millis(600),
+            "{round}: {took:?} {longest:?}"
+        );
     }
-    eventually("the name is set again", || server.cli(&["client", "list"]).contains("us-a-data0")).await;
+    eventually("the name is set again", || server.cli(&["client", "list"]).contains("us-a-data0"))
+        .await;
 }
 
 #[tokio::test]
@@ -154,7 +164,18 @@ async fn a_wrong_password_is_reported_and_right_once_the_server_agrees() {
 #[tokio::test]
 async fn k1_a_database_and_a_user_are_used() {
     let server = RedisServer::start().await;
-    server.cli(&["acl", "setuser", "app", "on", ">s3cret", "~us:*", "&us:*", "+@all", "-@dangerous", "+info"]);
+    server.cli(&[
+        "acl",
+        "setuser",
+        "app",
+        "on",
+        ">s3cret",
+        "~us:*",
+        "&us:*",
+        "+@all",
+        "-@dangerous",
+        "+info",
+    ]);
     let mut config = server.config();
     config.targets.username = Some("app".to_owned());
     config.targets.password = Some(Secret::new("s3cret".to_owned()));
@@ -214,7 +235,8 @@ async fn the_kind_of_server_is_asked_for_as_soon_as_it_is_there() {
     server.kill();
     let mut config = server.config();
     config.targets.topology = Topology::Auto;
-    let connecting = tokio::spawn(async move { Redis::connect(&config, Role::Data(0), &node("a")).await });
+    let connecting =
+        tokio::spawn(async move { Redis::connect(&config, Role::Data(0), &node("a")).await });
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert!(!connecting.is_finished());
     server.launch().await;
@@ -225,8 +247,10 @@ async fn the_kind_of_server_is_asked_for_as_soon_as_it_is_there() {
 #[tokio::test]
 async fn a_subscription_goes_on_after_an_outage_and_says_that_something_may_be_missing() {
     let mut server = RedisServer::start().await;
-    let (sender, listener) =
-        (server.connect(Role::Bus, &node("a")).await, server.connect(Role::Subscriber, &node("b")).await);
+    let (sender, listener) = (
+        server.connect(Role::Bus, &node("a")).await,
+        server.connect(Role::Subscriber, &node("b")).await,
+    );
     let mut subscription = listener.subscribe(vec!["us:t:c".to_owned()]);
     let publish = |text: &'static str| {
         let sender = sender.clone();
@@ -236,7 +260,10 @@ async fn a_subscription_goes_on_after_an_outage_and_says_that_something_may_be_m
             }
         }
     };
-    let message = |text: &'static str| Incoming::Message { channel: "us:t:c".to_owned(), payload: text.into() };
+    let message = |text: &'static str| Incoming::Message {
+        channel: "us:t:c".to_owned(),
+        payload: text.into(),
+    };
     assert_eq!(tokio::join!(subscription.next(), publish("one")).0, message("one"));
     server.kill();
     server.launch().await;
@@ -249,8 +276,10 @@ async fn a_subscription_goes_on_after_an_outage_and_says_that_something_may_be_m
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k4_a_subscriber_that_is_too_slow_loses_the_oldest_and_is_told() {
     let server = RedisServer::start().await;
-    let (sender, listener) =
-        (server.connect(Role::Bus, &node("a")).await, server.connect(Role::Subscriber, &node("b")).await);
+    let (sender, listener) = (
+        server.connect(Role::Bus, &node("a")).await,
+        server.connect(Role::Subscriber, &node("b")).await,
+    );
     let mut subscription = listener.subscribe(vec!["us:t:c".to_owned()]);
     let begin = async {
         while sender.publish("us:t:c", "x".into()).await != Ok(1) {
@@ -299,8 +328,16 @@ async fn k1_tls_with_an_own_authority_and_a_client_certificate() {
     let (tls_port, certificate, key, authority) =
         (port.to_string(), path("server.crt"), path("server.key"), path("ca.crt"));
     let options = [
-        "--tls-port", &tls_port, "--tls-cert-file", &certificate, "--tls-key-file", &key,
-        "--tls-ca-cert-file", &authority, "--tls-auth-clients", "yes",
+        "--tls-port",
+        &tls_port,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &authority,
+        "--tls-auth-clients",
+        "yes",
     ];
     let _server = RedisServer::start_with(&options).await;
     let mut config = config(vec![port], Topology::Standalone);
@@ -336,6 +373,56 @@ fn certificates(dir: &std::path::Path) {
             printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' > $who.ext
             openssl x509 -req -in $who.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out $who.crt -extfile $who.ext
         done"#;
-    let made = std::process::Command::new("sh").args(["-ec", script]).current_dir(dir).output().unwrap();
+    let made =
+        std::process::Command::new("sh").args(["-ec", script]).current_dir(dir).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k1_a_primary_that_was_killed_is_replaced_by_what_the_sentinel_names() {
+    let mut farm = Guarded::start().await;
+    let redis = Redis::connect(&farm.config(), Role::Data(0), &node("a")).await.unwrap();
+    connected(&redis).await;
+    increment(&redis).await.unwrap();
+    assert!(farm.primary.cli(&["client", "list"]).contains("us-a-data0"));
+    farm.primary.kill();
+    let (took, longest) = until_success(&redis).await;
+    assert!(
+        took < Duration::from_secs(6) && longest < Duration::from_millis(600),
+        "{took:?} {longest:?}"
+    );
+    eventually("the name is set", || farm.replica.cli(&["client", "list"]).contains("us-a-data0"))
+        .await;
+}
+
+/// A primary that lives on, but is not the primary any more, would acknowledge writes that are lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_was_replaced_but_lives_is_left_at_once_by_every_connection() {
+    let farm = Guarded::start().await;
+    let config = farm.config();
+    let mut all = Vec::new();
+    for role in [Role::Lease, Role::Data(0), Role::Subscriber] {
+        let redis = Redis::connect(&config, role, &node("a")).await.unwrap();
+        connected(&redis).await;
+        all.push(redis);
+    }
+    eventually("the sentinel is listened to", || {
+        farm.sentinel.cli(&["client", "list"]).contains("cmd=subscribe")
+    })
+    .await;
+    farm.sentinel.cli(&["sentinel", "failover", "prime"]);
+    eventually("the replica is the primary", || farm.replica.cli(&["role"]).starts_with("master"))
+        .await;
+    let promoted = Instant::now();
+    eventually("nobody is left on the old one", || {
+        let list = farm.replica.cli(&["client", "list"]);
+        ["us-a-lease", "us-a-data0", "us-a-subscriber"].iter().all(|name| list.contains(name))
+    })
+    .await;
+    println!("left after {:?}", promoted.elapsed());
+    assert!(promoted.elapsed() < Duration::from_secs(4), "{:?}", promoted.elapsed());
+    for redis in &all {
+        increment(redis).await.unwrap();
+    }
+    assert_eq!(farm.replica.cli(&["get", "us:t:{0}:n"]).trim(), "6");
 }

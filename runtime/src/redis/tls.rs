@@ -25,7 +25,8 @@ pub(super) fn connector(config: &RedisConfig) -> Result<TlsConnector, ConnectErr
     let client = match (&config.tls_cert_file, &config.tls_key_file) {
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| broken(&shown(key), error))?;
+            let key =
+                PrivateKeyDer::from_pem_file(key).map_err(|error| broken(&shown(key), error))?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|error| broken(&shown(certificate), error))?
@@ -50,19 +51,29 @@ fn system_authorities() -> Result<RootCertStore, ConnectError> {
     let (added, ignored) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         return Err(ConnectError::Tls {
-            what: "the system has no certificate authorities; set UNDERSTUDY_REDIS_TLS_CA_FILE".to_owned(),
+            what: "the system has no certificate authorities; set UNDERSTUDY_REDIS_TLS_CA_FILE"
+                .to_owned(),
             source: None,
         });
     }
-    tracing::debug!(added, ignored, errors = found.errors.len(), "system certificate authorities read");
+    tracing::debug!(
+        added,
+        ignored,
+        errors = found.errors.len(),
+        "system certificate authorities read"
+    );
     Ok(roots)
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
     let read = CertificateDer::pem_file_iter(file).map_err(|error| broken(&shown(file), error))?;
-    let all: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| broken(&shown(file), error))?;
+    let all: Vec<_> =
+        read.collect::<Result<_, _>>().map_err(|error| broken(&shown(file), error))?;
     if all.is_empty() {
-        return Err(ConnectError::Tls { what: format!("{} holds no certificate", shown(file)), source: None });
+        return Err(ConnectError::Tls {
+            what: format!("{} holds no certificate", shown(file)),
+            source: None,
+        });
     }
     Ok(all)
 }

@@ -42,7 +42,10 @@ fn r3_a_lease_blocks_until_it_runs_out_or_is_dropped() {
 #[test]
 fn r7_nobody_claims_for_a_time_to_live_after_a_change_of_server() {
     let mut table = after_a_change();
-    assert_eq!(table.renew("s2", &id("a"), TTL, 102_400), RenewReply::Renewed { continuous: false });
+    assert_eq!(
+        table.renew("s2", &id("a"), TTL, 102_400),
+        RenewReply::Renewed { continuous: false }
+    );
     assert_eq!(table.claim_gate("s2", TTL, 102_999), Err(1));
     assert_eq!(table.claim_gate("s2", TTL, 103_000), Ok(()));
 }
@@ -56,7 +59,11 @@ fn the_grace_ends_early_when_all_that_somebody_knew_have_settled() {
     let (bc, ac) = ([id("b"), id("c")], [id("a"), id("c")]);
     assert_eq!(table.settle("s2", &id("a"), &bc, 102_200), Settled::Waiting { remaining_ms: 800 });
     assert_eq!(table.settle("s2", &id("b"), &ac, 102_300), Settled::Waiting { remaining_ms: 700 });
-    assert_eq!(table.claim_gate("s2", TTL, 102_350), Err(650), "c may still be putting back what it owns");
+    assert_eq!(
+        table.claim_gate("s2", TTL, 102_350),
+        Err(650),
+        "c may still be putting back what it owns"
+    );
     table.drop_node(&id("c"), 102_400); // c stops: it will not trust the old lease any more
     assert_eq!(table.claim_gate("s2", TTL, 102_400), Ok(()));
     assert_eq!(table.settle("s2", &id("a"), &bc, 102_500), Settled::Open);
@@ -67,7 +74,11 @@ fn who_knows_nobody_or_holds_no_lease_of_this_server_cannot_shorten_a_grace() {
     let mut table = after_a_change();
     assert_eq!(table.settle("s2", &id("a"), &[], 102_100), Settled::OtherServer, "not renewed yet");
     table.renew("s2", &id("a"), TTL, 102_200);
-    assert_eq!(table.settle("s1", &id("a"), &[], 102_300), Settled::OtherServer, "means another server");
+    assert_eq!(
+        table.settle("s1", &id("a"), &[], 102_300),
+        Settled::OtherServer,
+        "means another server"
+    );
     table.drop_node(&id("new"), 102_300); // nobody with knowledge settled yet
     assert_eq!(table.claim_gate("s2", TTL, 102_400), Err(600));
 }
@@ -96,7 +107,15 @@ impl Bench {
         let args = args.into_iter().map(Arg::from).collect();
         match self.redis.call(script, vec![self.key.clone()], args).await.unwrap() {
             Reply::Array(row) => row,
-            single => vec![single],
+            single @ (Reply::Integer(_) | Reply::String(_)) => vec![single],
+            other @ (Reply::Null
+            | Reply::Queued
+            | Reply::Map(_)
+            | Reply::Boolean(_)
+            | Reply::Double(_)
+            | Reply::Bytes(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 
@@ -109,13 +128,15 @@ impl Bench {
                 vec![self.server_id.clone(), u8::from(continuous).to_string()]
             }
         };
-        let said: Vec<String> = row[..row.len() - 1].iter().map(|one| one.as_string().unwrap()).collect();
+        let said: Vec<String> =
+            row[..row.len() - 1].iter().map(|one| one.as_string().unwrap()).collect();
         assert_eq!(said, expected);
     }
 
     async fn settle(&mut self, node: &NodeId, server_id: &str, awaited: &[NodeId]) {
         let nodes = std::iter::once(node).chain(awaited).map(NodeId::to_string);
-        let row = self.call(&SETTLE, std::iter::once(server_id.to_owned()).chain(nodes).collect()).await;
+        let row =
+            self.call(&SETTLE, std::iter::once(server_id.to_owned()).chain(nodes).collect()).await;
         let now = row[1].as_u64().unwrap();
         // The model is told which server it is on by renewals only; a caller that means another one is refused.
         let expected = if server_id == self.server_id {
@@ -142,7 +163,11 @@ impl Bench {
         for (field, value) in self.redis.hgetall(&self.key).await.unwrap() {
             match field.split_once(':') {
                 Some(("n", node)) => {
-                    let entry = if value == "dead" { Entry::Evicted } else { Entry::Until(value.parse().unwrap()) };
+                    let entry = if value == "dead" {
+                        Entry::Evicted
+                    } else {
+                        Entry::Until(value.parse().unwrap())
+                    };
                     table.nodes.insert(node.parse().unwrap(), entry);
                 }
                 Some(("w", node)) => assert!(table.awaited.insert(node.parse().unwrap())),
@@ -164,7 +189,8 @@ async fn the_scripts_do_what_the_table_says() {
     let server = RedisServer::start().await;
     let redis = server.connect(Role::Lease, &node("t")).await;
     let info = redis.info("server").await.unwrap();
-    let server_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap().trim().to_owned();
+    let server_id =
+        info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap().trim().to_owned();
     let key = KeySpace::new(&"t".parse().unwrap(), 1).lease_table(Bucket(0));
     let mut bench = Bench { redis, key, model: LeaseTable::new(), server_id };
     let nodes: Vec<NodeId> = ["a", "b", "c"].into_iter().map(id).collect();
@@ -177,9 +203,16 @@ async fn the_scripts_do_what_the_table_says() {
             match random.random_range(0..100) {
                 0..45 => bench.renew(node, random.random_range(1..60)).await,
                 45..75 => {
-                    let awaited: Vec<NodeId> =
-                        nodes.iter().filter(|other| *other != node && random.random_bool(0.5)).cloned().collect();
-                    let meant = if random.random_bool(0.9) { bench.server_id.clone() } else { "x".to_owned() };
+                    let awaited: Vec<NodeId> = nodes
+                        .iter()
+                        .filter(|other| *other != node && random.random_bool(0.5))
+                        .cloned()
+                        .collect();
+                    let meant = if random.random_bool(0.9) {
+                        bench.server_id.clone()
+                    } else {
+                        "x".to_owned()
+                    };
                     bench.settle(node, &meant, &awaited).await;
                 }
                 75..85 => bench.drop_node(node).await,
@@ -209,6 +242,9 @@ async fn k12_what_a_cluster_leaves_behind_runs_out() {
         redis.call(&RENEW, vec![key.clone()], args).await.unwrap();
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert!(server.cli(&["hlen", &key]).trim().parse::<u32>().unwrap() < 6, "dead incarnations are swept");
+    assert!(
+        server.cli(&["hlen", &key]).trim().parse::<u32>().unwrap() < 6,
+        "dead incarnations are swept"
+    );
     assert!(server.cli(&["pttl", &key]).trim().parse::<i64>().unwrap() > 0);
 }

@@ -8,7 +8,12 @@ fn at(ms: u64) -> BootInstant {
 
 /// A reply of a server whose clock is one hour ahead of the boot clock, read when it was sent.
 fn reply(server: &str, sent_ms: u64, continuous: bool) -> Renewed {
-    Renewed { server_id: server.to_owned(), continuous, evicted: false, now_ms: 3_600_000 + sent_ms }
+    Renewed {
+        server_id: server.to_owned(),
+        continuous,
+        evicted: false,
+        now_ms: 3_600_000 + sent_ms,
+    }
 }
 
 fn held() -> LeaseTrust {
