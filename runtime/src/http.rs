@@ -14,6 +14,7 @@ pub(crate) mod edge;
 mod extractors;
 pub(crate) mod health;
 mod host;
+mod links;
 mod metrics;
 pub mod problem;
 pub mod request_id;
@@ -24,4 +25,5 @@ pub mod trace;
 
 pub use client_addr::{client_addr, origin};
 pub use extractors::json_text_problem;
+pub use links::absolute_url;
 pub use request_id::request_id;

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::service::{NodeContext, Service};
 
 mod assembly;
+mod error;
 mod lifecycle;
 mod listeners;
 mod process;
@@ -24,6 +25,7 @@ mod tests;
 use assembly::Base;
 use running::{Booting, Running};
 
+pub use error::NodeError;
 pub use lifecycle::{Lifecycle, Phase, Reason};
 
 /// Adds an application's routes; called once on each worker thread.
@@ -118,38 +120,5 @@ impl fmt::Debug for RunningNode {
             .field("public_addr", &self.public_addr)
             .field("admin_addr", &self.admin_addr)
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a node did not start, or ended other than by being told to.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// An address is not free, or not of this machine; another one is never tried.
-    #[error("cannot listen on {address} ({option})")]
-    Bind {
-        /// The address asked for.
-        address: SocketAddr,
-        /// The variable that names it.
-        option: &'static str,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// An option, or something that only an operator can put right.
-    #[error("{0}")]
-    Configuration(String),
-    /// Something that must not fail did.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl NodeError {
-    /// Returns the status with which the process should end: 78 when an operator must put something right, else 1.
-    #[must_use]
-    pub fn exit_code(&self) -> i32 {
-        match self {
-            Self::Configuration(_) => crate::config::EXIT_CONFIG,
-            Self::Bind { .. } | Self::Failed(_) => 1,
-        }
     }
 }

@@ -128,10 +128,14 @@ impl TrustedProxies {
 /// Returns where a request came from; the address of the peer when the node's middleware is not installed.
 #[must_use]
 pub fn origin(request: &HttpRequest) -> Origin {
-    match request.app_data::<super::settings::Shared>() {
+    let origin = match request.app_data::<super::settings::Shared>() {
         Some(settings) => settings.trusted_proxies.origin(request.head()),
         None => TrustedProxies::default().origin(request.head()),
+    };
+    if origin.ignored {
+        metrics::counter!("understudy_http_forwarding_ignored_total").increment(1);
     }
+    origin
 }
 
 /// Returns the address of the client of a request, behind trusted proxies only.

@@ -24,7 +24,7 @@ use super::body::{self, Verdict};
 use super::metrics::WorkerMetrics;
 use super::problem::Problem;
 use super::settings::Shared;
-use super::{client_addr, cross_site, drain, health, host, trace};
+use super::{cross_site, drain, health, host, links, trace};
 use crate::node::Lifecycle;
 use crate::service::RequestWrap;
 
@@ -170,7 +170,7 @@ fn admit(request: &ServiceRequest, context: &EdgeContext) -> Result<(), Problem>
         }
     }
     if settings.csrf && cross_site::is_unsafe(&head.method) {
-        cross_site::check(&head.headers, || own_origin(request, settings))?;
+        cross_site::check(&head.headers, || links::own_origin(request.request()))?;
     }
     body::check_announced(&head.headers, settings.body_limit)
 }
@@ -190,20 +190,6 @@ fn check_form(request: &ServiceRequest) -> Result<(), Problem> {
         return Err(Problem::from_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
     Ok(())
-}
-
-/// Returns the origin browsers see: the configured one, else the scheme and host that this request used.
-fn own_origin(request: &ServiceRequest, settings: &Shared) -> Option<String> {
-    if let Some(external) = &settings.external_url {
-        return Some(external.origin());
-    }
-    let origin = client_addr::origin(request.request());
-    let scheme = origin.scheme.unwrap_or(crate::config::Scheme::Http);
-    let host = origin.host.or_else(|| {
-        let host = request.headers().get(header::HOST)?.to_str().ok()?;
-        Some(host.to_owned())
-    });
-    cross_site::normal_origin(&format!("{scheme}://{}", host?))
 }
 
 /// Puts the guard around a body, if there is one.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sea_orm_migration::MigrationTrait;
 use tracing::{info, warn};
 
+use super::error::{connect_error, database_error, join_error};
 use super::{Lifecycle, NodeError};
 use crate::bus::{Bus, LocalHub};
 use crate::clock::{SharedClock, SystemClock};
@@ -21,8 +22,8 @@ use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::lease::database::DatabaseLeases;
 use crate::lease::{LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
-use crate::membership::{JoinError, MemberRecord, Membership, MembershipSpec};
-use crate::redis::{ConnectError, Redis, Role};
+use crate::membership::{MemberRecord, Membership, MembershipSpec};
+use crate::redis::{Redis, Role};
 use crate::service::NodeContext;
 use crate::supervise::Backoff;
 
@@ -304,50 +305,4 @@ fn is_same_server(one: &RedisConfig, other: &RedisConfig) -> bool {
         && one.topology == other.topology
         && one.db == other.db
         && one.tls == other.tls
-}
-
-fn database_error(error: &DatabaseError) -> NodeError {
-    let is_ours =
-        matches!(error, DatabaseError::Migration { .. } | DatabaseError::MigrationName(_));
-    if is_ours { NodeError::Failed(chain(error)) } else { NodeError::Configuration(chain(error)) }
-}
-
-fn connect_error(error: &ConnectError) -> NodeError {
-    NodeError::Configuration(chain(error))
-}
-
-fn join_error(node: &NodeId, error: &JoinError) -> NodeError {
-    match error {
-        JoinError::Duplicate { host, pid, since_ms } => NodeError::Configuration(format!(
-            "UNDERSTUDY_NODE_ID: the name {} is taken by process {pid} on {host}, which is alive since {}; \
-             give every node a name of its own",
-            node.name(),
-            utc(*since_ms),
-        )),
-        JoinError::Redis(_) => NodeError::Configuration(chain(error)),
-    }
-}
-
-/// Writes ms since 1970 as people read it: RFC 3339, in UTC.
-fn utc(ms: u64) -> String {
-    let wait = Duration::from_millis(ms);
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + wait).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn t9_a_duplicate_name_is_told_with_its_holder() {
-        let node = NodeId::begin("web-1".parse().unwrap());
-        let error =
-            JoinError::Duplicate { host: "h1".to_owned(), pid: 42, since_ms: 1_767_225_600_000 };
-        let error = join_error(&node, &error);
-        assert_eq!(error.exit_code(), 78);
-        let text = error.to_string();
-        for part in ["web-1", "process 42", "h1", "2026-01-01T00:00:00Z", "UNDERSTUDY_NODE_ID"] {
-            assert!(text.contains(part), "{text}");
-        }
-    }
 }

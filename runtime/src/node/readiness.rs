@@ -48,8 +48,14 @@ impl Monitor {
                 tell(&reasons);
                 before = codes;
             }
+            metrics::gauge!("understudy_node_ready").set(if reasons.is_empty() {
+                1.0
+            } else {
+                0.0
+            });
             self.node.lifecycle.set_reasons(reasons);
         }
+        metrics::gauge!("understudy_node_ready").set(0.0);
     }
 
     /// Asks everything once, at the same time; returns why the node is not ready.
@@ -71,6 +77,7 @@ impl Monitor {
         let mut reasons = Vec::new();
         reasons.extend(self.database.judge(database).map(|why| Reason::new("database", why)));
         reasons.extend(self.redis.judge(redis).map(|why| Reason::new("redis", why)));
+        reasons.extend(self.lapsed());
         if let Some(rival) = self.node.membership.rival() {
             reasons.push(Reason::new("duplicate_node", rival));
         }
@@ -79,6 +86,23 @@ impl Monitor {
             Health::Ready | Health::Degraded(_) => None,
         }));
         reasons
+    }
+
+    /// Without its leases a node can answer from no memory and take over nothing, although the store answers.
+    fn lapsed(&self) -> Option<Reason> {
+        let node = &self.node;
+        let store = match &node.lease_redis {
+            Some(_) => Requirement::Redis,
+            None => Requirement::Database,
+        };
+        let held = node.lease.board().all_held(node.clock.now());
+        if held || !node.config.ops.ready_requires.contains(&store) {
+            return None;
+        }
+        let trouble = node.lease.trouble();
+        let why =
+            trouble.map_or_else(|| "the lease has run out".to_owned(), |why| chain(why.as_ref()));
+        Some(Reason::new("lease", why))
     }
 }
 
