@@ -1,0 +1,26 @@
+//! Every store passes the conformance suite: the one in memory here, Redis on a real server.
+//!
+//! The database store has a file of its own, `database_store`, for it takes real databases and processes.
+
+#[path = "stores/fixtures.rs"]
+mod fixtures;
+
+use fixtures::{InMemory, OnRedis};
+use understudy_session::store::conformance;
+
+#[tokio::test]
+async fn the_store_in_memory_passes() {
+    conformance::run(&InMemory::keeping_everything()).await;
+}
+
+#[tokio::test]
+async fn the_store_in_memory_passes_when_it_forgets() {
+    conformance::run(&InMemory::forgetting()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_passes() {
+    if let Some(fixture) = OnRedis::start().await {
+        conformance::run(&fixture).await;
+    }
+}
