@@ -204,6 +204,7 @@ impl SessionStore for RedisStore {
             number(record.idle_ms),
             number(record.absolute_ms),
             number(self.slack_ms),
+            number(ms(self.lease)),
         ];
         fields::all(record, fields::Times::Own, &mut args);
         let reply = self.call(&RESTORE, self.both_keys(locator), args).await?;

@@ -1,5 +1,5 @@
 -- Puts an owner's copy back after the server lost writes. KEYS[1] session, KEYS[2] lease table of its bucket;
--- ARGV: token, epoch, version, idle in ms, absolute deadline in ms, slack in ms, field, value, ...
+-- ARGV: token, epoch, version, idle in ms, absolute deadline in ms, slack in ms, lease in ms, field, value, ...
 -- Replies 'OK', 'REFUSED' or 'REVOKED'. Meaning: Spec::restore.
 local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'st')
 if s[4] then return 'REVOKED' end
@@ -11,13 +11,20 @@ if not (same and tonumber(s[3]) < version) then
   -- Only while nobody can claim may a copy stand in for a record that is missing or older.
   local gate = redis.call('HMGET', KEYS[2], 'rid', 'grace')
   local rid = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  local grace = gate[1] == rid and tonumber(gate[2]) > now
+  if gate[1] ~= rid then
+    -- The first this server hears: an owner may learn of the change by its own write, before its renewal.
+    redis.call('DEL', KEYS[2])
+    gate[2] = string.format('%.0f', now + ARGV[7])
+    redis.call('HSET', KEYS[2], 'rid', rid, 'grace', gate[2])
+    redis.call('PEXPIRE', KEYS[2], 3600000)
+  end
+  local grace = tonumber(gate[2]) > now
   if not grace or (s[2] and tonumber(s[2]) >= epoch) then return 'REFUSED' end
 end
 local left = ARGV[5] - now
 if left <= 0 then return 'REFUSED' end
 redis.call('DEL', KEYS[1])
-for i = 7, #ARGV, 1000 do
+for i = 8, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.min(ARGV[4] + ARGV[6], left) + ARGV[6]))
