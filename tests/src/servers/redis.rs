@@ -12,6 +12,7 @@ use std::time::Duration;
 pub use builder::RedisBuilder;
 pub use server::Server;
 
+use certificates::Clients;
 use sentinel::Sentinel;
 use server::Access;
 
@@ -122,12 +123,18 @@ impl Redis {
         format!("{scheme}://{credentials}127.0.0.1:{}{query}", ports[0])
     }
 
-    /// The variables that lead a node here: the URL, and the authority of the certificate with TLS.
+    /// The variables that lead a node here: the URL, with TLS the authority of the certificate, and
+    /// the node's own certificate if the server demands one.
     pub fn environment(&self) -> Vec<(String, String)> {
         let mut variables = vec![("UNDERSTUDY_REDIS_URL".to_owned(), self.url())];
         if let Some(certificates) = &self.access.certificates {
             let authority = certificates.authority().display().to_string();
             variables.push(("UNDERSTUDY_REDIS_TLS_CA_FILE".to_owned(), authority));
+            if certificates.clients() == Clients::Certified {
+                let names = ["UNDERSTUDY_REDIS_TLS_CERT_FILE", "UNDERSTUDY_REDIS_TLS_KEY_FILE"];
+                let files = certificates.client().map(|file| file.display().to_string());
+                variables.extend(names.map(str::to_owned).into_iter().zip(files));
+            }
         }
         variables
     }

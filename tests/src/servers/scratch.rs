@@ -1,5 +1,6 @@
 //! Directories that go away, also when the test process is killed.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -30,6 +31,7 @@ static ROOT: LazyLock<Root> = LazyLock::new(|| {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            .process_group(0) // a kill of the whole group of the tests leaves it alive
             .spawn()
             .expect("there is a shell")
     });

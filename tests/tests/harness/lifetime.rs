@@ -1,5 +1,6 @@
 //! Nothing outlives a test: not a dropped handle, not a killed test process.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -59,6 +60,7 @@ async fn a_killed_test_leaves_no_server_and_no_file_behind() {
         .env(ANNOUNCEMENT, &file)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .unwrap();
     let (text, _) = wait::until_some("the servers of the other process run", LIMIT, async || {
@@ -70,7 +72,9 @@ async fn a_killed_test_leaves_no_server_and_no_file_behind() {
     let ports: Vec<u16> = words.map(|port| port.parse().unwrap()).collect();
     assert_eq!(ports.len(), 3);
     assert!(ports.iter().all(|port| listens(*port)));
-    test.kill().unwrap();
+    // As a runner does that loses patience: everything of the group, without a chance to clean up.
+    let group = rustix::process::Pid::from_child(&test);
+    rustix::process::kill_process_group(group, servers::Signal::KILL).unwrap();
     test.wait().unwrap();
     wait::until("all servers of the killed process are gone", LIMIT, async || {
         !ports.iter().any(|port| listens(*port))

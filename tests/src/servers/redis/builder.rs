@@ -1,6 +1,6 @@
 //! What a Redis is started with.
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, Clients};
 use super::server::{Access, Server};
 use super::{Redis, Topology, sentinel, slots};
 
@@ -15,6 +15,7 @@ pub struct RedisBuilder {
     append_only: bool,
     password: Option<String>,
     user: Option<(String, String, String)>,
+    clients: Clients,
     lines: Vec<String>,
 }
 
@@ -28,6 +29,7 @@ impl RedisBuilder {
             append_only: false,
             password: None,
             user: None,
+            clients: Clients::Anonymous,
             lines: Vec::new(),
         }
     }
@@ -75,6 +77,13 @@ impl RedisBuilder {
         self
     }
 
+    /// Demands a certificate of every client; only with [`Topology::Tls`].
+    #[must_use]
+    pub fn client_certificates(mut self) -> Self {
+        self.clients = Clients::Certified;
+        self
+    }
+
     /// Adds a line to redis.conf of every data server.
     #[must_use]
     pub fn config_line(mut self, line: &str) -> Self {
@@ -84,7 +93,8 @@ impl RedisBuilder {
 
     /// Starts it and waits until it accepts writes.
     pub async fn start(self) -> Redis {
-        let certificates = (self.topology == Topology::Tls).then(Certificates::create);
+        let is_tls = self.topology == Topology::Tls;
+        let certificates = is_tls.then(|| Certificates::create(self.clients));
         let access = Access { password: self.password.clone(), certificates };
         let lines = self.common_lines();
         let servers = match self.topology {

@@ -31,7 +31,9 @@ impl Access {
             command.env("REDISCLI_AUTH", password);
         }
         if let Some(certificates) = &self.certificates {
+            let [certificate, key] = certificates.client();
             command.arg("--tls").arg("--cacert").arg(certificates.authority());
+            command.arg("--cert").arg(certificate).arg("--key").arg(key);
         }
         run(command.args(arguments), CLI_LIMIT)
     }
