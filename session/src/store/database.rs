@@ -274,7 +274,8 @@ impl SessionStore for DatabaseStore {
     }
 
     async fn touch(&self, locator: Locator) -> Result<(), StoreError> {
-        self.count(self.about(&self.statements.touch, locator)).await.map(|_| ())
+        let values = vec![locator.to_string().into(), row::time(self.slack_ms)];
+        self.count(self.statement(&self.statements.touch, values)).await.map(|_| ())
     }
 
     async fn sweep(&self, limit: u32) -> Result<u64, StoreError> {

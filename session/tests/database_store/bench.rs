@@ -20,6 +20,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(3);
 pub(crate) const HOUR_MS: u64 = 3_600_000;
 pub(crate) const BUCKET: Bucket = Bucket(0);
 
+#[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) store: DatabaseStore,
     pub(crate) leases: DatabaseLeases,

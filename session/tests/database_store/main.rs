@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
 
 mod bench;
-mod history;
+mod conformance;
 mod races;
 mod survival;
 

@@ -38,7 +38,7 @@ pub(super) struct Statements {
     pub(super) revoke: String,
     /// Parameters: locator, owner, epoch. Changes one row when the fence holds.
     pub(super) release: String,
-    /// Parameter: locator.
+    /// Notes an access, unless the session is over. Parameters: locator, slack.
     pub(super) touch: String,
     /// Parameters: slack, limit.
     pub(super) sweep: String,
@@ -101,7 +101,8 @@ impl Statements {
                 .to_owned(),
             touch: format!(
                 "UPDATE us_session SET last_access_ms = {now} \
-                 WHERE locator = $1 AND revoked_until_ms IS NULL AND last_access_ms < {now}"
+                 WHERE locator = $1 AND revoked_until_ms IS NULL AND last_access_ms < {now} \
+                 AND absolute_ms > {now} AND last_access_ms + idle_ms + $2 > {now}"
             ),
             sweep: sweep(backend),
         }

@@ -1,0 +1,48 @@
+//! The suite that every store of sessions must pass.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use understudy_runtime::lease::LeaseStore;
+use understudy_session::store::SharedStore;
+use understudy_session::store::conformance::{self, Fixture};
+use understudy_session::store::database::DatabaseStore;
+
+use crate::bench::{Bench, postgres, sqlite};
+
+/// Long enough for a server on a busy machine, short enough to be waited for.
+const LEASE: Duration = Duration::from_millis(400);
+const SLACK: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+struct Examined(Bench);
+
+impl Fixture for Examined {
+    fn store(&self) -> SharedStore {
+        Arc::new(DatabaseStore::new(self.0.database.clone(), LEASE, SLACK))
+    }
+
+    fn leases(&self) -> Arc<dyn LeaseStore> {
+        Arc::new(self.0.leases.clone())
+    }
+
+    fn lease(&self) -> Duration {
+        LEASE
+    }
+
+    fn touch_slack(&self) -> Duration {
+        SLACK
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn k7_sqlite_passes_the_suite() {
+    conformance::run(&Examined(sqlite().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn k7_postgres_passes_the_suite() {
+    if let Some(bench) = postgres().await {
+        conformance::run(&Examined(bench)).await;
+    }
+}
