@@ -106,10 +106,10 @@ impl Teller {
 
     fn hear(&mut self, step: &Step, answer: &str, now: Option<ReadReply>) {
         let changed = answer.starts_with("Claimed") || answer.starts_with("Written");
-        if changed || matches!(step, Step::Create(_) | Step::Restore(_)) {
-            if let Some(ReadReply::Found(record)) = now {
-                self.known.push(*record);
-            }
+        if (changed || matches!(step, Step::Create(_) | Step::Restore(_)))
+            && let Some(ReadReply::Found(record)) = now
+        {
+            self.known.push(*record);
         }
     }
 }
