@@ -38,14 +38,15 @@ pub use handle::{Knowledge, LeaseHandle, LeaseSpec, SettleHook};
 pub use redis_store::RedisLeases;
 
 /// Removes the lease of a node that stopped; see [`table::LeaseTable::drop_node`].
-pub(crate) static DROP_NODE: LazyLock<Script> =
-    LazyLock::new(|| Script::new("lease.drop_node", include_str!("lease/drop_node.lua")));
+pub(crate) static DROP_NODE: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_when_full("lease.drop_node", include_str!("lease/drop_node.lua"))
+});
 /// Renews a lease; see [`table::LeaseTable::renew`].
 pub(crate) static RENEW: LazyLock<Script> =
-    LazyLock::new(|| Script::new("lease.renew", include_str!("lease/renew.lua")));
+    LazyLock::new(|| Script::even_when_full("lease.renew", include_str!("lease/renew.lua")));
 /// Shortens a grace; see [`table::LeaseTable::settle`].
 pub(crate) static SETTLE: LazyLock<Script> =
-    LazyLock::new(|| Script::new("lease.settle", include_str!("lease/settle.lua")));
+    LazyLock::new(|| Script::even_when_full("lease.settle", include_str!("lease/settle.lua")));
 
 /// Where the leases of all nodes are kept. Each method is one atomic step at the store.
 #[async_trait]

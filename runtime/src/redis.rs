@@ -159,6 +159,10 @@ impl Redis {
         let mut answer = send_script(&client, "EVALSHA", slot, sent).await;
         if answer.as_ref().is_err_and(error::is_noscript) {
             again[0] = script.source().into();
+            answer = send_script(&client, "EVAL", slot, again.clone()).await;
+        }
+        if answer.as_ref().is_err_and(|error| script.falls_back(error.details())) {
+            again[0] = script.source().into();
             answer = send_script(&client, "EVAL", slot, again).await;
         }
         if answer.is_ok() {

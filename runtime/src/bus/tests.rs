@@ -262,3 +262,56 @@ async fn on_a_cluster_messages_travel_on_sharded_channels() {
     let ids: HashSet<&NodeId> = buses.iter().map(Bus::node_id).collect();
     assert_eq!(ids.len(), 4);
 }
+
+/// Two clusters on one server, with a user who may do nothing dangerous: neither hears of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k8_k9_two_clusters_share_a_server_without_meeting_or_special_rights() {
+    use crate::clock::SystemClock;
+    use crate::membership::{Membership, MembershipSpec};
+
+    let server = RedisServer::start().await;
+    server.cli(&["acl", "setuser", "root", "on", "nopass", "~*", "&*", "+@all"]);
+    let rights = ["~us:*", "&us:*", "+@all", "-@dangerous", "-keys", "+info"];
+    server
+        .cli(&[&["acl", "setuser", "default", "resetkeys", "resetchannels"][..], &rights].concat());
+    let mut members = Vec::new();
+    let mut buses = Vec::new();
+    for (cluster, name) in [("one", "a"), ("two", "a"), ("one", "b")] {
+        let id = node(name);
+        let publisher = server.connect(Role::Bus, &id).await;
+        let subscriber = server.connect(Role::Subscriber, &id).await;
+        let keys = KeySpace::new(&cluster.parse().unwrap(), 1);
+        let spec = MembershipSpec {
+            heartbeat: Duration::from_millis(200),
+            ttl: Duration::from_secs(1),
+            clock: SystemClock::shared(),
+        };
+        let record = crate::membership::record_for_test(id.clone());
+        let membership = Membership::join(publisher.clone(), &keys, record, spec).await.unwrap();
+        let living = membership.clone();
+        let targets: Targets = Arc::new(move || living.live());
+        let bus = Bus::redis(publisher, &subscriber, keys, id, targets);
+        bus.handle(async |_from, Double(number)| number * 2);
+        bus.listening().await;
+        members.push(membership);
+        buses.push(bus);
+    }
+    eventually("a sees b", || members[0].live().len() == 2).await;
+    assert_eq!(members[1].live().len(), 1);
+    let answers = buses[0].broadcast(&Double(2), SECOND).await;
+    assert_eq!(answers.iter().filter(|(_, answer)| *answer == Ok(4)).count(), 2, "{answers:?}");
+    assert_eq!(
+        buses[1].request(buses[0].node_id(), &Double(2), SECOND).await,
+        Err(BusError::NoReceiver)
+    );
+    members[2].leave().await;
+    let (keys, channels) = (server.cli(&["--scan"]), server.cli(&["pubsub", "channels"]));
+    let all: Vec<&str> = keys.lines().chain(channels.lines()).collect();
+    assert!(
+        all.len() >= 4
+            && all.iter().all(|one| one.starts_with("us:one:") || one.starts_with("us:two:")),
+        "{all:?}"
+    );
+    let denied = server.cli(&["--user", "root", "--pass", "any", "acl", "log"]);
+    assert!(denied.trim().is_empty(), "nothing was denied: {denied}");
+}

@@ -226,18 +226,19 @@ impl LeaseActor {
 
     /// Shortens the grace of the new server: puts back what this node owns, then names all it knew before.
     fn settle(&self, bucket: Bucket, stamp: LeaseStamp, ctx: &mut Context<Self>) {
-        let Some(awaited) = self.spec.knowledge.as_ref().and_then(|knowledge| knowledge.others())
-        else {
-            return;
-        };
+        // Asked now, while the list is that of the old server.
+        let awaited = self.spec.knowledge.as_ref().and_then(|knowledge| knowledge.others());
         let Some(hook) = self.shared.hook.load_full() else { return };
         // What is put back is put back on this server: should there be yet another one, it must not count there.
         let server_id =
             self.leases[bucket.index()].trust.server_id().unwrap_or_default().to_owned();
         let (store, node, ttl) = (self.store.clone(), self.spec.node_id.clone(), self.spec.ttl);
         let settling = async move {
+            // Also by a node that knows too few to settle: when the grace ends, what it owns must be there.
             hook(bucket, stamp).await;
-            settle_until_told(store, bucket, node, server_id, awaited).await;
+            if let Some(awaited) = awaited {
+                settle_until_told(store, bucket, node, server_id, awaited).await;
+            }
         };
         // Longer than the grace it would be for nothing.
         ctx.spawn(tokio::time::timeout(ttl, settling).into_actor(self).map(move |done, _, _| {

@@ -48,7 +48,19 @@ pub struct LeaseSpec {
 pub struct LeaseHandle {
     board: LeaseBoard,
     shared: Arc<LeaseShared>,
-    actor: Option<(Addr<LeaseActor>, ArbiterHandle)>,
+    running: Option<Arc<Running>>,
+}
+
+/// The actor, and its thread, which ends with the last handle: then the leases run out as after a crash.
+struct Running {
+    addr: Addr<LeaseActor>,
+    arbiter: ArbiterHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.arbiter.stop();
+    }
 }
 
 /// What the actor and its handles share besides the board.
@@ -98,13 +110,22 @@ impl LeaseHandle {
         });
         // The sender lives in the task above until it has sent; it is lost only with the whole system.
         let Ok(addr) = started.await else { return std::future::pending().await };
-        Ok(Self { board, shared, actor: Some((addr?, arbiter.handle())) })
+        let arbiter = arbiter.handle();
+        match addr {
+            Ok(addr) => {
+                Ok(Self { board, shared, running: Some(Arc::new(Running { addr, arbiter })) })
+            }
+            Err(error) => {
+                arbiter.stop();
+                Err(error)
+            }
+        }
     }
 
     /// Makes the handle of a node that shares its store with nobody: all leases are held, always.
     #[must_use]
     pub fn always() -> Self {
-        Self { board: LeaseBoard::always(), shared: Arc::default(), actor: None }
+        Self { board: LeaseBoard::always(), shared: Arc::default(), running: None }
     }
 
     /// Returns the board with the state of every lease.
@@ -144,10 +165,10 @@ impl LeaseHandle {
     /// Gives all leases back, so that others can claim at once what this node owned. The board is empty before the
     /// store hears of it, and stays so. What cannot be given back within the store's time-out runs out by itself.
     pub async fn release(&self) {
-        let Some((addr, arbiter)) = &self.actor else { return };
+        let Some(running) = &self.running else { return };
         // A closed mailbox means that it was released before.
-        if addr.send(Release).await.is_ok() {
-            arbiter.stop();
+        if running.addr.send(Release).await.is_ok() {
+            running.arbiter.stop();
         }
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn advice(error: &RedisError) -> String {
         text.contains("can't run this command") || text.contains("ACL") || text.contains("NOPERM");
     let advice = if about_commands {
         "redis refuses the lease script: its ACL user must be allowed `+info` (scripts read the run id of the server)"
-    } else if text.contains("attempt to index") || text.contains("bad argument #1 to 'match'") {
+    } else if error.code() == Some("NORUNID") {
         "redis does not tell its run id to scripts (INFO is withheld): leases cannot be kept on this server"
     } else if error.code() == Some("OOM") {
         "redis is full (maxmemory): leases cannot be renewed until there is room"

@@ -3,6 +3,7 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local rid = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if not rid then return redis.error_reply('NORUNID this server does not tell scripts its run id') end
 local field, ttl = 'n:' .. ARGV[1], tonumber(ARGV[2])
 local row = redis.call('HMGET', KEYS[1], 'rid', field)
 local deadline = row[2]

@@ -5,6 +5,7 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local rid = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if not rid then return redis.error_reply('NORUNID this server does not tell scripts its run id') end
 local row = redis.call('HMGET', KEYS[1], 'rid', 'grace', 'n:' .. ARGV[2])
 local deadline = tonumber(row[3] or '')
 if rid ~= ARGV[1] or row[1] ~= rid or not deadline or deadline <= now then return {-1, now, rid} end

@@ -98,7 +98,7 @@ impl Acquaintance {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{MemberRecord, MemberState};
+    use super::super::record::record_for_test;
     use super::*;
     use crate::ids::Incarnation;
 
@@ -113,19 +113,7 @@ mod tests {
     }
 
     fn entry(name: &str) -> Entry {
-        let record = MemberRecord {
-            id: id(name),
-            host: String::new(),
-            pid: 1,
-            started_ms: 0,
-            version: String::new(),
-            public_addr: String::new(),
-            admin_addr: None,
-            state: MemberState::Ready,
-            labels: std::collections::BTreeMap::new(),
-            config_hash: String::new(),
-            secret_keys: Vec::new(),
-        };
+        let record = record_for_test(id(name));
         Entry { seen_ms: 0, view_ms: 0, record }
     }
 

@@ -96,3 +96,21 @@ impl Entry {
         }
     }
 }
+
+/// A record with something in every field.
+#[cfg(test)]
+pub(crate) fn record_for_test(id: NodeId) -> MemberRecord {
+    MemberRecord {
+        id,
+        host: "host-1".to_owned(),
+        pid: 42,
+        started_ms: 1_700_000_000_000,
+        version: "0.1.0".to_owned(),
+        public_addr: "127.0.0.1:8080".to_owned(),
+        admin_addr: None,
+        state: MemberState::Starting,
+        labels: BTreeMap::from([("zone".to_owned(), "a|b\"id\":\"x\"".to_owned())]),
+        config_hash: "abc".to_owned(),
+        secret_keys: vec!["k1".to_owned()],
+    }
+}

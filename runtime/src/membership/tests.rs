@@ -1,5 +1,4 @@
-use std::collections::BTreeMap;
-
+use super::record::Entry;
 use super::*;
 use crate::clock::SystemClock;
 use crate::redis::Role;
@@ -13,27 +12,11 @@ fn spec() -> MembershipSpec {
     }
 }
 
-fn record(id: NodeId) -> MemberRecord {
-    MemberRecord {
-        id,
-        host: "host-1".to_owned(),
-        pid: 42,
-        started_ms: 1_700_000_000_000,
-        version: "0.1.0".to_owned(),
-        public_addr: "127.0.0.1:8080".to_owned(),
-        admin_addr: None,
-        state: MemberState::Starting,
-        labels: BTreeMap::from([("zone".to_owned(), "a|b\"id\":\"x\"".to_owned())]),
-        config_hash: "abc".to_owned(),
-        secret_keys: vec!["k1".to_owned()],
-    }
-}
-
 async fn join(server: &RedisServer, name: &str) -> Result<Membership, JoinError> {
     let id = node(name);
     let redis = server.connect(Role::Data(0), &id).await;
     let keys = KeySpace::new(&"t".parse().unwrap(), 1);
-    Membership::join(redis, &keys, record(id), spec()).await
+    Membership::join(redis, &keys, record_for_test(id), spec()).await
 }
 
 fn live(membership: &Membership) -> Vec<String> {
@@ -100,8 +83,11 @@ async fn who_left_is_replaced_at_once() {
 async fn a_node_whose_name_was_taken_while_it_stood_still_says_so_and_takes_nothing_back() {
     let server = RedisServer::start().await;
     let slow = join(&server, "a").await.unwrap();
-    let rival =
-        format!("{}|0|{}", u64::MAX / 4, serde_json::to_string(&record(node("a"))).unwrap());
+    let rival = format!(
+        "{}|0|{}",
+        u64::MAX / 4,
+        serde_json::to_string(&record_for_test(node("a"))).unwrap()
+    );
     server.cli(&["hset", "us:t:{m}:nodes", "a", &rival]);
     eventually("it says so", || slow.rival().is_some_and(|rival| rival.contains("pid 42"))).await;
     slow.leave().await;
@@ -141,7 +127,7 @@ async fn a_node_knows_when_all_others_know_it() {
 #[tokio::test]
 async fn k12_nodes_that_are_long_gone_are_swept() {
     let server = RedisServer::start().await;
-    let old = format!("1|0|{}", serde_json::to_string(&record(node("old"))).unwrap());
+    let old = format!("1|0|{}", serde_json::to_string(&record_for_test(node("old"))).unwrap());
     server.cli(&["hset", "us:t:{m}:nodes", "old", &old, "garbage", "from a later version"]);
     let a = join(&server, "a").await.unwrap();
     eventually("only a is left", || server.cli(&["hkeys", "us:t:{m}:nodes"]).trim() == "a").await;
@@ -150,7 +136,7 @@ async fn k12_nodes_that_are_long_gone_are_swept() {
 
 #[test]
 fn a_node_that_is_alone_is_its_only_member() {
-    let alone = Membership::single(record(node("a")));
+    let alone = Membership::single(record_for_test(node("a")));
     assert_eq!(live(&alone), ["a"]);
     assert!(!alone.others_ready() && alone.known_to_all() && alone.rival().is_none());
     alone.set_state(MemberState::Draining);

@@ -2,24 +2,37 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use fred::bytes_utils::Str;
+use fred::util::static_str;
 use metrics::Histogram;
+
+/// What a script that must run on a full server begins with, since Redis 7.
+const EVEN_WHEN_FULL: &str = "#!lua flags=allow-oom\n";
 
 /// A script that lives as long as the program; made in a `LazyLock` static, next to the `.lua` file it includes.
 ///
 /// The hash is worked out once, and calling the script copies neither the hash nor the text.
 pub struct Script {
     name: &'static str,
-    hash: Str,
-    source: Str,
+    text: Text,
+    /// The same for Redis 6, which does not understand the first line of the other.
+    plain: Option<Text>,
+    use_plain: AtomicBool,
     latency: OnceLock<Histogram>,
 }
 
-impl fmt::Debug for Script {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Script({})", self.name)
+/// A text and its hash.
+struct Text {
+    hash: Str,
+    source: Str,
+}
+
+impl Text {
+    fn new(source: impl Into<Str>) -> Self {
+        let source = source.into();
+        Self { hash: Str::from(fred::util::sha1_hash(&source)), source }
     }
 }
 
@@ -27,13 +40,19 @@ impl Script {
     /// Makes a script. The name appears in errors, traces and metrics.
     #[must_use]
     pub fn new(name: &'static str, source: &'static str) -> Self {
-        Self {
-            name,
-            hash: Str::from(fred::util::sha1_hash(source)),
-            // Text that is a literal is UTF-8, so this cannot fall back to the empty script.
-            source: Str::from_inner(Bytes::from_static(source.as_bytes())).unwrap_or_default(),
-            latency: OnceLock::new(),
-        }
+        Self::of(name, Text::new(static_str(source)), None)
+    }
+
+    /// Makes a script that runs although the server is full (`maxmemory`), from Redis 7 on: for what is small and
+    /// must not fail then, such as keeping or giving up a lease.
+    #[must_use]
+    pub fn even_when_full(name: &'static str, source: &'static str) -> Self {
+        let text = Text::new(format!("{EVEN_WHEN_FULL}{source}"));
+        Self::of(name, text, Some(Text::new(static_str(source))))
+    }
+
+    fn of(name: &'static str, text: Text, plain: Option<Text>) -> Self {
+        Self { name, text, plain, use_plain: AtomicBool::new(false), latency: OnceLock::new() }
     }
 
     /// Returns the name given at the beginning.
@@ -43,7 +62,11 @@ impl Script {
     }
 
     pub(super) fn hash(&self) -> Str {
-        self.hash.clone()
+        self.text().hash.clone()
+    }
+
+    pub(super) fn source(&self) -> Str {
+        self.text().source.clone()
     }
 
     /// Returns where its round trips are measured; looked up once, since this is on the way of every write.
@@ -53,8 +76,24 @@ impl Script {
         )
     }
 
-    pub(super) fn source(&self) -> Str {
-        self.source.clone()
+    /// Judges a refusal; returns whether the script can be sent again in a form that an old server understands.
+    pub(super) fn falls_back(&self, refusal: &str) -> bool {
+        let first_line = refusal.contains("compiling script") && refusal.contains("near '#'");
+        let changed = first_line && self.plain.is_some();
+        changed && !self.use_plain.swap(true, Ordering::Relaxed)
+    }
+
+    fn text(&self) -> &Text {
+        match &self.plain {
+            Some(plain) if self.use_plain.load(Ordering::Relaxed) => plain,
+            _ => &self.text,
+        }
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Script({})", self.name)
     }
 }
 
@@ -68,5 +107,19 @@ mod tests {
         assert_eq!(&*script.hash(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
         assert_eq!(&*script.source(), "return 1");
         assert_eq!(script.name(), "one");
+    }
+
+    #[test]
+    fn an_old_server_is_sent_what_it_understands() {
+        let script = Script::even_when_full("one", "return 1");
+        assert_eq!(&*script.source(), "#!lua flags=allow-oom\nreturn 1");
+        assert!(!script.falls_back("OOM command not allowed"));
+        let refusal =
+            "ERR Error compiling script (new function): user_script:1: unexpected symbol near '#'";
+        assert!(script.falls_back(refusal));
+        assert_eq!(&*script.source(), "return 1");
+        assert_eq!(&*script.hash(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+        assert!(!script.falls_back(refusal), "once is enough");
+        assert!(!Script::new("one", "# 1").falls_back(refusal));
     }
 }

@@ -426,3 +426,17 @@ async fn a_primary_that_was_replaced_but_lives_is_left_at_once_by_every_connecti
     }
     assert_eq!(farm.replica.cli(&["get", "us:t:{0}:n"]).trim(), "6");
 }
+
+#[tokio::test]
+async fn b13_a_full_server_still_runs_what_must_not_fail() {
+    static KEEP: LazyLock<Script> = LazyLock::new(|| {
+        Script::even_when_full("test.keep", "return redis.call('SET', KEYS[1], 'kept')")
+    });
+    let server = RedisServer::start().await;
+    let redis = server.connect(Role::Data(0), &node("a")).await;
+    server.cli(&["config", "set", "maxmemory", "1"]);
+    let keep = || redis.call(&KEEP, vec!["us:t:{0}:k".to_owned()], vec![]);
+    keep().await.unwrap();
+    keep().await.unwrap();
+    assert_eq!(increment(&redis).await.unwrap_err().code(), Some("OOM"));
+}

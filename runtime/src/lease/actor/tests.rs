@@ -162,15 +162,19 @@ async fn the_grace_of_a_restarted_store_ends_when_all_who_knew_each_other_have_p
 }
 
 #[actix_rt::test]
-async fn a_node_that_does_not_know_the_others_leaves_the_grace_alone() {
+async fn a_node_that_does_not_know_the_others_puts_back_what_it_owns_and_leaves_the_grace_alone() {
     let mut server = RedisServer::start().await;
     let handle = start(server.config(), &node("a"), told(None)).await;
-    handle.before_settling(Arc::new(|_, _| Box::pin(async {})));
+    let put_back = Arc::new(AtomicBool::new(false));
+    let done = put_back.clone();
+    handle.before_settling(Arc::new(move |_, _| {
+        done.store(true, Ordering::Relaxed);
+        Box::pin(async {})
+    }));
     held(&handle).await;
-    let changes = handle.subscribe();
     server.kill();
     server.launch().await;
-    eventually("the other run id is seen", || changes.has_changed().unwrap()).await;
+    eventually("what it owns is put back", || put_back.load(Ordering::Relaxed)).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!server.cli(&["hkeys", "us:t:{0}:L"]).lines().any(|field| field == "c"));
     handle.release().await;
@@ -264,4 +268,28 @@ async fn all_64_buckets_of_a_cluster_are_held() {
     let held: usize =
         servers.iter().map(|server| server.cli(&["dbsize"]).trim().parse::<usize>().unwrap()).sum();
     assert_eq!(held, 64, "one table per bucket");
+}
+
+#[actix_rt::test]
+async fn b13_leases_are_renewed_on_a_full_server() {
+    let server = RedisServer::start().await;
+    server.cli(&["config", "set", "maxmemory", "1"]);
+    let handle = start(server.config(), &node("a"), None).await;
+    held(&handle).await;
+    handle.release().await;
+    assert!(handle.trouble().is_none());
+}
+
+#[actix_rt::test]
+async fn a_handle_that_is_lost_stops_renewing_as_a_crash_would() {
+    let server = RedisServer::start().await;
+    let id = node("a");
+    let handle = start(server.config(), &id, None).await;
+    held(&handle).await;
+    drop(handle);
+    eventually("the connection closes", || !server.cli(&["client", "list"]).contains("us-a-lease"))
+        .await;
+    let end = lease_of(&server, &id).expect("not given back");
+    tokio::time::sleep(TTL / 2).await;
+    assert_eq!(lease_of(&server, &id), Some(end));
 }
