@@ -31,9 +31,9 @@ pub(super) struct Answering(pub(super) String);
 pub(super) fn routes(app: &mut web::ServiceConfig) {
     app.service(
         web::scope("/api/session")
-            .service(web::resource("").get(show).delete(log_out))
-            .service(web::resource("/values").get(all))
-            .service(web::resource("/values/{key}").get(get).put(put).delete(remove))
+            .service(web::resource("").get(show).head(show).delete(log_out))
+            .service(web::resource("/values").get(all).head(all))
+            .service(web::resource("/values/{key}").get(get).head(get).put(put).delete(remove))
             .service(web::resource("/values/{key}/increment").post(increment))
             .service(web::resource("/values/{key}/append").post(append)),
     );
@@ -132,7 +132,8 @@ async fn increment(
     key: web::Path<String>,
     body: web::Bytes,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let by = if body.is_empty() { one() } else { strict_json::parse::<Increment>(&body)?.by };
+    let by =
+        if body.is_empty() { one() } else { strict_json::parse_object::<Increment>(&body)?.by };
     let value = session.increment(&key, by).await?;
     Ok(fresh().json(serde_json::json!({ "value": value })))
 }
@@ -142,7 +143,7 @@ async fn append(
     key: web::Path<String>,
     body: web::Bytes,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let item = strict_json::parse::<Append>(&body)?.item;
+    let item = strict_json::parse_object::<Append>(&body)?.item;
     let length = session.append(&key, &item).await?;
     Ok(fresh().json(serde_json::json!({ "length": length })))
 }

@@ -16,9 +16,9 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
     let html = |request: HttpRequest| async move { file(&request, HTML, "text/html") };
     let script = |request: HttpRequest| async move { file(&request, SCRIPT, "text/javascript") };
     let style = |request: HttpRequest| async move { file(&request, STYLE, "text/css") };
-    app.route("/", web::get().to(html));
-    app.route("/page.js", web::get().to(script));
-    app.route("/page.css", web::get().to(style));
+    app.service(web::resource("/").get(html).head(html));
+    app.service(web::resource("/page.js").get(script).head(script));
+    app.service(web::resource("/page.css").get(style).head(style));
 }
 
 fn file(request: &HttpRequest, text: &'static str, kind: &str) -> HttpResponse {

@@ -2,11 +2,13 @@
 //!
 //! What passes is kept to the letter (`RawValue`), so it must be sure to be readable later.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use crate::prelude::Problem;
 
@@ -20,6 +22,15 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end())
         .map_err(|error| problem(&error))?;
+    serde_json::from_slice(body).map_err(|error| problem(&error))
+}
+
+/// Reads a body that must be an object: left to itself, serde takes an array for a struct too.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    parse::<HashMap<String, IgnoredAny>>(body)?;
     serde_json::from_slice(body).map_err(|error| problem(&error))
 }
 
@@ -102,6 +113,18 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
+
+    #[test]
+    fn an_array_is_no_object() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Item {
+            item: i64,
+        }
+        assert_eq!(parse_object::<Item>(b" {\"item\":1}").unwrap().item, 1);
+        for body in [&b"[1]"[..], b" [1]", b"[1", b"1", b"null"] {
+            assert_eq!(parse_object::<Item>(body).unwrap_err().code, "bad_json");
+        }
+    }
 
     #[test]
     fn bad_json_is_refused_and_good_json_kept_to_the_letter() {
