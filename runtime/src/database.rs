@@ -5,6 +5,10 @@
 //! are written so that they mean the same on both; nothing else in the product knows which one it talks to. What
 //! tables there are is the business of whoever brings the migrations.
 //!
+//! PostgreSQL 12 or newer is needed. TLS is chosen in the URL (`sslmode=verify-full`, `sslrootcert`; the system's roots
+//! otherwise). A pooler between node and server must give each connection a session of its own (PgBouncer:
+//! `pool_mode=session`), since prepared statements, settings and the lock of a node's place belong to the session.
+//!
 //! # What an answered write is worth
 //! - PostgreSQL: what the server promises; with its defaults the write is on disk. A standby that is promoted
 //!   without synchronous replication may lack the latest writes, and nothing here can tell: use
@@ -252,7 +256,8 @@ impl Database {
     /// Does work in one short transaction: all of it or nothing. An error of the work rolls back.
     ///
     /// On PostgreSQL the isolation is READ COMMITTED: lock the rows you decide upon ([`Backend::for_update`]), and ask
-    /// for the time in a later statement than the one that locks, since a lock may have to be waited for.
+    /// for the time in a later statement than the one that locks, since a lock may have to be waited for. The server
+    /// ends a transaction that pauses for 2 s, so that a node that was stopped half-way holds nobody up.
     ///
     /// # Errors
     /// [`DatabaseError`] when the database is away or refuses. After a retryable one the writes may be in or not.
