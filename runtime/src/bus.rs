@@ -28,6 +28,7 @@ mod handlers;
 mod local;
 mod outbox;
 mod redis_transport;
+mod sending;
 
 pub use local::LocalHub;
 

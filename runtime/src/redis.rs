@@ -30,6 +30,7 @@ use crate::ids::NodeId;
 
 mod detect;
 mod error;
+mod findings;
 mod health;
 mod script;
 mod sentinel;
@@ -41,6 +42,7 @@ pub(crate) mod testing;
 mod tls;
 
 pub use error::{ConnectError, RedisError};
+pub use findings::Finding;
 pub use script::Script;
 pub use subscription::{Incoming, Subscription};
 
@@ -215,6 +217,15 @@ impl Redis {
         answer
             .as_string()
             .ok_or_else(|| RedisError::Protocol("INFO did not return text".to_owned()))
+    }
+
+    /// Looks for what an operator should change about the server; on a Cluster about one of them. To be logged at
+    /// start, and shown by the administration API.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn findings(&self) -> Result<Vec<Finding>, RedisError> {
+        Ok(findings::judge(&self.info("default").await?, self.topology()))
     }
 
     /// Listens on channels, for as long as the subscription is kept. Use a connection of [`Role::Subscriber`].

@@ -1,8 +1,8 @@
 //! The part of the bus that does not care how packets travel: who waits for what, who is sent what, what is done
 //! with what came.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use super::frame::{self, Frame, Kind, Outgoing};
 use super::handlers::{Answer, Handlers};
 use super::outbox::{Batch, Outbox};
+use super::sending::{Sending, Waiting};
 use super::{BusError, BusRequest, Targets};
 use crate::ids::NodeId;
 
@@ -104,7 +105,7 @@ impl BusCore {
         )?;
         let sending = async {
             if let Some(batch) = sending {
-                Sending { core: self.clone(), to: to.clone(), done: false }.send(batch).await;
+                Sending::new(self, to).send(batch).await;
             }
         };
         let answer = async {
@@ -170,8 +171,7 @@ impl BusCore {
         message: &Outgoing<'_, P>,
     ) -> Result<(), BusError> {
         if let Some(batch) = self.push(to, message)? {
-            let sending = Sending { core: self.clone(), to: to.clone(), done: false };
-            self.runtime.spawn(sending.send_all(batch));
+            self.spawn(Sending::new(self, to).send_all(batch));
         }
         Ok(())
     }
@@ -251,7 +251,28 @@ impl BusCore {
         }
     }
 
-    fn delivered(&self, batch_requests: &[u64], delivered: Delivered) {
+    /// Begins to wait for an answer, under a number that nobody else has.
+    pub(super) fn wait(&self) -> (u64, oneshot::Receiver<Result<Box<RawValue>, BusError>>) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (waiter, answer) = oneshot::channel();
+        self.waiters.insert(id, waiter);
+        (id, answer)
+    }
+
+    pub(super) fn stop_waiting(&self, id: u64) {
+        self.waiters.remove(&id);
+    }
+
+    /// Runs a task on the runtime on which the bus was made, wherever this is called.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    pub(super) async fn deliver(&self, to: &NodeId, packet: Bytes) -> Delivered {
+        self.transport.deliver(to, packet).await
+    }
+
+    pub(super) fn delivered(&self, batch_requests: &[u64], delivered: Delivered) {
         let error = match delivered {
             Delivered::Taken => return,
             Delivered::NobodyThere => BusError::NoReceiver,
@@ -262,7 +283,7 @@ impl BusCore {
         }
     }
 
-    fn next(&self, to: &NodeId) -> Option<Batch> {
+    pub(super) fn next(&self, to: &NodeId) -> Option<Batch> {
         self.outboxes.get_mut(to)?.next()
     }
 
@@ -306,79 +327,6 @@ impl BusCore {
         metrics::counter!("understudy_bus_dropped_total", "why" => "lagged").increment(lost);
         for hook in &self.gap_hooks {
             hook();
-        }
-    }
-}
-
-/// A request that waits for its answer; given up when dropped.
-struct Waiting {
-    core: Weak<BusCore>,
-    id: u64,
-    answer: oneshot::Receiver<Result<Box<RawValue>, BusError>>,
-}
-
-impl Waiting {
-    fn begin(core: &Arc<BusCore>) -> Self {
-        let id = core.next_id.fetch_add(1, Ordering::Relaxed);
-        let (waiter, answer) = oneshot::channel();
-        core.waiters.insert(id, waiter);
-        Self { core: Arc::downgrade(core), id, answer }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        if let Some(core) = self.core.upgrade() {
-            core.waiters.remove(&self.id);
-        }
-    }
-}
-
-/// The duty to send what waits for a node; if whoever has it is dropped, a task takes it over.
-struct Sending {
-    core: Arc<BusCore>,
-    to: NodeId,
-    done: bool,
-}
-
-impl Sending {
-    /// Sends one packet; what was collected meanwhile is left to a task, so that the caller can go on.
-    async fn send(mut self, batch: Batch) {
-        self.deliver(batch).await;
-        match self.core.next(&self.to) {
-            Some(next) => {
-                self.done = true;
-                let rest = Self { core: self.core.clone(), to: self.to.clone(), done: false };
-                self.core.runtime.spawn(rest.send_all(next));
-            }
-            None => self.done = true,
-        }
-    }
-
-    async fn send_all(mut self, first: Batch) {
-        let mut batch = Some(first);
-        while let Some(present) = batch {
-            self.deliver(present).await;
-            batch = self.core.next(&self.to);
-        }
-        self.done = true;
-    }
-
-    async fn deliver(&self, batch: Batch) {
-        let delivered = self.core.transport.deliver(&self.to, batch.packet).await;
-        self.core.delivered(&batch.requests, delivered);
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        // The caller gave up while its packet was on its way: the packet goes its way, the rest needs somebody.
-        if let Some(next) = self.core.next(&self.to) {
-            let rest = Self { core: self.core.clone(), to: self.to.clone(), done: false };
-            self.core.runtime.spawn(rest.send_all(next));
         }
     }
 }

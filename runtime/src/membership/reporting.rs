@@ -32,12 +32,15 @@ pub(super) async fn first_report(
                 }
                 holder = Some(entry);
             }
-            Err(error) if error.is_retryable() => {
+            // Only what an operator must change ends it: a server without replicas, or full, will pass.
+            Err(error) if matches!(error.code(), Some("NOPERM" | "ERR" | "WRONGTYPE")) => {
+                return Err(JoinError::Redis(error));
+            }
+            Err(error) => {
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(%error, "waiting for redis to join the cluster");
                 }
             }
-            Err(error) => return Err(JoinError::Redis(error)),
         }
         tokio::time::sleep(spec.heartbeat.min(spec.ttl / 10)).await;
     }

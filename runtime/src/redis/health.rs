@@ -59,7 +59,7 @@ impl Health {
         }
     }
 
-    /// Judges a failure: silence, and a server that may not write, ask for another connection.
+    /// Judges a failure: silence, and a replica in place of a primary, ask for another connection.
     pub(super) fn failed(&self, error: &Error, now: Instant) {
         metrics::counter!("understudy_redis_errors_total", "kind" => error.kind().to_str())
             .increment(1);
@@ -74,7 +74,8 @@ impl Health {
                 self.timeouts.store(0, Ordering::Relaxed);
                 self.ask_for_reconnect("the server is silent");
             }
-        } else if details.starts_with("READONLY") || details.starts_with("NOREPLICAS") {
+        } else if details.starts_with("READONLY") {
+            // Not for NOREPLICAS: that may last, and reads go on meanwhile.
             self.ask_for_reconnect("the server may not write");
         } else if details.starts_with(|c: char| c.is_ascii_uppercase()) {
             self.heard(now);

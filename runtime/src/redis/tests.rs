@@ -440,3 +440,17 @@ async fn b13_a_full_server_still_runs_what_must_not_fail() {
     keep().await.unwrap();
     assert_eq!(increment(&redis).await.unwrap_err().code(), Some("OOM"));
 }
+
+#[tokio::test]
+async fn k10_an_evicting_server_is_found() {
+    let server = RedisServer::start().await;
+    let redis = server.connect(Role::Data(0), &node("a")).await;
+    let codes = async || -> Vec<&str> {
+        redis.findings().await.unwrap().iter().map(|one| one.code).collect()
+    };
+    assert_eq!(codes().await, ["redis_forgets"]);
+    server.cli(&["config", "set", "appendonly", "yes"]);
+    server.cli(&["config", "set", "maxmemory", "100mb"]);
+    server.cli(&["config", "set", "maxmemory-policy", "allkeys-lru"]);
+    assert_eq!(codes().await, ["redis_evicts"]);
+}

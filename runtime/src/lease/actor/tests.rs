@@ -4,6 +4,7 @@ use super::super::{Knowledge, LeaseHandle, RedisLeases};
 use super::*;
 use crate::clock::{Clock as _, SystemClock};
 use crate::keys::KeySpace;
+use crate::membership::{Membership, MembershipSpec, record_for_test};
 use crate::redis::testing::{RedisServer, cluster, config, eventually, node};
 use crate::redis::{ConnectError, Redis, Role};
 use crate::secret::Secret;
@@ -41,13 +42,21 @@ async fn start(
     node_id: &NodeId,
     knowledge: Option<Arc<Told>>,
 ) -> LeaseHandle {
+    start_with(config, node_id, knowledge.map(|told| told as Arc<dyn Knowledge>)).await
+}
+
+async fn start_with(
+    config: crate::config::RedisConfig,
+    node_id: &NodeId,
+    knowledge: Option<Arc<dyn Knowledge>>,
+) -> LeaseHandle {
     let buckets = if config.targets.hosts.len() > 1 { 64 } else { 1 };
     let spec = LeaseSpec {
         node_id: node_id.clone(),
         clock: SystemClock::shared(),
         ttl: TTL,
         buckets,
-        knowledge: knowledge.map(|told| told as Arc<dyn Knowledge>),
+        knowledge,
     };
     let node_id = node_id.clone();
     let connect = move || async move {
@@ -292,4 +301,47 @@ async fn a_handle_that_is_lost_stops_renewing_as_a_crash_would() {
     let end = lease_of(&server, &id).expect("not given back");
     tokio::time::sleep(TTL / 2).await;
     assert_eq!(lease_of(&server, &id), Some(end));
+}
+
+/// The real thing: two nodes that know each other by the list, and a store that comes back empty.
+#[actix_rt::test]
+async fn nodes_that_know_each_other_by_the_list_end_the_grace_early() {
+    let mut server = RedisServer::start().await;
+    let mut handles = Vec::new();
+    for name in ["a", "b"] {
+        let id = node(name);
+        let redis = server.connect(Role::Data(0), &id).await;
+        let spec = MembershipSpec {
+            heartbeat: Duration::from_millis(500),
+            ttl: TTL,
+            clock: SystemClock::shared(),
+        };
+        let membership =
+            Membership::join(redis, &keys(1), record_for_test(id.clone()), spec).await.unwrap();
+        let handle = start_with(server.config(), &id, Some(Arc::new(membership.clone()))).await;
+        handle.before_settling(Arc::new(|_, _| Box::pin(async {})));
+        held(&handle).await;
+        handles.push((membership, handle));
+    }
+    let steady = SystemClock.now() + TTL * 5;
+    while !handles
+        .iter()
+        .all(|(membership, _)| membership.others().is_some_and(|all| all.len() == 1))
+    {
+        assert!(SystemClock.now() < steady, "they become sure of each other");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.kill();
+    server.launch().await;
+    let back = SystemClock.now();
+    let grace = || server.cli(&["hget", "us:t:{0}:L", "grace"]).trim().parse::<u64>().ok();
+    eventually("the grace is over", || grace().is_some_and(|end| end <= SystemClock.wall_ms()))
+        .await;
+    let took = SystemClock.now().saturating_duration_since(back);
+    println!("grace over {took:?} after the restart");
+    assert!(took < TTL, "{took:?}");
+    assert!(server.cli(&["hkeys", "us:t:{0}:L"]).lines().any(|field| field == "c"));
+    for (_, handle) in handles {
+        handle.release().await;
+    }
 }
