@@ -201,7 +201,7 @@ impl SessionActor {
     fn note_access(&self) {
         let now = self.shard.clock.now();
         self.cell.accessed(now);
-        if self.cell.touch_is_due(now, self.shard.options.touch) {
+        if self.cell.touch_is_due(now, self.shard.options.touch_every()) {
             let (shard, locator) = (Arc::clone(&self.shard), self.cell.locator);
             actix::spawn(async move {
                 log_failure("touch", shard.store.touch(locator).await.err().as_ref());

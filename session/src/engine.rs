@@ -35,7 +35,7 @@ const BATCH: usize = 256;
 /// How long a request waits for a store that is away before it is told so.
 pub const STORE_PATIENCE: Duration = Duration::from_millis(800);
 /// How soon a failed step is tried again.
-const RETRY: Duration = Duration::from_millis(20);
+pub(crate) const RETRY: Duration = Duration::from_millis(20);
 /// How soon a claim is tried again while the grace lasts.
 const GRACE_POLL: Duration = Duration::from_millis(50);
 /// Answers to other nodes that are remembered, in case they ask again.
@@ -50,6 +50,8 @@ pub struct Engine {
     queue: VecDeque<Job>,
     batch: Option<Batch>,
     in_step: bool,
+    /// When the step under way, or the last one, began.
+    step_began: BootInstant,
     /// Waits for those who asked to end the session, while the step is under way.
     ending: Vec<Job>,
     answers: Vec<(Job, Answer)>,
@@ -75,6 +77,7 @@ impl Engine {
             queue: VecDeque::new(),
             batch: None,
             in_step: false,
+            step_began: BootInstant::from_nanos(0),
             ending: Vec::new(),
             answers: Vec::new(),
             not_before: BootInstant::from_nanos(0),
@@ -209,6 +212,9 @@ impl Engine {
             Role::Ended => self.refuse_all(Refusal::Ended),
         };
         self.in_step = !matches!(step, Step::Rest | Step::Wait(_) | Step::Forward { .. });
+        if self.in_step {
+            self.step_began = moment.now;
+        }
         step
     }
 

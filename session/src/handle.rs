@@ -12,13 +12,15 @@ use actix::prelude::*;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 use understudy_runtime::bus::Bus;
-use understudy_runtime::clock::SharedClock;
+use understudy_runtime::clock::{BootInstant, SharedClock};
 use understudy_runtime::ids::NodeId;
 use understudy_runtime::keys::KeySpace;
 use understudy_runtime::lease::LeaseBoard;
 
 use crate::actor::{SessionActor, Submit};
-use crate::engine::{Answer, Engine, Job, Owned, Refusal, Reply, Trace, View, Work};
+use crate::engine::{
+    Answer, Engine, Job, Owned, RETRY, Refusal, Reply, STORE_PATIENCE, Trace, View, Work,
+};
 use crate::keyring::KeyRing;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
@@ -30,6 +32,8 @@ use crate::store::{CreateReply, ReadReply, SharedStore, StoreError};
 
 /// How often a locator is drawn anew when it is taken: with 128 random bits once is never needed.
 const DRAWS: usize = 3;
+/// A read that fails sooner did not wait for a silent store: its connection broke.
+const BROKE_WITHIN: Duration = Duration::from_millis(200);
 
 /// What the actors of one thread share.
 pub(crate) struct Shard {
@@ -93,7 +97,7 @@ impl SessionHandle {
         if let Some(resident) = inner.residents.get(&locator) {
             let cell = &resident.cell;
             if let Some(view) = cell.view(&inner.board, now) {
-                if cell.touch_is_due(now, inner.options.touch) {
+                if cell.touch_is_due(now, inner.options.touch_every()) {
                     self.touch(locator);
                 }
                 inner.counters.local_reads.increment(1);
@@ -118,7 +122,8 @@ impl SessionHandle {
     async fn read_from_store(&self, locator: Locator) -> Result<Option<View>, Refusal> {
         let inner = &self.0;
         let bucket = inner.keys.bucket_of(locator.as_bytes());
-        let before = inner.board.current(bucket, inner.clock.now());
+        let sent_at = inner.clock.now();
+        let before = inner.board.current(bucket, sent_at);
         let reply = self.shard(locator).store.read(locator).await;
         let unchanged =
             before.is_some() && before == inner.board.current(bucket, inner.clock.now());
@@ -138,6 +143,10 @@ impl SessionHandle {
                 Ok(Some(View { record: Arc::new(*record), now_ms, owner }))
             }
             Ok(ReadReply::Found(_) | ReadReply::Missing | ReadReply::Revoked) => Ok(None),
+            // A connection that broke is back in a moment, and the actor waits for it; a silent store was waited for.
+            Err(StoreError::Unavailable(_)) if inner.clock.now() < sent_at + BROKE_WITHIN => {
+                Ok(None)
+            }
             Err(StoreError::Unavailable(_)) => Err(Refusal::Unavailable),
             Err(StoreError::Refused(_)) => Err(Refusal::Refused),
             Err(StoreError::Unreadable(_)) => Err(Refusal::Unreadable),
@@ -207,11 +216,15 @@ impl SessionHandle {
         if let Some((_, after)) = planned.write {
             record = Record { version: 1, ..after };
         }
-        for _ in 0..DRAWS {
+        let (began, mut draws) = (inner.clock.now(), 0);
+        while draws < DRAWS {
             let locator = Locator::random();
             let bucket = inner.keys.bucket_of(locator.as_bytes());
             let sent_at = inner.clock.now();
-            let stamp = inner.board.current(bucket, sent_at).ok_or(Refusal::Unavailable)?;
+            let Some(stamp) = inner.board.current(bucket, sent_at) else {
+                self.outlast(sent_at, began).await?;
+                continue;
+            };
             let lifetime_ms = u64::try_from(inner.options.absolute.as_millis()).unwrap_or(u64::MAX);
             match self.shard(locator).store.create(locator, &record, lifetime_ms).await {
                 Ok(CreateReply::Created { now_ms }) => {
@@ -226,14 +239,26 @@ impl SessionHandle {
                     inner.counters.created.increment(1);
                     return Ok((locator, planned.outcomes));
                 }
-                Ok(CreateReply::Exists) => {}
+                Ok(CreateReply::Exists) => draws += 1,
                 Err(StoreError::Refused(_) | StoreError::Unreadable(_)) => {
                     return Err(Refusal::Refused);
                 }
-                Err(StoreError::Unavailable(_)) => return Err(Refusal::Unavailable),
+                // Should it be there all the same, nobody has its secret, and it runs out.
+                Err(StoreError::Unavailable(_)) => self.outlast(sent_at, began).await?,
             }
         }
         Err(Refusal::Refused)
+    }
+
+    /// Waits a moment after an attempt of `sent_at` that failed because a connection broke or a lease is due; refuses
+    /// when the store was silent, or everything has taken long enough since `began`.
+    async fn outlast(&self, sent_at: BootInstant, began: BootInstant) -> Result<(), Refusal> {
+        let now = self.0.clock.now();
+        if now >= sent_at + BROKE_WITHIN || now >= began + STORE_PATIENCE {
+            return Err(Refusal::Unavailable);
+        }
+        tokio::time::sleep(RETRY).await;
+        Ok(())
     }
 
     fn blank(&self, secret: SecretHash, token: &Token) -> Record {

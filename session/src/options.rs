@@ -42,6 +42,14 @@ pub struct CookieOptions {
     pub path: String,
 }
 
+impl SessionOptions {
+    /// How often an access is written down: so early that a write of which the store took no note, being an access less
+    /// than a quarter of the touch interval after the last, does not make the next note come late.
+    pub(crate) fn touch_every(&self) -> Duration {
+        self.touch * 3 / 4
+    }
+}
+
 impl From<&SessionConfig> for SessionOptions {
     fn from(config: &SessionConfig) -> Self {
         Self {

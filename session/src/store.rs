@@ -58,7 +58,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// [`StoreError`] when the store is away or refuses.
     async fn read(&self, locator: Locator) -> Result<ReadReply, StoreError>;
 
-    /// Writes one change behind the fence of the owner.
+    /// Writes one change behind the fence of the owner. Counts as an access, of which the store need not take note when
+    /// the latest one that it noted is less than a quarter of the touch slack ago.
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.

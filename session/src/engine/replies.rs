@@ -8,8 +8,8 @@ use understudy_runtime::ids::NodeId;
 use understudy_runtime::lease::LeaseStamp;
 
 use super::{
-    Answer, Batch, Engine, GRACE_POLL, Kept, Moment, Owned, RETRY, Refusal, Reply, Role, Trace,
-    View, take_if,
+    Answer, Batch, Engine, GRACE_POLL, Kept, Moment, Owned, RETRY, Refusal, Reply, Role,
+    STORE_PATIENCE, Trace, View, take_if,
 };
 use super::{Job, Work};
 use crate::ownership::{AfterValidate, AfterWrite, Held, after_validate, after_write};
@@ -331,7 +331,11 @@ impl Engine {
         match error {
             StoreError::Unavailable(_) => {
                 self.not_before = now + RETRY;
-                self.lose_patience(now);
+                // Another attempt may take as long as this one did: who cannot wait for its end is told now. What took
+                // longer than anybody waits says nothing, the node stood still.
+                let took = now.saturating_duration_since(self.step_began);
+                let next_end = if took < STORE_PATIENCE { now + took } else { now };
+                self.lose_patience(next_end);
             }
             StoreError::Refused(_) => {
                 self.refuse_all(Refusal::Refused);

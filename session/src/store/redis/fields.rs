@@ -65,6 +65,13 @@ pub(super) fn change(change: &Change, args: &mut Vec<Arg>) {
     args.push(Arg::Null);
     let mut gone: Vec<&str> = Vec::new();
     let mut put = |name: &str, value: String| args.extend([Arg::from(name), Arg::from(value)]);
+    // First, because the script looks there whether the deadlines change.
+    if let Some(absolute) = change.absolute_ms {
+        put("x", absolute.to_string());
+    }
+    if let Some(idle) = change.idle_ms {
+        put("i", idle.to_string());
+    }
     for (name, value) in &change.set {
         put(&format!("a:{name}"), value.to_string());
     }
@@ -83,12 +90,6 @@ pub(super) fn change(change: &Change, args: &mut Vec<Arg>) {
         }
         Some(None) => gone.extend(["h1", "h1x"]),
         None => {}
-    }
-    if let Some(absolute) = change.absolute_ms {
-        put("x", absolute.to_string());
-    }
-    if let Some(idle) = change.idle_ms {
-        put("i", idle.to_string());
     }
     if let Some(recent) = &change.recent {
         put("w", recent_text(recent));
