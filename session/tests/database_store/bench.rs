@@ -34,11 +34,6 @@ impl Bench {
         let statement = self.database.backend().statement(sql, []);
         self.database.connection().execute_raw(statement).await.unwrap();
     }
-
-    pub(crate) async fn clear(&self) {
-        self.run("DELETE FROM us_session").await;
-        self.leases.clear_all().await.unwrap();
-    }
 }
 
 pub(crate) async fn open(url: DatabaseUrl) -> (Database, DatabaseStore, DatabaseLeases) {
@@ -99,6 +94,6 @@ pub(crate) fn set(record: &Record, name: &str, value: &str) -> (Change, Record) 
 pub(crate) async fn found(store: &dyn SessionStore, locator: Locator) -> Record {
     match store.read(locator).await.unwrap() {
         ReadReply::Found(record) => *record,
-        other => panic!("{other:?}"),
+        other @ (ReadReply::Missing | ReadReply::Revoked) => panic!("{other:?}"),
     }
 }

@@ -1,7 +1,11 @@
 //! The database store on SQLite and on PostgreSQL: the same answers as the specification, also when nodes race, and
 //! nothing that was answered lost when the process is killed. PostgreSQL is left out where it is not installed.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "the helpers of a test may do what the test may"
+)]
 
 mod bench;
 mod conformance;

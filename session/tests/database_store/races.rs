@@ -66,7 +66,10 @@ async fn a_claim_and_the_renewal_of_a_lapsing_lease_never_both_win() {
                 claimed += 1;
             }
             ClaimReply::Owned { .. } => kept += 1,
-            other => panic!("{other:?}"),
+            other @ (ClaimReply::Grace { .. }
+            | ClaimReply::Missing
+            | ClaimReply::Revoked
+            | ClaimReply::Expired) => panic!("{other:?}"),
         }
         bench.leases.drop_node(BUCKET, &owner).await.unwrap();
     }
