@@ -118,7 +118,10 @@ pub(super) async fn prepare(case: Case, stage: &Stage) -> Prepared {
     let sites = case.sites(stage);
     match case {
         Case::Floor | Case::Bare => {
-            let visitor = vec![Line::new(sites[0].address, "GET /nothing", None)];
+            // With the cookie of a session, as a browser sends it, so that the requests of the floor are
+            // as long as those that are compared with it.
+            let cookie = session(stage.node(0)).await;
+            let visitor = vec![Line::new(sites[0].address, "GET /nothing", Some(&cookie))];
             Prepared { visitors: vec![visitor; CLIENTS], counter: None }
         }
         Case::FredGet | Case::FredEvalsha | Case::LuaHammer => keys(case, sites[0]).await,

@@ -35,6 +35,7 @@ pub(super) async fn measure(stage: &mut Stage, options: &Options) -> MemoryUse {
         .env("UNDERSTUDY_HTTP_WORKERS", &super::peers::WORKERS.to_string())
         .env("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "3600000")
         .env("UNDERSTUDY_SESSION_ACTORS_MAX", "1000000")
+        .envs(options.environment.clone())
         .start();
     node.ready(READY_LIMIT).await;
     let line = Line::new(site(&node).address, &fill("blob"), None);

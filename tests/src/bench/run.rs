@@ -30,6 +30,8 @@ pub struct Options {
     pub only: Option<String>,
     /// Sessions created to measure memory; none to leave that out.
     pub sessions: u64,
+    /// Variables of the nodes, to compare settings.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             threads: 2,
             only: None,
             sessions: 100_000,
+            environment: Vec::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::peers::{Mode, WORKERS};
 use super::wire::Exchange;
 use super::{Answer, Meter};
 use crate::servers::{Launch, Process, Scratch, Signal, free_port, spawn};
-use crate::{Cluster, Node, wait};
+use crate::{Cluster, ClusterBuilder, Node, wait};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -79,15 +79,16 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts everything, and waits until it serves.
-    pub async fn start() -> Self {
-        let cluster = Cluster::builder()
+    /// Starts everything, the nodes with these variables, and waits until it serves.
+    pub async fn start(environment: &[(String, String)]) -> Self {
+        let builder = Cluster::builder()
             .nodes(2)
             .env("UNDERSTUDY_HTTP_WORKERS", &WORKERS.to_string())
             // A session that only others read must stay where it is for the length of a round.
-            .env("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "3600000")
-            .start()
-            .await;
+            .env("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "3600000");
+        let set =
+            |builder: ClusterBuilder, (name, value): &(String, String)| builder.env(name, value);
+        let cluster = environment.iter().fold(builder, set).start().await;
         let url = cluster.redis.url();
         Self {
             bare: Peer::start(Mode::Bare, &url).await,

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use understudy_tests::bench::{Options, Stage, run};
 
-const USAGE: &str =
-    "usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N] [--only PART-OF-A-NAME]";
+const USAGE: &str = "\
+usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N] [--only PART-OF-A-NAME]
+             [--env NAME=VALUE]...";
 
 fn options(arguments: &[String]) -> Option<Options> {
     let mut options = Options::default();
@@ -22,6 +23,10 @@ fn options(arguments: &[String]) -> Option<Options> {
             }
             "--threads" => options.threads = value.parse().ok()?,
             "--sessions" => options.sessions = value.parse().ok()?,
+            "--env" => {
+                let (name, value) = value.split_once('=')?;
+                options.environment.push((name.to_owned(), value.to_owned()));
+            }
             "--only" => options.only = Some(value.clone()),
             _ => return None,
         }
@@ -47,7 +52,7 @@ fn main() -> ExitCode {
 }
 
 async fn measure(options: &Options) {
-    let mut stage = Stage::start().await;
+    let mut stage = Stage::start(&options.environment).await;
     let report = run(options, &mut stage, |line| eprintln!("{line}")).await;
     // Before the stage is dropped, which panics when a node has logged an error.
     println!("{report}");
