@@ -93,23 +93,29 @@ fn message(locator: Locator, job: &Job, limit: Duration) -> Option<Forward> {
 
 /// Does here what another node asks for; answers [`Refusal::NotOwner`] when this node may not.
 pub(crate) async fn serve(handle: SessionHandle, forward: Forward) -> ForwardReply {
-    let secret = forward.secret.as_deref().and_then(SecretHash::from_text);
-    let work = match (forward.what, secret) {
-        (What::Op(op), Some(secret)) => {
-            Work::Ask(Ask { secret, task: Task::Op(op), remote: Some(forward.id) })
+    let answer = attempt(&handle, &forward, forward.uncertain).await;
+    // The actor was lost with the job, for example with an HTTP worker that ended. Its successor looks up in the record
+    // whether it was carried out.
+    match answer {
+        Err(Refusal::OutcomeUnknown) if !forward.uncertain => {
+            attempt(&handle, &forward, true).await.into()
         }
-        (What::Op(_), None) => return ForwardReply::Refused(Refusal::Ended),
+        answer => answer.into(),
+    }
+}
+
+async fn attempt(handle: &SessionHandle, forward: &Forward, uncertain: bool) -> Answer {
+    let secret = forward.secret.as_deref().and_then(SecretHash::from_text);
+    let work = match (&forward.what, secret) {
+        (What::Op(op), Some(secret)) => {
+            Work::Ask(Ask { secret, task: Task::Op(op.clone()), remote: Some(forward.id) })
+        }
+        (What::Op(_), None) => return Err(Refusal::Ended),
         (What::Revoke, secret) => Work::Revoke(secret),
     };
-    let trace = Trace {
-        id: forward.id,
-        known_version: forward.known_version,
-        uncertain: forward.uncertain,
-    };
-    handle
-        .submit_for_peer(forward.locator, work, trace, Duration::from_millis(forward.wait_ms))
-        .await
-        .into()
+    let trace = Trace { id: forward.id, known_version: forward.known_version, uncertain };
+    let wait = Duration::from_millis(forward.wait_ms);
+    handle.submit_for_peer(forward.locator, work, trace, wait).await
 }
 
 impl From<ForwardReply> for Answer {

@@ -27,6 +27,7 @@ use crate::options::SessionOptions;
 use crate::ownership::Held;
 use crate::record::{Attributes, Fence, Locator, RecentOps, Record, SecretHash, Token};
 use crate::resident::{Cell, Resident};
+use crate::shards::LocalShard;
 use crate::state::{Ask, Op, Outcome, Task, opens, plan};
 use crate::store::{CreateReply, ReadReply, SharedStore, StoreError};
 
@@ -36,6 +37,7 @@ const DRAWS: usize = 3;
 const BROKE_WITHIN: Duration = Duration::from_millis(200);
 
 /// What the actors of one thread share.
+#[derive(Clone)]
 pub(crate) struct Shard {
     pub(crate) arbiter: ArbiterHandle,
     pub(crate) store: SharedStore,
@@ -62,7 +64,7 @@ impl Shard {
 
 /// Reaches the sessions of the cluster from this node.
 #[derive(Clone)]
-pub struct SessionHandle(pub(crate) Arc<Inner>);
+pub struct SessionHandle(pub(crate) Arc<Inner>, pub(crate) Option<LocalShard>);
 
 pub(crate) struct Inner {
     pub(crate) node_id: NodeId,
@@ -113,6 +115,7 @@ impl SessionHandle {
         match self.submit(locator, Work::View, None).await {
             Ok(Reply::View(view)) => Ok(opened(view, secret)),
             Ok(Reply::Done(..) | Reply::Revoked) | Err(Refusal::Ended) => Ok(None),
+            Err(Refusal::OutcomeUnknown) => Err(Refusal::Unavailable),
             Err(refusal) => Err(refusal),
         }
     }
@@ -349,7 +352,11 @@ impl SessionHandle {
         Some(entry.clone())
     }
 
+    /// The shard of this HTTP worker, else one of those that have a thread of their own.
     fn shard(&self, locator: Locator) -> &Arc<Shard> {
+        if let Some(local) = self.1.as_ref().and_then(|local| local.get()) {
+            return local;
+        }
         let bytes = locator.as_bytes();
         let number = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
         &self.0.shards[number % self.0.shards.len()]
@@ -371,7 +378,8 @@ impl SessionHandle {
 async fn bounded(answer: oneshot::Receiver<Answer>, wait: Duration) -> Answer {
     match tokio::time::timeout(wait + Duration::from_millis(500), answer).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(Refusal::Unavailable),
+        // The actor panicked or its worker ended, before or after the store had it.
+        Ok(Err(_)) => Err(Refusal::OutcomeUnknown),
         Err(_) => Err(Refusal::Busy),
     }
 }

@@ -31,6 +31,7 @@ pub mod record;
 mod resident;
 pub mod service;
 pub mod session;
+mod shards;
 pub mod spec;
 pub mod state;
 pub mod store;

@@ -11,9 +11,7 @@ use actix_web::web::ServiceConfig;
 use async_trait::async_trait;
 use dashmap::DashMap;
 use sea_orm_migration::MigrationTrait;
-use tokio::sync::oneshot;
-use understudy_runtime::config::{SessionConfig, StoreKind};
-use understudy_runtime::redis::{Redis, Role};
+use understudy_runtime::config::StoreKind;
 use understudy_runtime::secret::Secret;
 use understudy_runtime::service::{Health, NodeContext, RequestWrap, Service, ServiceError};
 
@@ -24,10 +22,7 @@ use crate::keyring::KeyRing;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
-use crate::store::SharedStore;
-use crate::store::database::DatabaseStore;
-use crate::store::memory::MemoryStore;
-use crate::store::redis::RedisStore;
+use crate::shards::{Shards, shard_count};
 
 /// The file with the key of an embedded node, which nobody has to configure.
 const KEY_FILE: &str = "session.key";
@@ -41,6 +36,7 @@ pub struct SessionService {
 struct Started {
     handle: SessionHandle,
     arbiters: Vec<Arbiter>,
+    shards: Shards,
 }
 
 impl SessionService {
@@ -95,9 +91,9 @@ impl Service for SessionService {
     }
 
     fn web(&self, app: &mut ServiceConfig) {
-        if let Some(handle) = self.handle() {
-            app.app_data(handle);
-        }
+        let Some(Started { handle, shards, .. }) = self.started.get() else { return };
+        let local = handle.0.shards.first().map(|model| shards.start_here(model));
+        app.app_data(SessionHandle(Arc::clone(&handle.0), local));
     }
 
     fn web_wrap(&self) -> Option<Arc<dyn RequestWrap>> {
@@ -119,12 +115,11 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
     let counters = Arc::new(Counters::new());
     let residents = Arc::new(DashMap::new());
     let closed = Arc::new(AtomicBool::new(false));
-    let stores = Stores::new(node, config).await?;
+    let makes = Shards::new(node)?;
     let mut shards = Vec::new();
     let mut arbiters = Vec::new();
-    for number in 0..shard_count(node) {
-        let arbiter = Arbiter::new();
-        let store = stores.on(&arbiter, number).await?;
+    for _ in 0..shard_count(node) {
+        let (arbiter, store) = makes.start().await?;
         shards.push(Arc::new(Shard {
             arbiter: arbiter.handle(),
             store,
@@ -151,78 +146,7 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
         closed,
         key_agreed: AtomicBool::new(true),
     };
-    Ok(Started { handle: SessionHandle(Arc::new(inner)), arbiters })
-}
-
-/// One thread per core; each has its own connection to the store and drives it itself.
-fn shard_count(node: &NodeContext) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores.min(node.config.redis.as_ref().map_or(cores, |redis| usize::from(redis.pool_size))).max(1)
-}
-
-/// Makes the store of each shard.
-enum Stores {
-    Redis { node: NodeContext, config: Box<understudy_runtime::config::RedisConfig> },
-    Shared(SharedStore),
-}
-
-impl Stores {
-    async fn new(node: &NodeContext, config: &SessionConfig) -> Result<Self, ServiceError> {
-        Ok(match (config.store, &config.redis) {
-            (StoreKind::Redis, Some(redis)) => {
-                Self::Redis { node: node.clone(), config: Box::new(redis.clone()) }
-            }
-            (StoreKind::Redis, None) => {
-                let text =
-                    "UNDERSTUDY_SESSION_STORE: `redis` needs UNDERSTUDY_REDIS_URL".to_owned();
-                return Err(ServiceError::Configuration(text));
-            }
-            (StoreKind::Database, _) => {
-                let store = DatabaseStore::new(
-                    node.database.clone(),
-                    node.config.cluster.node_ttl,
-                    config.touch,
-                );
-                Self::Shared(Arc::new(store))
-            }
-            (StoreKind::Memory, _) => {
-                let clock = Arc::clone(&node.clock);
-                Self::Shared(Arc::new(MemoryStore::new(
-                    clock,
-                    node.config.cluster.node_ttl,
-                    config.touch,
-                )))
-            }
-        })
-    }
-
-    async fn on(&self, arbiter: &Arbiter, number: usize) -> Result<SharedStore, ServiceError> {
-        let (node, config) = match self {
-            Self::Shared(store) => return Ok(Arc::clone(store)),
-            Self::Redis { node, config } => (node.clone(), config.clone()),
-        };
-        let (answer, connected) = oneshot::channel();
-        // On the shard's own thread, so that a write needs no hop from the actor to its connection.
-        arbiter.spawn(async move {
-            let connected = Redis::connect(&config, Role::Data(number), &node.node_id).await;
-            if let Ok(redis) = &connected {
-                // Else the first requests of a node that says it is ready would be refused.
-                // The sender lives as long as the connection.
-                redis.connects().wait_for(|connects| *connects > 0).await.ok();
-            }
-            drop(answer.send(connected.map(|redis| {
-                let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
-                Arc::new(RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack)) as SharedStore
-            })));
-        });
-        match connected.await {
-            Ok(Ok(store)) => Ok(store),
-            Ok(Err(error)) => {
-                Err(failed("cannot connect to the session store", Some(Box::new(error))))
-            }
-            Err(_) => Err(failed("the thread of a session shard ended", None)),
-        }
-    }
+    Ok(Started { handle: SessionHandle(Arc::new(inner), None), arbiters, shards: makes })
 }
 
 /// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.
@@ -263,7 +187,10 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-fn failed(message: &str, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> ServiceError {
+pub(crate) fn failed(
+    message: &str,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+) -> ServiceError {
     ServiceError::Failed { message: message.to_owned(), source }
 }
 

@@ -9,7 +9,7 @@ use crate::store::{
 };
 
 /// An idle limit that ends within a case; long enough for a slow machine not to miss it.
-const IDLE: Duration = Duration::from_millis(600);
+const IDLE: Duration = Duration::from_millis(1_000);
 
 pub(super) async fn a_revoked_session_refuses_everything(bench: &Bench<'_>) {
     let mut owned = bench.session(&node("a")).await;
@@ -70,18 +70,18 @@ pub(super) async fn an_unused_session_ends(bench: &Bench<'_>) {
 
 pub(super) async fn a_claim_and_a_touch_are_accesses(bench: &Bench<'_>) {
     let locator = idle_session(bench).await;
-    // Half of the limit each time: without the accesses it would be over in between.
-    let half = (IDLE + bench.fixture.touch_slack()) / 2;
-    for _ in 0..3 {
-        bench.fixture.pass(half).await;
+    let limit = IDLE + bench.fixture.touch_slack();
+    // A third of the limit each time: without the accesses it would be over in between.
+    for _ in 0..4 {
+        bench.fixture.pass(limit / 3).await;
         bench.claimed(locator, &node("b")).await;
     }
-    for _ in 0..3 {
-        bench.fixture.pass(half).await;
+    for _ in 0..4 {
+        bench.fixture.pass(limit / 3).await;
         bench.store.touch(locator).await.expect("touch answers");
     }
     bench.claimed(locator, &node("c")).await;
-    bench.fixture.pass(half * 2 + Duration::from_millis(2)).await;
+    bench.fixture.pass(limit + Duration::from_millis(2)).await;
     bench.store.touch(locator).await.expect("touch answers");
     assert_over(bench, locator, "a touch that comes too late").await;
 }

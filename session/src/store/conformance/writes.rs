@@ -66,7 +66,10 @@ pub(super) async fn a_write_is_an_access(bench: &Bench<'_>) {
     bench.fixture.pass(step).await;
     bench.written(&mut owned, &set("n", "1")).await;
     let noted_ms = owned.record.last_access_ms - created_ms;
-    assert!(u128::from(noted_ms) >= step.as_millis(), "a write is an access, noted after a quarter of the slack at the latest");
+    assert!(
+        u128::from(noted_ms) >= step.as_millis(),
+        "a write is an access, noted after a quarter of the slack at the latest"
+    );
 }
 
 pub(super) async fn every_field_can_be_changed_and_taken_away(bench: &Bench<'_>) {

@@ -1,0 +1,136 @@
+//! The threads that sessions live on, each with its own connection to the store.
+//!
+//! Two kinds. Every HTTP worker is one for the sessions that its own requests touch first: a request then finds its
+//! session without leaving its thread. A few threads of their own serve what comes from other nodes, and whatever a
+//! worker cannot serve yet; they outlive the workers, so that a node that stops can still hand over in order.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use actix::{Arbiter, ArbiterHandle};
+use tokio::sync::oneshot;
+use understudy_runtime::config::{RedisConfig, SessionConfig, StoreKind};
+use understudy_runtime::redis::{Redis, Role};
+use understudy_runtime::service::{NodeContext, ServiceError};
+
+use crate::handle::Shard;
+use crate::service::failed;
+use crate::store::SharedStore;
+use crate::store::database::DatabaseStore;
+use crate::store::memory::MemoryStore;
+use crate::store::redis::RedisStore;
+
+/// The shard of an HTTP worker, there as soon as its connection is.
+pub(crate) type LocalShard = Arc<OnceLock<Arc<Shard>>>;
+
+/// Makes shards that differ only in their thread and their connection.
+pub(crate) struct Shards {
+    stores: Stores,
+    /// Names each connection; grows with every one.
+    number: AtomicUsize,
+}
+
+impl Shards {
+    pub(crate) fn new(node: &NodeContext) -> Result<Self, ServiceError> {
+        Ok(Self { stores: Stores::new(node, &node.config.session)?, number: AtomicUsize::new(0) })
+    }
+
+    /// Starts a thread of its own; gives it with its store.
+    pub(crate) async fn start(&self) -> Result<(Arbiter, SharedStore), ServiceError> {
+        let arbiter = Arbiter::new();
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let (answer, connected) = oneshot::channel();
+        // On the shard's own thread, so that a write needs no hop from the actor to its connection.
+        let stores = self.stores.clone();
+        arbiter.spawn(async move { drop(answer.send(stores.connect(number).await)) });
+        match connected.await {
+            Ok(store) => Ok((arbiter, store?)),
+            Err(_) => Err(failed("the thread of a session shard ended", None)),
+        }
+    }
+
+    /// Makes the thread that calls, an HTTP worker, a shard like `model`.
+    pub(crate) fn start_here(&self, model: &Arc<Shard>) -> LocalShard {
+        let local = LocalShard::default();
+        let Some(arbiter) = Arbiter::try_current() else { return local };
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let (stores, model, shard) = (self.stores.clone(), Arc::clone(model), Arc::clone(&local));
+        let here = arbiter.clone();
+        arbiter.spawn(async move {
+            match stores.connect(number).await {
+                Ok(store) => drop(shard.set(Arc::new(model.on(here, store)))),
+                Err(error) => {
+                    tracing::warn!(error = %error, "a worker has no session shard: others serve its requests");
+                }
+            }
+        });
+        local
+    }
+}
+
+impl Shard {
+    fn on(&self, arbiter: ArbiterHandle, store: SharedStore) -> Self {
+        Self { arbiter, store, ..self.clone() }
+    }
+}
+
+/// One thread per core, if the pool allows.
+pub(crate) fn shard_count(node: &NodeContext) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.min(node.config.redis.as_ref().map_or(cores, |redis| usize::from(redis.pool_size))).max(1)
+}
+
+/// Makes the store of each shard.
+#[derive(Clone)]
+enum Stores {
+    Redis { node: NodeContext, config: Box<RedisConfig> },
+    Shared(SharedStore),
+}
+
+impl Stores {
+    fn new(node: &NodeContext, config: &SessionConfig) -> Result<Self, ServiceError> {
+        Ok(match (config.store, &config.redis) {
+            (StoreKind::Redis, Some(redis)) => {
+                Self::Redis { node: node.clone(), config: Box::new(redis.clone()) }
+            }
+            (StoreKind::Redis, None) => {
+                let text =
+                    "UNDERSTUDY_SESSION_STORE: `redis` needs UNDERSTUDY_REDIS_URL".to_owned();
+                return Err(ServiceError::Configuration(text));
+            }
+            (StoreKind::Database, _) => {
+                let store = DatabaseStore::new(
+                    node.database.clone(),
+                    node.config.cluster.node_ttl,
+                    config.touch,
+                );
+                Self::Shared(Arc::new(store))
+            }
+            (StoreKind::Memory, _) => {
+                let clock = Arc::clone(&node.clock);
+                Self::Shared(Arc::new(MemoryStore::new(
+                    clock,
+                    node.config.cluster.node_ttl,
+                    config.touch,
+                )))
+            }
+        })
+    }
+
+    /// Connects on the thread that calls, and waits until the connection is there.
+    async fn connect(&self, number: usize) -> Result<SharedStore, ServiceError> {
+        let (node, config) = match self {
+            Self::Shared(store) => return Ok(Arc::clone(store)),
+            Self::Redis { node, config } => (node, config),
+        };
+        let redis =
+            Redis::connect(config, Role::Data(number), &node.node_id).await.map_err(|error| {
+                failed("cannot connect to the session store", Some(Box::new(error)))
+            })?;
+        // Else the first requests of a node that says it is ready would be refused. The sender lives as long as the
+        // connection.
+        redis.connects().wait_for(|connects| *connects > 0).await.ok();
+        let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
+        Ok(Arc::new(RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack)))
+    }
+}
