@@ -82,6 +82,12 @@ impl Health {
         }
     }
 
+    /// Whether nothing was heard for so long.
+    pub(super) fn is_quiet(&self, now: Instant, limit: Duration) -> bool {
+        let quiet_ms = self.ms(now).saturating_sub(self.last_heard_ms.load(Ordering::Relaxed));
+        u128::from(quiet_ms) > limit.as_millis()
+    }
+
     pub(super) fn ask_for_reconnect(&self, reason: &'static str) {
         self.reason.store(Some(std::sync::Arc::new(reason)));
         self.reconnect.notify_one();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use fred::clients::{Client, WithOptions};
 use fred::interfaces::{ClientInterface, ClientLike, EventInterface};
+use fred::types::Value;
 use fred::types::config::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -25,6 +26,8 @@ use super::{AbortOnDrop, sentinel};
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// A server that answers, but not as it should, is not asked more often than this.
 const REPLACE_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+/// A connection over which nothing came for so long is asked whether it is alive.
+const QUIET: Duration = Duration::from_secs(1);
 /// Why a client is replaced that could not connect, or gave up.
 const ENDED: &str = "the client ended";
 
@@ -62,6 +65,7 @@ pub(super) fn start(
         watch,
         answered: true,
         replaced_at: Instant::now(),
+        ping: None,
         told: None,
     };
     let task = tokio::spawn(supervisor.run(client));
@@ -77,6 +81,8 @@ struct Supervisor {
     /// Whether the last look at a server that is away found it answering.
     answered: bool,
     replaced_at: Instant,
+    /// The question whether a quiet connection is alive, while it is under way.
+    ping: Option<JoinHandle<()>>,
     /// The trouble that was logged last, so that a long outage is one line.
     told: Option<String>,
 }
@@ -105,6 +111,9 @@ enum Step {
 
 impl Supervisor {
     async fn run(mut self, mut client: Client) {
+        if let Some(watch) = &self.watch {
+            watch.keep_watching();
+        }
         let mut attempt = FirstAttempt::AtOnce;
         loop {
             let events = Events::of(&client);
@@ -181,6 +190,14 @@ impl Supervisor {
         }
     }
 
+    /// A connection that is not used could be dead for long; the first request should not have to find it out.
+    fn ping_if_quiet(&mut self) {
+        let under_way = self.ping.as_ref().is_some_and(|ping| !ping.is_finished());
+        if !under_way && self.health.is_quiet(Instant::now(), QUIET) {
+            self.ping = Some(tokio::spawn(ping(self.link.clone(), self.health.clone())));
+        }
+    }
+
     /// Looks, while there is no connection, whether a server began to answer: the back-off of the client may be long.
     async fn look(&mut self, client: &Client) -> Option<&'static str> {
         if let Some(watch) = &self.watch {
@@ -188,12 +205,20 @@ impl Supervisor {
         }
         if client.is_connected() {
             self.answered = true;
+            self.ping_if_quiet();
             return None;
         }
         let before =
             std::mem::replace(&mut self.answered, anybody_answers(&self.settings.hosts()).await);
         let back = self.answered && !before && !client.is_connected();
         back.then_some("the server answers again")
+    }
+}
+
+async fn ping(link: Arc<Link>, health: Arc<Health>) {
+    match link.commands().ping::<Value>(None).await {
+        Ok(_) => health.heard(Instant::now()),
+        Err(error) => health.failed(&error, Instant::now()),
     }
 }
 

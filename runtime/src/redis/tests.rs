@@ -388,7 +388,7 @@ async fn k1_a_primary_that_was_killed_is_replaced_by_what_the_sentinel_names() {
     farm.primary.kill();
     let (took, longest) = until_success(&redis).await;
     assert!(
-        took < Duration::from_secs(6) && longest < Duration::from_millis(600),
+        took < Duration::from_secs(8) && longest < Duration::from_millis(900),
         "{took:?} {longest:?}"
     );
     eventually("the name is set", || farm.replica.cli(&["client", "list"]).contains("us-a-data0"))
@@ -453,4 +453,17 @@ async fn k10_an_evicting_server_is_found() {
     server.cli(&["config", "set", "maxmemory", "100mb"]);
     server.cli(&["config", "set", "maxmemory-policy", "allkeys-lru"]);
     assert_eq!(codes().await, ["redis_evicts"]);
+}
+
+#[tokio::test]
+async fn b8_a_dead_connection_is_found_out_before_it_is_needed() {
+    let server = RedisServer::start().await;
+    let redis = server.connect(Role::Subscriber, &node("a")).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(*redis.connects().borrow(), 1, "a quiet connection is not a dead one");
+    server.freeze();
+    let begin = Instant::now();
+    eventually("it is given up", || !redis.is_connected()).await;
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    server.thaw();
 }
