@@ -33,7 +33,7 @@ use step::Batch;
 /// Most operations that one write carries; more wait for the next one.
 const BATCH: usize = 256;
 /// How long a request waits for a store that is away before it is told so.
-pub const STORE_PATIENCE: Duration = Duration::from_millis(800);
+pub const STORE_PATIENCE: Duration = Duration::from_millis(700);
 /// How soon a failed step is tried again.
 pub(crate) const RETRY: Duration = Duration::from_millis(20);
 /// How soon a claim is tried again while the grace lasts.
@@ -58,9 +58,13 @@ pub struct Engine {
     not_before: BootInstant,
     /// The owner that did not react, and how long to let it be before the claim is tried again (`None`: its lease).
     silent: Option<(NodeId, Option<Duration>)>,
+    /// The owner whose lease is waited out, until `not_before`.
+    outwaiting: Option<NodeId>,
     check_wanted: bool,
     /// The store lost writes: put the copy back, then go on.
     repair_wanted: bool,
+    /// The store calls another node the owner, although the lease had no gap: unless it forgot this one's claim.
+    contested: bool,
     /// Nobody used it for too long.
     expired: bool,
     remembered: VecDeque<(OpId, Outcome, u64)>,
@@ -82,8 +86,10 @@ impl Engine {
             answers: Vec::new(),
             not_before: BootInstant::from_nanos(0),
             silent: None,
+            outwaiting: None,
             check_wanted: false,
             repair_wanted: false,
+            contested: false,
             expired: false,
             remembered: VecDeque::new(),
         }
@@ -180,7 +186,7 @@ impl Engine {
         if self.in_step || (self.queue.is_empty() && self.batch.is_none() && !self.check_wanted) {
             return Step::Rest;
         }
-        if self.not_before > moment.now {
+        if self.not_before > moment.now && !self.may_look(&moment) {
             return Step::Wait(self.not_before);
         }
         if moment.lease.is_none() && !matches!(self.role, Role::Ended) {
@@ -189,21 +195,7 @@ impl Engine {
             return if self.is_idle() { Step::Rest } else { Step::Wait(moment.now + RETRY) };
         }
         let step = match &self.role {
-            Role::Unknown(Some(kept)) if self.check_wanted => {
-                let copy = Arc::clone(&kept.record);
-                self.check_wanted = false;
-                Step::Restore(copy)
-            }
-            Role::Unknown(kept) => {
-                // Versions tell contents apart only as long as the store is the same: after a loss two histories can
-                // have one version.
-                let same = kept
-                    .as_ref()
-                    .filter(|kept| Some(kept.rid_epoch) == moment.lease.map(|now| now.rid_epoch));
-                let known_version = same.map(|kept| kept.record.version);
-                self.check_wanted = false;
-                self.claim(known_version)
-            }
+            Role::Unknown(_) => self.next_unknown(moment),
             Role::Owner(owned) => self.next_as_owner(owned.clone(), moment),
             Role::Elsewhere { node, until, version } => {
                 let (node, until, version) = (node.clone(), *until, *version);
@@ -218,6 +210,33 @@ impl Engine {
         step
     }
 
+    /// Says whether somebody wants to look while the owner's lease is waited out: that takes no lease.
+    fn may_look(&self, moment: &Moment) -> bool {
+        self.outwaiting.is_some()
+            && matches!(self.role, Role::Elsewhere { .. })
+            && moment.lease.is_some()
+            && self.queue.iter().any(|job| matches!(job.work, Work::View))
+    }
+
+    /// What was owned is put in for whoever claims, if the store may have lost it: the newest copy wins. Then, if
+    /// somebody wants the session, it is claimed.
+    fn next_unknown(&mut self, moment: Moment) -> Step {
+        let Role::Unknown(kept) = &self.role else { return Step::Rest };
+        let same_store = |kept: &&Kept| Some(kept.rid_epoch) == moment.lease.map(|now| now.rid_epoch);
+        let restore = kept.as_ref().filter(|kept| !same_store(kept)).map(|kept| Arc::clone(&kept.record));
+        // Versions tell contents apart only as long as the store is the same: after a loss two histories can have one.
+        let known_version = kept.as_ref().filter(same_store).map(|kept| kept.record.version);
+        if std::mem::take(&mut self.check_wanted) {
+            if let Some(copy) = restore {
+                return Step::Restore(copy);
+            }
+        }
+        if self.queue.is_empty() && self.batch.is_none() {
+            return Step::Rest;
+        }
+        self.claim(known_version)
+    }
+
     fn claim(&self, known_version: Option<u64>) -> Step {
         Step::Claim { token: Token::new(&self.me), known_version }
     }
@@ -227,10 +246,8 @@ impl Engine {
             Standing::Lapsed => return Step::Wait(moment.now + RETRY),
             Standing::Validate => return Step::Validate(owned.held),
             Standing::Claim => {
-                // Whoever waits out the grace wants the newest copy to be there: put ours in, the newest wins.
                 self.disown();
-                self.check_wanted = false;
-                return Step::Restore(owned.record);
+                return self.next_unknown(moment);
             }
             Standing::Trusted => self.check_wanted = false,
         }
@@ -259,11 +276,13 @@ impl Engine {
     fn answer_views(&mut self, owned: &Owned, now: BootInstant) {
         let view =
             View { record: Arc::clone(&owned.record), now_ms: owned.server_ms(now), owner: None };
-        self.answer_all_views(&view);
+        self.answer_all_views(&view, now);
     }
 
-    fn answer_all_views(&mut self, view: &View) {
-        for job in take_if(&mut self.queue, |job| matches!(job.work, Work::View)) {
+    /// Shows the session to all who asked by then.
+    fn answer_all_views(&mut self, view: &View, by: BootInstant) {
+        let asked = |job: &Job| matches!(job.work, Work::View) && job.submitted <= by;
+        for job in take_if(&mut self.queue, asked) {
             self.answers.push((job, Ok(Reply::View(view.clone()))));
         }
     }

@@ -112,7 +112,7 @@ impl SessionHandle {
                 return Ok(opened(view, secret));
             }
         }
-        match self.submit(locator, Work::View, None).await {
+        match self.submit(locator, Work::View, None, now).await {
             Ok(Reply::View(view)) => Ok(opened(view, secret)),
             Ok(Reply::Done(..) | Reply::Revoked) | Err(Refusal::Ended) => Ok(None),
             Err(Refusal::OutcomeUnknown) => Err(Refusal::Unavailable),
@@ -177,7 +177,8 @@ impl SessionHandle {
         secret: SecretHash,
         task: Task,
     ) -> Result<(Outcome, u64), Refusal> {
-        match self.submit(locator, Work::Ask(Ask { secret, task, remote: None }), None).await {
+        let work = Work::Ask(Ask { secret, task, remote: None });
+        match self.submit(locator, work, None, self.0.clock.now()).await {
             Ok(Reply::Done(outcome, version)) => Ok((outcome, version)),
             Ok(Reply::View(_) | Reply::Revoked) => Err(Refusal::Ended),
             Err(refusal) => Err(refusal),
@@ -193,7 +194,7 @@ impl SessionHandle {
         locator: Locator,
         secret: Option<SecretHash>,
     ) -> Result<(), Refusal> {
-        match self.submit(locator, Work::Revoke(secret), None).await {
+        match self.submit(locator, Work::Revoke(secret), None, self.0.clock.now()).await {
             Ok(_) | Err(Refusal::Ended) => Ok(()),
             Err(refusal) => Err(refusal),
         }
@@ -293,7 +294,7 @@ impl SessionHandle {
         if self.0.closed.load(Ordering::Acquire) {
             return Err(Refusal::NotOwner);
         }
-        self.submit(locator, work, Some((trace, wait))).await
+        self.submit(locator, work, Some((trace, wait)), self.0.clock.now()).await
     }
 
     async fn submit(
@@ -301,9 +302,9 @@ impl SessionHandle {
         locator: Locator,
         work: Work,
         peer: Option<(Trace, Duration)>,
+        submitted: BootInstant,
     ) -> Answer {
         let inner = &self.0;
-        let submitted = inner.clock.now();
         let wait = peer.map_or(inner.options.wait, |(_, wait)| wait.min(inner.options.wait));
         let (reply, answer) = oneshot::channel();
         let mut job = Job {

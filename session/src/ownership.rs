@@ -26,12 +26,12 @@ pub struct Held {
 pub enum Standing {
     /// Reads are answered from it, writes are sent behind its fence.
     Trusted,
-    /// The store must confirm it first: either the lease had a gap (another node may have claimed meanwhile, then the
-    /// record says so), or the store changed its identity while the lease was live (nobody could claim, but the store
-    /// may have lost writes). Rules R5 and R6.
+    /// The store must confirm it first: it changed its identity while the lease was live, so nobody could claim, but
+    /// it may have lost writes. Rule R6.
     Validate,
-    /// Both at once: a claim by another node may have been lost together with the store's memory of it, so the record
-    /// proves nothing and only a new claim, which waits for the grace, is safe. Rules R5 and R7.
+    /// The lease had a gap: another node may have claimed meanwhile. Only a new claim is safe. A validation would not
+    /// be, even if the store seems to be the same: it may change on the way, and its successor may not know of the
+    /// other's claim, while a claim is stopped by the grace. Rules R5 and R7.
     Claim,
     /// No lease: nothing may be read or written until it is renewed. Rule R4.
     Lapsed,
@@ -48,8 +48,8 @@ impl Held {
         let other_server = current.rid_epoch != self.stamp.rid_epoch;
         match (gap, other_server) {
             (false, false) => Standing::Trusted,
-            (true, true) => Standing::Claim,
-            (true, false) | (false, true) => Standing::Validate,
+            (false, true) => Standing::Validate,
+            (true, _) => Standing::Claim,
         }
     }
 }

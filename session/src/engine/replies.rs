@@ -73,13 +73,12 @@ impl Engine {
                 }
             }
             Ok(ClaimReply::Owned { node, remaining_ms, now_ms, record }) => {
-                self.found_elsewhere(
-                    node,
-                    Duration::from_millis(remaining_ms),
-                    now_ms,
-                    *record,
-                    moment.now,
-                );
+                // Whoever asked after the claim was sent may know of a later write than the store did then.
+                let version = record.version;
+                let view = View { record: Arc::new(*record), now_ms, owner: Some(node.clone()) };
+                self.answer_all_views(&view, sent.at);
+                let remaining = Duration::from_millis(remaining_ms);
+                self.found_elsewhere(node, remaining, version, moment.now);
             }
             Ok(ClaimReply::Grace { remaining_ms }) => {
                 self.role = Role::Unknown(known);
@@ -92,8 +91,10 @@ impl Engine {
 
     fn own(&mut self, owned: Owned) {
         self.repair_wanted = false;
+        self.contested = false;
         self.expired = false;
         self.silent = None;
+        self.outwaiting = None;
         if let Some(batch) = self.batch.take() {
             self.resume_batch(batch, &owned);
         }
@@ -120,24 +121,32 @@ impl Engine {
         &mut self,
         node: NodeId,
         remaining: Duration,
-        now_ms: u64,
-        record: Record,
+        version: u64,
         now: BootInstant,
     ) {
-        let version = record.version;
         if let Some(batch) = &self.batch {
             let refusal = if batch.unsure { Refusal::OutcomeUnknown } else { Refusal::Conflict };
             self.drop_batch(refusal);
         }
-        let view = View { record: Arc::new(record), now_ms, owner: Some(node.clone()) };
-        self.answer_all_views(&view);
+        let waited_for = self.outwaiting.take().filter(|waited_for| *waited_for == node);
         match self.silent.take().filter(|(silent, _)| *silent == node) {
-            Some((_, pause)) => {
-                self.not_before = now + pause.unwrap_or(remaining + Duration::from_millis(2));
+            Some((_, Some(pause))) => {
+                self.not_before = now + pause;
                 self.role = Role::Unknown(None);
+                return;
             }
-            None => self.role = Role::Elsewhere { node, until: now + remaining, version },
+            // Changes wait for the end of its lease; reads go on at the store.
+            Some((_, None)) => {
+                self.not_before = now + remaining + Duration::from_millis(2);
+                self.outwaiting = Some(node.clone());
+            }
+            None if self.not_before > now => self.outwaiting = waited_for,
+            None => {}
         }
+        if self.outwaiting.is_none() {
+            self.not_before = now;
+        }
+        self.role = Role::Elsewhere { node, until: now + remaining, version };
     }
 
     /// Takes in the reply to a write.
@@ -172,7 +181,7 @@ impl Engine {
                 self.mark_unsure();
                 self.role = Role::Unknown(None);
             }
-            AfterWrite::Fenced => self.lost_to_another(),
+            AfterWrite::Fenced => self.fenced(&owned.held, moment),
             AfterWrite::Ended => self.end(),
         }
     }
@@ -180,6 +189,17 @@ impl Engine {
     fn mark_unsure(&mut self) {
         if let Some(batch) = &mut self.batch {
             batch.unsure = true;
+        }
+    }
+
+    /// Without a gap in the lease nobody could claim. So either this copy is the only one of what a changed store lost,
+    /// this node's claim with it, and the grace lets it be put back, or it is refused and another node owns the session.
+    fn fenced(&mut self, held: &Held, moment: Moment) {
+        if moment.lease.is_some_and(|lease| lease.generation == held.stamp.generation) {
+            self.contested = true;
+            self.repair_wanted = true;
+        } else {
+            self.lost_to_another();
         }
     }
 
@@ -231,7 +251,13 @@ impl Engine {
                 self.mark_unsure();
                 self.role = Role::Unknown(None);
             }
-            AfterValidate::Fenced => self.lost_to_another(),
+            AfterValidate::Fenced => {
+                self.fenced(&owned.held, moment);
+                owned.held.stamp = stamp;
+                if self.contested {
+                    self.role = Role::Owner(owned);
+                }
+            }
             AfterValidate::Ended => self.end(),
         }
         None
@@ -263,7 +289,9 @@ impl Engine {
             Ok(RestoreReply::Restored) => {
                 metrics::counter!("session_restores_total").increment(1);
                 self.repair_wanted = false;
+                self.contested = false;
             }
+            Ok(RestoreReply::Refused) if std::mem::take(&mut self.contested) => self.lost_to_another(),
             // The store has something as new, or the session is gone for good: a claim tells which.
             Ok(RestoreReply::Refused) => {
                 self.repair_wanted = false;
@@ -314,7 +342,8 @@ impl Engine {
                 None
             }
         };
-        if matches!(&self.role, Role::Elsewhere { node: owner, .. } if *owner == node) {
+        let owns = matches!(&self.role, Role::Elsewhere { node: owner, .. } if *owner == node);
+        if owns && self.outwaiting.is_none() {
             self.role = Role::Unknown(None);
             self.silent = Some((node, pause));
         }

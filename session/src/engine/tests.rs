@@ -134,6 +134,13 @@ impl Bench {
         self.step();
     }
 
+    /// The copy is put back, or that is refused.
+    fn refused_or(&mut self, reply: RestoreReply) {
+        let Step::Restore(_) = self.step() else { panic!("the copy may be the only one") };
+        let moment = self.moment();
+        self.engine.on_restore(Ok(reply), moment);
+    }
+
     fn owned_by(&self, name: &NodeId, remaining_ms: u64) -> ClaimReply {
         let record = Box::new(Record { owner: Some(Token::new(name)), ..record(7, 5) });
         ClaimReply::Owned { node: name.clone(), remaining_ms, now_ms: 500, record }
@@ -246,9 +253,6 @@ fn a_reply_that_comes_under_another_lease_is_not_believed() {
     let Step::Write { op_id, .. } = bench.step() else { panic!() };
     bench.lease = Some(stamp(2, 1)); // the lease had a gap meanwhile
     bench.write_answers(Ok(WriteReply::Written { version: 8, now_ms: 500 }));
-    let Step::Validate(_) = bench.step() else { panic!("the copy must be confirmed first") };
-    let (sent, moment) = (bench.sent(), bench.moment());
-    bench.engine.on_validate(Ok(ValidateReply::Conflict { version: 8 }), sent, moment);
     let landed = Record { last_op: Some(op_id), ..record(8, 6) };
     bench.claimed(landed);
     bench.step();
@@ -261,6 +265,7 @@ fn a_fenced_write_was_not_carried_out_and_is_not_repeated() {
     let waiting = bench.increment(1);
     bench.step();
     bench.write_answers(Ok(WriteReply::Fenced));
+    bench.refused_or(RestoreReply::Refused);
     bench.step();
     assert_eq!(refusal(waiting), Refusal::Conflict);
     assert!(matches!(bench.engine.role(), Role::Unknown(None)), "the copy is dropped");
@@ -275,27 +280,48 @@ fn a_write_that_may_be_in_is_not_called_lost_when_another_node_owns_the_session(
     bench.now_ms += 30;
     bench.step();
     bench.write_answers(Ok(WriteReply::Fenced));
+    bench.refused_or(RestoreReply::Refused);
     bench.step();
     assert_eq!(refusal(waiting), Refusal::OutcomeUnknown);
 }
 
 #[test]
-fn a_gap_needs_a_validation_and_a_gap_with_another_server_a_claim() {
-    for (lease, claims) in [(stamp(2, 1), false), (stamp(1, 2), false), (stamp(2, 2), true)] {
+fn another_server_needs_a_validation_and_a_gap_a_claim() {
+    for (lease, known) in [(stamp(2, 1), Some(7)), (stamp(2, 2), None)] {
         let mut bench = Bench::owner();
         bench.lease = Some(lease);
         let _view = bench.job(Work::View);
-        match bench.step() {
-            Step::Validate(_) => assert!(!claims),
-            Step::Restore(_) => {
-                assert!(claims, "the copy is put in for whoever claims");
-                let moment = bench.moment();
-                bench.engine.on_restore(Ok(RestoreReply::Restored), moment);
-                assert!(matches!(bench.step(), Step::Claim { .. }));
-            }
-            other => panic!("{other:?}"),
-        }
+        let Step::Claim { known_version, .. } = bench.step() else { panic!("others may have claimed") };
+        assert_eq!(known_version, known, "a version tells contents apart at one server only");
     }
+    let mut bench = Bench::owner();
+    bench.lease = Some(stamp(1, 2));
+    let _view = bench.job(Work::View);
+    assert!(matches!(bench.step(), Step::Validate(_)));
+}
+
+#[test]
+fn after_a_gap_and_another_server_the_copy_is_put_in_before_it_is_claimed() {
+    let mut bench = Bench::owner();
+    bench.lease = Some(stamp(2, 2));
+    bench.engine.want_check();
+    let Step::Restore(_) = bench.step() else { panic!() };
+    let moment = bench.moment();
+    bench.engine.on_restore(Ok(RestoreReply::Restored), moment);
+    assert!(matches!(bench.step(), Step::Rest));
+    let _view = bench.job(Work::View);
+    assert!(matches!(bench.step(), Step::Claim { known_version: None, .. }));
+}
+
+#[test]
+fn a_claim_that_the_store_forgot_does_not_cost_the_only_copy() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    bench.step();
+    bench.write_answers(Ok(WriteReply::Fenced)); // no gap: nobody can have claimed
+    bench.refused_or(RestoreReply::Restored);
+    bench.written();
+    assert_eq!(number(waiting), 6);
 }
 
 #[test]
@@ -511,6 +537,57 @@ fn a_look_at_a_session_elsewhere_is_answered_from_the_claim() {
     assert!(matches!(bench.step(), Step::Rest));
     let Some(Ok(Reply::View(view))) = answered(view) else { panic!() };
     assert_eq!((view.record.version, view.owner.is_some()), (7, true));
+}
+
+#[test]
+fn a_look_that_came_after_the_claim_was_sent_is_not_answered_from_it() {
+    let (mut bench, owner) = (Bench::new(), node("b"));
+    let early = bench.job(Work::View);
+    let Step::Claim { token, .. } = bench.step() else { panic!("a claim is due") };
+    let sent = bench.sent();
+    // Somebody else writes through the owner, is told, and then asks here: the claim shows the state before.
+    bench.now_ms += 1;
+    let late = bench.job(Work::View);
+    let (reply, moment) = (bench.owned_by(&owner, 3_000), bench.moment());
+    bench.engine.on_claim(token, Ok(reply), sent, moment);
+    assert!(matches!(bench.step(), Step::Claim { .. }), "another look is taken");
+    assert!(matches!(answered(early), Some(Ok(Reply::View(_)))));
+    assert!(answered(late).is_none());
+}
+
+#[test]
+fn while_the_lease_of_a_silent_owner_is_waited_out_changes_wait_and_looks_do_not() {
+    let (mut bench, owner) = (Bench::new(), node("b"));
+    let change = bench.increment(1);
+    bench.claim_answers(Ok(bench.owned_by(&owner, 3_000)));
+    let Step::Forward { node: to, job, .. } = bench.step() else { panic!("the owner is asked") };
+    bench.engine.on_forward(to, job, Forwarded::NoAnswer);
+    bench.claim_answers(Ok(bench.owned_by(&owner, 2_000)));
+    assert!(matches!(bench.step(), Step::Wait(until) if until == at(bench.now_ms + 2_002)));
+    assert!(matches!(bench.engine.role(), Role::Elsewhere { .. }), "readers go to the store");
+    bench.now_ms += 100;
+    let look = bench.job(Work::View);
+    bench.claim_answers(Ok(bench.owned_by(&owner, 1_900)));
+    assert!(matches!(bench.step(), Step::Wait(until) if until == at(bench.now_ms + 1_902)));
+    assert!(matches!(answered(look), Some(Ok(Reply::View(_)))));
+    bench.now_ms += 1_902;
+    bench.claimed(record(7, 5));
+    bench.written();
+    assert_eq!(number(change), 6);
+}
+
+#[test]
+fn who_cannot_outlast_another_attempt_at_a_silent_store_is_told_at_once() {
+    let mut bench = Bench::new();
+    let waiting = bench.increment(1);
+    let Step::Claim { token, .. } = bench.step() else { panic!("a claim is due") };
+    let sent = bench.sent();
+    bench.now_ms += 500;
+    let (moment, late) = (bench.moment(), bench.increment(1));
+    bench.engine.on_claim(token, Err(away()), sent, moment);
+    bench.step();
+    assert_eq!(refusal(waiting), Refusal::Unavailable);
+    assert!(answered(late).is_none(), "this one has time left");
 }
 
 #[test]
