@@ -222,8 +222,10 @@ impl Engine {
     /// somebody wants the session, it is claimed.
     fn next_unknown(&mut self, moment: Moment) -> Step {
         let Role::Unknown(kept) = &self.role else { return Step::Rest };
-        let same_store = |kept: &&Kept| Some(kept.rid_epoch) == moment.lease.map(|now| now.rid_epoch);
-        let restore = kept.as_ref().filter(|kept| !same_store(kept)).map(|kept| Arc::clone(&kept.record));
+        let same_store =
+            |kept: &&Kept| Some(kept.rid_epoch) == moment.lease.map(|now| now.rid_epoch);
+        let restore =
+            kept.as_ref().filter(|kept| !same_store(kept)).map(|kept| Arc::clone(&kept.record));
         // Versions tell contents apart only as long as the store is the same: after a loss two histories can have one.
         let known_version = kept.as_ref().filter(same_store).map(|kept| kept.record.version);
         if std::mem::take(&mut self.check_wanted) {

@@ -291,7 +291,9 @@ impl Engine {
                 self.repair_wanted = false;
                 self.contested = false;
             }
-            Ok(RestoreReply::Refused) if std::mem::take(&mut self.contested) => self.lost_to_another(),
+            Ok(RestoreReply::Refused) if std::mem::take(&mut self.contested) => {
+                self.lost_to_another()
+            }
             // The store has something as new, or the session is gone for good: a claim tells which.
             Ok(RestoreReply::Refused) => {
                 self.repair_wanted = false;

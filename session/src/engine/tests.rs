@@ -291,7 +291,9 @@ fn another_server_needs_a_validation_and_a_gap_a_claim() {
         let mut bench = Bench::owner();
         bench.lease = Some(lease);
         let _view = bench.job(Work::View);
-        let Step::Claim { known_version, .. } = bench.step() else { panic!("others may have claimed") };
+        let Step::Claim { known_version, .. } = bench.step() else {
+            panic!("others may have claimed")
+        };
         assert_eq!(known_version, known, "a version tells contents apart at one server only");
     }
     let mut bench = Bench::owner();
