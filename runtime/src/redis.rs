@@ -129,7 +129,10 @@ impl Redis {
                 known.clone()
             }
         };
-        let settings = settings::Settings::new(config, &topology, tls)?;
+        let mut settings = settings::Settings::new(config, &topology, tls)?;
+        if role == Role::Subscriber {
+            settings = settings.with_inbox();
+        }
         let name = format!("us-{}-{role}", node.name());
         let health = Arc::new(Health::new(config.command_timeout));
         let (link, supervisor) = supervisor::start(settings, name.clone(), health.clone());

@@ -15,6 +15,8 @@ use super::health::Health;
 use super::settings::Settings;
 
 const CHANNEL: &str = "+switch-master";
+/// How long to wait before a listener that ended is started anew.
+const LISTEN_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// The watches of this process, by service and Sentinels.
 static WATCHES: LazyLock<DashMap<String, Weak<Watch>>> = LazyLock::new(DashMap::new);
@@ -66,10 +68,15 @@ impl Enrolment {
         if self.watch.watching.swap(true, Ordering::AcqRel) {
             return;
         }
-        let guard = Watching(Arc::downgrade(&self.watch));
-        for sentinel in &self.watch.sentinels {
-            tokio::spawn(listen(Arc::downgrade(&self.watch), sentinel.clone(), guard.clone()));
-        }
+        let watching = Watching(Arc::downgrade(&self.watch));
+        let sentinels = self.watch.sentinels.iter();
+        let listeners: Vec<_> = sentinels
+            .map(|sentinel| keep_listening(Arc::downgrade(&self.watch), sentinel.clone()))
+            .collect();
+        tokio::spawn(async move {
+            let _watching = watching;
+            futures_util::future::join_all(listeners).await;
+        });
     }
 }
 
@@ -79,8 +86,7 @@ impl Drop for Enrolment {
     }
 }
 
-/// Kept by each listener; when one ends, whoever looks next starts them anew.
-#[derive(Clone)]
+/// Kept by the task of all listeners; when it ends, whoever looks next starts another one.
 struct Watching(Weak<Watch>);
 
 impl Drop for Watching {
@@ -91,7 +97,18 @@ impl Drop for Watching {
     }
 }
 
-async fn listen(watch: Weak<Watch>, sentinel: Config, _guard: Watching) {
+async fn keep_listening(watch: Weak<Watch>, sentinel: Config) {
+    while is_wanted(&watch) {
+        listen(watch.clone(), sentinel.clone()).await;
+        tokio::time::sleep(LISTEN_AGAIN).await;
+    }
+}
+
+fn is_wanted(watch: &Weak<Watch>) -> bool {
+    watch.upgrade().is_some_and(|watch| !watch.connections.is_empty())
+}
+
+async fn listen(watch: Weak<Watch>, sentinel: Config) {
     let Some(client) = watch.upgrade().map(|watch| watch.settings.client_to(sentinel)) else {
         return;
     };
@@ -118,7 +135,7 @@ async fn listen(watch: Weak<Watch>, sentinel: Config, _guard: Watching) {
                 Err(RecvError::Closed) => return,
             },
             _ = alive.tick() => {
-                if watch.upgrade().is_none_or(|watch| watch.connections.is_empty()) {
+                if !is_wanted(&watch) {
                     return;
                 }
             }

@@ -64,7 +64,6 @@ impl Settings {
             connection: connection(config),
             performance: PerformanceConfig {
                 default_command_timeout: config.command_timeout,
-                broadcast_channel_capacity: INBOX,
                 ..PerformanceConfig::default()
             },
             policy: policy(config),
@@ -78,6 +77,12 @@ impl Settings {
             config: fred,
             sentinels,
         })
+    }
+
+    /// Leaves room for many messages; costs some megabytes per client, so only for one that subscribes.
+    pub(super) fn with_inbox(mut self) -> Self {
+        self.performance.broadcast_channel_capacity = INBOX;
+        self
     }
 
     /// Makes a client that is not connected yet.
