@@ -122,8 +122,7 @@ impl ManualClock {
 
     /// Moves both clocks forward.
     pub fn advance(&self, duration: Duration) {
-        self.boot_nanos
-            .fetch_add(whole_nanos(duration), Ordering::AcqRel);
+        self.boot_nanos.fetch_add(whole_nanos(duration), Ordering::AcqRel);
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.wall_ms.fetch_add(millis, Ordering::AcqRel);
     }
@@ -167,14 +166,8 @@ mod tests {
     #[test]
     fn moments_saturate_instead_of_wrapping() {
         let early = BootInstant::from_nanos(5);
-        assert_eq!(
-            early.saturating_sub(Duration::from_secs(1)),
-            BootInstant::from_nanos(0)
-        );
-        assert_eq!(
-            early.saturating_duration_since(early + Duration::from_secs(1)),
-            Duration::ZERO
-        );
+        assert_eq!(early.saturating_sub(Duration::from_secs(1)), BootInstant::from_nanos(0));
+        assert_eq!(early.saturating_duration_since(early + Duration::from_secs(1)), Duration::ZERO);
         let last = BootInstant::from_nanos(u64::MAX);
         assert_eq!(last + Duration::from_secs(1), last);
     }

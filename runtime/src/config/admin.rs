@@ -38,11 +38,7 @@ impl AdminConfig {
                 raw.bind.as_deref(),
                 "an address and a port, such as 127.0.0.1:9090, or off",
                 |text| {
-                    if text == "off" {
-                        Some(None)
-                    } else {
-                        text.parse().ok().map(Some)
-                    }
+                    if text == "off" { Some(None) } else { text.parse().ok().map(Some) }
                 },
             ),
             token: token(read, "UNDERSTUDY_ADMIN_TOKEN", raw.token),
@@ -65,19 +61,11 @@ impl AdminConfig {
 
 fn token(read: &mut Reader, name: &'static str, given: Option<String>) -> Option<Secret<String>> {
     // Anything else could not be sent in a header.
-    if given
-        .as_ref()
-        .is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic()))
-    {
-        read.problem(
-            name,
-            "must consist of printable ASCII characters without blanks",
-        );
+    if given.as_ref().is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
+        read.problem(name, "must consist of printable ASCII characters without blanks");
     }
     if given.as_ref().is_some_and(|token| token.len() < 16) {
-        read.warn(format!(
-            "{name} is short; 16 characters or more cannot be guessed"
-        ));
+        read.warn(format!("{name} is short; 16 characters or more cannot be guessed"));
     }
     read.secret(name, given)
 }

@@ -11,10 +11,7 @@ pub(super) fn check(config: &Config, read: &mut Reader) {
         cluster(config, read);
     } else if config.session.store == StoreKind::Redis {
         // Without leases two such nodes would overwrite each other's sessions.
-        read.problem(
-            "UNDERSTUDY_SESSION_STORE",
-            "redis needs UNDERSTUDY_CLUSTER_ENABLED=true",
-        );
+        read.problem("UNDERSTUDY_SESSION_STORE", "redis needs UNDERSTUDY_CLUSTER_ENABLED=true");
     }
     listeners(config, read);
     sessions(config, read);
@@ -25,17 +22,10 @@ pub(super) fn check(config: &Config, read: &mut Reader) {
 fn cluster(config: &Config, read: &mut Reader) {
     let mut require = |present: bool, name: &str, what: &str| {
         if !present {
-            read.problem(
-                name,
-                format!("is required with UNDERSTUDY_CLUSTER_ENABLED=true: {what}"),
-            );
+            read.problem(name, format!("is required with UNDERSTUDY_CLUSTER_ENABLED=true: {what}"));
         }
     };
-    require(
-        config.redis.is_some(),
-        "UNDERSTUDY_REDIS_URL",
-        "such as redis://host:6379",
-    );
+    require(config.redis.is_some(), "UNDERSTUDY_REDIS_URL", "such as redis://host:6379");
     require(
         matches!(config.database.url, DatabaseUrl::Postgres(_)),
         "UNDERSTUDY_DATABASE_URL",
@@ -52,10 +42,7 @@ fn cluster(config: &Config, read: &mut Reader) {
         "how browsers reach the cluster, such as https://shop.example",
     );
     if config.session.store == StoreKind::Memory {
-        read.problem(
-            "UNDERSTUDY_SESSION_STORE",
-            "memory cannot be shared; use redis or database",
-        );
+        read.problem("UNDERSTUDY_SESSION_STORE", "memory cannot be shared; use redis or database");
     }
 }
 
@@ -70,10 +57,7 @@ fn listeners(config: &Config, read: &mut Reader) {
         );
     }
     if admin == config.http.bind && admin.port() != 0 {
-        read.problem(
-            "UNDERSTUDY_ADMIN_BIND",
-            "must differ from UNDERSTUDY_HTTP_BIND",
-        );
+        read.problem("UNDERSTUDY_ADMIN_BIND", "must differ from UNDERSTUDY_HTTP_BIND");
     }
     // The same token with two roles would leave open which of them counts.
     let tokens: Vec<_> = config.admin.tokens().collect();

@@ -82,11 +82,7 @@ impl DatabaseConfig {
                 raw.acquire_timeout_ms.as_deref(),
                 100..=600_000,
             ),
-            idle: read.seconds(
-                "UNDERSTUDY_DATABASE_IDLE_S",
-                raw.idle_s.as_deref(),
-                1..=86_400,
-            ),
+            idle: read.seconds("UNDERSTUDY_DATABASE_IDLE_S", raw.idle_s.as_deref(), 1..=86_400),
             max_lifetime: read.seconds(
                 "UNDERSTUDY_DATABASE_MAX_LIFETIME_S",
                 raw.max_lifetime_s.as_deref(),

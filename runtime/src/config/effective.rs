@@ -22,10 +22,7 @@ pub(super) struct Shown {
 
 impl Shown {
     pub(super) fn plain(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            digest: None,
-        }
+        Self { text: text.to_owned(), digest: None }
     }
 
     pub(super) fn secret(value: Option<&str>) -> Self {
@@ -33,10 +30,7 @@ impl Shown {
     }
 
     pub(super) fn masked(text: &str, secret: Option<&str>) -> Self {
-        Self {
-            text: text.to_owned(),
-            digest: secret.map(sha256_hex),
-        }
+        Self { text: text.to_owned(), digest: secret.map(sha256_hex) }
     }
 }
 
@@ -47,10 +41,7 @@ impl Effective {
 
     /// Each variable with its value; secrets as stars.
     pub(super) fn redacted(&self) -> BTreeMap<String, String> {
-        self.0
-            .iter()
-            .map(|(name, shown)| ((*name).to_owned(), shown.text.clone()))
-            .collect()
+        self.0.iter().map(|(name, shown)| ((*name).to_owned(), shown.text.clone())).collect()
     }
 
     /// 16 hexadecimal digits over all options that should be the same on every node.
@@ -70,9 +61,8 @@ impl Effective {
 
 /// Hides who logs in, and everything behind a `?`, where drivers take passwords too.
 pub(super) fn masked_url(url: &str) -> String {
-    let (scheme, rest) = url
-        .split_once("://")
-        .map_or(("", url), |(_, rest)| url.split_at(url.len() - rest.len()));
+    let (scheme, rest) =
+        url.split_once("://").map_or(("", url), |(_, rest)| url.split_at(url.len() - rest.len()));
     let shown = rest.split(['?', '#']).next().unwrap_or_default();
     if shown.len() < rest.len() && rest[shown.len()..].contains('@') {
         return format!("{scheme}{STARS}"); // cannot tell a query from a password that should have been escaped
@@ -84,10 +74,7 @@ pub(super) fn masked_url(url: &str) -> String {
 }
 
 fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

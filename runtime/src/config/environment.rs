@@ -31,9 +31,7 @@ struct Given {
 // The text may be a secret.
 impl std::fmt::Debug for Given {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Given")
-            .field("spelling", &self.spelling)
-            .finish_non_exhaustive()
+        f.debug_struct("Given").field("spelling", &self.spelling).finish_non_exhaustive()
     }
 }
 
@@ -113,11 +111,9 @@ impl Environment {
         } else if let Some(variable) = secret_of_file(name) {
             match std::fs::read_to_string(value.trim()) {
                 Ok(text) if text.trim().is_empty() => self.problem(name, "names an empty file"),
-                Ok(text) => self.give(
-                    variable,
-                    text.trim_end_matches(['\r', '\n']).to_owned(),
-                    name,
-                ),
+                Ok(text) => {
+                    self.give(variable, text.trim_end_matches(['\r', '\n']).to_owned(), name)
+                }
                 Err(error) => self.problem(name, &format!("cannot be read: {}", error.kind())),
             }
         } else if names::is_service_link(name, value) {
@@ -127,10 +123,7 @@ impl Environment {
         } else {
             match names::nearest(name) {
                 Some(known) => self.problem(name, &format!("is not known; did you mean {known}?")),
-                None => self.problem(
-                    name,
-                    "is not known; docs/configuration.md lists all options",
-                ),
+                None => self.problem(name, "is not known; docs/configuration.md lists all options"),
             }
         }
     }
@@ -138,18 +131,10 @@ impl Environment {
     fn give(&mut self, variable: &'static Variable, text: String, spelling: &str) {
         if let Some(other) = self.given.get(variable.name) {
             let other = other.spelling.clone();
-            return self.problem(
-                spelling,
-                &format!("is set and {other} too; set only one of them"),
-            );
+            return self
+                .problem(spelling, &format!("is set and {other} too; set only one of them"));
         }
-        self.given.insert(
-            variable.name,
-            Given {
-                text,
-                spelling: spelling.to_owned(),
-            },
-        );
+        self.given.insert(variable.name, Given { text, spelling: spelling.to_owned() });
     }
 
     fn take_aliases(&mut self, vars: &BTreeMap<String, String>) {
@@ -168,17 +153,13 @@ impl Environment {
                 }
                 text = format!("0.0.0.0:{}", value.trim());
             }
-            self.warnings
-                .push(format!("{alias} is taken for {name}; set {name} instead"));
+            self.warnings.push(format!("{alias} is taken for {name}; set {name} instead"));
             self.give(variable, text, alias);
         }
     }
 
     fn problem(&mut self, variable: &str, text: &str) {
-        self.problems.push(Problem {
-            variable: variable.to_owned(),
-            text: text.to_owned(),
-        });
+        self.problems.push(Problem { variable: variable.to_owned(), text: text.to_owned() });
     }
 }
 
@@ -218,10 +199,5 @@ fn env_line(line: &str) -> Result<Option<(&str, &str)>, NotAnAssignment> {
         }
     }
     // Without quotes a comment may follow; a # inside a word, as in a password, is no comment.
-    Ok(Some((
-        name,
-        value
-            .split_once(" #")
-            .map_or(value, |(value, _)| value.trim_end()),
-    )))
+    Ok(Some((name, value.split_once(" #").map_or(value, |(value, _)| value.trim_end()))))
 }

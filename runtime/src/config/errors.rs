@@ -24,9 +24,7 @@ impl ConfigErrors {
 
     /// Returns each variable with what is wrong about it.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.problems
-            .iter()
-            .map(|problem| (problem.variable.as_str(), problem.text.as_str()))
+        self.problems.iter().map(|problem| (problem.variable.as_str(), problem.text.as_str()))
     }
 }
 

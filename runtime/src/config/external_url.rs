@@ -45,11 +45,7 @@ impl ExternalUrl {
             Some(port) if port != scheme.port() => format!("{host}:{port}"),
             Some(_) | None => host,
         };
-        Some(Self {
-            scheme,
-            authority,
-            path: uri.path().trim_end_matches('/').to_owned(),
-        })
+        Some(Self { scheme, authority, path: uri.path().trim_end_matches('/').to_owned() })
     }
 
     /// Returns whether browsers come over TLS.
@@ -103,11 +99,7 @@ mod tests {
             ("HTTPS://a:8443", "https://a:8443", ""),
         ] {
             let url = ExternalUrl::parse(text).expect(text);
-            assert_eq!(
-                (url.origin().as_str(), url.path.as_str()),
-                (origin, path),
-                "{text}"
-            );
+            assert_eq!((url.origin().as_str(), url.path.as_str()), (origin, path), "{text}");
         }
     }
 

@@ -105,9 +105,7 @@ fn workers(read: &mut Reader, given: Option<&str>) -> usize {
     let expected = "a whole number from 1 to 1024";
     let workers = read
         .optional(NAME, given, expected, |text| {
-            text.parse()
-                .ok()
-                .filter(|workers| (1..=1_024).contains(workers))
+            text.parse().ok().filter(|workers| (1..=1_024).contains(workers))
         })
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     read.show(NAME, &workers.to_string());
@@ -120,14 +118,11 @@ fn host(text: &str) -> Option<String> {
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'))
         .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
-    let is_name = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    let is_name =
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
     (is_v6 || is_name).then(|| text.to_ascii_lowercase())
 }
 
 fn block(text: &str) -> Option<IpNet> {
-    text.parse()
-        .ok()
-        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }

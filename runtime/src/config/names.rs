@@ -22,10 +22,7 @@ const REPLACED: &[(&str, &str)] = &[
     ("EXTERNAL_URL", "UNDERSTUDY_HTTP_EXTERNAL_URL"),
     ("HTTP_PORT", "UNDERSTUDY_HTTP_BIND"),
     ("HTTP_REVERSE_PROXY", "UNDERSTUDY_HTTP_TRUSTED_PROXIES"),
-    (
-        "LEADER_TIME_TO_LIVE_MINUTES",
-        "UNDERSTUDY_CLUSTER_NODE_TTL_MS",
-    ),
+    ("LEADER_TIME_TO_LIVE_MINUTES", "UNDERSTUDY_CLUSTER_NODE_TTL_MS"),
     ("LISTEN", "UNDERSTUDY_HTTP_BIND"),
     ("LOG_LEVEL", "UNDERSTUDY_LOG_FILTER"),
     ("PORT", "UNDERSTUDY_HTTP_BIND"),
@@ -42,10 +39,7 @@ const REPLACED: &[(&str, &str)] = &[
 /// Returns what to use instead of a name that was given up or comes from another product.
 pub(super) fn replacement(name: &str) -> Option<&'static str> {
     let bare = name.strip_prefix(PREFIX)?;
-    REPLACED
-        .iter()
-        .find(|(old, _)| *old == bare)
-        .map(|(_, new)| *new)
+    REPLACED.iter().find(|(old, _)| *old == bare).map(|(_, new)| *new)
 }
 
 /// Tells whether Kubernetes put a variable there: for a Service called `understudy-redis` it sets
@@ -59,11 +53,9 @@ pub(super) fn is_service_link(name: &str, value: &str) -> bool {
     if name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") {
         return true;
     }
-    name.rsplit_once("_PORT_")
-        .is_some_and(|(_, rest)| is_port_and_protocol(rest))
+    name.rsplit_once("_PORT_").is_some_and(|(_, rest)| is_port_and_protocol(rest))
         || name.strip_suffix("_PORT").is_some_and(|name| {
-            name.rsplit_once("_PORT_")
-                .is_some_and(|(_, rest)| is_port_and_protocol(rest))
+            name.rsplit_once("_PORT_").is_some_and(|(_, rest)| is_port_and_protocol(rest))
         })
 }
 
@@ -117,10 +109,7 @@ mod tests {
             ("UNDERSTUDY_REDSI_URL", Some("UNDERSTUDY_REDIS_URL")),
             ("UNDERSTUDY_SESSION_IDLE", Some("UNDERSTUDY_SESSION_IDLE_S")),
             ("UNDERSTUDY_http_bind", Some("UNDERSTUDY_HTTP_BIND")),
-            (
-                "UNDERSTUDY_CLUSTER_ENABLE",
-                Some("UNDERSTUDY_CLUSTER_ENABLED"),
-            ),
+            ("UNDERSTUDY_CLUSTER_ENABLE", Some("UNDERSTUDY_CLUSTER_ENABLED")),
             ("UNDERSTUDY_COLOUR_OF_THE_SKY", None),
             ("UNDERSTUDY_", None),
         ] {

@@ -35,10 +35,7 @@ impl NodeConfig {
     /// Reads the section; the port of the public listener is part of the default name.
     pub(super) fn read(read: &mut Reader, port: u16) -> Self {
         let raw: Raw = read.section("");
-        read.show(
-            "UNDERSTUDY_ENV_FILE",
-            raw.env_file.as_deref().unwrap_or_default().trim(),
-        );
+        read.show("UNDERSTUDY_ENV_FILE", raw.env_file.as_deref().unwrap_or_default().trim());
         Self {
             id: node_name(read, raw.node_id.as_deref(), port),
             labels: read.parsed(
@@ -66,9 +63,7 @@ impl NodeConfig {
 fn node_name(read: &mut Reader, given: Option<&str>, port: u16) -> NodeName {
     const NAME: &str = "UNDERSTUDY_NODE_ID";
     let name = read
-        .optional(NAME, given, "1 to 64 of A-Z a-z 0-9 . _ -", |text| {
-            text.parse().ok()
-        })
+        .optional(NAME, given, "1 to 64 of A-Z a-z 0-9 . _ -", |text| text.parse().ok())
         .unwrap_or_else(|| default_name(port));
     read.show(NAME, name.as_str());
     name
@@ -78,11 +73,7 @@ fn default_name(port: u16) -> NodeName {
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy();
     // Nodes that take any free port would all be called the same: there the process tells them apart.
-    let number = if port == 0 {
-        std::process::id()
-    } else {
-        u32::from(port)
-    };
+    let number = if port == 0 { std::process::id() } else { u32::from(port) };
     let end = format!("-{number}");
     let host: String = host.chars().take(64 - end.len()).collect();
     NodeName::from_lossy(&(host + &end))
@@ -92,8 +83,7 @@ fn label(text: &str) -> Option<(String, String)> {
     let (key, value) = text.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
     let allowed = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/'))
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/'))
     };
     (!key.is_empty() && allowed(key) && allowed(value)).then(|| (key.to_owned(), value.to_owned()))
 }

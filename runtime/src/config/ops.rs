@@ -53,10 +53,7 @@ struct Raw {
 impl OpsConfig {
     pub(super) fn read(read: &mut Reader) -> Self {
         let raw: Raw = read.section("OPS_");
-        let requirements = [
-            ("database", Requirement::Database),
-            ("redis", Requirement::Redis),
-        ];
+        let requirements = [("database", Requirement::Database), ("redis", Requirement::Redis)];
         Self {
             drain_delay: read.millis(
                 "UNDERSTUDY_OPS_DRAIN_DELAY_MS",
@@ -71,10 +68,7 @@ impl OpsConfig {
             drain_mode: read.choice(
                 "UNDERSTUDY_OPS_DRAIN_MODE",
                 raw.drain_mode.as_deref(),
-                &[
-                    ("passive_lb", DrainMode::PassiveLb),
-                    ("active_lb", DrainMode::ActiveLb),
-                ],
+                &[("passive_lb", DrainMode::PassiveLb), ("active_lb", DrainMode::ActiveLb)],
             ),
             ready_requires: read.parsed(
                 "UNDERSTUDY_OPS_READY_REQUIRES",

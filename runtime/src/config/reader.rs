@@ -24,11 +24,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(environment: Environment) -> Self {
-        Self {
-            environment,
-            respelled: BTreeMap::new(),
-            effective: Effective::default(),
-        }
+        Self { environment, respelled: BTreeMap::new(), effective: Effective::default() }
     }
 
     /// Gives the raw texts of one section.
@@ -47,10 +43,7 @@ impl Reader {
     /// Writes down a mistake. The text must not hold any value.
     pub(super) fn problem(&mut self, name: &str, text: impl Into<String>) {
         let variable = self.spelling(name).to_owned();
-        self.environment.problems.push(Problem {
-            variable,
-            text: text.into(),
-        });
+        self.environment.problems.push(Problem { variable, text: text.into() });
     }
 
     /// Writes down something that an operator should hear, but that does not stop the node.
@@ -108,9 +101,7 @@ impl Reader {
         range: RangeInclusive<u64>,
     ) -> T {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        self.parsed(name, given, &expected, |text| {
-            whole(text, &range)?.try_into().ok()
-        })
+        self.parsed(name, given, &expected, |text| whole(text, &range)?.try_into().ok())
     }
 
     /// Reads a number of milliseconds.
@@ -120,14 +111,9 @@ impl Reader {
         given: Option<&str>,
         range: RangeInclusive<u64>,
     ) -> Duration {
-        let expected = format!(
-            "a whole number of milliseconds from {} to {}",
-            range.start(),
-            range.end()
-        );
-        self.parsed(name, given, &expected, |text| {
-            whole(text, &range).map(Duration::from_millis)
-        })
+        let expected =
+            format!("a whole number of milliseconds from {} to {}", range.start(), range.end());
+        self.parsed(name, given, &expected, |text| whole(text, &range).map(Duration::from_millis))
     }
 
     /// Reads a number of seconds.
@@ -137,14 +123,9 @@ impl Reader {
         given: Option<&str>,
         range: RangeInclusive<u64>,
     ) -> Duration {
-        let expected = format!(
-            "a whole number of seconds from {} to {}",
-            range.start(),
-            range.end()
-        );
-        self.parsed(name, given, &expected, |text| {
-            whole(text, &range).map(Duration::from_secs)
-        })
+        let expected =
+            format!("a whole number of seconds from {} to {}", range.start(), range.end());
+        self.parsed(name, given, &expected, |text| whole(text, &range).map(Duration::from_secs))
     }
 
     /// Reads `true` or `false`, and nothing else: `yes` and `1` mean different things to different people.
@@ -183,9 +164,7 @@ impl Reader {
     }
 
     fn spelling<'a>(&'a self, name: &'a str) -> &'a str {
-        self.respelled
-            .get(name)
-            .map_or_else(|| self.environment.spelling(name), String::as_str)
+        self.respelled.get(name).map_or_else(|| self.environment.spelling(name), String::as_str)
     }
 }
 
@@ -206,10 +185,7 @@ pub(super) fn flag(text: &str) -> Option<bool> {
 }
 
 pub(super) fn word<T: Clone>(text: &str, words: &[(&str, T)]) -> Option<T> {
-    words
-        .iter()
-        .find(|(known, _)| *known == text)
-        .map(|(_, value)| value.clone())
+    words.iter().find(|(known, _)| *known == text).map(|(_, value)| value.clone())
 }
 
 pub(super) fn one_of<T>(words: &[(&str, T)]) -> String {
@@ -219,9 +195,7 @@ pub(super) fn one_of<T>(words: &[(&str, T)]) -> String {
 
 /// Splits a comma list and drops blanks and empty parts.
 pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 fn known(name: &str) -> &'static Variable {

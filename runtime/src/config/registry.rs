@@ -33,33 +33,15 @@ pub(super) fn find(name: &str) -> Option<&'static Variable> {
 }
 
 const fn shared(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable {
-        name,
-        default,
-        meaning,
-        node_local: false,
-        secret: false,
-    }
+    Variable { name, default, meaning, node_local: false, secret: false }
 }
 
 const fn local(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable {
-        name,
-        default,
-        meaning,
-        node_local: true,
-        secret: false,
-    }
+    Variable { name, default, meaning, node_local: true, secret: false }
 }
 
 const fn secret(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable {
-        name,
-        default,
-        meaning,
-        node_local: false,
-        secret: true,
-    }
+    Variable { name, default, meaning, node_local: false, secret: true }
 }
 
 #[rustfmt::skip] // one line each: this is a table
@@ -171,10 +153,7 @@ mod tests {
             (false, true) => "F",
             (false, false) => "",
         };
-        format!(
-            "| `{}` | {default} | {} | {marks} |",
-            variable.name, variable.meaning
-        )
+        format!("| `{}` | {default} | {} | {marks} |", variable.name, variable.meaning)
     }
 
     #[test]
@@ -194,10 +173,7 @@ mod tests {
             );
         }
         for name in on_page.keys() {
-            assert!(
-                find(name).is_some(),
-                "{name} is on the page but not in the code"
-            );
+            assert!(find(name).is_some(), "{name} is on the page but not in the code");
         }
     }
 
@@ -207,10 +183,7 @@ mod tests {
         assert_eq!(names.len(), registry().len());
         for name in names {
             assert!(name.starts_with(PREFIX), "{name}");
-            assert!(
-                !name.ends_with("_PORT") && !name.ends_with("_HOST"),
-                "{name}"
-            );
+            assert!(!name.ends_with("_PORT") && !name.ends_with("_HOST"), "{name}");
         }
     }
 }

@@ -101,16 +101,9 @@ pub(super) struct Surroundings<'a> {
 impl SessionConfig {
     pub(super) fn read(read: &mut Reader, around: &Surroundings<'_>) -> Self {
         let raw: Raw = read.section("SESSION_");
-        let other = around.redis.other(
-            read,
-            "UNDERSTUDY_SESSION_REDIS_URL",
-            raw.redis_url.as_deref(),
-        );
-        let idle = read.seconds(
-            "UNDERSTUDY_SESSION_IDLE_S",
-            raw.idle_s.as_deref(),
-            1..=31_536_000,
-        );
+        let other =
+            around.redis.other(read, "UNDERSTUDY_SESSION_REDIS_URL", raw.redis_url.as_deref());
+        let idle = read.seconds("UNDERSTUDY_SESSION_IDLE_S", raw.idle_s.as_deref(), 1..=31_536_000);
         let cookie = cookie::read(read, &raw, around);
         Self {
             store: store(read, raw.store.as_deref(), around.in_cluster),
@@ -148,11 +141,7 @@ impl SessionConfig {
                 raw.actors_max.as_deref(),
                 1..=100_000_000,
             ),
-            wait: read.millis(
-                "UNDERSTUDY_SESSION_WAIT_MS",
-                raw.wait_ms.as_deref(),
-                10..=600_000,
-            ),
+            wait: read.millis("UNDERSTUDY_SESSION_WAIT_MS", raw.wait_ms.as_deref(), 10..=600_000),
         }
     }
 }
@@ -164,14 +153,9 @@ fn store(read: &mut Reader, given: Option<&str>, in_cluster: bool) -> StoreKind 
         ("database", StoreKind::Database),
         ("memory", StoreKind::Memory),
     ];
-    let usual = if in_cluster {
-        StoreKind::Redis
-    } else {
-        StoreKind::Database
-    };
-    let store = read
-        .optional(NAME, given, &one_of(&words), |text| word(text, &words))
-        .unwrap_or(usual);
+    let usual = if in_cluster { StoreKind::Redis } else { StoreKind::Database };
+    let store =
+        read.optional(NAME, given, &one_of(&words), |text| word(text, &words)).unwrap_or(usual);
     if let Some((shown, _)) = words.iter().find(|(_, kind)| *kind == store) {
         read.show(NAME, shown);
     }
@@ -193,23 +177,12 @@ fn touch(read: &mut Reader, given: Option<&str>, idle: Duration) -> Duration {
 fn secrets(read: &mut Reader, given: Option<String>) -> Vec<Secret<String>> {
     const NAME: &str = "UNDERSTUDY_SESSION_SECRET";
     // What stands in examples on the web, and in ours.
-    const EXAMPLES: [&str; 6] = [
-        "changeme",
-        "change-me",
-        "change_me",
-        "replace-me",
-        "your-secret",
-        "your_secret",
-    ];
+    const EXAMPLES: [&str; 6] =
+        ["changeme", "change-me", "change_me", "replace-me", "your-secret", "your_secret"];
     let given = read.secret(NAME, given);
     // A file may hold one per line.
-    let parts = given
-        .iter()
-        .flat_map(|text| text.expose().split([',', '\n']));
-    let parts: Vec<&str> = parts
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .collect();
+    let parts = given.iter().flat_map(|text| text.expose().split([',', '\n']));
+    let parts: Vec<&str> = parts.map(str::trim).filter(|part| !part.is_empty()).collect();
     if given.is_some() && parts.is_empty() {
         read.problem(NAME, "holds no secret");
     }
@@ -229,8 +202,5 @@ fn secrets(read: &mut Reader, given: Option<String>) -> Vec<Secret<String>> {
             "is an example that everybody knows; `openssl rand -base64 48` makes one of your own",
         );
     }
-    parts
-        .into_iter()
-        .map(|part| Secret::new(part.to_owned()))
-        .collect()
+    parts.into_iter().map(|part| Secret::new(part.to_owned())).collect()
 }

@@ -16,10 +16,7 @@ const CLUSTER: [(&str, &str); 5] = [
 ];
 
 fn read(vars: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
-    Config::from_vars(
-        vars.iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-    )
+    Config::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
 }
 
 fn good(vars: &[(&str, &str)]) -> Config {
@@ -54,10 +51,7 @@ fn a_node_needs_no_variable_at_all() {
     assert_eq!(config.session.idle, Duration::from_secs(1800));
     assert_eq!(config.session.touch, Duration::from_secs(300));
     assert_eq!(
-        (
-            config.session.cookie_name.as_str(),
-            config.session.cookie_secure
-        ),
+        (config.session.cookie_name.as_str(), config.session.cookie_secure),
         ("usid", false)
     );
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
@@ -65,10 +59,7 @@ fn a_node_needs_no_variable_at_all() {
 
 #[test]
 fn an_empty_value_counts_as_not_set() {
-    let empty: Vec<(&str, &str)> = registry()
-        .iter()
-        .map(|variable| (variable.name, " "))
-        .collect();
+    let empty: Vec<(&str, &str)> = registry().iter().map(|variable| (variable.name, " ")).collect();
     assert_eq!(good(&empty).redacted(), good(&[]).redacted());
 }
 
@@ -97,18 +88,10 @@ fn every_option_that_takes_no_free_text_refuses_nonsense() {
         "COOKIE_NAME",
         "COOKIE_DOMAIN",
     ];
-    for variable in registry()
-        .iter()
-        .filter(|v| !free.iter().any(|part| v.name.contains(part)))
-    {
+    for variable in registry().iter().filter(|v| !free.iter().any(|part| v.name.contains(part))) {
         let value = ("canary-nonsense", variable.name);
-        let errors = read(&[(value.1, value.0)])
-            .expect_err(variable.name)
-            .to_string();
-        assert!(
-            errors.starts_with(&format!("{}: ", variable.name)),
-            "{errors}"
-        );
+        let errors = read(&[(value.1, value.0)]).expect_err(variable.name).to_string();
+        assert!(errors.starts_with(&format!("{}: ", variable.name)), "{errors}");
         assert!(!errors.contains(value.0), "{errors}");
     }
 }
@@ -126,11 +109,7 @@ fn g3_all_mistakes_are_told_at_once_by_name_and_without_values() {
     assert_eq!(lines.len(), 3, "{errors}");
     for name in ["HTTP_BIND", "SESSION_SECRET", "REDIS_OPTIONS"] {
         let start = format!("UNDERSTUDY_{name}: ");
-        assert_eq!(
-            lines.iter().filter(|line| line.starts_with(&start)).count(),
-            1,
-            "{errors}"
-        );
+        assert_eq!(lines.iter().filter(|line| line.starts_with(&start)).count(), 1, "{errors}");
     }
     assert!(!errors.contains("canary"), "{errors}");
 }
@@ -158,21 +137,12 @@ fn g3_booleans_and_numbers_have_one_spelling() {
 
 #[test]
 fn g3_an_unknown_name_is_refused_with_the_one_that_was_meant() {
-    let errors = read(&[("UNDERSTUDY_REDSI_URL", "canary")])
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        errors,
-        "UNDERSTUDY_REDSI_URL: is not known; did you mean UNDERSTUDY_REDIS_URL?"
-    );
+    let errors = read(&[("UNDERSTUDY_REDSI_URL", "canary")]).unwrap_err().to_string();
+    assert_eq!(errors, "UNDERSTUDY_REDSI_URL: is not known; did you mean UNDERSTUDY_REDIS_URL?");
     assert_eq!(wrong(&[("UNDERSTUDY_COLOUR_OF_THE_SKY", "blue")]).len(), 1);
     assert_eq!(wrong(&[("UNDERSTUDY_http_bind", "0.0.0.0:1")]).len(), 1);
     // Of other programs, and of Kubernetes for a Service that is called like us.
-    good(&[
-        ("UNDERSTUD_X", "1"),
-        ("HTTP_BIND", "nonsense"),
-        ("PATH", "/bin"),
-    ]);
+    good(&[("UNDERSTUD_X", "1"), ("HTTP_BIND", "nonsense"), ("PATH", "/bin")]);
     good(&[
         ("UNDERSTUDY_REDIS_PORT", "tcp://10.0.0.11:6379"),
         ("UNDERSTUDY_REDIS_SERVICE_HOST", "10.0.0.11"),
@@ -206,27 +176,18 @@ fn names_from_elsewhere_are_understood_with_one_warning_each() {
     ]);
     assert!(config.cluster.enabled);
     assert_eq!(config.http.bind.to_string(), "0.0.0.0:3000");
-    assert_eq!(
-        config.redis.unwrap().targets.password.unwrap().expose(),
-        "pw"
-    );
+    assert_eq!(config.redis.unwrap().targets.password.unwrap().expose(), "pw");
     assert_eq!(config.warnings.len(), 6, "{:?}", config.warnings);
     assert!(config.warnings.contains(
         &"REDIS_URL is taken for UNDERSTUDY_REDIS_URL; set UNDERSTUDY_REDIS_URL instead".to_owned()
     ));
     // Our own name wins, whatever the other says.
-    let config = good(&[
-        ("PORT", "nonsense"),
-        ("UNDERSTUDY_HTTP_BIND", "127.0.0.1:1"),
-    ]);
+    let config = good(&[("PORT", "nonsense"), ("UNDERSTUDY_HTTP_BIND", "127.0.0.1:1")]);
     assert_eq!(config.http.bind.to_string(), "127.0.0.1:1");
     assert!(config.warnings.is_empty());
     // A mistake is reported by the name that was used.
     assert_eq!(wrong(&[("PORT", "nonsense")]), ["PORT"]);
-    assert_eq!(
-        wrong(&[("REDIS_OPTIONS", "{bad"), ("REDIS_URL", "h")]),
-        ["REDIS_OPTIONS"]
-    );
+    assert_eq!(wrong(&[("REDIS_OPTIONS", "{bad"), ("REDIS_URL", "h")]), ["REDIS_OPTIONS"]);
     assert_eq!(wrong(&[("DATABASE_URL", "mysql://h")]), ["DATABASE_URL"]);
 }
 
@@ -241,29 +202,17 @@ fn g2_a_secret_may_come_from_a_file() {
 
     let name = "UNDERSTUDY_SESSION_SECRET_FILE";
     let errors = read(&[(name, "/nowhere/canary")]).unwrap_err().to_string();
-    assert!(
-        errors.starts_with("UNDERSTUDY_SESSION_SECRET_FILE: cannot be read"),
-        "{errors}"
-    );
+    assert!(errors.starts_with("UNDERSTUDY_SESSION_SECRET_FILE: cannot be read"), "{errors}");
     assert!(!errors.contains("canary"), "{errors}");
-    assert_eq!(
-        wrong(&[(name, path), ("UNDERSTUDY_SESSION_SECRET", SECRET)]).len(),
-        1
-    );
+    assert_eq!(wrong(&[(name, path), ("UNDERSTUDY_SESSION_SECRET", SECRET)]).len(), 1);
     // A mistake inside is reported by the name of the file.
     std::fs::write(path, "canary-too-short").unwrap();
     let errors = read(&[(name, path)]).unwrap_err().to_string();
-    assert!(
-        errors.starts_with(name) && !errors.contains("canary"),
-        "{errors}"
-    );
+    assert!(errors.starts_with(name) && !errors.contains("canary"), "{errors}");
     std::fs::write(path, "\n").unwrap();
     assert_eq!(wrong(&[(name, path)]), [name]);
     // What is no secret has no file.
-    assert_eq!(
-        wrong(&[("UNDERSTUDY_HTTP_BIND_FILE", path)]),
-        ["UNDERSTUDY_HTTP_BIND_FILE"]
-    );
+    assert_eq!(wrong(&[("UNDERSTUDY_HTTP_BIND_FILE", path)]), ["UNDERSTUDY_HTTP_BIND_FILE"]);
 }
 
 #[test]
@@ -273,10 +222,7 @@ fn g2_every_secret_has_a_file() {
     for variable in registry().iter().filter(|variable| variable.secret) {
         let name = format!("{}_FILE", variable.name);
         if let Err(errors) = read(&[(&name, file.path().to_str().unwrap())]) {
-            assert!(
-                !errors.to_string().contains("not known"),
-                "{name}: {errors}"
-            );
+            assert!(!errors.to_string().contains("not known"), "{name}: {errors}");
         }
     }
 }
@@ -299,14 +245,8 @@ fn g2_the_real_environment_wins_over_the_file_of_variables() {
     // A file named in the real environment wins over a value in the file of variables.
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), SECRET.to_lowercase()).unwrap();
-    let real = (
-        "UNDERSTUDY_SESSION_SECRET_FILE",
-        secret.path().to_str().unwrap(),
-    );
-    assert_eq!(
-        good(&[env_file, real]).session.secret[0].expose(),
-        &SECRET.to_lowercase()
-    );
+    let real = ("UNDERSTUDY_SESSION_SECRET_FILE", secret.path().to_str().unwrap());
+    assert_eq!(good(&[env_file, real]).session.secret[0].expose(), &SECRET.to_lowercase());
 }
 
 #[test]
@@ -316,17 +256,11 @@ fn g2_a_file_of_variables_with_mistakes_is_refused_by_line() {
     for bad in ["canary", "=canary", "A B=canary", "A='canary"] {
         std::fs::write(file.path(), format!("# first\n{bad}\n")).unwrap();
         let errors = read(&[env_file]).unwrap_err().to_string();
-        assert_eq!(
-            errors,
-            "UNDERSTUDY_ENV_FILE: line 2 of the file is not KEY=VALUE"
-        );
+        assert_eq!(errors, "UNDERSTUDY_ENV_FILE: line 2 of the file is not KEY=VALUE");
     }
     std::fs::write(file.path(), "UNDERSTUDY_HTTP_BINDD=1").unwrap();
     assert_eq!(wrong(&[env_file]), ["UNDERSTUDY_HTTP_BINDD"]);
-    assert_eq!(
-        wrong(&[("UNDERSTUDY_ENV_FILE", "/nowhere")]),
-        ["UNDERSTUDY_ENV_FILE"]
-    );
+    assert_eq!(wrong(&[("UNDERSTUDY_ENV_FILE", "/nowhere")]), ["UNDERSTUDY_ENV_FILE"]);
 }
 
 #[test]
@@ -345,10 +279,7 @@ fn g6_a_cluster_without_what_it_needs_is_refused() {
     assert_eq!(wrong(&sqlite), ["UNDERSTUDY_DATABASE_URL"]);
     let memory = cluster_with("UNDERSTUDY_SESSION_STORE", "memory");
     assert_eq!(wrong(&memory), ["UNDERSTUDY_SESSION_STORE"]);
-    let alone = [
-        ("UNDERSTUDY_SESSION_STORE", "redis"),
-        ("UNDERSTUDY_REDIS_URL", "redis://h"),
-    ];
+    let alone = [("UNDERSTUDY_SESSION_STORE", "redis"), ("UNDERSTUDY_REDIS_URL", "redis://h")];
     assert_eq!(wrong(&alone), ["UNDERSTUDY_SESSION_STORE"]);
 }
 
@@ -356,12 +287,8 @@ fn g6_a_cluster_without_what_it_needs_is_refused() {
 fn g5_secrets_are_a_list_of_which_the_first_signs() {
     let both = format!("{SECRET}, {}", SECRET.to_lowercase());
     let config = good(&[("UNDERSTUDY_SESSION_SECRET", &both)]);
-    let secrets: Vec<&String> = config
-        .session
-        .secret
-        .iter()
-        .map(|secret| secret.expose())
-        .collect();
+    let secrets: Vec<&String> =
+        config.session.secret.iter().map(|secret| secret.expose()).collect();
     assert_eq!(secrets, [SECRET, &SECRET.to_lowercase()]);
     for bad in [
         "short",
@@ -394,10 +321,7 @@ fn s3_times_that_contradict_each_other_are_refused() {
 
 #[test]
 fn leases_are_long_enough_for_heartbeats_and_commands() {
-    let (ttl, beat) = (
-        "UNDERSTUDY_CLUSTER_NODE_TTL_MS",
-        "UNDERSTUDY_CLUSTER_HEARTBEAT_MS",
-    );
+    let (ttl, beat) = ("UNDERSTUDY_CLUSTER_NODE_TTL_MS", "UNDERSTUDY_CLUSTER_HEARTBEAT_MS");
     assert_eq!(wrong(&[(ttl, "2999")]), [ttl]);
     good(&[(ttl, "2999"), (beat, "999")]);
     let redis = ("UNDERSTUDY_REDIS_URL", "redis://h");
@@ -412,20 +336,12 @@ fn x1_an_administration_port_for_others_needs_a_token() {
     assert_eq!(wrong(&[open]), ["UNDERSTUDY_ADMIN_TOKEN"]);
     good(&[open, ("UNDERSTUDY_ADMIN_VIEWER_TOKEN", "0123456789abcdef")]);
     good(&[("UNDERSTUDY_ADMIN_BIND", "[::1]:9090")]);
-    assert!(
-        good(&[("UNDERSTUDY_ADMIN_BIND", "off")])
-            .admin
-            .bind
-            .is_none()
-    );
+    assert!(good(&[("UNDERSTUDY_ADMIN_BIND", "off")]).admin.bind.is_none());
     let (token, viewer) = ("UNDERSTUDY_ADMIN_TOKEN", "UNDERSTUDY_ADMIN_VIEWER_TOKEN");
     assert_eq!(wrong(&[(token, "same"), (viewer, "same")]), [viewer]);
     assert_eq!(wrong(&[(token, "two words")]), [token]);
     assert_eq!(good(&[(token, "short")]).warnings.len(), 1);
-    assert_eq!(
-        wrong(&[("UNDERSTUDY_HTTP_BIND", "127.0.0.1:9090")]),
-        ["UNDERSTUDY_ADMIN_BIND"]
-    );
+    assert_eq!(wrong(&[("UNDERSTUDY_HTTP_BIND", "127.0.0.1:9090")]), ["UNDERSTUDY_ADMIN_BIND"]);
 }
 
 #[test]
@@ -435,42 +351,27 @@ fn s4_the_cookie_obeys_what_browsers_demand() {
         "UNDERSTUDY_SESSION_COOKIE_SECURE",
         "UNDERSTUDY_SESSION_COOKIE_SAMESITE",
     );
-    let (domain, path) = (
-        "UNDERSTUDY_SESSION_COOKIE_DOMAIN",
-        "UNDERSTUDY_SESSION_COOKIE_PATH",
-    );
+    let (domain, path) = ("UNDERSTUDY_SESSION_COOKIE_DOMAIN", "UNDERSTUDY_SESSION_COOKIE_PATH");
     let https = ("UNDERSTUDY_HTTP_EXTERNAL_URL", "https://shop.example");
     let cookie = |vars: &[(&str, &str)]| {
         let session = good(vars).session;
         (session.cookie_name, session.cookie_secure)
     };
     assert_eq!(cookie(&[https]), ("__Host-usid".to_owned(), true));
-    assert_eq!(
-        cookie(&[https, (domain, "shop.example")]),
-        ("usid".to_owned(), true)
-    );
+    assert_eq!(cookie(&[https, (domain, "shop.example")]), ("usid".to_owned(), true));
     assert_eq!(cookie(&[https, (path, "/app")]), ("usid".to_owned(), true));
-    assert_eq!(
-        cookie(&[https, (secure, "false")]),
-        ("usid".to_owned(), false)
-    );
+    assert_eq!(cookie(&[https, (secure, "false")]), ("usid".to_owned(), false));
     assert_eq!(cookie(&[https, (name, "mine")]), ("mine".to_owned(), true));
     let plain = ("UNDERSTUDY_HTTP_EXTERNAL_URL", "http://shop.example");
     assert_eq!(cookie(&[plain]), ("usid".to_owned(), false));
     assert_eq!(good(&[plain, (secure, "true")]).warnings.len(), 1);
 
     assert_eq!(wrong(&[(samesite, "none")]), [samesite]);
-    assert_eq!(
-        good(&[https, (samesite, "None")]).session.cookie_samesite,
-        SameSite::None
-    );
+    assert_eq!(good(&[https, (samesite, "None")]).session.cookie_samesite, SameSite::None);
     assert_eq!(wrong(&[(name, "__Host-a")]), [name]);
     assert_eq!(wrong(&[(name, "__Secure-a")]), [name]);
     assert_eq!(wrong(&[https, (name, "__Host-a"), (path, "/app")]), [name]);
-    assert_eq!(
-        wrong(&[https, (name, "__Host-a"), (domain, "a.example")]),
-        [name]
-    );
+    assert_eq!(wrong(&[https, (name, "__Host-a"), (domain, "a.example")]), [name]);
     assert_eq!(wrong(&[(name, "a;b")]), [name]);
     assert_eq!(wrong(&[(path, "app")]), [path]);
     assert_eq!(wrong(&[(path, "/;x")]), [path]);
@@ -480,10 +381,7 @@ fn s4_the_cookie_obeys_what_browsers_demand() {
 #[test]
 fn a_database_is_postgresql_or_an_sqlite_file() {
     let url = |text| read(&[("UNDERSTUDY_DATABASE_URL", text)]).map(|config| config.database.url);
-    for text in [
-        "postgres://u:p%40@h:5432/d?sslmode=verify-full",
-        "postgresql://h/d",
-    ] {
+    for text in ["postgres://u:p%40@h:5432/d?sslmode=verify-full", "postgresql://h/d"] {
         assert!(
             matches!(url(text), Ok(DatabaseUrl::Postgres(url)) if url.expose() == text),
             "{text}"
@@ -499,13 +397,8 @@ fn a_database_is_postgresql_or_an_sqlite_file() {
             "{text}"
         );
     }
-    for text in [
-        "mysql://h/d",
-        "h/d",
-        "postgres://h:port/d",
-        "sqlite://",
-        "sqlite://a.db?mode=ro",
-    ] {
+    for text in ["mysql://h/d", "h/d", "postgres://h:port/d", "sqlite://", "sqlite://a.db?mode=ro"]
+    {
         assert!(url(text).is_err(), "{text}");
     }
 }
@@ -514,19 +407,9 @@ fn a_database_is_postgresql_or_an_sqlite_file() {
 fn t9_two_nodes_of_one_host_are_named_apart() {
     let name = |bind| good(&[("UNDERSTUDY_HTTP_BIND", bind)]).node.id;
     assert_ne!(name("0.0.0.0:1"), name("0.0.0.0:2"));
-    assert!(
-        name("0.0.0.0:0")
-            .as_str()
-            .ends_with(&format!("-{}", std::process::id()))
-    );
-    assert_eq!(
-        good(&[("UNDERSTUDY_NODE_ID", "web-1")]).node.id.as_str(),
-        "web-1"
-    );
-    assert_eq!(
-        wrong(&[("UNDERSTUDY_NODE_ID", "web 1")]),
-        ["UNDERSTUDY_NODE_ID"]
-    );
+    assert!(name("0.0.0.0:0").as_str().ends_with(&format!("-{}", std::process::id())));
+    assert_eq!(good(&[("UNDERSTUDY_NODE_ID", "web-1")]).node.id.as_str(), "web-1");
+    assert_eq!(wrong(&[("UNDERSTUDY_NODE_ID", "web 1")]), ["UNDERSTUDY_NODE_ID"]);
 }
 
 #[test]
@@ -534,27 +417,15 @@ fn x4_what_is_shown_holds_no_secret() {
     let mut vars = CLUSTER.to_vec();
     vars.extend([
         ("UNDERSTUDY_ADMIN_TOKEN", "canary-admin-token"),
-        (
-            "UNDERSTUDY_SESSION_REDIS_URL",
-            "redis://u:canary-a@a,u:canary-a@b",
-        ),
-        (
-            "UNDERSTUDY_REDIS_OPTIONS",
-            r#"{"sentinelPassword":"canary-sentinel"}"#,
-        ),
+        ("UNDERSTUDY_SESSION_REDIS_URL", "redis://u:canary-a@a,u:canary-a@b"),
+        ("UNDERSTUDY_REDIS_OPTIONS", r#"{"sentinelPassword":"canary-sentinel"}"#),
     ]);
     let config = good(&vars);
     let shown = format!("{:?} {config:?}", config.redacted());
-    assert!(
-        !shown.contains("canary") && !shown.contains(SECRET),
-        "{shown}"
-    );
+    assert!(!shown.contains("canary") && !shown.contains(SECRET), "{shown}");
     let redacted = config.redacted();
     assert_eq!(redacted["UNDERSTUDY_SESSION_SECRET"], "******");
-    assert_eq!(
-        redacted["UNDERSTUDY_DATABASE_URL"],
-        "postgres://******@p/app"
-    );
+    assert_eq!(redacted["UNDERSTUDY_DATABASE_URL"], "postgres://******@p/app");
     assert_eq!(redacted["UNDERSTUDY_REDIS_URL"], "redis://******@r:6379");
     assert_eq!(redacted["UNDERSTUDY_ADMIN_VIEWER_TOKEN"], "");
     assert_eq!(redacted["UNDERSTUDY_SESSION_IDLE_S"], "1800");
@@ -576,10 +447,7 @@ fn g9_the_fingerprint_leaves_out_what_belongs_to_the_node() {
     }
     for (name, value) in [
         ("UNDERSTUDY_SESSION_IDLE_S", "1801"),
-        (
-            "UNDERSTUDY_SESSION_SECRET",
-            "another-secret-of-32-bytes-or-more",
-        ),
+        ("UNDERSTUDY_SESSION_SECRET", "another-secret-of-32-bytes-or-more"),
         ("UNDERSTUDY_REDIS_URL", "redis://:another-password@r:6379"),
     ] {
         assert_ne!(print(name, value), usual, "{name}");
@@ -588,11 +456,7 @@ fn g9_the_fingerprint_leaves_out_what_belongs_to_the_node() {
 
 #[test]
 fn the_environment_of_this_process_is_read_without_panic() {
-    assert!(
-        environment::of_process()
-            .iter()
-            .any(|(name, _)| name == "PATH")
-    );
+    assert!(environment::of_process().iter().any(|(name, _)| name == "PATH"));
 }
 
 #[test]

@@ -57,11 +57,7 @@ impl Address {
     /// Adds `[{"host":"a","port":1},"b:2"]`.
     fn add_array(&mut self, text: &str) -> Result<(), Wrong> {
         let entries: Vec<Value> = serde_json::from_str(text).map_err(|error| {
-            format!(
-                "is not valid JSON, at line {} column {}",
-                error.line(),
-                error.column()
-            )
+            format!("is not valid JSON, at line {} column {}", error.line(), error.column())
         })?;
         for entry in entries {
             match entry {
@@ -152,11 +148,9 @@ fn scheme_of(scheme: &str) -> Result<(Kind, bool), Wrong> {
     match protocol {
         "redis" | "valkey" => Ok((kind, false)),
         "rediss" | "valkeys" => Ok((kind, true)),
-        _ => Err(
-            "has a scheme that is not known; known are redis, rediss, valkey, valkeys, \
+        _ => Err("has a scheme that is not known; known are redis, rediss, valkey, valkeys, \
                   and each with -sentinel or -cluster"
-                .to_owned(),
-        ),
+            .to_owned()),
     }
 }
 
@@ -169,11 +163,7 @@ fn host_of_object(entry: &serde_json::Map<String, Value>) -> Result<(String, Opt
                 let text = value.as_str().ok_or("has a host that is not a string")?;
                 // Here there are no brackets to tell an IPv6 address from a port.
                 let is_v6 = text.parse::<Ipv6Addr>().is_ok();
-                host = Some(if is_v6 {
-                    text.to_owned()
-                } else {
-                    host_name(text)?
-                });
+                host = Some(if is_v6 { text.to_owned() } else { host_name(text)? });
             }
             "port" => {
                 let number = value.as_u64().map(|number| number.to_string());
@@ -189,9 +179,7 @@ fn host_of_object(entry: &serde_json::Map<String, Value>) -> Result<(String, Opt
 fn host_and_port(text: &str) -> Result<(String, Option<u16>), Wrong> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or("has a [ without ]")?;
-        address
-            .parse::<Ipv6Addr>()
-            .map_err(|_| "has no IPv6 address between [ and ]")?;
+        address.parse::<Ipv6Addr>().map_err(|_| "has no IPv6 address between [ and ]")?;
         let port = match rest.strip_prefix(':') {
             Some(port) => Some(port_number(port)?),
             None if rest.is_empty() => None,
@@ -228,9 +216,7 @@ fn port_number(text: &str) -> Result<u16, Wrong> {
 }
 
 fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
-    text.bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// Undoes percent-escapes.

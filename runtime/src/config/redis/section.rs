@@ -59,18 +59,10 @@ pub(in crate::config) struct RedisSection {
 impl RedisSection {
     pub(in crate::config) fn read(read: &mut Reader) -> Self {
         let mut raw: Raw = read.section("REDIS_");
-        read.show_masked(
-            "UNDERSTUDY_REDIS_OPTIONS",
-            stars(&raw.options),
-            raw.options.as_deref(),
-        );
+        read.show_masked("UNDERSTUDY_REDIS_OPTIONS", stars(&raw.options), raw.options.as_deref());
         options::merge(read, &mut raw);
         let url = raw.url.take();
-        read.show_masked(
-            URL,
-            &url.as_deref().map(masked).unwrap_or_default(),
-            url.as_deref(),
-        );
+        read.show_masked(URL, &url.as_deref().map(masked).unwrap_or_default(), url.as_deref());
         let mut section = Self {
             main: None,
             mode: read.choice(
@@ -118,23 +110,14 @@ impl RedisSection {
         };
         let is_sentinel = matches!(topology, Topology::Sentinel { .. });
         if !is_sentinel && address.service.is_some() {
-            read.problem(
-                name,
-                "has a sentinelServiceName, but the scheme is not redis-sentinel",
-            );
+            read.problem(name, "has a sentinelServiceName, but the scheme is not redis-sentinel");
         }
         let db = address.db.or(self.defaults.db).unwrap_or(0);
         if topology == Topology::Cluster && db != 0 {
-            read.problem(
-                name,
-                "asks for a numbered database, which a Redis Cluster does not have",
-            );
+            read.problem(name, "asks for a numbered database, which a Redis Cluster does not have");
         }
         let port = if is_sentinel { 26_379 } else { 6_379 };
-        let hosts = address
-            .hosts
-            .into_iter()
-            .map(|(host, given)| (host, given.unwrap_or(port)));
+        let hosts = address.hosts.into_iter().map(|(host, given)| (host, given.unwrap_or(port)));
         let password = address.password.or_else(|| self.defaults.password.clone());
         let sentinel_password = address.sentinel_password.map(Secret::new);
         Some(RedisConfig {
@@ -154,14 +137,10 @@ impl RedisSection {
 
     /// None when the scheme and `REDIS_MODE` do not go together.
     fn topology(&self, address: &Address) -> Option<Topology> {
-        let named = address
-            .service
-            .clone()
-            .or_else(|| self.defaults.service.clone());
+        let named = address.service.clone().or_else(|| self.defaults.service.clone());
         let is_named = named.is_some();
-        let sentinel = || Topology::Sentinel {
-            service: named.unwrap_or_else(|| "mymaster".to_owned()),
-        };
+        let sentinel =
+            || Topology::Sentinel { service: named.unwrap_or_else(|| "mymaster".to_owned()) };
         match (self.mode, address.kind) {
             (Mode::Auto | Mode::Sentinel, Some(Kind::Sentinel)) => Some(sentinel()),
             (Mode::Auto | Mode::Cluster, Some(Kind::Cluster)) => Some(Topology::Cluster),
@@ -182,25 +161,10 @@ impl RedisSection {
     /// The address and a variable of its own may say the same thing twice, but not different things.
     fn report_contradictions(&self, read: &mut Reader, address: &Address) {
         let known = &self.defaults;
-        report_difference(
-            read,
-            "UNDERSTUDY_REDIS_USERNAME",
-            &known.username,
-            &address.username,
-        );
-        report_difference(
-            read,
-            "UNDERSTUDY_REDIS_PASSWORD",
-            &known.password,
-            &address.password,
-        );
+        report_difference(read, "UNDERSTUDY_REDIS_USERNAME", &known.username, &address.username);
+        report_difference(read, "UNDERSTUDY_REDIS_PASSWORD", &known.password, &address.password);
         report_difference(read, "UNDERSTUDY_REDIS_DB", &known.db, &address.db);
-        report_difference(
-            read,
-            "UNDERSTUDY_REDIS_SENTINEL_NAME",
-            &known.service,
-            &address.service,
-        );
+        report_difference(read, "UNDERSTUDY_REDIS_SENTINEL_NAME", &known.service, &address.service);
         report_difference(
             read,
             "UNDERSTUDY_REDIS_TLS",
@@ -224,15 +188,9 @@ fn report_difference<T: PartialEq>(
 /// Reads what the address may leave open. Only what was really given counts: an address may say it, too.
 fn defaults(read: &mut Reader, raw: &mut Raw) -> Address {
     let number = "a whole number from 0 to 255";
-    let db = read.parsed("UNDERSTUDY_REDIS_DB", raw.db.as_deref(), number, |text| {
-        text.parse().ok()
-    });
-    let tls = read.parsed(
-        "UNDERSTUDY_REDIS_TLS",
-        raw.tls.as_deref(),
-        "true or false",
-        flag,
-    );
+    let db =
+        read.parsed("UNDERSTUDY_REDIS_DB", raw.db.as_deref(), number, |text| text.parse().ok());
+    let tls = read.parsed("UNDERSTUDY_REDIS_TLS", raw.tls.as_deref(), "true or false", flag);
     let service = read.parsed(
         "UNDERSTUDY_REDIS_SENTINEL_NAME",
         raw.sentinel_name.as_deref(),
@@ -244,12 +202,9 @@ fn defaults(read: &mut Reader, raw: &mut Raw) -> Address {
         db: raw.db.is_some().then_some(db),
         tls: raw.tls.is_some().then_some(tls),
         service: raw.sentinel_name.is_some().then_some(service),
-        username: read.optional(
-            "UNDERSTUDY_REDIS_USERNAME",
-            username,
-            "a user name",
-            |text| Some(text.to_owned()),
-        ),
+        username: read.optional("UNDERSTUDY_REDIS_USERNAME", username, "a user name", |text| {
+            Some(text.to_owned())
+        }),
         password: read
             .secret("UNDERSTUDY_REDIS_PASSWORD", raw.password.take())
             .map(|password| password.expose().clone()),
@@ -259,12 +214,7 @@ fn defaults(read: &mut Reader, raw: &mut Raw) -> Address {
 
 /// Reads what holds for any Redis; the target is filled in for each address.
 fn settings(read: &mut Reader, raw: &Raw) -> RedisConfig {
-    let [
-        connect_timeout,
-        command_timeout,
-        reconnect_min,
-        reconnect_max,
-    ] = times(read, raw);
+    let [connect_timeout, command_timeout, reconnect_min, reconnect_max] = times(read, raw);
     let config = RedisConfig {
         targets: RedisTarget {
             topology: Topology::Auto,
@@ -275,30 +225,12 @@ fn settings(read: &mut Reader, raw: &Raw) -> RedisConfig {
             password: None,
         },
         sentinel_username: None,
-        sentinel_password: read.secret(
-            "UNDERSTUDY_REDIS_SENTINEL_PASSWORD",
-            raw.sentinel_password.clone(),
-        ),
-        tls_ca_file: file(
-            read,
-            "UNDERSTUDY_REDIS_TLS_CA_FILE",
-            raw.tls_ca_file.as_deref(),
-        ),
-        tls_cert_file: file(
-            read,
-            "UNDERSTUDY_REDIS_TLS_CERT_FILE",
-            raw.tls_cert_file.as_deref(),
-        ),
-        tls_key_file: file(
-            read,
-            "UNDERSTUDY_REDIS_TLS_KEY_FILE",
-            raw.tls_key_file.as_deref(),
-        ),
-        pool_size: read.number(
-            "UNDERSTUDY_REDIS_POOL_SIZE",
-            raw.pool_size.as_deref(),
-            1..=256,
-        ),
+        sentinel_password: read
+            .secret("UNDERSTUDY_REDIS_SENTINEL_PASSWORD", raw.sentinel_password.clone()),
+        tls_ca_file: file(read, "UNDERSTUDY_REDIS_TLS_CA_FILE", raw.tls_ca_file.as_deref()),
+        tls_cert_file: file(read, "UNDERSTUDY_REDIS_TLS_CERT_FILE", raw.tls_cert_file.as_deref()),
+        tls_key_file: file(read, "UNDERSTUDY_REDIS_TLS_KEY_FILE", raw.tls_key_file.as_deref()),
+        pool_size: read.number("UNDERSTUDY_REDIS_POOL_SIZE", raw.pool_size.as_deref(), 1..=256),
         connect_timeout,
         command_timeout,
         reconnect_min,
@@ -315,26 +247,10 @@ fn settings(read: &mut Reader, raw: &Raw) -> RedisConfig {
 
 fn times(read: &mut Reader, raw: &Raw) -> [Duration; 4] {
     [
-        (
-            "UNDERSTUDY_REDIS_CONNECT_TIMEOUT_MS",
-            &raw.connect_timeout_ms,
-            10..=60_000,
-        ),
-        (
-            "UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS",
-            &raw.command_timeout_ms,
-            10..=60_000,
-        ),
-        (
-            "UNDERSTUDY_REDIS_RECONNECT_MIN_MS",
-            &raw.reconnect_min_ms,
-            1..=60_000,
-        ),
-        (
-            "UNDERSTUDY_REDIS_RECONNECT_MAX_MS",
-            &raw.reconnect_max_ms,
-            1..=600_000,
-        ),
+        ("UNDERSTUDY_REDIS_CONNECT_TIMEOUT_MS", &raw.connect_timeout_ms, 10..=60_000),
+        ("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS", &raw.command_timeout_ms, 10..=60_000),
+        ("UNDERSTUDY_REDIS_RECONNECT_MIN_MS", &raw.reconnect_min_ms, 1..=60_000),
+        ("UNDERSTUDY_REDIS_RECONNECT_MAX_MS", &raw.reconnect_max_ms, 1..=600_000),
     ]
     .map(|(name, given, range)| read.millis(name, given.as_deref(), range))
 }

@@ -5,31 +5,21 @@ use crate::config::{Config, ConfigErrors};
 
 /// An embedded node may know a Redis, so the section can be tested without all that a cluster needs.
 fn read(vars: &[(&str, &str)]) -> Result<RedisConfig, ConfigErrors> {
-    let vars = vars
-        .iter()
-        .map(|(name, value)| (format!("UNDERSTUDY_{name}"), (*value).to_owned()));
+    let vars = vars.iter().map(|(name, value)| (format!("UNDERSTUDY_{name}"), (*value).to_owned()));
     Config::from_vars(vars).map(|config| config.redis.expect("REDIS_URL is set"))
 }
 
 fn sentinel(service: &str) -> Topology {
-    Topology::Sentinel {
-        service: service.to_owned(),
-    }
+    Topology::Sentinel { service: service.to_owned() }
 }
 
 /// `user:password@host:port,host:port/db` and `tls` or `plain`.
 fn summary(config: &RedisConfig) -> String {
     let target = &config.targets;
-    let hosts: Vec<String> = target
-        .hosts
-        .iter()
-        .map(|(host, port)| format!("{host}|{port}"))
-        .collect();
+    let hosts: Vec<String> =
+        target.hosts.iter().map(|(host, port)| format!("{host}|{port}")).collect();
     let user = target.username.as_deref().unwrap_or_default();
-    let password = target
-        .password
-        .as_ref()
-        .map_or("", |password| password.expose());
+    let password = target.password.as_ref().map_or("", |password| password.expose());
     let tls = if target.tls { "tls" } else { "plain" };
     format!("{user}:{password}@{}/{} {tls}", hosts.join(","), target.db)
 }
@@ -61,11 +51,7 @@ fn k2_every_way_to_write_one_server_is_understood() {
         ("redis://app:pw@h", Auto, "app:pw@h|6379/0 plain"),
         ("redis://:pw@h", Auto, ":pw@h|6379/0 plain"),
         ("redis://app@h", Auto, "app:@h|6379/0 plain"),
-        (
-            "redis://a%40b:p%3Aw%2F%25%20%2C@h/1",
-            Auto,
-            "a@b:p:w/% ,@h|6379/1 plain",
-        ),
+        ("redis://a%40b:p%3Aw%2F%25%20%2C@h/1", Auto, "a@b:p:w/% ,@h|6379/1 plain"),
         ("redis://:p@ss:w/rd@h", Auto, ":p@ss:w/rd@h|6379/0 plain"),
         // IPv6.
         ("redis://[::1]", Auto, ":@::1|6379/0 plain"),
@@ -82,37 +68,17 @@ fn k2_every_way_to_write_several_hosts_is_understood() {
         ("a:1,b:2,c", Auto, ":@a|1,b|2,c|6379/0 plain"),
         ("redis://a:1, redis://b:2", Auto, ":@a|1,b|2/0 plain"),
         ("redis://u:p@a:1,b:2,c:3", Auto, "u:p@a|1,b|2,c|3/0 plain"),
-        (
-            r#"[{"host":"a","port":1},{"host":"b"}]"#,
-            Auto,
-            ":@a|1,b|6379/0 plain",
-        ),
-        (
-            r#" [ {"port":"7","host":"::1"} ] "#,
-            Auto,
-            ":@::1|7/0 plain",
-        ),
+        (r#"[{"host":"a","port":1},{"host":"b"}]"#, Auto, ":@a|1,b|6379/0 plain"),
+        (r#" [ {"port":"7","host":"::1"} ] "#, Auto, ":@::1|7/0 plain"),
         (r#"["redis://:pw@a:1","b:2"]"#, Auto, ":pw@a|1,b|2/0 plain"),
         // Redis Cluster.
         ("redis-cluster://a:1", Cluster, ":@a|1/0 plain"),
         ("rediss-cluster://u:p@a:1,b:2", Cluster, "u:p@a|1,b|2/0 tls"),
-        (
-            "redis-cluster://a:1?node=b:2&node=[::1]:3",
-            Cluster,
-            ":@a|1,b|2,::1|3/0 plain",
-        ),
+        ("redis-cluster://a:1?node=b:2&node=[::1]:3", Cluster, ":@a|1,b|2,::1|3/0 plain"),
         ("valkey-cluster://a", Cluster, ":@a|6379/0 plain"),
         // Sentinel.
-        (
-            "redis-sentinel://a",
-            sentinel("mymaster"),
-            ":@a|26379/0 plain",
-        ),
-        (
-            "rediss-sentinel://a:1,b/2",
-            sentinel("mymaster"),
-            ":@a|1,b|26379/2 tls",
-        ),
+        ("redis-sentinel://a", sentinel("mymaster"), ":@a|26379/0 plain"),
+        ("rediss-sentinel://a:1,b/2", sentinel("mymaster"), ":@a|1,b|26379/2 tls"),
         (
             "redis-sentinel://u:p@a?node=b:5&sentinelServiceName=my%20one",
             sentinel("my one"),
@@ -162,10 +128,7 @@ fn k2_what_is_no_address_is_refused_by_name_and_without_its_text() {
         "redis-cluster://hunter2/1",
     ] {
         let errors = read(&[("REDIS_URL", url)]).expect_err(url).to_string();
-        assert!(
-            errors.starts_with("UNDERSTUDY_REDIS_URL: "),
-            "{url}: {errors}"
-        );
+        assert!(errors.starts_with("UNDERSTUDY_REDIS_URL: "), "{url}: {errors}");
         assert!(!errors.contains("hunter2"), "{url}: {errors}");
         assert!(!errors.contains('\n'), "{url}: {errors}");
     }
@@ -180,10 +143,7 @@ fn k2_the_mode_decides_where_the_address_leaves_it_open() {
     assert_eq!(topology("auto", list), Ok(Topology::Auto));
     assert_eq!(topology("cluster", list), Ok(Topology::Cluster));
     assert_eq!(topology("sentinel", list), Ok(sentinel("mymaster")));
-    assert_eq!(
-        topology("standalone", "redis://a"),
-        Ok(Topology::Standalone)
-    );
+    assert_eq!(topology("standalone", "redis://a"), Ok(Topology::Standalone));
     assert_eq!(topology("cluster", "redis://a"), Ok(Topology::Cluster));
     for (mode, url) in [
         ("standalone", list),
@@ -230,13 +190,9 @@ fn k2_wrong_options_are_refused_by_name_and_without_their_text() {
         r#"{"redisOptions":{"redisOptions":{}}}"#,
         r#"{"redisOptions":"hunter2"}"#,
     ] {
-        let errors = read(&[("REDIS_URL", "h"), ("REDIS_OPTIONS", options)])
-            .expect_err(options)
-            .to_string();
-        assert!(
-            errors.starts_with("UNDERSTUDY_REDIS_OPTIONS"),
-            "{options}: {errors}"
-        );
+        let errors =
+            read(&[("REDIS_URL", "h"), ("REDIS_OPTIONS", options)]).expect_err(options).to_string();
+        assert!(errors.starts_with("UNDERSTUDY_REDIS_OPTIONS"), "{options}: {errors}");
         assert!(!errors.contains("hunter2"), "{options}: {errors}");
     }
 }
@@ -250,11 +206,7 @@ fn k2_the_same_thing_may_be_said_twice_but_not_differently() {
         ("REDIS_DB", "1"),
         ("REDIS_OPTIONS", r#"{"password":"pw","db":1}"#),
     ] {
-        assert_eq!(
-            summary(&read(&[url, same]).unwrap()),
-            "app:pw@h|6379/1 plain",
-            "{same:?}"
-        );
+        assert_eq!(summary(&read(&[url, same]).unwrap()), "app:pw@h|6379/1 plain", "{same:?}");
     }
     for other in [
         ("REDIS_PASSWORD", "hunter2"),
@@ -263,10 +215,7 @@ fn k2_the_same_thing_may_be_said_twice_but_not_differently() {
         ("REDIS_OPTIONS", r#"{"password":"hunter2"}"#),
     ] {
         let errors = read(&[url, other]).expect_err(other.0).to_string();
-        assert!(
-            errors.contains("says something else than UNDERSTUDY_REDIS_URL"),
-            "{errors}"
-        );
+        assert!(errors.contains("says something else than UNDERSTUDY_REDIS_URL"), "{errors}");
         assert!(!errors.contains("hunter2"), "{errors}");
     }
     let both = [url, ("REDIS_DB", "1"), ("REDIS_OPTIONS", r#"{"db":2}"#)];
@@ -276,12 +225,7 @@ fn k2_the_same_thing_may_be_said_twice_but_not_differently() {
         "UNDERSTUDY_REDIS_OPTIONS: says something else about db than UNDERSTUDY_REDIS_DB"
     );
     assert!(read(&[("REDIS_URL", "rediss://h"), ("REDIS_TLS", "false")]).is_err());
-    assert!(
-        read(&[("REDIS_URL", "redis://h"), ("REDIS_TLS", "true")])
-            .unwrap()
-            .targets
-            .tls
-    );
+    assert!(read(&[("REDIS_URL", "redis://h"), ("REDIS_TLS", "true")]).unwrap().targets.tls);
 }
 
 #[test]
@@ -290,13 +234,6 @@ fn a_certificate_without_its_key_is_refused() {
     let path = file.path().to_str().unwrap();
     let url = ("REDIS_URL", "rediss://h");
     assert!(read(&[url, ("REDIS_TLS_CERT_FILE", path)]).is_err());
-    assert!(
-        read(&[
-            url,
-            ("REDIS_TLS_CERT_FILE", path),
-            ("REDIS_TLS_KEY_FILE", path)
-        ])
-        .is_ok()
-    );
+    assert!(read(&[url, ("REDIS_TLS_CERT_FILE", path), ("REDIS_TLS_KEY_FILE", path)]).is_ok());
     assert!(read(&[url, ("REDIS_TLS_CA_FILE", "/nowhere/ca.pem")]).is_err());
 }

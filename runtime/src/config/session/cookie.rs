@@ -16,11 +16,8 @@ pub(super) struct Cookie {
 }
 
 pub(super) fn read(read: &mut Reader, raw: &Raw, around: &Surroundings<'_>) -> Cookie {
-    let samesites = [
-        ("lax", SameSite::Lax),
-        ("strict", SameSite::Strict),
-        ("none", SameSite::None),
-    ];
+    let samesites =
+        [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];
     let mut cookie = Cookie {
         name: String::new(),
         secure: secure(read, raw.cookie_secure.as_deref(), around),
