@@ -26,16 +26,9 @@ impl NodeName {
     /// Makes a valid name out of any text, such as a host name, by replacing what is not allowed.
     #[must_use]
     pub fn from_lossy(text: &str) -> Self {
-        let replaced: String = text
-            .chars()
-            .take(64)
-            .map(|c| if is_name_char(c) { c } else { '-' })
-            .collect();
-        if replaced.is_empty() {
-            Self(Arc::from("node"))
-        } else {
-            Self(Arc::from(replaced))
-        }
+        let replaced: String =
+            text.chars().take(64).map(|c| if is_name_char(c) { c } else { '-' }).collect();
+        if replaced.is_empty() { Self(Arc::from("node")) } else { Self(Arc::from(replaced)) }
     }
 
     /// Returns the name as text.
@@ -52,10 +45,7 @@ impl FromStr for NodeName {
         if !text.is_empty() && text.len() <= 64 && text.chars().all(is_name_char) {
             return Ok(Self(Arc::from(text)));
         }
-        Err(InvalidId {
-            what: "a node name",
-            form: "1 to 64 of A-Z a-z 0-9 . _ -",
-        })
+        Err(InvalidId { what: "a node name", form: "1 to 64 of A-Z a-z 0-9 . _ -" })
     }
 }
 
@@ -88,10 +78,7 @@ impl FromStr for Incarnation {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = InvalidId {
-            what: "an incarnation",
-            form: "16 of 0-9 a-f",
-        };
+        let invalid = InvalidId { what: "an incarnation", form: "16 of 0-9 a-f" };
         // from_str_radix alone would take a sign and capitals: two spellings of one node.
         if text.len() != 16 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(invalid);
@@ -144,10 +131,9 @@ impl FromStr for NodeId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let (name, incarnation) = text.split_once('#').ok_or(InvalidId {
-            what: "a node id",
-            form: "written name#incarnation",
-        })?;
+        let (name, incarnation) = text
+            .split_once('#')
+            .ok_or(InvalidId { what: "a node id", form: "written name#incarnation" })?;
         Ok(Self::new(name.parse()?, incarnation.parse()?))
     }
 }
@@ -179,10 +165,7 @@ impl FromStr for ClusterName {
         if !text.is_empty() && text.len() <= 32 && text.bytes().all(allowed) {
             return Ok(Self(Arc::from(text)));
         }
-        Err(InvalidId {
-            what: "a cluster name",
-            form: "1 to 32 of a-z 0-9 _ -",
-        })
+        Err(InvalidId { what: "a cluster name", form: "1 to 32 of a-z 0-9 _ -" })
     }
 }
 
@@ -231,10 +214,7 @@ impl FromStr for RequestId {
         if !text.is_empty() && text.len() <= 64 && text.chars().all(is_name_char) {
             return Ok(Self(Arc::from(text)));
         }
-        Err(InvalidId {
-            what: "a request id",
-            form: "1 to 64 of A-Z a-z 0-9 . _ -",
-        })
+        Err(InvalidId { what: "a request id", form: "1 to 64 of A-Z a-z 0-9 . _ -" })
     }
 }
 
@@ -294,16 +274,7 @@ mod tests {
 
     #[test]
     fn names_that_would_break_a_key_or_a_log_line_are_refused() {
-        for bad in [
-            "",
-            "a#b",
-            "a b",
-            "a:b",
-            "a{b}",
-            "a\nb",
-            &"x".repeat(65),
-            "ä",
-        ] {
+        for bad in ["", "a#b", "a b", "a:b", "a{b}", "a\nb", &"x".repeat(65), "ä"] {
             assert!(bad.parse::<NodeName>().is_err(), "{bad:?}");
             assert!(bad.parse::<RequestId>().is_err(), "{bad:?}");
         }
@@ -317,13 +288,7 @@ mod tests {
         let incarnation = Incarnation::from_u64(0xab);
         assert_eq!(incarnation.to_string(), "00000000000000ab");
         assert_eq!("00000000000000ab".parse(), Ok(incarnation));
-        for bad in [
-            "ab",
-            "00000000000000AB",
-            "+0000000000000ab",
-            "",
-            "00000000000000abc",
-        ] {
+        for bad in ["ab", "00000000000000AB", "+0000000000000ab", "", "00000000000000abc"] {
             assert!(bad.parse::<Incarnation>().is_err(), "{bad}");
         }
     }

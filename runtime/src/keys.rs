@@ -19,10 +19,7 @@ impl KeySpace {
     /// Makes the key space of a cluster that is spread over `buckets` slots: 1 unless Redis is a Cluster. Zero counts as 1.
     #[must_use]
     pub fn new(cluster: &ClusterName, buckets: u16) -> Self {
-        Self {
-            prefix: Arc::from(format!("us:{cluster}:")),
-            buckets: buckets.max(1),
-        }
+        Self { prefix: Arc::from(format!("us:{cluster}:")), buckets: buckets.max(1) }
     }
 
     /// Returns how many buckets there are.
@@ -90,11 +87,7 @@ impl KeySpace {
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |sum, byte| {
         (0..8).fold(sum ^ (u16::from(*byte) << 8), |sum: u16, _| {
-            if sum & 0x8000 == 0 {
-                sum << 1
-            } else {
-                (sum << 1) ^ 0x1021
-            }
+            if sum & 0x8000 == 0 { sum << 1 } else { (sum << 1) ^ 0x1021 }
         })
     })
 }
@@ -150,9 +143,7 @@ mod tests {
         let locators =
             || (0u64..4096).map(|i| (u128::from(i) * 0x9e37_79b9_7f4a_7c15).to_be_bytes());
         assert!(locators().all(|locator| keys(1).bucket_of(&locator) == Bucket(0)));
-        let used: HashSet<_> = locators()
-            .map(|locator| keys(64).bucket_of(&locator))
-            .collect();
+        let used: HashSet<_> = locators().map(|locator| keys(64).bucket_of(&locator)).collect();
         assert_eq!(used.len(), 64);
         assert_eq!(keys(64).all_buckets().count(), 64);
         assert_eq!(keys(0).buckets(), 1);

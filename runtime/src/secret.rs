@@ -27,7 +27,8 @@ impl Secret<String> {
     /// secret out from them unless it is guessable. `purpose` keeps one secret used for two things apart.
     #[must_use]
     pub fn fingerprint(&self, purpose: &str) -> String {
-        let digest = Sha256::new().chain_update(purpose).chain_update([0]).chain_update(&self.0).finalize();
+        let digest =
+            Sha256::new().chain_update(purpose).chain_update([0]).chain_update(&self.0).finalize();
         digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -51,15 +52,9 @@ mod tests {
     #[test]
     fn x4_a_secret_shows_stars_however_it_is_printed() {
         let secret = Secret::new("hunter2".to_owned());
-        for shown in [
-            format!("{secret:?}"),
-            format!("{secret:#?}"),
-            format!("{:?}", Some(&secret)),
-        ] {
-            assert!(
-                !shown.contains("hunter2") && shown.contains("******"),
-                "{shown}"
-            );
+        for shown in [format!("{secret:?}"), format!("{secret:#?}"), format!("{:?}", Some(&secret))]
+        {
+            assert!(!shown.contains("hunter2") && shown.contains("******"), "{shown}");
         }
         assert_eq!(secret.expose(), "hunter2");
     }

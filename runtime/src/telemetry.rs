@@ -48,8 +48,9 @@ static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 /// When the filter does not parse, or when the process already has a logger or a metrics recorder; the tests that
 /// run several nodes in one process pass over the latter.
 pub fn init(log: &LogConfig, node: &NodeName) -> Result<(), TelemetryError> {
-    // The server library tells of each of its threads; whoever wants to hear it says so in the filter.
-    let quiet = format!("actix_server=warn,{}", log.filter);
+    // The server library tells of each of its threads, and calls it an error when a stranger sends what is no HTTP;
+    // whoever wants to hear it says so in the filter.
+    let quiet = format!("actix_server=warn,actix_http::h1=off,{}", log.filter);
     let filter = EnvFilter::try_new(quiet).map_err(TelemetryError::Filter)?;
     let is_terminal = std::io::stdout().is_terminal();
     match style(log.format, is_terminal) {
@@ -58,9 +59,7 @@ pub fn init(log: &LogConfig, node: &NodeName) -> Result<(), TelemetryError> {
     }
     .map_err(TelemetryError::Logging)?;
     std::panic::set_hook(Box::new(note_panic));
-    let handle = recorder()?
-        .install_recorder()
-        .map_err(TelemetryError::Metrics)?;
+    let handle = recorder()?.install_recorder().map_err(TelemetryError::Metrics)?;
     keep_small(handle.clone())?;
     METRICS.get_or_init(|| handle);
     Ok(())
@@ -69,10 +68,7 @@ pub fn init(log: &LogConfig, node: &NodeName) -> Result<(), TelemetryError> {
 /// Returns all metrics of this process in the text format of Prometheus; empty before [`init`].
 #[must_use]
 pub fn metrics_text() -> String {
-    METRICS
-        .get()
-        .map(PrometheusHandle::render)
-        .unwrap_or_default()
+    METRICS.get().map(PrometheusHandle::render).unwrap_or_default()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,12 +95,8 @@ fn json<W>(filter: EnvFilter, node: &NodeName, writer: W) -> impl Subscriber + S
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let layer = tracing_subscriber::fmt::layer()
-        .json()
-        .event_format(JsonLine::new(node.clone()));
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(layer.with_writer(writer))
+    let layer = tracing_subscriber::fmt::layer().json().event_format(JsonLine::new(node.clone()));
+    tracing_subscriber::registry().with(filter).with(layer.with_writer(writer))
 }
 
 fn text<W>(
@@ -120,9 +112,7 @@ where
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .event_format(TextLine::new(node.clone(), colours));
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(layer.with_writer(writer))
+    tracing_subscriber::registry().with(filter).with(layer.with_writer(writer))
 }
 
 /// Histograms in seconds: a local read takes tens of microseconds, a request that waits for a lease seconds.
@@ -131,9 +121,7 @@ fn recorder() -> Result<PrometheusBuilder, TelemetryError> {
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
         2.5, 10.0,
     ];
-    PrometheusBuilder::new()
-        .set_buckets(&SECONDS)
-        .map_err(TelemetryError::Metrics)
+    PrometheusBuilder::new().set_buckets(&SECONDS).map_err(TelemetryError::Metrics)
 }
 
 /// Clears up behind histograms: where nobody asks for the metrics, what was observed would pile up.
@@ -143,26 +131,18 @@ fn keep_small(handle: PrometheusHandle) -> Result<(), TelemetryError> {
         handle.run_upkeep();
     };
     let thread = std::thread::Builder::new().name("metrics-upkeep".to_owned());
-    thread
-        .spawn(upkeep)
-        .map(drop)
-        .map_err(TelemetryError::Thread)
+    thread.spawn(upkeep).map(drop).map_err(TelemetryError::Thread)
 }
 
 /// Logs a panic as one line. Whoever runs the task that panicked decides what happens next.
 fn note_panic(info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(
-        panic.place = place,
-        panic.message = panic_text(info.payload()),
-        "panicked"
-    );
+    tracing::error!(panic.place = place, panic.message = panic_text(info.payload()), "panicked");
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or_default()
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -191,10 +171,7 @@ mod tests {
         }
     }
 
-    fn capture() -> (
-        impl Fn() -> Lines + Send + Sync + 'static,
-        Receiver<Vec<u8>>,
-    ) {
+    fn capture() -> (impl Fn() -> Lines + Send + Sync + 'static, Receiver<Vec<u8>>) {
         let (sender, receiver) = channel();
         (move || Lines(sender.clone()), receiver)
     }
@@ -230,21 +207,15 @@ mod tests {
     fn v16_hostile_text_stays_on_its_line_in_text() {
         for colours in [Colours::On, Colours::Off] {
             let (writer, lines) = capture();
-            with_default(
-                text(EnvFilter::new("info"), &node(), colours, writer),
-                || {
-                    let span = info_span!("request", agent = HOSTILE, shown = %HOSTILE);
-                    span.in_scope(|| info!(agent = HOSTILE, shown = %HOSTILE, "seen {HOSTILE}"));
-                },
-            );
+            with_default(text(EnvFilter::new("info"), &node(), colours, writer), || {
+                let span = info_span!("request", agent = HOSTILE, shown = %HOSTILE);
+                span.in_scope(|| info!(agent = HOSTILE, shown = %HOSTILE, "seen {HOSTILE}"));
+            });
             let text = written(&lines);
             assert_eq!(text.matches('\n').count(), 1, "{text:?}");
             let ours = text.replace("\u{1b}[32m", "").replace("\u{1b}[0m", "");
             assert!(!ours.trim_end().contains(char::is_control), "{text:?}");
-            assert!(
-                text.contains("INFO") && text.contains(" web-1 "),
-                "{text:?}"
-            );
+            assert!(text.contains("INFO") && text.contains(" web-1 "), "{text:?}");
         }
     }
 
@@ -264,12 +235,7 @@ mod tests {
         assert_eq!(line["spans"][0]["request.id"], "r1");
         assert_eq!(line["spans"][1]["name"], "session.load");
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
-        assert!(
-            line["target"]
-                .as_str()
-                .unwrap()
-                .starts_with("understudy_runtime")
-        );
+        assert!(line["target"].as_str().unwrap().starts_with("understudy_runtime"));
     }
 
     #[test]
@@ -307,9 +273,6 @@ mod tests {
         });
         let text = handle.render();
         assert!(text.contains("session_conflicts_total 1"), "{text}");
-        assert!(
-            text.contains("request_seconds_bucket{le=\"0.025\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("request_seconds_bucket{le=\"0.025\"} 1"), "{text}");
     }
 }

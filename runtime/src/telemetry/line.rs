@@ -21,9 +21,7 @@ pub(super) struct JsonLine {
 impl JsonLine {
     pub(super) fn new(node: NodeName) -> Self {
         // The list of spans tells all that a single one would; fields stay apart from the line's own members.
-        let inner = tracing_subscriber::fmt::format()
-            .json()
-            .with_current_span(false);
+        let inner = tracing_subscriber::fmt::format().json().with_current_span(false);
         Self { node, inner }
     }
 }
@@ -40,12 +38,8 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut line = String::new();
-        self.inner
-            .format_event(context, Writer::new(&mut line), event)?;
-        let members = line
-            .trim_end_matches('\n')
-            .strip_prefix('{')
-            .ok_or(fmt::Error)?;
+        self.inner.format_event(context, Writer::new(&mut line), event)?;
+        let members = line.trim_end_matches('\n').strip_prefix('{').ok_or(fmt::Error)?;
         // A node's name has no character that JSON would escape.
         write!(writer, "{{\"node\":\"{}\",", self.node)?;
         write_on_one_line(&mut writer, members)?;
@@ -96,14 +90,8 @@ where
         self.write_level(&mut writer, *event.metadata().level())?;
         write!(writer, " {} {}: ", self.node, event.metadata().target())?;
         let mut rest = String::new();
-        context
-            .field_format()
-            .format_fields(Writer::new(&mut rest), event)?;
-        for span in context
-            .event_scope()
-            .into_iter()
-            .flat_map(|scope| scope.from_root())
-        {
+        context.field_format().format_fields(Writer::new(&mut rest), event)?;
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             write!(rest, " | {}", span.name())?;
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>()
                 && !fields.is_empty()

@@ -286,6 +286,12 @@ fn failed(error: RedisError) -> StoreError {
         ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "NOREPLICAS", "BUSY"];
     let passes = error.is_retryable() || error.code().is_some_and(|code| PASSING.contains(&code));
     match error {
+        // Something else stands there than a session, or a part of it is missing: the script stumbles over it.
+        RedisError::Rejected(reason)
+            if reason.contains("WRONGTYPE") || reason.contains("attempt to ") =>
+        {
+            StoreError::Unreadable(reason)
+        }
         RedisError::Unavailable(reason)
         | RedisError::Rejected(reason)
         | RedisError::Protocol(reason)
