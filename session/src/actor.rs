@@ -221,10 +221,10 @@ impl SessionActor {
             }
         }
         if let Some(done) = self.settled.take_if(|_| self.engine.is_idle()) {
-            drop(done.send(()));
+            done.send(()).ok(); // whoever waited may have given up
         }
         if let Some(done) = self.confirmed.take_if(|_| self.engine.is_confirmed()) {
-            drop(done.send(()));
+            done.send(()).ok(); // whoever waited may have given up
         }
     }
 }

@@ -26,13 +26,13 @@ pub(crate) type LocalShard = Arc<OnceLock<Arc<Shard>>>;
 /// Makes shards that differ only in their thread and their connection.
 pub(crate) struct Shards {
     stores: Stores,
-    /// Names each connection; grows with every one.
+    /// Names each connection; grows with every one. The node itself has number 0.
     number: AtomicUsize,
 }
 
 impl Shards {
     pub(crate) fn new(node: &NodeContext) -> Result<Self, ServiceError> {
-        Ok(Self { stores: Stores::new(node, &node.config.session)?, number: AtomicUsize::new(0) })
+        Ok(Self { stores: Stores::new(node, &node.config.session)?, number: AtomicUsize::new(1) })
     }
 
     /// Starts a thread of its own; gives it with its store.

@@ -147,6 +147,9 @@ impl Base {
             // The sender lives as long as the connection.
             redis.connects().wait_for(|connects| *connects > 0).await.ok();
         }
+        if matches!(role, Role::Data(_)) {
+            warn_of_findings(&redis).await;
+        }
         Ok(redis)
     }
 
@@ -305,4 +308,16 @@ fn is_same_server(one: &RedisConfig, other: &RedisConfig) -> bool {
         && one.topology == other.topology
         && one.db == other.db
         && one.tls == other.tls
+}
+
+/// Says what an operator should change at the server. A server that does not answer is asked again at the next start.
+async fn warn_of_findings(redis: &Redis) {
+    match redis.findings().await {
+        Ok(findings) => {
+            for finding in findings {
+                tracing::warn!(code = finding.code, "{}", finding.text);
+            }
+        }
+        Err(error) => tracing::debug!(%error, "redis was not examined"),
+    }
 }
