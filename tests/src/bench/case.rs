@@ -1,5 +1,7 @@
 //! The lines of the table: what is asked of whom.
 
+use rand::seq::SliceRandom as _;
+
 use super::load::{Line, Visitor};
 use super::stage::{Site, Stage};
 
@@ -145,14 +147,19 @@ async fn sessions(case: Case, born: Site, asked: Site) -> Prepared {
         let cookie = session(born).await;
         visitors.push(vec![Line::new(asked.address, line, Some(&cookie))]);
     }
+    // A server deals new connections out to its workers in turn; who comes back must not always meet
+    // the worker that saw the session first, nor always another one.
+    visitors.shuffle(&mut rand::rng());
     Prepared { visitors, counter: None }
 }
 
-/// Makes a session with a counter and 1 KB; returns its cookie.
+/// Makes a session with a counter and 1 KB, over one connection as a browser would; returns its cookie.
 pub(super) async fn session(born: Site) -> String {
-    let first = born.ask(&fill("blob"), None).await;
+    let mut browser = born.connect().await;
+    let first = browser.answer(&fill("blob"), None).await.expect("the server answers");
     let cookie = first.cookie.expect("the first write begins a session");
-    born.ask("POST /incr", Some(&cookie)).await;
+    let second = browser.answer("POST /incr", Some(&cookie)).await.expect("the server answers");
+    assert!(second.status < 300, "{second:?}");
     cookie
 }
 

@@ -124,11 +124,14 @@ pub(super) fn site(node: &Node) -> Site {
 }
 
 impl Site {
+    /// Opens a connection; panics unless somebody listens.
+    pub async fn connect(&self) -> Exchange {
+        Exchange::connect(self.address).await.expect("the server listens")
+    }
+
     /// Asks once, over a connection of its own; panics unless all went well.
     pub async fn ask(&self, line: &str, cookie: Option<&str>) -> Answer {
-        let exchange = Exchange::connect(self.address).await;
-        let mut exchange = exchange.expect("the server listens");
-        let answer = exchange.answer(line, cookie).await;
+        let answer = self.connect().await.answer(line, cookie).await;
         let answer = answer.expect("the server answers");
         assert!(answer.status < 300, "{line}: {answer:?}");
         answer
