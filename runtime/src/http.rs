@@ -22,6 +22,7 @@ mod security_headers;
 pub(crate) mod server;
 pub(crate) mod settings;
 pub mod trace;
+mod unread;
 
 pub use client_addr::{client_addr, origin};
 pub use extractors::json_text_problem;

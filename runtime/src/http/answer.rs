@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::access_log::{self, Line};
-use super::body::Verdict;
+use super::body::{Verdict, Watch};
 use super::client_addr::client_addr;
 use super::edge::EdgeContext;
 use super::metrics::WorkerMetrics;
 use super::problem::Problem;
 use super::request_id::{X_REQUEST_ID, brought_along, known, request_id};
-use super::{security_headers, trace};
+use super::{security_headers, trace, unread};
 use crate::ids::RequestId;
 
 static X_UNDERSTUDY_NODE: HeaderName = HeaderName::from_static("x-understudy-node");
@@ -35,14 +35,27 @@ pub(crate) struct Seen {
     began: Instant,
     /// The root span, if one was made.
     pub(crate) span: Span,
-    pub(crate) verdict: Option<Rc<Cell<Verdict>>>,
+    /// What became of the body of the request, if it has one.
+    pub(crate) body: Option<Rc<Watch>>,
 }
 
 impl Seen {
+    fn verdict(&self) -> Verdict {
+        self.body.as_ref().map_or(Verdict::Good, |body| body.verdict())
+    }
+
+    /// Lets an answer hold what was left unread of the body.
+    fn hold_unread(&self, answer: HttpResponse<BoxBody>) -> HttpResponse<BoxBody> {
+        match &self.body {
+            Some(watch) => answer.map_body(|_, body| unread::hold(body, watch.take_unread())),
+            None => answer,
+        }
+    }
+
     pub(crate) fn new(request: &ServiceRequest) -> Self {
         // Both are cheap: a known method is a number, a URI shares the bytes that were received.
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        Self { method, uri, began: Instant::now(), span: Span::none(), verdict: None }
+        Self { method, uri, began: Instant::now(), span: Span::none(), body: None }
     }
 }
 
@@ -87,7 +100,7 @@ impl Finisher {
         }
         let outcome = Outcome { status, cause, request: Some(&request) };
         self.record(seen, outcome, || request_id(&request));
-        ServiceResponse::new(request, response)
+        ServiceResponse::new(request, seen.hold_unread(response))
     }
 
     /// Makes the error for a request that got no answer; the request itself is gone.
@@ -114,14 +127,15 @@ impl Finisher {
                 (reshape(response, Some(id.as_str())), status.is_server_error().then_some(cause))
             }
         };
-        if let Some(Verdict::TooLarge | Verdict::TooSlow) = seen.verdict.as_ref().map(|v| v.get()) {
+        if seen.verdict() != Verdict::Good {
             close(&mut response);
         }
         self.add_headers(&mut response);
         add_request_id(&mut response, &id);
         let outcome = Outcome { status: response.status(), cause, request: None };
         self.record(seen, outcome, || id.clone());
-        Finished(Cell::new(Some(response)), StatusCode::INTERNAL_SERVER_ERROR).into()
+        Finished(Cell::new(Some(seen.hold_unread(response))), StatusCode::INTERNAL_SERVER_ERROR)
+            .into()
     }
 
     fn shape_error(
@@ -131,8 +145,7 @@ impl Finisher {
         response: HttpResponse<BoxBody>,
     ) -> HttpResponse<BoxBody> {
         let id = request_id(request);
-        let verdict = seen.verdict.as_ref().map_or(Verdict::Good, |verdict| verdict.get());
-        if let Some(problem) = verdict.problem(self.context.settings.body_limit) {
+        if let Some(problem) = seen.verdict().problem(self.context.settings.body_limit) {
             let mut response = problem.response_for(Some(id.as_str()));
             close(&mut response);
             return response;

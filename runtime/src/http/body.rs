@@ -21,7 +21,30 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::problem::Problem;
 use super::settings::BodyPace;
 
-/// What the guard found; read after the handler has answered.
+/// What the guard found and left; looked at after the handler has answered.
+#[derive(Default)]
+pub(crate) struct Watch {
+    verdict: Cell<Verdict>,
+    unread: Cell<Option<Payload>>,
+}
+
+impl Watch {
+    /// The watch over a body that nobody is going to read.
+    pub(crate) fn unread(payload: Payload) -> Rc<Self> {
+        Rc::new(Self { verdict: Cell::default(), unread: Cell::new(Some(payload)) })
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict.get()
+    }
+
+    /// Takes what is left of the body, once its reader is gone; nothing when it was read to its end.
+    pub(crate) fn take_unread(&self) -> Payload {
+        self.unread.take().unwrap_or(Payload::None)
+    }
+}
+
+/// What the guard found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Verdict {
     /// Nothing to object to so far.
@@ -58,9 +81,9 @@ pub(crate) fn check_announced(headers: &HeaderMap, limit: u64) -> Result<(), Pro
     }
 }
 
-/// Puts the guard around a body; the verdict is shared with the caller.
-pub(crate) fn guard(payload: Payload, limit: u64, pace: BodyPace) -> (Payload, Rc<Cell<Verdict>>) {
-    let verdict = Rc::new(Cell::new(Verdict::Good));
+/// Puts the guard around a body; what it finds is shared with the caller.
+pub(crate) fn guard(payload: Payload, limit: u64, pace: BodyPace) -> (Payload, Rc<Watch>) {
+    let watch = Rc::new(Watch::default());
     let guarded = GuardedBody {
         payload,
         limit,
@@ -68,9 +91,10 @@ pub(crate) fn guard(payload: Payload, limit: u64, pace: BodyPace) -> (Payload, R
         received: 0,
         waited: Duration::ZERO,
         waiting: None,
-        verdict: Rc::clone(&verdict),
+        ended: false,
+        watch: Rc::clone(&watch),
     };
-    (Payload::Stream { payload: Box::pin(guarded) }, verdict)
+    (Payload::Stream { payload: Box::pin(guarded) }, watch)
 }
 
 fn too_large(limit: u64) -> Problem {
@@ -88,7 +112,18 @@ struct GuardedBody {
     waited: Duration,
     /// The present wait: since when, and the timer that ends it.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
-    verdict: Rc<Cell<Verdict>>,
+    /// Whether the body was read to its end, or broke off.
+    ended: bool,
+    watch: Rc<Watch>,
+}
+
+impl Drop for GuardedBody {
+    fn drop(&mut self) {
+        if !self.ended {
+            let rest = std::mem::replace(&mut self.payload, Payload::None);
+            self.watch.unread.set(Some(rest));
+        }
+    }
 }
 
 impl GuardedBody {
@@ -97,7 +132,7 @@ impl GuardedBody {
         verdict: Verdict,
         error: PayloadError,
     ) -> Poll<Option<Result<Bytes, PayloadError>>> {
-        self.verdict.set(verdict);
+        self.watch.verdict.set(verdict);
         Poll::Ready(Some(Err(error)))
     }
 
@@ -113,7 +148,7 @@ impl Stream for GuardedBody {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.verdict.get() != Verdict::Good {
+        if this.watch.verdict() != Verdict::Good {
             return Poll::Ready(None);
         }
         match Pin::new(&mut this.payload).poll_next(context) {
@@ -127,7 +162,10 @@ impl Stream for GuardedBody {
                 }
                 Poll::Ready(Some(Ok(bytes)))
             }
-            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Ready(end) => {
+                this.ended = true;
+                Poll::Ready(end)
+            }
             Poll::Pending => {
                 let left = this.patience().saturating_sub(this.waited);
                 let (_, timer) = this.waiting.get_or_insert_with(|| {
@@ -167,25 +205,25 @@ mod tests {
     #[actix_web::test]
     async fn a_body_within_its_bounds_passes_unchanged() {
         let chunks = stream::iter((0..10).map(|_| Ok(Bytes::from_static(b"0123456789"))));
-        let (payload, verdict) = guard(body(chunks), 100, PACE);
+        let (payload, watch) = guard(body(chunks), 100, PACE);
         assert_eq!(drip(payload).await, 100);
-        assert_eq!(verdict.get(), Verdict::Good);
+        assert_eq!(watch.verdict(), Verdict::Good);
     }
 
     #[actix_web::test]
     async fn a_body_without_a_length_is_cut_at_the_limit() {
         let chunks = stream::iter((0..10).map(|_| Ok(Bytes::from_static(b"0123456789"))));
-        let (payload, verdict) = guard(body(chunks), 99, PACE);
+        let (payload, watch) = guard(body(chunks), 99, PACE);
         assert_eq!(drip(payload).await, 90);
-        assert_eq!(verdict.get(), Verdict::TooLarge);
+        assert_eq!(watch.verdict(), Verdict::TooLarge);
     }
 
     #[actix_web::test]
     async fn a_body_that_stops_is_given_up_after_the_grace() {
-        let (payload, verdict) = guard(body(stream::pending()), 99, PACE);
+        let (payload, watch) = guard(body(stream::pending()), 99, PACE);
         let began = Instant::now();
         assert_eq!(drip(payload).await, 0);
-        assert_eq!(verdict.get(), Verdict::TooSlow);
+        assert_eq!(watch.verdict(), Verdict::TooSlow);
         assert!(began.elapsed() >= PACE.grace);
     }
 
@@ -196,9 +234,9 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
             (round < 20).then(|| (Ok(Bytes::from_static(&[0; 40])), round + 1))
         });
-        let (payload, verdict) = guard(body(Box::pin(chunks)), 10_000, PACE);
+        let (payload, watch) = guard(body(Box::pin(chunks)), 10_000, PACE);
         assert_eq!(drip(payload).await, 800);
-        assert_eq!(verdict.get(), Verdict::Good);
+        assert_eq!(watch.verdict(), Verdict::Good);
     }
 
     #[actix_web::test]
@@ -207,20 +245,20 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Some((Ok(Bytes::from_static(b"x")), ()))
         });
-        let (payload, verdict) = guard(body(Box::pin(chunks)), 10_000, PACE);
+        let (payload, watch) = guard(body(Box::pin(chunks)), 10_000, PACE);
         assert!(drip(payload).await < 10);
-        assert_eq!(verdict.get(), Verdict::TooSlow);
+        assert_eq!(watch.verdict(), Verdict::TooSlow);
     }
 
     #[actix_web::test]
     async fn a_reader_that_pauses_is_not_the_clients_fault() {
         let chunks = stream::iter((0..3).map(|_| Ok(Bytes::from_static(b"x"))));
-        let (mut payload, verdict) = guard(body(chunks), 99, PACE);
+        let (mut payload, watch) = guard(body(chunks), 99, PACE);
         for _ in 0..3 {
             assert!(payload.next().await.unwrap().is_ok());
             tokio::time::sleep(PACE.grace).await;
         }
-        assert_eq!(verdict.get(), Verdict::Good);
+        assert_eq!(watch.verdict(), Verdict::Good);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! What each check decides is in the file of its concern; this file fixes their order and keeps the price low:
 //! one boxed future per request, nothing allocated for what a request does not need.
 
-use std::cell::Cell;
 use std::future::{Future, Ready, ready};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -20,11 +19,11 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::answer::{Failure, Finisher, Seen};
-use super::body::{self, Verdict};
+use super::body::{self, Watch};
 use super::metrics::WorkerMetrics;
 use super::problem::Problem;
 use super::settings::Shared;
-use super::{cross_site, drain, health, host, links, trace};
+use super::{cross_site, drain, health, host, links, trace, unread};
 use crate::node::Lifecycle;
 use crate::service::RequestWrap;
 
@@ -106,16 +105,21 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         if health::is_health(request.path()) {
+            let rest = request.take_payload();
             let answer = self.service.call(request);
-            return Box::pin(async move { Ok(answer.await?.map_into_boxed_body()) });
+            return Box::pin(async move {
+                let answer = answer.await?.map_into_boxed_body();
+                Ok(answer.map_body(|_, body| unread::hold(body, rest)))
+            });
         }
         let finisher = Rc::clone(&self.finisher);
         let mut seen = Seen::new(&request);
         if let Err(problem) = admit(&request, &finisher.context) {
+            seen.body = Some(Watch::unread(request.take_payload()));
             let refused = request.into_response(problem.response());
             return Box::pin(ready(Ok(finisher.finish(&seen, refused))));
         }
-        seen.verdict = guard_body(&mut request, &finisher.context.settings);
+        seen.body = guard_body(&mut request, &finisher.context.settings);
         for wrap in &finisher.context.wraps {
             wrap.on_request(&request);
         }
@@ -193,7 +197,7 @@ fn check_form(request: &ServiceRequest) -> Result<(), Problem> {
 }
 
 /// Puts the guard around a body, if there is one.
-fn guard_body(request: &mut ServiceRequest, settings: &Shared) -> Option<Rc<Cell<Verdict>>> {
+fn guard_body(request: &mut ServiceRequest, settings: &Shared) -> Option<Rc<Watch>> {
     let payload = request.take_payload();
     if matches!(payload, Payload::None) {
         return None;
@@ -206,9 +210,9 @@ fn guard_body(request: &mut ServiceRequest, settings: &Shared) -> Option<Rc<Cell
         request.set_payload(payload);
         return None;
     }
-    let (guarded, verdict) = body::guard(payload, settings.body_limit, settings.body_pace);
+    let (guarded, watch) = body::guard(payload, settings.body_limit, settings.body_pace);
     request.set_payload(guarded);
-    Some(verdict)
+    Some(watch)
 }
 
 #[cfg(test)]
