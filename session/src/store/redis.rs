@@ -128,6 +128,7 @@ impl SessionStore for RedisStore {
             "NONE" => ClaimReply::Missing,
             "REVOKED" => ClaimReply::Revoked,
             "EXPIRED" => ClaimReply::Expired,
+            "UNREADABLE" => return Err(StoreError::Unreadable("its fields".to_owned())),
             other => return Err(unexpected(other)),
         })
     }

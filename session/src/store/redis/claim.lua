@@ -1,7 +1,7 @@
 -- Takes a session over. KEYS[1] session, KEYS[2] lease table of its bucket (fields: see lease/renew.lua);
 -- ARGV: token, node, lease in ms, known version or '', slack in ms.
 -- Replies {'OK', epoch, version, now[, fields]}, {'OWNED', owner token, remaining ms, now, fields}, {'GRACE', ms},
--- {'NONE'}, {'REVOKED'} or {'EXPIRED'}. Meaning: Spec::claim.
+-- {'NONE'}, {'REVOKED'}, {'EXPIRED'} or {'UNREADABLE'}. Meaning: Spec::claim; what is no session is not touched.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local rid = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
@@ -13,9 +13,13 @@ if gate[1] ~= rid then
   return {'GRACE', tonumber(ARGV[3])}
 end
 if tonumber(gate[2]) > now then return {'GRACE', tonumber(gate[2]) - now} end
-local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'x', 'st', 'la', 'i')
+local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'x', 'st', 'la', 'i', 'h0')
 if s[5] then return {'REVOKED'} end
 if not s[2] then return {'NONE'} end
+for _, i in ipairs({2, 3, 4, 6, 7}) do
+  if not s[i] or not string.match(s[i], '^%d+$') then return {'UNREADABLE'} end
+end
+if not s[8] or #s[8] ~= 43 then return {'UNREADABLE'} end
 local absolute = tonumber(s[4])
 if absolute <= now or s[6] + s[7] + ARGV[5] <= now then return {'EXPIRED'} end
 if s[1] and s[1] ~= '' then
