@@ -28,6 +28,7 @@ pub use replies::{Forwarded, Sent};
 pub use step::{Kept, Moment, Owned, Role, Step};
 
 use job::take_if;
+use replies::Silence;
 use step::Batch;
 
 /// Most operations that one write carries; more wait for the next one.
@@ -36,6 +37,9 @@ const BATCH: usize = 256;
 pub const STORE_PATIENCE: Duration = Duration::from_millis(700);
 /// How soon a failed step is tried again.
 pub(crate) const RETRY: Duration = Duration::from_millis(20);
+/// How long an owner gets for a job at least; at most, before it is asked again.
+const SHORTEST_FORWARD: Duration = Duration::from_millis(300);
+const LONGEST_FORWARD: Duration = Duration::from_secs(1);
 /// How soon a claim is tried again while the grace lasts.
 const GRACE_POLL: Duration = Duration::from_millis(50);
 /// Answers to other nodes that are remembered, in case they ask again.
@@ -56,8 +60,8 @@ pub struct Engine {
     ending: Vec<Job>,
     answers: Vec<(Job, Answer)>,
     not_before: BootInstant,
-    /// The owner that did not react, and how long to let it be before the claim is tried again (`None`: its lease).
-    silent: Option<(NodeId, Option<Duration>)>,
+    /// The owner that did not do a job, until a claim tells how things stand with it.
+    silent: Option<(NodeId, Silence)>,
     /// The owner whose lease is waited out, until `not_before`.
     outwaiting: Option<NodeId>,
     check_wanted: bool,
@@ -395,8 +399,9 @@ impl Engine {
         };
         let fresh = Trace { id: OpId::random(), known_version: version, uncertain: false };
         job.trace.get_or_insert(fresh);
-        // A little longer than the owner's lease: then the claim tells whether it is gone.
-        let patience = until.saturating_duration_since(moment.now).max(Duration::from_millis(300));
+        // At the end of the owner's lease a claim tells whether it is gone; sooner whether it only did not hear.
+        let patience = until.saturating_duration_since(moment.now);
+        let patience = patience.clamp(SHORTEST_FORWARD, LONGEST_FORWARD);
         let limit = patience.min(job.deadline.saturating_duration_since(moment.now));
         Step::Forward { node, job, limit }
     }

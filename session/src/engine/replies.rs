@@ -9,7 +9,7 @@ use understudy_runtime::lease::LeaseStamp;
 
 use super::{
     Answer, Batch, Engine, GRACE_POLL, Kept, Moment, Owned, RETRY, Refusal, Reply, Role,
-    STORE_PATIENCE, Trace, View, take_if,
+    SHORTEST_FORWARD, STORE_PATIENCE, Trace, View, take_if,
 };
 use super::{Job, Work};
 use crate::ownership::{AfterValidate, AfterWrite, Held, after_validate, after_write};
@@ -18,6 +18,20 @@ use crate::store::{ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateRe
 
 /// How long a node that says it is not the owner, though the store says so, is left alone: it is stopping.
 const STOPPING: Duration = Duration::from_millis(15);
+
+/// How soon an owner that does not listen is asked again: it may only have lost a connection.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why an owner did not do a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// It says that it is not the owner: it is stopping.
+    Leaving,
+    /// It does not listen.
+    Unreachable,
+    /// It may have got the job, and did not answer in time.
+    Quiet,
+}
 
 /// When a step was sent, and under which lease.
 #[derive(Debug, Clone, Copy)]
@@ -129,15 +143,17 @@ impl Engine {
             self.drop_batch(refusal);
         }
         let waited_for = self.outwaiting.take().filter(|waited_for| *waited_for == node);
-        match self.silent.take().filter(|(silent, _)| *silent == node) {
-            Some((_, Some(pause))) => {
-                self.not_before = now + pause;
+        match self.silent.take().filter(|(silent, _)| *silent == node).map(|(_, how)| how) {
+            Some(Silence::Leaving) => {
+                self.not_before = now + STOPPING;
                 self.role = Role::Unknown(None);
                 return;
             }
-            // Changes wait for the end of its lease; reads go on at the store.
-            Some((_, None)) => {
-                self.not_before = now + remaining + Duration::from_millis(2);
+            // Its lease goes on, so it lives, and what was sent to it got lost: it is asked again.
+            Some(Silence::Quiet) if remaining >= SHORTEST_FORWARD => {}
+            // Changes wait for the end of its lease, or for it to listen again; reads go on at the store.
+            Some(Silence::Quiet | Silence::Unreachable) => {
+                self.not_before = now + (remaining + Duration::from_millis(2)).min(ASK_AGAIN);
                 self.outwaiting = Some(node.clone());
             }
             None if self.not_before > now => self.outwaiting = waited_for,
@@ -325,8 +341,8 @@ impl Engine {
 
     /// Takes in what came of a job sent to `node`.
     pub fn on_forward(&mut self, node: NodeId, mut job: Job, came: Forwarded) {
-        let pause = match came {
-            Forwarded::Answered(Err(Refusal::NotOwner)) => Some(STOPPING),
+        let silence = match came {
+            Forwarded::Answered(Err(Refusal::NotOwner)) => Silence::Leaving,
             Forwarded::Answered(answer) => {
                 if let (Ok(Reply::Done(_, done)), Role::Elsewhere { version, .. }) =
                     (&answer, &mut self.role)
@@ -338,16 +354,16 @@ impl Engine {
                 }
                 return self.answers.push((job, answer));
             }
-            Forwarded::NotDelivered => None,
+            Forwarded::NotDelivered => Silence::Unreachable,
             Forwarded::NoAnswer => {
                 job.trace = job.trace.map(|trace| Trace { uncertain: true, ..trace });
-                None
+                Silence::Quiet
             }
         };
         let owns = matches!(&self.role, Role::Elsewhere { node: owner, .. } if *owner == node);
         if owns && self.outwaiting.is_none() {
             self.role = Role::Unknown(None);
-            self.silent = Some((node, pause));
+            self.silent = Some((node, silence));
         }
         self.queue.push_front(job);
     }

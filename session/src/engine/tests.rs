@@ -466,11 +466,11 @@ fn an_operation_goes_to_the_owner_and_waits_for_its_lease_when_it_is_gone() {
     bench.claim_answers(Ok(reply));
     let Step::Forward { node, job, .. } = bench.step() else { panic!() };
     bench.engine.on_forward(node, job, Forwarded::NotDelivered);
-    let reply = bench.owned_by(&other, 2_000);
+    let reply = bench.owned_by(&other, 800);
     bench.claim_answers(Ok(reply));
     let Step::Wait(until) = bench.step() else { panic!("its lease is still live") };
-    assert_eq!(until, at(bench.now_ms + 2_002));
-    bench.now_ms += 2_002;
+    assert_eq!(until, at(bench.now_ms + 802));
+    bench.now_ms += 802;
     bench.last_access_ms = bench.now_ms;
     bench.claimed(record(7, 5));
     bench.written();
@@ -563,19 +563,39 @@ fn while_the_lease_of_a_silent_owner_is_waited_out_changes_wait_and_looks_do_not
     let change = bench.increment(1);
     bench.claim_answers(Ok(bench.owned_by(&owner, 3_000)));
     let Step::Forward { node: to, job, .. } = bench.step() else { panic!("the owner is asked") };
-    bench.engine.on_forward(to, job, Forwarded::NoAnswer);
-    bench.claim_answers(Ok(bench.owned_by(&owner, 2_000)));
-    assert!(matches!(bench.step(), Step::Wait(until) if until == at(bench.now_ms + 2_002)));
+    bench.engine.on_forward(to, job, Forwarded::NotDelivered);
+    bench.claim_answers(Ok(bench.owned_by(&owner, 900)));
+    assert!(matches!(bench.step(), Step::Wait(until) if until == at(bench.now_ms + 902)));
     assert!(matches!(bench.engine.role(), Role::Elsewhere { .. }), "readers go to the store");
     bench.now_ms += 100;
     let look = bench.job(Work::View);
-    bench.claim_answers(Ok(bench.owned_by(&owner, 1_900)));
-    assert!(matches!(bench.step(), Step::Wait(until) if until == at(bench.now_ms + 1_902)));
+    bench.claim_answers(Ok(bench.owned_by(&owner, 800)));
+    assert!(matches!(bench.step(), Step::Wait(until) if until == at(bench.now_ms + 802)));
     assert!(matches!(answered(look), Some(Ok(Reply::View(_)))));
-    bench.now_ms += 1_902;
+    bench.now_ms += 802;
     bench.claimed(record(7, 5));
     bench.written();
     assert_eq!(number(change), 6);
+}
+
+#[test]
+fn an_owner_that_lives_and_did_not_answer_is_asked_again_under_the_same_id() {
+    let (mut bench, owner) = (Bench::new(), node("b"));
+    let _waiting = bench.increment(1);
+    bench.claim_answers(Ok(bench.owned_by(&owner, 3_000)));
+    let Step::Forward { node: to, job, limit } = bench.step() else { panic!("it is asked") };
+    assert_eq!(limit, LONGEST_FORWARD);
+    let first = job.trace.unwrap();
+    bench.now_ms += 1_000;
+    bench.engine.on_forward(to, job, Forwarded::NoAnswer);
+    bench.claim_answers(Ok(bench.owned_by(&owner, 2_900)));
+    let Step::Forward { node: to, job, .. } = bench.step() else { panic!("it is asked again") };
+    assert_eq!(job.trace, Some(Trace { uncertain: true, ..first }));
+    // With its lease nearly over nothing more is sent to it.
+    bench.now_ms += 1_000;
+    bench.engine.on_forward(to, job, Forwarded::NoAnswer);
+    bench.claim_answers(Ok(bench.owned_by(&owner, 200)));
+    assert!(matches!(bench.step(), Step::Wait(until) if until == at(bench.now_ms + 202)));
 }
 
 #[test]
