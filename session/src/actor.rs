@@ -14,7 +14,7 @@ use understudy_runtime::clock::BootInstant;
 use crate::engine::{Engine, Job, Moment, Reply, Role, Sent, Step};
 use crate::forward::forward;
 use crate::handle::Shard;
-use crate::record::{Locator, Token};
+use crate::record::{Locator, Record, Token};
 use crate::resident::Cell;
 use crate::store::{
     ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, Write, WriteReply,
@@ -107,7 +107,11 @@ impl SessionActor {
                         actor.turn(ctx);
                     }));
                 }
-                step => {
+                step @ (Step::Claim { .. }
+                | Step::Validate(_)
+                | Step::Write { .. }
+                | Step::Restore(_)
+                | Step::Revoke) => {
                     self.take(step, moment, ctx);
                     break;
                 }
@@ -132,6 +136,11 @@ impl SessionActor {
     }
 
     fn take(&mut self, step: Step, moment: Moment, ctx: &mut Context<Self>) {
+        let step = if let Step::Restore(copy) = step {
+            Step::Restore(self.with_latest_access(copy, moment.now))
+        } else {
+            step
+        };
         let sent = Sent { at: moment.now, lease: moment.lease };
         let work = Arc::clone(&self.shard);
         let locator = self.cell.locator;
@@ -141,6 +150,17 @@ impl SessionActor {
             actor.absorb(came, sent);
             actor.turn(ctx);
         }));
+    }
+
+    /// What is put back must not look unused: accesses are noted at the store, and that note may be lost too.
+    fn with_latest_access(&self, copy: Arc<Record>, now: BootInstant) -> Arc<Record> {
+        let ago = now.saturating_duration_since(self.cell.last_access()).as_millis();
+        let now_ms = self.shard.board.server_now_ms(&*self.shard.clock);
+        let last_access_ms = now_ms.saturating_sub(u64::try_from(ago).unwrap_or(u64::MAX));
+        if last_access_ms <= copy.last_access_ms {
+            return copy;
+        }
+        Arc::new(Record { last_access_ms, ..(*copy).clone() })
     }
 
     fn absorb(&mut self, came: Came, sent: Sent) {

@@ -232,10 +232,9 @@ impl Engine {
             kept.as_ref().filter(|kept| !same_store(kept)).map(|kept| Arc::clone(&kept.record));
         // Versions tell contents apart only as long as the store is the same: after a loss two histories can have one.
         let known_version = kept.as_ref().filter(same_store).map(|kept| kept.record.version);
-        if std::mem::take(&mut self.check_wanted) {
-            if let Some(copy) = restore {
-                return Step::Restore(copy);
-            }
+        let check = std::mem::take(&mut self.check_wanted);
+        if let Some(copy) = restore.filter(|_| check) {
+            return Step::Restore(copy);
         }
         if self.queue.is_empty() && self.batch.is_none() {
             return Step::Rest;
@@ -407,14 +406,14 @@ impl Engine {
     }
 
     fn refuse_all(&mut self, refusal: Refusal) -> Step {
-        let batched = self
-            .batch
-            .take()
-            .into_iter()
-            .flat_map(|batch| batch.jobs.into_iter().map(|(job, _)| job));
+        if let Some(batch) = &self.batch {
+            // An attempt that got no reply may have been carried out, whatever became of the next.
+            let batched = if batch.unsure { Refusal::OutcomeUnknown } else { refusal };
+            self.drop_batch(batched);
+        }
         let ending = std::mem::take(&mut self.ending);
         let queued = std::mem::take(&mut self.queue);
-        for job in batched.chain(ending).chain(queued) {
+        for job in ending.into_iter().chain(queued) {
             let over = refusal == Refusal::Ended && matches!(job.work, Work::Revoke(_));
             self.answers.push((job, if over { Ok(Reply::Revoked) } else { Err(refusal) }));
         }

@@ -58,7 +58,9 @@ pub(crate) async fn forward(
     job: Job,
     limit: Duration,
 ) -> (NodeId, Job, Forwarded) {
-    let Some(message) = message(locator, &job, limit) else {
+    // The owner may go on for as long as the asker waits: one that is busy is asked again, not given up.
+    let wait = job.deadline.saturating_duration_since(shard.clock.now());
+    let Some(message) = message(locator, &job, wait) else {
         return (node, job, Forwarded::Answered(Err(Refusal::NotOwner)));
     };
     shard.counters.forwards.increment(1);
@@ -73,7 +75,7 @@ pub(crate) async fn forward(
     (node, job, came)
 }
 
-fn message(locator: Locator, job: &Job, limit: Duration) -> Option<Forward> {
+fn message(locator: Locator, job: &Job, wait: Duration) -> Option<Forward> {
     let (secret, what) = match &job.work {
         Work::Ask(Ask { secret, task: Task::Op(op), .. }) => (Some(*secret), What::Op(op.clone())),
         Work::Revoke(secret) => (*secret, What::Revoke),
@@ -87,7 +89,7 @@ fn message(locator: Locator, job: &Job, limit: Duration) -> Option<Forward> {
         id: trace.id,
         known_version: trace.known_version,
         uncertain: trace.uncertain,
-        wait_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
     })
 }
 
@@ -106,6 +108,9 @@ pub(crate) async fn serve(handle: SessionHandle, forward: Forward) -> ForwardRep
 
 async fn attempt(handle: &SessionHandle, forward: &Forward, uncertain: bool) -> Answer {
     let secret = forward.secret.as_deref().and_then(SecretHash::from_text);
+    if forward.secret.is_some() && secret.is_none() {
+        return Err(Refusal::Ended); // what cannot be read opens nothing
+    }
     let work = match (&forward.what, secret) {
         (What::Op(op), Some(secret)) => {
             Work::Ask(Ask { secret, task: Task::Op(op.clone()), remote: Some(forward.id) })

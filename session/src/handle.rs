@@ -99,18 +99,19 @@ impl SessionHandle {
         if let Some(resident) = inner.residents.get(&locator) {
             let cell = &resident.cell;
             if let Some(view) = cell.view(&inner.board, now) {
+                inner.counters.local_reads.increment(1);
+                let Some(view) = opened(view, secret) else { return Ok(None) };
+                cell.accessed(now);
                 if cell.touch_is_due(now, inner.options.touch_every()) {
                     self.touch(locator);
                 }
-                inner.counters.local_reads.increment(1);
-                return Ok(opened(view, secret));
+                return Ok(Some(view));
             }
             elsewhere = cell.is_elsewhere(now);
         }
-        if elsewhere {
-            if let Some(view) = self.read_from_store(locator).await? {
-                return Ok(opened(view, secret));
-            }
+        let seen = if elsewhere { self.read_from_store(locator).await? } else { None };
+        if let Some(view) = seen {
+            return Ok(opened(view, secret));
         }
         match self.submit(locator, Work::View, None, now).await {
             Ok(Reply::View(view)) => Ok(opened(view, secret)),
@@ -200,7 +201,8 @@ impl SessionHandle {
         }
     }
 
-    /// Begins a session, owned by this node, with `ops` already applied; gives its locator and their outcomes.
+    /// Begins a session, owned by this node, with `ops` already applied; gives its locator and their outcomes. When they
+    /// change nothing, or all are rejected, no session begins and there is no locator.
     ///
     /// # Errors
     /// [`Refusal`]; nothing is left behind that a client could use.
@@ -208,7 +210,7 @@ impl SessionHandle {
         &self,
         secret: SecretHash,
         ops: Vec<Op>,
-    ) -> Result<(Locator, Vec<Outcome>), Refusal> {
+    ) -> Result<(Option<Locator>, Vec<Outcome>), Refusal> {
         let inner = &self.0;
         let token = Token::new(&inner.node_id);
         let mut record = self.blank(secret, &token);
@@ -217,8 +219,9 @@ impl SessionHandle {
         let now_ms = inner.board.server_now_ms(&*inner.clock);
         let planned =
             plan(&record, &mut asks.iter_mut().collect::<Vec<_>>(), &inner.options.limits, now_ms);
-        if let Some((_, after)) = planned.write {
-            record = Record { version: 1, ..after };
+        match planned.write {
+            Some((_, after)) => record = Record { version: 1, ..after },
+            None => return Ok((None, planned.outcomes)), // nothing to keep: no session
         }
         let (began, mut draws) = (inner.clock.now(), 0);
         while draws < DRAWS {
@@ -241,7 +244,7 @@ impl SessionHandle {
                     // Should there be no room for it in memory, the next request claims it.
                     drop(self.resident(locator, || engine));
                     inner.counters.created.increment(1);
-                    return Ok((locator, planned.outcomes));
+                    return Ok((Some(locator), planned.outcomes));
                 }
                 Ok(CreateReply::Exists) => draws += 1,
                 Err(StoreError::Refused(_) | StoreError::Unreadable(_)) => {
@@ -306,6 +309,10 @@ impl SessionHandle {
     ) -> Answer {
         let inner = &self.0;
         let wait = peer.map_or(inner.options.wait, |(_, wait)| wait.min(inner.options.wait));
+        let late = match work {
+            Work::View => Refusal::Busy,
+            Work::Ask(_) | Work::Revoke(_) => Refusal::OutcomeUnknown,
+        };
         let (reply, answer) = oneshot::channel();
         let mut job = Job {
             work,
@@ -319,7 +326,7 @@ impl SessionHandle {
             let engine = || Engine::new(inner.node_id.clone(), inner.options.limits);
             let Some(resident) = self.resident(locator, engine) else { return Err(Refusal::Busy) };
             match resident.actor.try_send(Submit(job)) {
-                Ok(()) => return bounded(answer, wait).await,
+                Ok(()) => return bounded(answer, wait, late).await,
                 Err(SendError::Full(_)) => return Err(Refusal::Busy),
                 Err(SendError::Closed(Submit(returned))) => {
                     // It went, or it panicked: take exactly that one out and start another.
@@ -375,13 +382,14 @@ impl SessionHandle {
     }
 }
 
-/// The engine answers by the deadline; a little more covers an actor that died with the job.
-async fn bounded(answer: oneshot::Receiver<Answer>, wait: Duration) -> Answer {
+/// The engine answers by the deadline; a little more covers an actor that died with the job, and a write that was under
+/// way at the deadline. After that the answer is `late`.
+async fn bounded(answer: oneshot::Receiver<Answer>, wait: Duration, late: Refusal) -> Answer {
     match tokio::time::timeout(wait + Duration::from_millis(500), answer).await {
         Ok(Ok(answer)) => answer,
         // The actor panicked or its worker ended, before or after the store had it.
         Ok(Err(_)) => Err(Refusal::OutcomeUnknown),
-        Err(_) => Err(Refusal::Busy),
+        Err(_) => Err(late),
     }
 }
 

@@ -65,7 +65,7 @@ fn agree_on_key(inner: &Inner, membership: &Membership) {
         .iter()
         .filter(|member| member.live && member.record.id != inner.node_id)
         .map(|member| member.record.secret_keys.as_slice());
-    let agreed = inner.keyring.agree(live);
+    let agreed = inner.keyring.agree(&live);
     if inner.key_agreed.swap(agreed, Ordering::Relaxed) && !agreed {
         tracing::error!(
             variable = "UNDERSTUDY_SESSION_SECRET",

@@ -88,7 +88,7 @@ impl KeyRing {
 
     /// Signs from now on with the first key that every node of `others` knows, given their fingerprints; with the
     /// first of all if there is none. Gives false in that case: some node cannot read this node's cookies.
-    pub fn agree<'a>(&self, others: impl Iterator<Item = &'a [String]> + Clone) -> bool {
+    pub fn agree<'a>(&self, others: &(impl Iterator<Item = &'a [String]> + Clone)) -> bool {
         let common = self
             .keys
             .iter()
@@ -203,14 +203,14 @@ mod tests {
         let (old, new) = (ring(&["old"]), ring(&["new", "old"]));
         let value = old.seal(Locator::random(), SecretBytes::random());
         assert!(new.open(&value).unwrap().outdated, "verifies, to be signed anew");
-        assert!(new.agree([old.fingerprints().as_slice()].into_iter()), "both know the old key");
+        assert!(new.agree(&[old.fingerprints().as_slice()].into_iter()), "both know the old key");
         let value = new.seal(Locator::random(), SecretBytes::random());
         assert!(old.open(&value).is_some(), "so the node that was not restarted yet can read it");
-        assert!(new.agree([new.fingerprints().as_slice()].into_iter()));
+        assert!(new.agree(&[new.fingerprints().as_slice()].into_iter()));
         let value = new.seal(Locator::random(), SecretBytes::random());
         assert!(old.open(&value).is_none());
         assert!(
-            !ring(&["other"]).agree([old.fingerprints().as_slice()].into_iter()),
+            !ring(&["other"]).agree(&[old.fingerprints().as_slice()].into_iter()),
             "nothing in common is told"
         );
     }

@@ -61,7 +61,7 @@ impl Cell {
         }
     }
 
-    /// Shows the session if this node may answer for it at `now`; counts as an access.
+    /// Shows the session if this node may answer for it at `now`. No access: whoever asks may not have its secret.
     pub(crate) fn view(&self, board: &LeaseBoard, now: BootInstant) -> Option<View> {
         let snapshot = self.snapshot.load();
         let snapshot = snapshot.as_ref()?;
@@ -71,7 +71,6 @@ impl Cell {
         if !alive || !board.holds(self.bucket, snapshot.stamp, now) {
             return None;
         }
-        self.last_access.fetch_max(now.as_nanos(), Ordering::Relaxed);
         Some(View {
             record: Arc::clone(record),
             now_ms: server_ms(snapshot.base, now),

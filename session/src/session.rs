@@ -169,10 +169,11 @@ impl Session {
     /// # Errors
     /// [`SessionError::WrongType`] when it is no integer or would overflow; else when it cannot be stored now.
     pub async fn increment(&self, name: &str, by: i64) -> Result<i64, SessionError> {
-        match self.write(Op::Increment { name: checked(name)?, by }).await? {
-            Outcome::Number(number) => Ok(number),
-            _other => Err(SessionError::WrongType { name: name.to_owned() }),
-        }
+        let outcome = self.write(Op::Increment { name: checked(name)?, by }).await?;
+        let Outcome::Number(number) = outcome else {
+            return Err(SessionError::WrongType { name: name.to_owned() });
+        };
+        Ok(number)
     }
 
     /// Appends to an attribute that is an array (absent: empty) and gives the new length.
@@ -185,10 +186,11 @@ impl Session {
         item: &T,
     ) -> Result<u64, SessionError> {
         let item = to_json(name, item)?;
-        match self.write(Op::Append { name: checked(name)?, item }).await? {
-            Outcome::Length(length) => Ok(length),
-            _other => Err(SessionError::WrongType { name: name.to_owned() }),
-        }
+        let outcome = self.write(Op::Append { name: checked(name)?, item }).await?;
+        let Outcome::Length(length) = outcome else {
+            return Err(SessionError::WrongType { name: name.to_owned() });
+        };
+        Ok(length)
     }
 
     /// Changes an attribute with a function and gives what the function gives; an absent one begins as `T::default()`.
@@ -434,7 +436,9 @@ impl Session {
         }
         let created = self.0.handle.create(secret.hash(), vec![op]).await;
         let (locator, outcomes) = created.map_err(|refusal| Settling::Error(refusal.into()))?;
-        self.carry(Presented { locator, secret, seen: true, outdated: false });
+        if let Some(locator) = locator {
+            self.carry(Presented { locator, secret, seen: true, outdated: false });
+        }
         settled(outcomes.into_iter().next().unwrap_or(Outcome::Done), &name, true)
     }
 }

@@ -77,7 +77,7 @@ impl Shard {
 /// One thread per core, if the pool allows.
 pub(crate) fn shard_count(node: &NodeContext) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores.min(node.config.redis.as_ref().map_or(cores, |redis| usize::from(redis.pool_size))).max(1)
+    cores.min(node.config.redis.as_ref().map_or(cores, |redis| redis.pool_size)).max(1)
 }
 
 /// Makes the store of each shard.

@@ -77,13 +77,16 @@ impl Engine {
                     let owner = Some(token.clone());
                     Arc::new(Record { owner, epoch, ..(*kept.record).clone() })
                 };
-                let record = record.map(|record| Arc::new(*record)).or_else(|| known.map(again));
+                let record =
+                    record.map(|record| Arc::new(*record)).or_else(|| known.clone().map(again));
                 // A claim whose reply comes under another lease proves nothing (rule R8): claim again.
                 if let (Some(record), Some(stamp), true) =
                     (record, sent.lease, sent.lease == moment.lease)
                 {
                     let held = Held { fence: Fence { token, epoch }, stamp, version };
                     self.own(Owned { held, record, base: (sent.at, now_ms) });
+                } else {
+                    self.role = Role::Unknown(known);
                 }
             }
             Ok(ClaimReply::Owned { node, remaining_ms, now_ms, record }) => {
@@ -331,10 +334,14 @@ impl Engine {
                 self.end();
             }
             Err(error) => {
-                self.on_failure(&error, moment.now);
                 if self.ending.is_empty() {
                     self.role = Role::Unknown(None); // it may be over already: look before the next use
                 }
+                // Asked again like any other job: with patience, a deadline, and wherever the owner is then.
+                for job in std::mem::take(&mut self.ending).into_iter().rev() {
+                    self.queue.push_front(job);
+                }
+                self.on_failure(&error, moment.now);
             }
         }
     }

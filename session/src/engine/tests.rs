@@ -417,6 +417,45 @@ fn a_logout_waits_for_what_came_before_and_stops_what_comes_after() {
 }
 
 #[test]
+fn a_logout_that_the_store_did_not_answer_is_tried_again_and_then_refused() {
+    for back in [true, false] {
+        let mut bench = Bench::owner();
+        let logout = bench.job(Work::Revoke(Some(SECRET)));
+        assert!(matches!(bench.step(), Step::Revoke));
+        let moment = bench.moment();
+        bench.engine.on_revoke(Err(away()), moment);
+        assert!(matches!(bench.step(), Step::Wait(_)), "it is not forgotten");
+        bench.now_ms += if back { 30 } else { 900 };
+        if back {
+            assert!(matches!(bench.step(), Step::Revoke));
+            let moment = bench.moment();
+            bench.engine.on_revoke(Ok(RevokeReply::Revoked { owner: None }), moment);
+            bench.step();
+            assert!(matches!(answered(logout), Some(Ok(Reply::Revoked))));
+        } else {
+            assert!(matches!(bench.step(), Step::Revoke));
+            let moment = bench.moment();
+            bench.engine.on_revoke(Err(away()), moment);
+            bench.step();
+            assert_eq!(refusal(logout), Refusal::Unavailable);
+        }
+    }
+}
+
+#[test]
+fn a_refusal_after_an_attempt_without_reply_does_not_claim_that_nothing_happened() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    bench.step();
+    bench.write_answers(Err(away()));
+    bench.now_ms += 30;
+    bench.step();
+    bench.write_answers(Err(StoreError::Refused("full".into())));
+    bench.step();
+    assert_eq!(refusal(waiting), Refusal::OutcomeUnknown);
+}
+
+#[test]
 fn a_wrong_secret_ends_nothing() {
     let mut bench = Bench::owner();
     let logout = bench.job(Work::Revoke(Some(SecretHash([9; 32]))));

@@ -69,10 +69,8 @@ impl RedisStore {
         keys: Vec<String>,
         args: Vec<Arg>,
     ) -> Result<Vec<Reply>, StoreError> {
-        match self.redis.call(script, keys, args).await.map_err(failed)? {
-            Reply::Array(items) => Ok(items),
-            one => Ok(vec![one]),
-        }
+        let reply = self.redis.call(script, keys, args).await.map_err(failed)?;
+        if let Reply::Array(items) = reply { Ok(items) } else { Ok(vec![reply]) }
     }
 }
 

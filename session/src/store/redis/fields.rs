@@ -107,6 +107,7 @@ fn recent_text(recent: &crate::record::RecentOps) -> String {
 /// Reads the fields that a script returned: name, value, name, value, ...
 pub(super) fn read(reply: Reply) -> Result<Record, StoreError> {
     let unreadable = || StoreError::Unreadable("fields".to_owned());
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind of reply has fields")]
     let pairs: Vec<(String, String)> = match reply {
         Reply::Array(items) => {
             let mut texts = items.into_iter().map(Reply::into_string);
