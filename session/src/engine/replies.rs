@@ -316,7 +316,6 @@ impl Engine {
             // The store has something as new, or the session is gone for good: a claim tells which.
             Ok(RestoreReply::Refused) => {
                 self.repair_wanted = false;
-                self.mark_unsure();
                 self.disown();
             }
             Ok(RestoreReply::Revoked) => self.end(),
