@@ -3,19 +3,22 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use understudy_tests::{Client, Cluster, crowd, oracle, wait};
+use understudy_tests::{Client, Cluster, ClusterBuilder, crowd, oracle, wait};
 
 use super::ledger::{Account, Came, Ledger, turn};
 use super::traffic::{STEADY, Tally, Traffic};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Drain delay of the harness, and the time that requests and sessions may take.
-const DEADLINE_MS: u128 = 31_000;
+const DEADLINE_MS: u128 = 32_500;
+/// nginx asks a node that refused again after one to two seconds. Had the node closed its idle connections at that very
+/// moment, a POST could get lost in one of them; after 2.5 s it has just been told again to go elsewhere.
+const DRAIN_DELAY_MS: &str = "2500";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn o2_sigterm_of_a_node_with_10000_sessions_fails_no_request() {
     let _turn = turn().await;
-    let mut cluster = Cluster::builder().nginx(true).start().await;
+    let mut cluster = draining().start().await;
     let balancer = cluster.balancer();
     let idle = many(cluster.url(0)).await;
     let ledger = Ledger::begin(cluster.url(0), 12).await;
@@ -38,6 +41,10 @@ async fn o2_sigterm_of_a_node_with_10000_sessions_fails_no_request() {
     ledger.is_exact(cluster.url(2)).await;
     oracle!("first touch elsewhere, p50 in ms", touches[touches.len() / 2].as_millis(), <= 50);
     oracle!("first touch elsewhere, p99 in ms", touches[touches.len() * 99 / 100].as_millis(), <= 50);
+}
+
+fn draining() -> ClusterBuilder {
+    Cluster::builder().nginx(true).env("UNDERSTUDY_OPS_DRAIN_DELAY_MS", DRAIN_DELAY_MS)
 }
 
 /// Ten thousand sessions at one node, or as many as 20 s allow: a development build on a busy machine makes fewer.
@@ -78,7 +85,7 @@ async fn first_touches(accounts: &[Account], base: &str) -> Vec<Duration> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_fails_no_request_and_logs_nobody_out() {
     let _turn = turn().await;
-    let mut cluster = Cluster::builder().nginx(true).start().await;
+    let mut cluster = draining().start().await;
     let balancer = cluster.balancer();
     let ledger = Ledger::begin(&balancer, 9).await;
     for (number, account) in ledger.accounts.iter().enumerate() {
@@ -99,6 +106,9 @@ async fn a_rolling_restart_fails_no_request_and_logs_nobody_out() {
     let tally = traffic.stop().await;
     oracle!("reads that failed", Tally::get(&tally.failed_reads), 0);
     oracle!("increments that failed", Tally::get(&tally.failed_writes), 0);
+    // nginx does not ask for readiness: it finds out with a request, and does not repeat one that is a POST.
+    let too_early = Tally::get(&tally.too_early_writes);
+    oracle!("increments that nginx sent to a node which was still starting", too_early, <= 9);
     oracle!("reads that were stale", Tally::get(&tally.stale), 0);
     let mut missing = 0;
     for (number, account) in ledger.accounts.iter().enumerate() {

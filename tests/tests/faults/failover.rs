@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use understudy_tests::{Cluster, Data, Topology, oracle, wait};
 
-use super::ledger::{Ledger, turn};
+use super::ledger::{Ledger, acquainted, turn};
 use super::traffic::{STEADY, Tally, Traffic};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -13,6 +14,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 async fn a_failover_loses_no_acknowledged_write_of_a_living_owner() {
     let _turn = turn().await;
     let mut cluster = Cluster::builder().redis(Topology::Sentinel).start().await;
+    acquainted(Instant::now()).await;
     let ledger = Ledger::begin(cluster.url(0), 12).await;
     let bases = [cluster.url(0), cluster.url(1), cluster.url(2)];
     let traffic = Traffic::start(&ledger, &bases, STEADY);
@@ -24,6 +26,10 @@ async fn a_failover_loses_no_acknowledged_write_of_a_living_owner() {
     let elected = cluster.redis.new_primary(old, LIMIT).await;
     wait::until("all sessions are written", LIMIT, async || ledger.all_written_since_mark(1)).await;
     let took = killed.elapsed();
+    for node in &cluster.nodes {
+        let memory = node.usage().resident_bytes / 1_048_576;
+        oracle!(&format!("memory of {} in MiB", node.name()), memory, <= 300);
+    }
     oracle!("another primary after, ms", elected.as_millis(), <= 15_000);
     oracle!("all sessions written again after, ms", took.as_millis(), <= 20_000);
     let beyond = took.saturating_sub(elected).as_millis();
@@ -37,6 +43,7 @@ async fn a_failover_loses_no_acknowledged_write_of_a_living_owner() {
 async fn a_cluster_node_that_comes_back_empty_gets_its_sessions_back() {
     let _turn = turn().await;
     let mut cluster = Cluster::builder().redis(Topology::Cluster).start().await;
+    acquainted(Instant::now()).await;
     let ledger = Ledger::begin(cluster.url(0), 12).await;
     let bases = [cluster.url(0), cluster.url(1), cluster.url(2)];
     let traffic = Traffic::start(&ledger, &bases, STEADY);

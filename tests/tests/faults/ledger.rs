@@ -3,17 +3,25 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
-use understudy_tests::{Answer, Client, crowd, oracle};
+use understudy_tests::{Answer, Client, crowd, oracle, wait};
 
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Waits until no other test of this binary runs: two at a time would measure each other.
 pub(super) async fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().await
+}
+
+/// Waits until the nodes, ready since then, have known each other for two leases: only then can they tell who else
+/// might trust a lease of a server that is replaced, and need not wait for one lease after it was.
+pub(super) async fn acquainted(ready: Instant) {
+    let enough = Duration::from_secs(8);
+    wait::until("the nodes know each other", enough * 2, async || ready.elapsed() >= enough).await;
 }
 
 /// One session: its browser, and what it was told.
@@ -119,7 +127,10 @@ fn number(answer: &Answer) -> Option<i64> {
 
 /// The product says of these that nothing was changed.
 fn is_surely_not_done(answer: &Answer) -> bool {
-    matches!(answer.status, 401 | 409) || answer.text.contains("\"session_busy\"")
+    let text = &answer.text;
+    matches!(answer.status, 401 | 409)
+        || text.contains("\"session_busy\"")
+        || text.contains("\"starting\"")
 }
 
 /// Many sessions.

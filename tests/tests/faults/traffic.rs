@@ -1,7 +1,7 @@
 //! Reads and increments that go on while something goes wrong.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -37,9 +37,12 @@ pub(super) struct Tally {
     pub(super) stale: AtomicUsize,
     pub(super) failed_reads: AtomicUsize,
     pub(super) failed_writes: AtomicUsize,
+    /// Writes that a balancer sent to a node which said that it was still starting.
+    pub(super) too_early_writes: AtomicUsize,
     slowest_read_ms: AtomicU64,
     slowest_write_ms: AtomicU64,
-    first_failure: std::sync::OnceLock<String>,
+    first_failure: OnceLock<String>,
+    first_stale: OnceLock<String>,
 }
 
 impl Tally {
@@ -53,17 +56,25 @@ impl Tally {
         self.count(&[&self.reads]);
         self.slowest_read_ms.fetch_max(ms(took), Ordering::SeqCst);
         match came {
-            Came::Well => return,
-            Came::Stale => self.count(&[&self.stale]),
-            Came::Failed => self.count(&[&self.failed_reads]),
+            Came::Well => {}
+            Came::Stale => {
+                self.count(&[&self.stale]);
+                self.first_stale.get_or_init(|| format!("read after {took:?}: {answer:?}"));
+            }
+            Came::Failed => {
+                self.count(&[&self.failed_reads]);
+                self.first_failure.get_or_init(|| format!("read after {took:?}: {answer:?}"));
+            }
         }
-        self.first_failure.get_or_init(|| format!("{came:?} read after {took:?}: {answer:?}"));
     }
 
     fn write(&self, came: Came, took: Duration, answer: &Result<Answer, reqwest::Error>) {
         self.count(&[&self.writes]);
         self.slowest_write_ms.fetch_max(ms(took), Ordering::SeqCst);
-        if came != Came::Well {
+        let too_early = answer.as_ref().is_ok_and(|it| it.text.contains("\"starting\""));
+        if too_early {
+            self.count(&[&self.too_early_writes]);
+        } else if came != Came::Well {
             self.count(&[&self.failed_writes]);
             self.first_failure.get_or_init(|| format!("write after {took:?}: {answer:?}"));
         }
@@ -84,6 +95,21 @@ impl Tally {
         if let Some(failure) = self.first_failure.get() {
             oracle::note(&format!("first failure: {failure}"));
         }
+        if let Some(stale) = self.first_stale.get() {
+            oracle::note(&format!("first stale answer: {stale}"));
+        }
+    }
+
+    /// Begins to look for the slowest requests anew. A cluster that has just begun on an empty Redis waits out one
+    /// lease in which nobody can take over, and so do reads of others' sessions.
+    pub(super) fn forget_slowest(&self) {
+        self.slowest_read_ms.store(0, Ordering::SeqCst);
+        self.slowest_write_ms.store(0, Ordering::SeqCst);
+    }
+
+    /// How long the slowest read took, ms.
+    pub(super) fn slowest_read_ms(&self) -> u64 {
+        self.slowest_read_ms.load(Ordering::SeqCst)
     }
 
     /// The figure of a counter.

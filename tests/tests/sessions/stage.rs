@@ -60,7 +60,9 @@ async fn start(topology: Topology) -> Cluster {
         Topology::Standalone => Redis::builder(topology).restricted_user(),
         Topology::Tls | Topology::Sentinel | Topology::Cluster => Redis::builder(topology),
     };
-    Cluster::builder().redis_with(redis).nginx(true).start().await
+    let builder = Cluster::builder().redis_with(redis).nginx(true);
+    // These tests prove exactness, not times: a loaded machine may answer late.
+    builder.env("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS", "1000").start().await
 }
 
 /// The cluster, shared.
