@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             ExitCode::SUCCESS
         }
-        [ref unknown, ..] => {
+        [unknown, ..] => {
             eprint!("understudy: `{}` is no command\n\n{USAGE}", unknown.escape_default());
             ExitCode::from(EX_USAGE)
         }

@@ -21,11 +21,12 @@ pub(super) fn routes(app: &mut web::ServiceConfig, root: &Path) {
             let wants_page = accept
                 .and_then(|accept| accept.to_str().ok())
                 .is_some_and(|accept| accept.contains("text/html"));
-            if wants_page && matches!(*request.method(), Method::GET | Method::HEAD) {
-                if let Ok(file) = NamedFile::open_async(&index).await {
-                    let response = file.into_response(&request);
-                    return Ok(ServiceResponse::new(request, response));
-                }
+            let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+            let page =
+                if wants_page && is_read { NamedFile::open_async(&index).await.ok() } else { None };
+            if let Some(page) = page {
+                let response = page.into_response(&request);
+                return Ok(ServiceResponse::new(request, response));
             }
             let missing = Problem::from_status(StatusCode::NOT_FOUND).error_response();
             Ok(ServiceResponse::new(request, missing))

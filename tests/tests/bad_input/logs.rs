@@ -21,7 +21,7 @@ async fn row_19_nothing_that_a_client_sends_becomes_a_line_of_the_log() {
             format!("GET /%0d%0a{encoded} HTTP/1.1\r\nHost: h\r\n"),
             format!("GET /\u{1b}[2J HTTP/1.1\r\nHost: h\r\nX: {FORGED}\r\n"),
             format!("GET /a HTTP/1.1\r\nHost: h\r\nX-Request-Id: a%0a{FORGED}\r\n"),
-            format!("GET /a HTTP/1.1\r\nHost: h\r\nX-Request-Id: \u{1b}[31mred\r\n"),
+            "GET /a HTTP/1.1\r\nHost: h\r\nX-Request-Id: \u{1b}[31mred\r\n".to_owned(),
             format!("GET /a HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: {FORGED}\r\n"),
             format!("GET /a HTTP/1.1\r\nHost: h\r\nCookie: usid={FORGED}\r\n"),
             format!("GET /a HTTP/1.1\r\nHost: h\r\ntraceparent: 00-{FORGED}-b-01\r\n"),

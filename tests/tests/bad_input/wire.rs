@@ -110,7 +110,7 @@ impl Wire {
     }
 
     async fn more(&mut self) -> bool {
-        let mut some = [0; 65_536];
+        let mut some = vec![0; 65_536];
         let read = timeout(LIMIT, self.stream.read(&mut some)).await;
         // A reset ends the connection as well as a goodbye does.
         let count = read.expect("the node answers or closes").unwrap_or(0);

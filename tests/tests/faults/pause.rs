@@ -17,6 +17,7 @@ async fn a_paused_owner_that_wakes_up_answers_nothing_old() {
     let (owner, other) = (cluster.url(0), cluster.url(1));
     let ledger = Ledger::begin(owner, SESSIONS).await;
     // In handlers that have looked at the session and are about to write it.
+    #[expect(clippy::async_yields_async, reason = "they are answered after the pause")]
     let sleepers = crowd(SESSIONS, SESSIONS, async |number| {
         let client = ledger.accounts[number].client.clone();
         let url = owner.to_owned();
