@@ -1,6 +1,6 @@
 //! What every session store must pass before it may serve a cluster: run it against your own.
 //!
-//! The suite calls a store as many nodes would, and compares the answers with what [`SessionStore`] promises; long
+//! The suite calls a store as many nodes would, and compares the answers with what [`SessionStore`](super::SessionStore) promises; long
 //! random histories are compared with [`crate::spec`], step by step. It needs no node and no network of its own.
 //! A [`Fixture`] says how to reach the store and how its time passes.
 //!
