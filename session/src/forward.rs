@@ -43,6 +43,8 @@ pub(crate) enum ForwardReply {
     Done(Outcome, u64),
     Revoked,
     Refused(Refusal),
+    /// Not known here; whoever owns the session next looks it up in the record.
+    Lost,
 }
 
 impl BusRequest for Forward {
@@ -65,6 +67,7 @@ pub(crate) async fn forward(
     };
     shard.counters.forwards.increment(1);
     let came = match shard.bus.request(&node, &message, limit).await {
+        Ok(ForwardReply::Lost) => Forwarded::NoAnswer,
         Ok(reply) => Forwarded::Answered(reply.into()),
         Err(BusError::NoReceiver | BusError::NoHandler) => Forwarded::NotDelivered,
         Err(error) => {
@@ -99,10 +102,24 @@ pub(crate) async fn serve(handle: SessionHandle, forward: Forward) -> ForwardRep
     // The actor was lost with the job, for example with an HTTP worker that ended. Its successor looks up in the record
     // whether it was carried out.
     match answer {
-        Err(Refusal::OutcomeUnknown) if !forward.uncertain => {
-            attempt(&handle, &forward, true).await.into()
-        }
+        Err(Refusal::OutcomeUnknown) if !forward.uncertain => attempt(&handle, &forward, true)
+            .await
+            .map_or_else(after_a_loss, |reply| Ok(reply).into()),
         answer => answer.into(),
+    }
+}
+
+/// That the second attempt did not carry the job out, by a node that is stopping for example, says nothing of the first.
+fn after_a_loss(refusal: Refusal) -> ForwardReply {
+    match refusal {
+        Refusal::NotOwner
+        | Refusal::Busy
+        | Refusal::Conflict
+        | Refusal::Refused
+        | Refusal::Unreadable => ForwardReply::Lost,
+        Refusal::Ended | Refusal::Unavailable | Refusal::OutcomeUnknown => {
+            ForwardReply::Refused(refusal)
+        }
     }
 }
 
@@ -129,6 +146,7 @@ impl From<ForwardReply> for Answer {
             ForwardReply::Done(outcome, version) => Ok(Reply::Done(outcome, version)),
             ForwardReply::Revoked => Ok(Reply::Revoked),
             ForwardReply::Refused(refusal) => Err(refusal),
+            ForwardReply::Lost => Err(Refusal::OutcomeUnknown),
         }
     }
 }
@@ -141,5 +159,20 @@ impl From<Answer> for ForwardReply {
             Ok(Reply::View(_)) => Self::Refused(Refusal::NotOwner), // peers never ask for a look
             Err(refusal) => Self::Refused(refusal),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_was_lost_is_never_called_undone_by_a_node_that_stops_meanwhile() {
+        // The asker would carry out again what the first attempt may have carried out.
+        for refusal in [Refusal::NotOwner, Refusal::Busy, Refusal::Conflict] {
+            assert!(matches!(after_a_loss(refusal), ForwardReply::Lost), "{refusal:?}");
+        }
+        let ended = after_a_loss(Refusal::Ended);
+        assert!(matches!(ended, ForwardReply::Refused(Refusal::Ended)));
     }
 }
