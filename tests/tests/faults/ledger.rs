@@ -27,7 +27,7 @@ pub(super) async fn acquainted(ready: Instant) {
 /// One session: its browser, and what it was told.
 pub(super) struct Account {
     pub(super) client: Client,
-    /// The highest value that any answer told so far; nothing asked from now on may see less.
+    /// The highest value of an acknowledged increment; nothing asked from now on may see less.
     highest: AtomicI64,
     acknowledged: AtomicI64,
     unknown: AtomicI64,
@@ -95,14 +95,13 @@ impl Account {
         }
     }
 
-    /// Reads the counter, and compares it with what was known before the request was sent.
+    /// Reads the counter, and compares it with what was acknowledged before the request was sent.
     pub(super) async fn read(&self, base: &str) -> (Came, Result<Answer, reqwest::Error>) {
         let known = self.highest.load(Ordering::SeqCst);
         let answer = self.client.get(base, "/read").await;
         let came = match &answer {
             Ok(read) if read.status == 200 => {
                 let value = number(read);
-                self.highest.fetch_max(value.unwrap_or(0), Ordering::SeqCst);
                 if value.is_some_and(|value| value >= known) { Came::Well } else { Came::Stale }
             }
             Ok(_) | Err(_) => Came::Failed,
