@@ -410,7 +410,11 @@ async fn a_primary_that_was_replaced_but_lives_is_left_at_once_by_every_connecti
         farm.sentinel.cli(&["client", "list"]).contains("cmd=subscribe")
     })
     .await;
-    farm.sentinel.cli(&["sentinel", "failover", "prime"]);
+    // It refuses until it has heard of a replica that can take over.
+    eventually("the sentinel begins a failover", || {
+        farm.sentinel.cli(&["sentinel", "failover", "prime"]).starts_with("OK")
+    })
+    .await;
     eventually("the replica is the primary", || farm.replica.cli(&["role"]).starts_with("master"))
         .await;
     let promoted = Instant::now();
