@@ -21,7 +21,8 @@ pub(super) fn check(config: &Config, read: &mut Reader) {
 
 fn cluster(config: &Config, read: &mut Reader) {
     let mut require = |present: bool, name: &str, what: &str| {
-        if !present {
+        // One that is there and wrong is told as such, not as missing.
+        if !present && !read.has_problem(name) {
             read.problem(name, format!("is required with UNDERSTUDY_CLUSTER_ENABLED=true: {what}"));
         }
     };

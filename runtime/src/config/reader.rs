@@ -46,6 +46,12 @@ impl Reader {
         self.environment.problems.push(Problem { variable, text: text.into() });
     }
 
+    /// Returns whether something is wrong with an option already.
+    pub(super) fn has_problem(&self, name: &str) -> bool {
+        let spelling = self.spelling(name);
+        self.environment.problems.iter().any(|problem| problem.variable == spelling)
+    }
+
     /// Writes down something that an operator should hear, but that does not stop the node.
     pub(super) fn warn(&mut self, text: impl Into<String>) {
         self.environment.warnings.push(text.into());

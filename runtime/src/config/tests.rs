@@ -275,6 +275,14 @@ fn g6_a_cluster_without_what_it_needs_is_refused() {
             "UNDERSTUDY_SESSION_SECRET",
         ]
     );
+    for (name, bad) in [
+        ("UNDERSTUDY_REDIS_URL", "redis://h:99999"),
+        ("UNDERSTUDY_DATABASE_URL", "mysql://h/d"),
+        ("UNDERSTUDY_SESSION_SECRET", "short"),
+        ("UNDERSTUDY_HTTP_EXTERNAL_URL", "ftp://h"),
+    ] {
+        assert_eq!(wrong(&cluster_with(name, bad)), [name], "told once, and not as missing");
+    }
     let sqlite = cluster_with("UNDERSTUDY_DATABASE_URL", "sqlite://a.db");
     assert_eq!(wrong(&sqlite), ["UNDERSTUDY_DATABASE_URL"]);
     let memory = cluster_with("UNDERSTUDY_SESSION_STORE", "memory");
