@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use understudy_runtime::config::DatabaseUrl;
 use understudy_session::record::{Fence, Locator, OpId, Token};
 use understudy_session::store::database::DatabaseStore;
-use understudy_session::store::{SessionStore as _, Write, WriteReply};
+use understudy_session::store::{SessionStore as _, Write};
 
-use crate::bench::{HOUR_MS, found, node, open, postgres, record, set, sqlite};
+use crate::bench::{HOUR_MS, found, node, open, record, set};
 
 /// Tells a test process, started by a test, which file to write to.
 const CHILD_FILE: &str = "UNDERSTUDY_TEST_FILE";
@@ -105,44 +104,4 @@ async fn what_was_answered_survives_kill_9() {
             "session {session}: {value} < {number}"
         );
     }
-}
-
-/// Prints how many writes a second go in: `cargo test -p understudy-session --test database_store measure --
-/// --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn measure_writes() {
-    for bench in [Some(sqlite().await), postgres().await].into_iter().flatten() {
-        for writers in [1_u8, 8, 64] {
-            let began = tokio::time::Instant::now();
-            let span = Duration::from_secs(3);
-            let tasks = (0..writers).map(|_| {
-                let store = bench.store.clone();
-                tokio::spawn(async move { write_until(&store, began + span).await })
-            });
-            let mut all = 0;
-            for task in tasks.collect::<Vec<_>>() {
-                all += task.await.unwrap();
-            }
-            println!("{:?}, {writers} sessions: {} writes/s", bench.database, all / 3);
-        }
-    }
-}
-
-async fn write_until(store: &DatabaseStore, end: tokio::time::Instant) -> u64 {
-    let (locator, token) = (Locator::random(), Token::new(&node("a")));
-    let copy = record(&token);
-    store.create(locator, &copy, HOUR_MS).await.unwrap();
-    let fence = Fence { token, epoch: 1 };
-    let mut written = 0;
-    while tokio::time::Instant::now() < end {
-        let (change, after) = set(&copy, "n", &written.to_string());
-        let (base_version, op_id) = (written + 1, OpId::random());
-        let write =
-            Write { locator, fence: &fence, base_version, op_id, change: &change, after: &after };
-        let reply = store.write(write).await.unwrap();
-        assert!(matches!(reply, WriteReply::Written { .. }), "{reply:?}");
-        written += 1;
-    }
-    written
 }
