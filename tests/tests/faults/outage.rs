@@ -48,17 +48,22 @@ async fn away(how: Away) {
     }
     let back = Instant::now();
     let times = crowd(SESSIONS, SESSIONS, async |number| {
+        let mut written = Vec::new();
         for base in [cluster.url(0), cluster.url(1)] {
             wait::until("the session is served", LIMIT, async || {
                 ledger.accounts[number].increment(base).await.0 == Came::Well
             })
             .await;
+            written.push(back.elapsed().as_millis());
         }
-        back.elapsed()
+        written
     })
     .await;
-    let last = times.into_iter().max().unwrap().as_millis();
-    oracle!("all sessions written at both nodes after Redis came back, ms", last, <= 1_000);
+    let first = times.iter().map(|written| written[0]).min().unwrap();
+    let last = times.iter().map(|written| written[1]).max().unwrap();
+    oracle!("first session written after Redis came back, ms", first, <= 1_000);
+    // Requests that were waiting when it came back may have to be refused and sent again.
+    oracle!("all sessions written at both nodes after Redis came back, ms", last, <= 3_000);
     ledger.is_exact(cluster.url(1)).await;
     let after: Vec<u32> = cluster.nodes.iter().map(|node| node.pid()).collect();
     assert_eq!(pids, after, "no node was restarted");
