@@ -38,14 +38,48 @@ pub(crate) struct ServerOptions {
     pub(crate) drain_timeout: Duration,
 }
 
-/// Listens on exactly this address; must be called inside a tokio runtime.
+/// Takes exactly this address without listening yet: who connects is refused. Must be called inside a tokio runtime.
 ///
-/// A port that was used until a moment ago is taken (`SO_REUSEADDR`), one that is in use is not.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A port that was used until a moment ago is taken (`SO_REUSEADDR`), one that somebody listens on is not.
+pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Listens on a reserved address. Fails when somebody was faster who had reserved it too.
+pub(crate) fn open(socket: TcpSocket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
+}
+
+/// Lets nobody else connect to a listener, while connections that are being made are still completed and accepted.
+///
+/// Closing a listener resets the connections that wait to be accepted, and with them requests that a balancer must not
+/// send twice. After this call there are soon none. Whoever tries to connect hears nothing and asks again a second later;
+/// then the listener is closed, and a refusal is what a balancer can act upon. Where the system knows no such filter
+/// nothing happens.
+pub(crate) fn turn_away(listener: &TcpListener) {
+    #[cfg(target_os = "linux")]
+    {
+        use socket2::{SockFilter, SockRef};
+        const LOAD_BYTE: u16 = 0x30;
+        const JUMP_IF_ANY_BIT: u16 = 0x45;
+        const RETURN: u16 = 0x06;
+        /// Where the flags of a TCP segment are, and the one that begins a connection.
+        const FLAGS: u32 = 13;
+        const SYN: u32 = 0x02;
+        let drop_syn = [
+            SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+            SockFilter::new(JUMP_IF_ANY_BIT, 0, 1, SYN),
+            SockFilter::new(RETURN, 0, 0, 0),
+            SockFilter::new(RETURN, 0, 0, u32::MAX),
+        ];
+        // A sandbox may forbid it; then a few connections may be reset, as without it.
+        SockRef::from(listener).attach_filter(&drop_syn).ok();
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = listener;
 }
 
 /// Builds a server that answers on the listener; it starts when it is awaited or spawned.

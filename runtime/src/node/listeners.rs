@@ -1,35 +1,31 @@
 //! Both listeners of a node, and what they answer while it starts.
 //!
-//! They are opened before anything else: a wrong address is known at once, and a balancer that asks early gets an
-//! honest 503 instead of a refused connection. While the node starts, a small application answers on them; when
-//! all services have started, the real one takes over the same sockets, so that not a single connection is refused
-//! in between.
+//! Their addresses are taken before anything else, so that a wrong one is known at once. The admin port answers from the
+//! beginning, first a small application with the health and the reasons, then the real one, which takes over the same
+//! socket. The public port is opened only when the node can serve: a balancer that is refused sends a request to another
+//! node, whatever its method, while an honest 503 to a POST would have to be handed on to the client.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::http::StatusCode;
 use actix_web::web;
+use tokio::net::TcpSocket;
 
 use super::{Lifecycle, NodeError};
 use crate::admin::{self, AdminAccess, AdminState};
 use crate::config::Config;
 use crate::http::edge::EdgeContext;
-use crate::http::health::{self, Detail};
-use crate::http::problem::Problem;
-use crate::http::server::{Configure, ServerOptions, listen, serve};
+use crate::http::server::{Configure, ServerOptions, open, reserve, serve, turn_away};
 use crate::http::settings::{HttpSettings, Shared};
 
 /// How long a request of the starting node may take to finish when the real application takes over.
 const HANDOVER: Duration = Duration::from_secs(2);
 /// How long connections that the server before has accepted may wait for their worker.
 const HANDOVER_QUEUE: Duration = Duration::from_millis(200);
-/// The same when nobody takes over: short, since what arrives meanwhile will be refused only after it.
+/// The same when nobody takes over: short, since who tries to connect meanwhile waits for a second.
 const LAST_QUEUE: Duration = Duration::from_millis(20);
-/// What a client is told while the node starts.
-const STARTING_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long to wait for the workers of a server to be there.
 const WORKERS_LIMIT: Duration = Duration::from_secs(10);
 
@@ -37,8 +33,20 @@ const WORKERS_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) address: SocketAddr,
-    socket: TcpListener,
+    /// The variable that names the address.
+    option: &'static str,
+    socket: Socket,
     serving: Option<ServerHandle>,
+}
+
+/// What the system knows of a port.
+#[derive(Debug)]
+enum Socket {
+    /// It is ours, and who connects is refused.
+    Reserved(TcpSocket),
+    /// Who connects is let in.
+    Open(TcpListener),
+    Closed,
 }
 
 /// The ports of a node.
@@ -49,20 +57,34 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Opens both, or fails with the address that is not free; another one is never tried.
-    pub(super) fn open(config: &Config) -> Result<Self, NodeError> {
-        let public = Port::open(config.http.bind, "UNDERSTUDY_HTTP_BIND")?;
-        let admin = config.admin.bind.map(|bind| Port::open(bind, "UNDERSTUDY_ADMIN_BIND"));
+    /// Takes both, or fails with the address that is not free; another one is never tried.
+    pub(super) fn reserve(config: &Config) -> Result<Self, NodeError> {
+        let public = Port::reserve(config.http.bind, "UNDERSTUDY_HTTP_BIND")?;
+        let admin = config.admin.bind.map(|bind| Port::reserve(bind, "UNDERSTUDY_ADMIN_BIND"));
         Ok(Self { public, admin: admin.transpose()? })
     }
 }
 
 impl Port {
-    fn open(address: SocketAddr, option: &'static str) -> Result<Self, NodeError> {
+    fn reserve(address: SocketAddr, option: &'static str) -> Result<Self, NodeError> {
         let failed = |source| NodeError::Bind { address, option, source };
-        let socket = listen(address).map_err(failed)?;
+        let socket = reserve(address).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { address, socket, serving: None })
+        Ok(Self { address, option, socket: Socket::Reserved(socket), serving: None })
+    }
+
+    /// Opens the port if it is not open yet.
+    fn listener(&mut self) -> Result<TcpListener, NodeError> {
+        let (address, option) = (self.address, self.option);
+        let failed = |source| NodeError::Bind { address, option, source };
+        let listener = match std::mem::replace(&mut self.socket, Socket::Closed) {
+            Socket::Reserved(socket) => open(socket).map_err(failed)?,
+            Socket::Open(listener) => listener,
+            Socket::Closed => return Err(NodeError::Failed(format!("{address} is closed"))),
+        };
+        let clone = listener.try_clone().map_err(failed)?;
+        self.socket = Socket::Open(listener);
+        Ok(clone)
     }
 
     /// Lets an application answer from now on, in place of the one before, which may finish its requests.
@@ -72,9 +94,9 @@ impl Port {
         context: EdgeContext,
         configure: Configure,
     ) -> Result<(), NodeError> {
-        let failed =
-            |source| NodeError::Failed(format!("cannot serve on {}: {source}", self.address));
-        let socket = self.socket.try_clone().map_err(failed)?;
+        let address = self.address;
+        let failed = |source| NodeError::Failed(format!("cannot serve on {address}: {source}"));
+        let socket = self.listener()?;
         let (built, mut workers) = tokio::sync::mpsc::channel(options.workers.max(1));
         let counting: Configure = Arc::new(move |app: &mut web::ServiceConfig| {
             configure(app);
@@ -99,7 +121,14 @@ impl Port {
     }
 
     /// Takes no more connections and waits until the requests are answered, as long as the server's options allow.
+    ///
+    /// The port is closed as soon as everybody is in who has connected: while this node still answers them, others are
+    /// refused at once and can go elsewhere.
     pub(super) async fn stop(&mut self) {
+        if let Socket::Open(socket) = std::mem::replace(&mut self.socket, Socket::Closed) {
+            turn_away(&socket);
+            tokio::time::sleep(LAST_QUEUE).await;
+        }
         if let Some(serving) = self.serving.take() {
             leave(&serving, LAST_QUEUE).await;
         }
@@ -114,20 +143,13 @@ async fn leave(server: &ServerHandle, queue: Duration) {
     server.stop(true).await;
 }
 
-/// Lets the small application answer on both ports.
+/// Lets the small application answer on the admin port.
 pub(super) async fn serve_while_starting(
     listeners: &mut Listeners,
     settings: &Shared,
     admin: &AdminState,
 ) -> Result<(), NodeError> {
     let options = ServerOptions { workers: 1, keep_alive: HANDOVER, drain_timeout: HANDOVER };
-    let lifecycle = admin.lifecycle.clone();
-    let context = EdgeContext::new(Arc::clone(settings), lifecycle.clone());
-    let starting: Configure = Arc::new(move |app: &mut web::ServiceConfig| {
-        health::configure(app, &lifecycle, Detail::Word);
-        app.default_service(web::to(|| std::future::ready(not_yet())));
-    });
-    listeners.public.serve(options, context, starting).await?;
     serve_admin(listeners, options, settings, admin.clone()).await
 }
 
@@ -149,12 +171,6 @@ pub(super) async fn serve_admin(
     port.serve(ServerOptions { workers: 1, ..options }, context, configure).await
 }
 
-fn not_yet() -> actix_web::HttpResponse {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting")
-        .with_retry_after(STARTING_RETRY_AFTER)
-        .response()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,27 +181,42 @@ mod tests {
         let address = occupied.local_addr().unwrap();
         let mut config = Config::for_test();
         config.http.bind = address;
-        let error = Listeners::open(&config).unwrap_err();
+        let error = Listeners::reserve(&config).unwrap_err();
         assert_eq!(error.to_string(), format!("cannot listen on {address} (UNDERSTUDY_HTTP_BIND)"));
         assert_eq!(error.exit_code(), 1);
         let mut config = Config::for_test();
         config.admin.bind = Some(address);
-        let error = Listeners::open(&config).unwrap_err();
+        let error = Listeners::reserve(&config).unwrap_err();
         assert!(error.to_string().contains("UNDERSTUDY_ADMIN_BIND"), "{error}");
+    }
+
+    #[actix_web::test]
+    async fn t10_of_two_that_start_at_once_on_an_address_one_is_told() {
+        let mut config = Config::for_test();
+        let mut first = Listeners::reserve(&config).unwrap();
+        config.http.bind = first.public.address;
+        // The kernel lets both have it as long as nobody listens.
+        let mut second = Listeners::reserve(&config).unwrap();
+        first.public.listener().unwrap();
+        let error = second.public.listener().unwrap_err();
+        let address = first.public.address;
+        assert_eq!(error.to_string(), format!("cannot listen on {address} (UNDERSTUDY_HTTP_BIND)"));
     }
 
     #[actix_web::test]
     async fn t10_a_port_that_was_just_left_is_taken_again() {
         let config = Config::for_test();
-        let first = Listeners::open(&config).unwrap();
+        let mut first = Listeners::reserve(&config).unwrap();
         let address = first.public.address;
+        let listener = first.public.listener().unwrap();
+        listener.set_nonblocking(false).unwrap();
         let client = std::net::TcpStream::connect(address).unwrap();
-        let (server_side, _) = first.public.socket.accept().unwrap();
+        let (server_side, _) = listener.accept().unwrap();
         // Closed here first: the address lingers in TIME_WAIT.
-        drop((server_side, first));
+        drop((server_side, listener, first));
         drop(client);
         let mut config = Config::for_test();
         config.http.bind = address;
-        assert_eq!(Listeners::open(&config).unwrap().public.address, address);
+        assert_eq!(Listeners::reserve(&config).unwrap().public.address, address);
     }
 }

@@ -26,7 +26,7 @@ const SERVICE_LIMIT: Duration = Duration::from_secs(10);
 /// How long giving back leases and leaving the cluster may take.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
-/// A node whose listeners answer, and nothing more.
+/// A node that has its addresses and whose admin port answers, and nothing more.
 pub(super) struct Booting {
     base: Base,
     listeners: Listeners,
@@ -44,9 +44,9 @@ pub(super) struct Running {
 }
 
 impl Booting {
-    /// Opens the listeners and lets them answer that the node starts.
+    /// Takes the addresses and lets the admin port answer that the node starts.
     pub(super) async fn begin(base: Base) -> Result<Self, NodeError> {
-        let mut listeners = Listeners::open(&base.config)?;
+        let mut listeners = Listeners::reserve(&base.config)?;
         let settings = Arc::new(HttpSettings::new(&base.config, &base.node_id));
         let admin = AdminState {
             config: Arc::clone(&base.config),

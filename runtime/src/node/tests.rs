@@ -157,30 +157,31 @@ async fn h1_a_node_tells_how_it_is_on_both_ports() {
 }
 
 #[actix_web::test]
-async fn h1_a_node_that_starts_answers_honestly() {
+async fn h1_a_node_that_starts_tells_operators_why_and_refuses_users() {
     let base = Base::new(config());
     let lifecycle = base.lifecycle.clone();
     let booting = Booting::begin(base).await.unwrap();
     let (public, admin) = booting.addresses();
     lifecycle.waits_for("redis", "waiting for Redis");
-    assert_eq!(status(&get(public, "/health/live").await), 200);
-    assert_eq!(status(&get(public, "/health/ready").await), 503);
-    assert_eq!(status(&get(public, "/health/startup").await), 503);
-    let answer = get(public, "/any").await;
-    assert_eq!(status(&answer), 503);
-    assert!(answer.contains("\"starting\"") && answer.contains("retry-after: 1"), "{answer}");
+    assert_eq!(status(&get(admin, "/health/live").await), 200);
+    assert_eq!(status(&get(admin, "/health/ready").await), 503);
+    assert_eq!(status(&get(admin, "/health/startup").await), 503);
     assert!(get(admin, "/readyz").await.contains("waiting for Redis"));
-    // The real application takes over the same sockets, without a connection refused in between.
+    // A balancer that is refused may send a POST elsewhere; one that is told 503 may not.
+    let refused = TcpStream::connect(public).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    // The real application takes over the admin port without a connection refused in between.
     let asking = actix_web::rt::spawn(async move {
         let mut statuses = Vec::new();
-        while statuses.last() != Some(&404) {
-            statuses.push(status(&get(public, "/any").await));
+        while statuses.last() != Some(&200) {
+            statuses.push(status(&get(admin, "/readyz").await));
         }
         statuses
     });
     let running = booting.bring_up(Vec::new(), Arc::new(|_| {})).await.unwrap();
     let statuses = tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap().unwrap();
-    assert!(statuses.iter().all(|status| matches!(status, 503 | 404)), "{statuses:?}");
+    assert!(statuses.iter().all(|status| matches!(status, 503 | 200)), "{statuses:?}");
+    assert_eq!(status(&get(public, "/any").await), 404);
     running.stop().await;
 }
 
