@@ -37,7 +37,21 @@ impl<'a> Bench<'a> {
 
     /// Draws a locator in a bucket whose grace is over.
     pub(super) async fn locator(&self) -> Locator {
-        let locator = Locator::random();
+        self.settled(Locator::random()).await
+    }
+
+    /// Draws a locator in the bucket of another one, so that the same leases count for both.
+    pub(super) async fn locator_beside(&self, other: Locator) -> Locator {
+        let bucket = self.fixture.bucket(other);
+        let mut locator = Locator::random();
+        while self.fixture.bucket(locator) != bucket {
+            locator = Locator::random();
+        }
+        self.settled(locator).await
+    }
+
+    /// Waits until the grace of the locator's bucket is over.
+    async fn settled(&self, locator: Locator) -> Locator {
         loop {
             match self.claim(locator, &Token::new(&node("nobody"))).await {
                 ClaimReply::Missing => return locator,

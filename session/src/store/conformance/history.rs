@@ -49,9 +49,11 @@ pub(super) async fn compare(bench: &Bench<'_>, seed: u64, steps: usize) {
     let store = Side { store: bench.store.clone(), leases: bench.leases.clone(), fixture };
     let spec = Side { store: Arc::new(memory.clone()), leases: Arc::new(memory), fixture };
     let nodes = ["a", "b", "c"].map(node);
-    let mut locators = Vec::new();
-    for _ in 0..SESSIONS {
-        locators.push(bench.locator().await);
+    // The specification has one table of leases: all sessions must look at the same.
+    let first = bench.locator().await;
+    let mut locators = vec![first];
+    for _ in 1..SESSIONS {
+        locators.push(bench.locator_beside(first).await);
     }
     let mut tellers = vec![Teller::default(); SESSIONS];
     for number in 0..steps {
@@ -64,7 +66,7 @@ pub(super) async fn compare(bench: &Bench<'_>, seed: u64, steps: usize) {
         teller.hear(&step, &wanted, spec.store.read(locators[at]).await.ok());
         if wanted == "revoked" && random.random_bool(0.5) {
             // Nothing more happens to it: begin another one in its place.
-            locators[at] = bench.locator().await;
+            locators[at] = bench.locator_beside(first).await;
             *teller = Teller::default();
         }
     }
