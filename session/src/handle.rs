@@ -114,11 +114,23 @@ impl SessionHandle {
             return Ok(opened(view, secret));
         }
         match self.submit(locator, Work::View, None, now).await {
-            Ok(Reply::View(view)) => Ok(opened(view, secret)),
+            Ok(Reply::View(view)) => {
+                let view = opened(view, secret);
+                if view.as_ref().is_some_and(|view| self.is_unnoted(view)) {
+                    self.touch(locator);
+                }
+                Ok(view)
+            }
             Ok(Reply::Done(..) | Reply::Revoked) | Err(Refusal::Ended) => Ok(None),
             Err(Refusal::OutcomeUnknown) => Err(Refusal::Unavailable),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// Whether a look at what another node owns is to be written down: that node does not see it.
+    fn is_unnoted(&self, view: &View) -> bool {
+        let interval = u64::try_from(self.0.options.touch.as_millis()).unwrap_or(u64::MAX);
+        view.owner.is_some() && view.now_ms.saturating_sub(view.record.last_access_ms) >= interval
     }
 
     /// Reads what another node owns; `None` when the actor must look closer. Every acknowledged write is in the store

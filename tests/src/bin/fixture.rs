@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 use understudy::prelude::*;
+use understudy::runtime::http::absolute_url;
 
 type Answer = Result<HttpResponse, SessionError>;
 
@@ -149,6 +150,12 @@ async fn sleep(slow: web::Query<Slow>) -> impl Responder {
     "slept"
 }
 
+/// Sends the client to another page, under the name that browsers know.
+async fn moved(request: HttpRequest) -> HttpResponse {
+    let location = absolute_url(&request, "/read");
+    HttpResponse::SeeOther().insert_header(("location", location)).finish()
+}
+
 /// A mistake of the application.
 async fn panic() -> HttpResponse {
     panic!("a handler that panics, as a test asked for")
@@ -168,6 +175,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(both("/slow-write").to(slow_write))
         .service(both("/sleep").to(sleep))
         .service(both("/nothing").to(nothing))
+        .service(both("/moved").to(moved))
         .service(both("/panic").to(panic))
         .route("/read", web::get().to(read))
         .route("/get", web::get().to(get))

@@ -1,0 +1,22 @@
+//! Nodes that make a cluster: how they come together, on which servers, under which names, and what an operator sees
+//! of them. Tests are named by the row of the requirements that they stand for.
+
+#[cfg(test)] // tells clippy that helpers here are parts of tests
+mod cluster {
+    mod addresses;
+    mod administration;
+    mod bus;
+    mod configuration;
+    mod draining;
+    mod ground;
+    mod health;
+    mod identity;
+    mod joining;
+    mod keys;
+    mod migrations;
+    mod outage;
+    mod redis_kinds;
+    mod secrets;
+    mod smoke;
+    mod stores;
+}

@@ -1,0 +1,59 @@
+//! Redis goes away for longer than anybody likes to wait.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use understudy_tests::{Client, Cluster, Data, oracle, wait};
+
+use super::ground::LIMIT;
+
+/// Long enough for the pauses between attempts to have reached their longest.
+const AWAY: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k5_nodes_outlive_a_long_absence_of_redis() {
+    let mut cluster = Cluster::builder().nodes(2).start().await;
+    let client = Client::new();
+    client.post(cluster.url(0), "/incr").await.unwrap().expect(200);
+    let pids: Vec<u32> = cluster.nodes.iter().map(|node| node.pid()).collect();
+    cluster.redis.kill();
+    let since = Instant::now();
+    wait::until("all say that they are not ready", Duration::from_secs(5), async || {
+        statuses(&cluster, "/readyz").await == [503, 503]
+    })
+    .await;
+    let (mut dead, mut ready, mut slow) = (0, 0, 0);
+    wait::until("it was away for long", AWAY * 2, async || {
+        dead += usize::from(statuses(&cluster, "/livez").await != [200, 200]);
+        ready += usize::from(statuses(&cluster, "/readyz").await != [503, 503]);
+        let asked = Instant::now();
+        let answer = client.post(cluster.url(0), "/incr").await.unwrap();
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+        slow += usize::from(asked.elapsed() > Duration::from_millis(1_500));
+        since.elapsed() >= AWAY
+    })
+    .await;
+    oracle!("times that a node was not alive", dead, 0);
+    oracle!("times that a node was ready without Redis", ready, 0);
+    oracle!("answers that took longer than a second", slow, 0);
+    cluster.redis.restart(Data::Lost).await;
+    let back = Instant::now();
+    wait::until("all are ready", LIMIT, async || statuses(&cluster, "/readyz").await == [200, 200])
+        .await;
+    oracle!("ready after Redis came back, ms", back.elapsed().as_millis(), <= 6_000);
+    let after: Vec<u32> = cluster.nodes.iter().map(|node| node.pid()).collect();
+    assert_eq!(pids, after, "no node was restarted");
+    wait::until("sessions are written", LIMIT, async || {
+        client.post(cluster.url(1), "/incr").await.unwrap().status == 200
+    })
+    .await;
+}
+
+async fn statuses(cluster: &Cluster, path: &str) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for node in &cluster.nodes {
+        statuses.push(Client::new().get(node.public_url(), path).await.unwrap().status);
+    }
+    statuses
+}
