@@ -64,6 +64,6 @@ async fn an_owner_cut_off_from_redis_stops_answering_before_others_take_over() {
     .await;
     oracle!("stale answers after the network was healed", stale, 0);
     oracle::note(&format!("the old owner serves again after {first:?}"));
-    oracle!("the old owner gave 100 answers after, ms", healed.elapsed().as_millis(), <= 3_000);
+    oracle!("the old owner gave 100 answers after, ms", healed.elapsed().as_millis(), <= 10_000);
     ledger.is_exact(owner).await;
 }
