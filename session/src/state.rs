@@ -15,6 +15,9 @@ use crate::record::{Change, OpId, RecentOps, Record, SecretHash};
 #[cfg(test)]
 mod tests;
 
+/// How many operations of other nodes a record lists before the oldest are dropped.
+const RECENT: usize = 32;
+
 /// What an operation answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -348,10 +351,17 @@ impl Draft<'_> {
         if listed.is_empty() && recent.entries.is_empty() {
             return; // nothing left out since: the list stays complete
         }
-        let keep_above = version.saturating_sub(2);
-        recent.entries.retain(|(_, made, _)| *made > keep_above);
+        // Whole versions go, oldest first, and never the last two: a write that lost its answer is one of those.
+        let last_two = version.saturating_sub(2);
+        while recent.entries.len() > RECENT {
+            let Some(oldest) = recent.entries.first().map(|(_, made, _)| *made) else { break };
+            if oldest > last_two {
+                break;
+            }
+            recent.entries.retain(|(_, made, _)| *made > oldest);
+            recent.since_version = recent.since_version.max(oldest);
+        }
         recent.entries.extend(listed);
-        recent.since_version = recent.since_version.max(keep_above);
         self.change.recent = Some(recent.clone());
     }
 }

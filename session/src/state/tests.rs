@@ -163,5 +163,15 @@ fn an_operation_of_another_node_can_be_traced() {
     assert!(change.recent.is_some());
     assert_eq!(after.recent.look_up(OpId(42), 7), Traced::Applied(Outcome::Number(4)));
     assert_eq!(after.recent.look_up(OpId(43), 7), Traced::NotApplied);
-    assert_eq!(after.recent.look_up(OpId(43), 5), Traced::Unknown, "version 6 may have been it");
+    let mut record = after;
+    for id in 100..200 {
+        let mut ask = Ask { secret: SECRET, task: Task::Op(increment(1)), remote: Some(OpId(id)) };
+        record = plan(&record, &mut [&mut ask], &LIMITS, 10).write.unwrap().1;
+    }
+    assert!(record.recent.entries.len() <= RECENT + 1);
+    assert!(matches!(record.recent.look_up(OpId(199), 7), Traced::Applied(_)));
+    assert_eq!(record.recent.look_up(OpId(42), 7), Traced::Unknown, "dropped long ago");
+    let since = record.recent.since_version;
+    assert_eq!(record.recent.look_up(OpId(43), since), Traced::NotApplied);
+    assert_eq!(record.recent.look_up(OpId(43), since - 1), Traced::Unknown);
 }
