@@ -176,6 +176,7 @@ const CASES: &[(&str, Case)] = cases![
         only_the_last_of_many_claims_can_write,
         concurrent_writes_make_each_version_once,
         a_write_that_is_sent_many_times_enters_once,
+        writes_of_many_sessions_at_once_are_answered_each_for_itself,
         nothing_is_written_after_a_revocation,
     },
 ];

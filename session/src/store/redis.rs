@@ -5,6 +5,8 @@
 //! deadlines, so nothing is left behind and nothing needs keyspace notifications.
 
 mod fields;
+mod gate;
+mod packed;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -19,6 +21,8 @@ use super::{
     ValidateReply, Write, WriteReply,
 };
 use crate::record::{Fence, Locator, Record, Token};
+
+use gate::{Gate, Prepared};
 
 macro_rules! script {
     ($name:ident, $file:literal) => {
@@ -37,10 +41,11 @@ script!(REVOKE, "revoke");
 script!(RELEASE, "release");
 script!(TOUCH, "touch");
 
-/// Keeps sessions in Redis; a cheap clone of one connection.
+/// Keeps sessions in Redis, over one connection.
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     redis: Redis,
+    gate: Gate,
     keys: Arc<KeySpace>,
     lease: Duration,
     slack_ms: u64,
@@ -48,10 +53,12 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Uses `redis` for all sessions; `lease` is the time to live of a node lease, `slack` how late an access may be
-    /// written down.
+    /// written down. The tokio runtime this is called on drives its writes.
     #[must_use]
     pub fn new(redis: Redis, keys: Arc<KeySpace>, lease: Duration, slack: Duration) -> Self {
-        Self { redis, keys, lease, slack_ms: ms(slack) }
+        let slack_ms = ms(slack);
+        let gate = Gate::open(&redis, keys.buckets(), slack_ms);
+        Self { redis, gate, keys, lease, slack_ms }
     }
 
     fn session_key(&self, locator: Locator) -> String {
@@ -143,32 +150,9 @@ impl SessionStore for RedisStore {
     }
 
     async fn write(&self, write: Write<'_>) -> Result<WriteReply, StoreError> {
-        let Write { locator, fence, base_version, op_id, change, after } = write;
-        let mut args = Vec::with_capacity(12 + 2 * change.set.len());
-        args.extend([
-            text(fence.token.as_str()),
-            number(fence.epoch),
-            number(base_version),
-            Arg::from(op_id.to_text()),
-            number(after.idle_ms),
-            number(after.absolute_ms),
-            number(self.slack_ms),
-        ]);
-        fields::change(change, &mut args);
-        let reply = self.call(&WRITE, vec![self.session_key(locator)], args).await?;
-        Ok(match tag(&reply)? {
-            "OK" => WriteReply::Written {
-                version: base_version.saturating_add(1),
-                now_ms: int(&reply, 1)?,
-            },
-            "DUP" => WriteReply::Duplicate { version: int(&reply, 1)? },
-            "GONE" => WriteReply::Missing,
-            "REVOKED" => WriteReply::Revoked,
-            "FENCED" => WriteReply::Fenced,
-            "REGRESSED" => WriteReply::Regressed { version: int(&reply, 1)? },
-            "CONFLICT" => WriteReply::Conflict { version: int(&reply, 1)? },
-            other => return Err(unexpected(other)),
-        })
+        let bucket = self.keys.bucket_of(write.locator.as_bytes());
+        let key = self.keys.session(bucket, &write.locator.to_string());
+        self.gate.pass(bucket, Prepared::new(key, &write)).await
     }
 
     async fn validate(

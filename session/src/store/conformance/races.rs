@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 
 use super::bench::{Bench, LONG, Owned, blank, ms, node, set};
-use crate::record::{Fence, OpId, Token};
+use crate::record::{Change, Fence, OpId, Token};
 use crate::store::{ClaimReply, CreateReply, WriteReply};
 
 pub(super) async fn only_one_of_many_creates_wins(bench: &Bench<'_>) {
@@ -105,4 +105,51 @@ pub(super) async fn nothing_is_written_after_a_revocation(bench: &Bench<'_>) {
     futures_util::future::join(writes, revoke).await;
     let reply = bench.write(&session, &set("n", "2"), OpId::random()).await;
     assert_eq!(reply, WriteReply::Revoked);
+}
+
+/// A store may send them together; what is wrong with one must be no matter for the next.
+pub(super) async fn writes_of_many_sessions_at_once_are_answered_each_for_itself(bench: &Bench<'_>) {
+    const SESSIONS: usize = 120;
+    let mut sessions = Vec::new();
+    for number in 0..SESSIONS {
+        let mut owned = bench.session(&node("a")).await;
+        let wanted = match number % 6 {
+            0 => {
+                bench.claimed(owned.locator, &node("b")).await;
+                WriteReply::Fenced
+            }
+            1 => {
+                bench.store.revoke(owned.locator).await.expect("revoke answers");
+                WriteReply::Revoked
+            }
+            2 => {
+                owned.record.version = 7;
+                WriteReply::Regressed { version: 1 }
+            }
+            3 => {
+                let stale = owned.clone();
+                bench.written(&mut owned, &set("n", "0")).await;
+                owned = stale;
+                WriteReply::Conflict { version: 2 }
+            }
+            4 => {
+                owned.locator = bench.locator().await;
+                WriteReply::Missing
+            }
+            _ => WriteReply::Written { version: 2, now_ms: 0 },
+        };
+        sessions.push((owned, wanted));
+    }
+    let changes: Vec<Change> = (0..SESSIONS).map(|n| set("number", &n.to_string())).collect();
+    let writes = sessions.iter().zip(&changes);
+    let writes = writes.map(|((owned, _), change)| bench.write(owned, change, OpId::random()));
+    let replies = join_all(writes).await;
+    for (number, (mut reply, (owned, wanted))) in replies.into_iter().zip(sessions).enumerate() {
+        if let WriteReply::Written { now_ms, .. } = &mut reply {
+            *now_ms = 0; // whatever the clock says
+            let stored = bench.found(owned.locator).await;
+            assert_eq!(stored.attributes.get("number").map(|it| &**it), Some(&*number.to_string()));
+        }
+        assert_eq!(reply, wanted, "session {number}");
+    }
 }

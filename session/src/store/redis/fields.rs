@@ -10,8 +10,11 @@ use std::sync::Arc;
 
 use understudy_runtime::redis::{Arg, Reply};
 
-use crate::record::{Attributes, Change, OpId, Record, SecretHash, Token};
+use crate::record::{Attributes, OpId, Record, SecretHash, Token};
 use crate::store::StoreError;
+
+/// What the names of attributes' fields begin with.
+pub(super) const ATTRIBUTE: &str = "a:";
 
 /// The field that marks a session as ended.
 pub(super) const TOMBSTONE: &str = "st";
@@ -55,52 +58,12 @@ pub(super) fn all(record: &Record, times: Times, args: &mut Vec<Arg>) {
         put(name, value.clone());
     }
     for (name, value) in record.attributes.iter() {
-        put(&format!("a:{name}"), value.to_string());
+        put(&format!("{ATTRIBUTE}{name}"), value.to_string());
     }
 }
 
-/// Adds a change: how many fields to set, those with their values, then the names of those to remove.
-pub(super) fn change(change: &Change, args: &mut Vec<Arg>) {
-    let count_at = args.len();
-    args.push(Arg::Null);
-    let mut gone: Vec<&str> = Vec::new();
-    let mut put = |name: &str, value: String| args.extend([Arg::from(name), Arg::from(value)]);
-    // First, because the script looks there whether the deadlines change.
-    if let Some(absolute) = change.absolute_ms {
-        put("x", absolute.to_string());
-    }
-    if let Some(idle) = change.idle_ms {
-        put("i", idle.to_string());
-    }
-    for (name, value) in &change.set {
-        put(&format!("a:{name}"), value.to_string());
-    }
-    match &change.user {
-        Some(Some(user)) => put("u", user.to_string()),
-        Some(None) => gone.push("u"),
-        None => {}
-    }
-    if let Some(secret) = change.secret {
-        put("h0", secret.to_text());
-    }
-    match change.previous_secret {
-        Some(Some((hash, until))) => {
-            put("h1", hash.to_text());
-            put("h1x", until.to_string());
-        }
-        Some(None) => gone.extend(["h1", "h1x"]),
-        None => {}
-    }
-    if let Some(recent) = &change.recent {
-        put("w", recent_text(recent));
-    }
-    let count = (args.len() - count_at - 1) / 2;
-    args[count_at] = Arg::from(count.to_string());
-    args.extend(gone.into_iter().map(Arg::from));
-    args.extend(change.remove.iter().map(|name| Arg::from(format!("a:{name}"))));
-}
-
-fn recent_text(recent: &crate::record::RecentOps) -> String {
+/// Writes the list of recent operations as its field has it.
+pub(super) fn recent_text(recent: &crate::record::RecentOps) -> String {
     serde_json::to_string(recent).expect("numbers and short texts always serialise")
 }
 
@@ -134,7 +97,7 @@ pub(super) fn record(fields: impl Iterator<Item = (String, String)>) -> Result<R
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     let mut attributes = Attributes::new();
     for (name, value) in fields {
-        match name.strip_prefix("a:") {
+        match name.strip_prefix(ATTRIBUTE) {
             Some(attribute) => drop(attributes.insert(attribute.into(), value.into())),
             None => drop(known.insert(name, value)),
         }

@@ -1,33 +1,56 @@
--- Writes one change behind the fence of the owner. KEYS[1] session; ARGV: token, epoch, version before, id of the write,
--- idle in ms, absolute deadline in ms, slack in ms, number of fields to set, field, value, ..., field to remove, ...
--- Replies {'OK', now}, {'DUP', version}, {'GONE'}, {'REVOKED'}, {'FENCED'}, {'REGRESSED', version} or
--- {'CONFLICT', version}. Meaning: Spec::write.
-local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'q', 'st', 'la')
-if s[5] then return {'REVOKED'} end
-if not s[2] then return {'GONE'} end
-if s[4] == ARGV[4] then return {'DUP', tonumber(s[3])} end
-if s[1] ~= ARGV[1] or s[2] ~= ARGV[2] then return {'FENCED'} end
-if s[3] ~= ARGV[3] then
-  local version = tonumber(s[3])
-  return {version < tonumber(ARGV[3]) and 'REGRESSED' or 'CONFLICT', version}
-end
+-- Writes changes of many sessions, each behind the fence of its owner. KEYS: the sessions; ARGV: slack in ms, and a list
+-- in MessagePack with one entry for each: {token, epoch, version before, version after, id of the write, idle in ms,
+-- absolute deadline in ms, {field, value, ...} to set, {field, ...} to remove}; epoch and versions are texts.
+-- Replies {now, answer, answer, ...}; an answer is 0 (written), {'DUP', version}, {'GONE'}, {'REVOKED'}, {'FENCED'},
+-- {'REGRESSED', version}, {'CONFLICT', version} or {'UNREADABLE', text}. Meaning of each: Spec::write. The sessions have
+-- nothing to do with each other: what stands under one key and is no session is no matter for the next.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local last = 8 + 2 * ARGV[8]
-if last <= 1008 then
-  redis.call('HSET', KEYS[1], 'v', string.format('%.0f', ARGV[3] + 1), 'q', ARGV[4], unpack(ARGV, 9, last))
-else
-  redis.call('HSET', KEYS[1], 'v', string.format('%.0f', ARGV[3] + 1), 'q', ARGV[4])
-  for i = 9, last, 1000 do
-    redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, last)))
+local slack = tonumber(ARGV[1])
+
+local function write(key, w)
+  local s = redis.call('HMGET', key, 'o', 'e', 'v', 'q', 'st', 'la')
+  if s[5] then return {'REVOKED'} end
+  if not s[2] then return {'GONE'} end
+  if s[4] == w[5] then return {'DUP', tonumber(s[3])} end
+  if s[1] ~= w[1] or s[2] ~= w[2] then return {'FENCED'} end
+  if s[3] ~= w[3] then
+    local version = tonumber(s[3])
+    return {version < tonumber(w[3]) and 'REGRESSED' or 'CONFLICT', version}
   end
+  -- Before the first change: what cannot be read must not be left half written.
+  local since = now - s[6]
+  local set, gone = w[8], w[9]
+  if #set <= 1000 then
+    redis.call('HSET', key, 'v', w[4], 'q', w[5], unpack(set))
+  else
+    redis.call('HSET', key, 'v', w[4], 'q', w[5])
+    for i = 1, #set, 1000 do
+      redis.call('HSET', key, unpack(set, i, math.min(i + 999, #set)))
+    end
+  end
+  for i = 1, #gone, 1000 do
+    redis.call('HDEL', key, unpack(gone, i, math.min(i + 999, #gone)))
+  end
+  -- The access is noted once per quarter of the slack: that is late enough to be rare, and early enough to be in time.
+  if since * 4 >= slack or set[1] == 'x' or set[1] == 'i' then
+    redis.call('HSET', key, 'la', string.format('%.0f', now))
+    redis.call('PEXPIRE', key, string.format('%.0f', math.min(w[6] + slack, w[7] - now) + slack))
+  end
+  return 0
 end
-for i = last + 1, #ARGV, 1000 do
-  redis.call('HDEL', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+
+local writes = cmsgpack.unpack(ARGV[2])
+local answers = {now}
+for i, key in ipairs(KEYS) do
+  local done, answer = pcall(write, key, writes[i])
+  if not done then
+    -- Redis 7 throws a table, older ones a text. What the server refuses to one session (no room, read only) it refuses
+    -- to all, before the first change.
+    local text = type(answer) == 'table' and answer.err or tostring(answer)
+    if not (string.find(text, 'WRONGTYPE') or string.find(text, 'attempt to')) then return {err = text} end
+    answer = {'UNREADABLE', text}
+  end
+  answers[i + 1] = answer
 end
--- The access is noted once per quarter of the slack: that is late enough to be rare, and early enough to be in time.
-if (now - s[6]) * 4 >= tonumber(ARGV[7]) or ARGV[9] == 'x' or ARGV[9] == 'i' then
-  redis.call('HSET', KEYS[1], 'la', string.format('%.0f', now))
-  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.min(ARGV[5] + ARGV[7], ARGV[6] - now) + ARGV[7]))
-end
-return {'OK', now}
+return answers

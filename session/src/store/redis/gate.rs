@@ -1,0 +1,165 @@
+//! Sends writes of many sessions together: group commit over sessions, as each session's actor does it over requests.
+//!
+//! One write at a time is under way per connection and bucket. What arrives meanwhile goes out together, as one script,
+//! as soon as the answer is there; a write that finds nothing under way goes out at once. So nobody waits longer than
+//! for the flight before his own, and a busy node sends a few commands instead of thousands: a script call, its parsing
+//! and its answer cost Redis and the client more than the three or four fields it changes.
+//!
+//! The sessions of a flight have nothing in common: each write has its own fence, and its own answer. A flight without an
+//! answer may have been carried out, like any write that was lost: its writes carry ids and may be sent again.
+//!
+//! The idea is that of group commit (DeWitt et al., *Implementation techniques for main memory database systems*, 1984),
+//! with Nagle's rule for when to send (RFC 896).
+
+use tokio::sync::{mpsc, oneshot};
+use understudy_runtime::ids::Bucket;
+use understudy_runtime::redis::{Arg, Redis, Reply};
+
+use super::{WRITE, as_text, failed, int, number, packed, tag, unexpected};
+use crate::store::{StoreError, Write, WriteReply};
+
+/// Most writes in one flight: the server does nothing else meanwhile, for about 3 microseconds each.
+const WRITES: usize = 64;
+/// Bytes after which a flight takes no more on; one write alone may have more.
+const BYTES: usize = 256 * 1024;
+/// Most writes that wait; more are refused.
+const WAITING: usize = 10_000;
+
+/// The way of all writes of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    /// One for each bucket: their keys lie in different slots of a Redis Cluster, perhaps on a server that is away.
+    lanes: Vec<mpsc::Sender<Waiting>>,
+}
+
+/// A write as the script wants it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    key: String,
+    packed: Vec<u8>,
+    /// The version that it makes.
+    version: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    write: Prepared,
+    answer: oneshot::Sender<Result<WriteReply, StoreError>>,
+}
+
+impl Gate {
+    /// Opens a gate in front of `redis`; driven by the tokio runtime this is called on, until the last clone is gone.
+    pub(super) fn open(redis: &Redis, buckets: u16, slack_ms: u64) -> Self {
+        let lanes = (0..buckets).map(|_| {
+            let (lane, queue) = mpsc::channel(WAITING);
+            tokio::spawn(serve(redis.clone(), slack_ms, queue));
+            lane
+        });
+        Self { lanes: lanes.collect() }
+    }
+
+    /// Sends a write with the next flight of its bucket and waits for its answer, at most for two flights.
+    pub(super) async fn pass(
+        &self,
+        bucket: Bucket,
+        write: Prepared,
+    ) -> Result<WriteReply, StoreError> {
+        let closed = || StoreError::Unavailable("the connection was closed".to_owned());
+        let lane = self.lanes.get(usize::from(bucket.0)).ok_or_else(closed)?;
+        let (answer, answered) = oneshot::channel();
+        lane.try_send(Waiting { write, answer })
+            .map_err(|_| StoreError::Unavailable("too many writes wait".to_owned()))?;
+        answered.await.map_err(|_| closed())?
+    }
+}
+
+/// Sends one flight after the other.
+async fn serve(redis: Redis, slack_ms: u64, mut queue: mpsc::Receiver<Waiting>) {
+    let mut flight = Vec::with_capacity(WRITES);
+    while let Some(first) = queue.recv().await {
+        // Whatever this thread can read from its sockets now comes along: a few microseconds, for half as many flights.
+        tokio::task::yield_now().await;
+        let mut bytes = first.write.packed.len();
+        flight.push(first);
+        while flight.len() < WRITES && bytes < BYTES {
+            let Ok(next) = queue.try_recv() else { break };
+            bytes += next.write.packed.len();
+            flight.push(next);
+        }
+        if let Err(away @ StoreError::Unavailable(_)) = fly(&redis, slack_ms, &mut flight).await {
+            // Who waited behind it has waited as long as for an answer of his own.
+            while let Ok(behind) = queue.try_recv() {
+                drop(behind.answer.send(Err(away.clone())));
+            }
+        }
+    }
+}
+
+/// Sends the writes together and answers each; gives the error that all of them got, if they did.
+async fn fly(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
+    let keys = flight.iter_mut().map(|waiting| std::mem::take(&mut waiting.write.key)).collect();
+    let writes = packed::list(flight.iter().map(|waiting| &*waiting.write.packed));
+    let args = vec![number(slack_ms), Arg::Bytes(writes.into())];
+    let answers = match redis.call(&WRITE, keys, args).await {
+        Ok(reply) => answers(reply, flight.len()),
+        Err(error) => Err(failed(error)),
+    };
+    match answers {
+        Ok((now_ms, answers)) => {
+            for (waiting, answer) in flight.drain(..).zip(answers) {
+                // Whoever asked may have gone.
+                drop(waiting.answer.send(judge(answer, waiting.write.version, now_ms)));
+            }
+            Ok(())
+        }
+        Err(error) => {
+            for waiting in flight.drain(..) {
+                drop(waiting.answer.send(Err(error.clone())));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Takes a reply apart: the server's clock, and an answer for each of `count` writes.
+fn answers(
+    reply: Reply,
+    count: usize,
+) -> Result<(u64, impl Iterator<Item = Reply>), StoreError> {
+    let Reply::Array(items) = reply else { return Err(unexpected("no list of answers")) };
+    if items.len() != count + 1 {
+        return Err(unexpected("as many answers as writes are wanted"));
+    }
+    let mut items = items.into_iter();
+    let now_ms = items.next().and_then(|now| now.as_u64()).ok_or_else(|| unexpected("no time"))?;
+    Ok((now_ms, items))
+}
+
+fn judge(answer: Reply, version: u64, now_ms: u64) -> Result<WriteReply, StoreError> {
+    let parts = match answer {
+        Reply::Integer(0) => return Ok(WriteReply::Written { version, now_ms }),
+        Reply::Array(parts) => parts,
+        _other => return Err(unexpected("no answer to a write")),
+    };
+    let found = || int(&parts, 1);
+    Ok(match tag(&parts)? {
+        "DUP" => WriteReply::Duplicate { version: found()? },
+        "GONE" => WriteReply::Missing,
+        "REVOKED" => WriteReply::Revoked,
+        "FENCED" => WriteReply::Fenced,
+        "REGRESSED" => WriteReply::Regressed { version: found()? },
+        "CONFLICT" => WriteReply::Conflict { version: found()? },
+        "UNREADABLE" => {
+            let text = parts.get(1).and_then(as_text).unwrap_or_default();
+            return Err(StoreError::Unreadable(text));
+        }
+        other => return Err(unexpected(other)),
+    })
+}
+
+impl Prepared {
+    /// Prepares a write to the session under `key`.
+    pub(super) fn new(key: String, write: &Write<'_>) -> Self {
+        Self { key, packed: packed::write(write), version: write.base_version.saturating_add(1) }
+    }
+}
