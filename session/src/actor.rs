@@ -85,6 +85,7 @@ impl SessionActor {
             now,
             lease: self.shard.board.current(self.cell.bucket, now),
             last_access: self.cell.last_access(),
+            seen_version: self.cell.seen_version(),
         }
     }
 
@@ -141,6 +142,9 @@ impl SessionActor {
         } else {
             step
         };
+        if matches!(step, Step::Write { .. } | Step::Revoke) {
+            self.cell.begin_change();
+        }
         let sent = Sent { at: moment.now, lease: moment.lease };
         let work = Arc::clone(&self.shard);
         let locator = self.cell.locator;
@@ -214,6 +218,9 @@ impl SessionActor {
                 self.cell.publish(None);
                 self.cell.set_elsewhere(None);
             }
+        }
+        if !self.engine.is_changing() {
+            self.cell.end_change();
         }
     }
 

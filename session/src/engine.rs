@@ -62,6 +62,8 @@ pub struct Engine {
     not_before: BootInstant,
     /// The owner that did not do a job, until a claim tells how things stand with it.
     silent: Option<(NodeId, Silence)>,
+    /// How often in a row an owner was asked in vain.
+    in_vain: u32,
     /// The owner whose lease is waited out, until `not_before`.
     outwaiting: Option<NodeId>,
     check_wanted: bool,
@@ -90,6 +92,7 @@ impl Engine {
             answers: Vec::new(),
             not_before: BootInstant::from_nanos(0),
             silent: None,
+            in_vain: 0,
             outwaiting: None,
             check_wanted: false,
             repair_wanted: false,
@@ -119,6 +122,12 @@ impl Engine {
             && !self.in_step
             && self.ending.is_empty()
             && !self.check_wanted
+    }
+
+    /// Says whether a change may be at the store of which this node was not told yet.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.batch.is_some() || !self.ending.is_empty()
     }
 
     /// Says whether the copy was confirmed or put back after the last [`Self::want_check`].
@@ -157,6 +166,9 @@ impl Engine {
                 self.queue.iter_mut().chain(batched).find(|other| other.id() == Some(trace.id))
             {
                 same.replies.append(&mut job.replies);
+                if let Some(known) = &mut same.trace {
+                    known.uncertain |= trace.uncertain;
+                }
                 return;
             }
         }
@@ -343,9 +355,10 @@ impl Engine {
         }
     }
 
-    /// An operation that another node may have carried out is looked up before it is run here.
+    /// An operation that was sent from node to node is looked up before it is run here: another may have carried it out.
+    /// And it is listed when it is run, for a copy of it may still arrive somewhere.
     fn settle_trace(&mut self, mut job: Job, record: &Record) -> Option<Job> {
-        let Some(trace) = job.trace.filter(|trace| trace.uncertain) else {
+        let Some(trace) = job.trace else {
             return Some(job);
         };
         match record.recent.look_up(trace.id, trace.known_version) {
@@ -353,12 +366,15 @@ impl Engine {
                 self.answers.push((job, Ok(Reply::Done(outcome, record.version))));
                 None
             }
-            Traced::Unknown => {
+            Traced::Unknown if trace.uncertain => {
                 self.answers.push((job, Err(Refusal::OutcomeUnknown)));
                 None
             }
-            Traced::NotApplied => {
+            Traced::Unknown | Traced::NotApplied => {
                 job.trace = Some(Trace { uncertain: false, ..trace });
+                if let Some(ask) = job.ask() {
+                    ask.remote.get_or_insert(trace.id);
+                }
                 Some(job)
             }
         }
@@ -396,11 +412,19 @@ impl Engine {
         let Some(mut job) = self.queue.pop_front() else {
             return Step::Rest;
         };
+        self.outwaiting = None; // the wait is over: what comes of this is news again
+        let version = version.max(moment.seen_version);
         let fresh = Trace { id: OpId::random(), known_version: version, uncertain: false };
-        job.trace.get_or_insert(fresh);
-        // At the end of the owner's lease a claim tells whether it is gone; sooner whether it only did not hear.
-        let patience = until.saturating_duration_since(moment.now);
-        let patience = patience.clamp(SHORTEST_FORWARD, LONGEST_FORWARD);
+        let trace = job.trace.get_or_insert(fresh);
+        if !trace.uncertain {
+            // It was carried out nowhere yet, so whatever version it makes comes after all that were seen.
+            trace.known_version = trace.known_version.max(version);
+        }
+        // At the end of the owner's lease a claim tells whether it is gone; sooner whether it only did not hear: a message
+        // may get lost, and asking again does no harm.
+        let longest = (SHORTEST_FORWARD * 2_u32.pow(job.sent.min(8))).min(LONGEST_FORWARD);
+        let patience = until.saturating_duration_since(moment.now).clamp(SHORTEST_FORWARD, longest);
+        job.sent += 1;
         let limit = patience.min(job.deadline.saturating_duration_since(moment.now));
         Step::Forward { node, job, limit }
     }

@@ -84,7 +84,7 @@ impl From<Refusal> for SessionError {
             Refusal::Busy | Refusal::NotOwner => Self::Busy,
             Refusal::Refused => Self::Refused,
             Refusal::Conflict => Self::Conflict,
-            Refusal::OutcomeUnknown => Self::OutcomeUnknown,
+            Refusal::OutcomeUnknown | Refusal::Lost => Self::OutcomeUnknown,
             Refusal::Unreadable => Self::Unreadable,
         }
     }

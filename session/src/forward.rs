@@ -1,7 +1,7 @@
 //! Operations that travel to the node that owns the session, and come back as answers.
 //!
 //! Each carries an id that stays the same when it is sent again: the owner remembers what it answered, and the record
-//! lists the operations of the last two writes, so that a node which takes over knows what became of them.
+//! lists the latest operations, so that a node which takes over knows what became of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,12 +97,12 @@ fn message(locator: Locator, job: &Job, wait: Duration) -> Option<Forward> {
 }
 
 /// Does here what another node asks for; answers [`Refusal::NotOwner`] when this node may not.
+///
+/// When the actor is lost with the job, its successor looks up in the record whether it was carried out. When that is
+/// lost too, whoever asked is told so, and does the same.
 pub(crate) async fn serve(handle: SessionHandle, forward: Forward) -> ForwardReply {
-    let answer = attempt(&handle, &forward, forward.uncertain).await;
-    // The actor was lost with the job, for example with an HTTP worker that ended. Its successor looks up in the record
-    // whether it was carried out.
-    match answer {
-        Err(Refusal::OutcomeUnknown) if !forward.uncertain => attempt(&handle, &forward, true)
+    match attempt(&handle, &forward, forward.uncertain).await {
+        Err(Refusal::Lost) => attempt(&handle, &forward, true)
             .await
             .map_or_else(after_a_loss, |reply| Ok(reply).into()),
         answer => answer.into(),
@@ -116,10 +116,10 @@ fn after_a_loss(refusal: Refusal) -> ForwardReply {
         | Refusal::Busy
         | Refusal::Conflict
         | Refusal::Refused
-        | Refusal::Unreadable => ForwardReply::Lost,
-        Refusal::Ended | Refusal::Unavailable | Refusal::OutcomeUnknown => {
-            ForwardReply::Refused(refusal)
-        }
+        | Refusal::Unreadable
+        | Refusal::Unavailable
+        | Refusal::Lost => ForwardReply::Lost,
+        Refusal::Ended | Refusal::OutcomeUnknown => ForwardReply::Refused(refusal),
     }
 }
 
@@ -146,7 +146,7 @@ impl From<ForwardReply> for Answer {
             ForwardReply::Done(outcome, version) => Ok(Reply::Done(outcome, version)),
             ForwardReply::Revoked => Ok(Reply::Revoked),
             ForwardReply::Refused(refusal) => Err(refusal),
-            ForwardReply::Lost => Err(Refusal::OutcomeUnknown),
+            ForwardReply::Lost => Err(Refusal::Lost),
         }
     }
 }
@@ -157,6 +157,7 @@ impl From<Answer> for ForwardReply {
             Ok(Reply::Done(outcome, version)) => Self::Done(outcome, version),
             Ok(Reply::Revoked) => Self::Revoked,
             Ok(Reply::View(_)) => Self::Refused(Refusal::NotOwner), // peers never ask for a look
+            Err(Refusal::Lost) => Self::Lost,
             Err(refusal) => Self::Refused(refusal),
         }
     }
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn a_job_that_was_lost_is_never_called_undone_by_a_node_that_stops_meanwhile() {
         // The asker would carry out again what the first attempt may have carried out.
-        for refusal in [Refusal::NotOwner, Refusal::Busy, Refusal::Conflict] {
+        for refusal in [Refusal::NotOwner, Refusal::Busy, Refusal::Conflict, Refusal::Lost] {
             assert!(matches!(after_a_loss(refusal), ForwardReply::Lost), "{refusal:?}");
         }
         let ended = after_a_loss(Refusal::Ended);

@@ -111,9 +111,16 @@ impl SessionHandle {
         }
         let seen = if elsewhere { self.read_from_store(locator).await? } else { None };
         if let Some(view) = seen {
+            if let Some(resident) = inner.residents.get(&locator) {
+                resident.cell.saw_version(view.record.version);
+            }
             return Ok(opened(view, secret));
         }
-        match self.submit(locator, Work::View, None, now).await {
+        let mut answer = self.submit(locator, Work::View, None, now).await;
+        if matches!(answer, Err(Refusal::Lost)) {
+            answer = self.submit(locator, Work::View, None, now).await; // looking twice changes nothing
+        }
+        match answer {
             Ok(Reply::View(view)) => {
                 let view = opened(view, secret);
                 if view.as_ref().is_some_and(|view| self.is_unnoted(view)) {
@@ -122,7 +129,7 @@ impl SessionHandle {
                 Ok(view)
             }
             Ok(Reply::Done(..) | Reply::Revoked) | Err(Refusal::Ended) => Ok(None),
-            Err(Refusal::OutcomeUnknown) => Err(Refusal::Unavailable),
+            Err(Refusal::OutcomeUnknown | Refusal::Lost) => Err(Refusal::Unavailable),
             Err(refusal) => Err(refusal),
         }
     }
@@ -306,9 +313,6 @@ impl SessionHandle {
         trace: Trace,
         wait: Duration,
     ) -> Answer {
-        if self.0.closed.load(Ordering::Acquire) {
-            return Err(Refusal::NotOwner);
-        }
         self.submit(locator, work, Some((trace, wait)), self.0.clock.now()).await
     }
 
@@ -333,10 +337,16 @@ impl SessionHandle {
             submitted,
             from_peer: peer.is_some(),
             trace: peer.map(|(trace, _)| trace),
+            sent: 0,
         };
         for _ in 0..2 {
             let engine = || Engine::new(inner.node_id.clone(), inner.options.limits);
             let Some(resident) = self.resident(locator, engine) else { return Err(Refusal::Busy) };
+            let _waits = resident.cell.wait();
+            // Looked at after this job is counted: a node that hands over looks for those after it closed.
+            if job.from_peer && inner.closed.load(Ordering::SeqCst) {
+                return Err(Refusal::NotOwner);
+            }
             match resident.actor.try_send(Submit(job)) {
                 Ok(()) => return bounded(answer, wait, late).await,
                 Err(SendError::Full(_)) => return Err(Refusal::Busy),
@@ -400,7 +410,7 @@ async fn bounded(answer: oneshot::Receiver<Answer>, wait: Duration, late: Refusa
     match tokio::time::timeout(wait + Duration::from_millis(500), answer).await {
         Ok(Ok(answer)) => answer,
         // The actor panicked or its worker ended, before or after the store had it.
-        Ok(Err(_)) => Err(Refusal::OutcomeUnknown),
+        Ok(Err(_)) => Err(Refusal::Lost),
         Err(_) => Err(late),
     }
 }

@@ -99,9 +99,10 @@ pub(crate) async fn put_back(inner: Arc<Inner>, bucket: Bucket) {
     tell_all(&residents, |resident, done| resident.actor.try_send(CheckCopy(done)).is_ok()).await;
 }
 
-/// Finishes what is under way in every session, so that the node's leases can be given back.
+/// Finishes what is under way in every session, so that the node's leases can be given back. Sessions for which nobody
+/// waits have nothing under way; peers that come later are turned away before they reach an actor.
 pub(crate) async fn drain(inner: &Arc<Inner>) {
-    let residents = residents(inner, |_| true);
+    let residents = residents(inner, |resident| resident.cell.is_waited_for());
     tell_all(&residents, |resident, done| resident.actor.try_send(Drain(done)).is_ok()).await;
 }
 

@@ -3,10 +3,11 @@
 //! Each resident session has an actor that owns it, and a [`Cell`] in which the actor publishes the last durable
 //! state together with the lease stamp under which it may be trusted. A reader checks the stamp against the lease
 //! board *after* it took the snapshot: the moment of that check is the moment of the read (its linearization point),
-//! so a pause before or after it does no harm.
+//! so a pause before or after it does no harm. While a change is on its way to the store, other nodes may see it there
+//! before this one is told; so reads wait for its answer then, and no read goes back behind another one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
@@ -34,9 +35,15 @@ pub(crate) struct Cell {
     pub(crate) locator: Locator,
     pub(crate) bucket: Bucket,
     snapshot: ArcSwapOption<Snapshot>,
+    /// A change was sent and its answer has not been published: others may have seen it.
+    changing: AtomicBool,
     last_access: AtomicU64,
     last_touch: AtomicU64,
     elsewhere_until: AtomicU64,
+    /// The latest version that a read of the store showed while another node owned the session.
+    seen_version: AtomicU64,
+    /// How many of this node's requests wait for the actor.
+    waiting: AtomicUsize,
     /// Held by the one request of this node that compares and sets an attribute: of several only one could win.
     pub(crate) comparing: tokio::sync::Mutex<()>,
 }
@@ -54,15 +61,24 @@ impl Cell {
             locator,
             bucket,
             snapshot: ArcSwapOption::empty(),
+            changing: AtomicBool::new(false),
             last_access: AtomicU64::new(now.as_nanos()),
             last_touch: AtomicU64::new(now.as_nanos()),
             elsewhere_until: AtomicU64::new(0),
+            seen_version: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
             comparing: tokio::sync::Mutex::new(()),
         }
     }
 
     /// Shows the session if this node may answer for it at `now`. No access: whoever asks may not have its secret.
+    ///
+    /// `None` also while a change is on its way; the actor then answers as soon as its fate is known.
     pub(crate) fn view(&self, board: &LeaseBoard, now: BootInstant) -> Option<View> {
+        // Before the snapshot is taken: it is published before this is taken back.
+        if self.changing.load(Ordering::Acquire) {
+            return None;
+        }
         let snapshot = self.snapshot.load();
         let snapshot = snapshot.as_ref()?;
         let record = &snapshot.record;
@@ -102,6 +118,18 @@ impl Cell {
         })));
     }
 
+    /// To be called before a change is sent.
+    pub(crate) fn begin_change(&self) {
+        self.changing.store(true, Ordering::Release);
+    }
+
+    /// To be called after what came of the changes was published.
+    pub(crate) fn end_change(&self) {
+        if self.changing.load(Ordering::Relaxed) {
+            self.changing.store(false, Ordering::Release);
+        }
+    }
+
     pub(crate) fn last_access(&self) -> BootInstant {
         BootInstant::from_nanos(self.last_access.load(Ordering::Relaxed))
     }
@@ -131,8 +159,39 @@ impl Cell {
         self.elsewhere_until.store(until.map_or(0, BootInstant::as_nanos), Ordering::Relaxed);
     }
 
+    /// Notes what a read of the store showed.
+    pub(crate) fn saw_version(&self, version: u64) {
+        self.seen_version.fetch_max(version, Ordering::Relaxed);
+    }
+
+    pub(crate) fn seen_version(&self) -> u64 {
+        self.seen_version.load(Ordering::Relaxed)
+    }
+
+    /// To be held from before a job is handed to the actor until its answer is there.
+    pub(crate) fn wait(&self) -> WaitingFor<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        WaitingFor(self)
+    }
+
+    /// Whether the actor has, or may be about to get, something to do. Whoever looks after having said that nothing more
+    /// may be begun misses nobody: who has not read that yet is counted already.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
     pub(crate) fn is_elsewhere(&self, now: BootInstant) -> bool {
         now.as_nanos() < self.elsewhere_until.load(Ordering::Relaxed)
+    }
+}
+
+/// One who waits for the actor of a session; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct WaitingFor<'a>(&'a Cell);
+
+impl Drop for WaitingFor<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

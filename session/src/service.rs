@@ -104,7 +104,7 @@ impl Service for SessionService {
         let Some(started) = self.started.get() else {
             return;
         };
-        started.handle.0.closed.store(true, Ordering::Release);
+        started.handle.0.closed.store(true, Ordering::SeqCst);
         keeper::drain(&started.handle.0).await;
     }
 }

@@ -344,12 +344,12 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Keeps the operations of this write and of the one before it: an answer can be under way for no longer, unless
-    /// it was lost; then its asker asks again, and the owner still knows it, or says that it does not.
+    /// Lists the operations of other nodes, so that whoever takes over knows what became of them. An answer can be under
+    /// way for as long as its asker waits, and other nodes write meanwhile.
     fn list_recent(&mut self, listed: Vec<(OpId, u64, Outcome)>, version: u64) {
         let recent = &mut self.after.recent;
-        if listed.is_empty() && recent.entries.is_empty() {
-            return; // nothing left out since: the list stays complete
+        if listed.is_empty() {
+            return; // nothing is left out, and nothing has to go: the list need not be sent again
         }
         // Whole versions go, oldest first, and never the last two: a write that lost its answer is one of those.
         let last_two = version.saturating_sub(2);

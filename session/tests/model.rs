@@ -206,6 +206,11 @@ fn without_loading_after_a_server_change_an_equal_version_hides_another_content(
     broken("STALE", at(Start::Rewritten).without(Rule::LoadAfterServerChange));
 }
 
+#[test]
+fn without_waiting_for_changes_under_way_an_owner_goes_back_behind_what_others_were_shown() {
+    broken("BEHIND", Setup::CALM.without(Rule::ReadsAwaitChanges));
+}
+
 fn at(start: Start) -> Setup {
     Setup { start, ..Setup::CALM }
 }

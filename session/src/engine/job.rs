@@ -25,6 +25,8 @@ pub struct Job {
     pub from_peer: bool,
     /// Set once it was sent to another node.
     pub trace: Option<Trace>,
+    /// How often it was sent to another node.
+    pub sent: u32,
 }
 
 /// What a job does.
@@ -94,7 +96,11 @@ pub enum Refusal {
     NotOwner,
     /// What the store holds cannot be read.
     Unreadable,
+    /// The actor ended before it answered, after a panic for example; whether the change was carried out stands in the
+    /// record.
+    Lost,
 }
+
 /// Takes out the jobs that `matches`; the others keep their order.
 pub(super) fn take_if(queue: &mut VecDeque<Job>, matches: impl Fn(&Job) -> bool) -> Vec<Job> {
     if !queue.iter().any(&matches) {

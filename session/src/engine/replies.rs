@@ -19,8 +19,8 @@ use crate::store::{ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateRe
 /// How long a node that says it is not the owner, though the store says so, is left alone: it is stopping.
 const STOPPING: Duration = Duration::from_millis(15);
 
-/// How soon an owner that does not listen is asked again: it may only have lost a connection.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How soon an owner that does not listen is asked again, at first and at most: it may only have lost a connection.
+const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
 /// Why an owner did not do a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,7 @@ impl Engine {
                 let version = record.version;
                 let view = View { record: Arc::new(*record), now_ms, owner: Some(node.clone()) };
                 self.answer_all_views(&view, sent.at);
+                self.settle_batch(&view.record);
                 let remaining = Duration::from_millis(remaining_ms);
                 self.found_elsewhere(node, remaining, version, moment.now);
             }
@@ -111,6 +112,7 @@ impl Engine {
         self.contested = false;
         self.expired = false;
         self.silent = None;
+        self.in_vain = 0;
         self.outwaiting = None;
         if let Some(batch) = self.batch.take() {
             self.resume_batch(batch, &owned);
@@ -134,6 +136,18 @@ impl Engine {
         }
     }
 
+    /// A write whose fate was not known when another node took the session over: the record of that node tells. What is
+    /// not in is refused, and never run again here: whoever asked may have asked another node meanwhile.
+    fn settle_batch(&mut self, record: &Record) {
+        let Some(batch) = self.batch.take() else { return };
+        if record.last_op == Some(batch.op_id) {
+            return self.answer_done(batch.jobs, record.version);
+        }
+        let surely_not_in = !batch.unsure || record.version < batch.after.version;
+        self.batch = Some(batch);
+        self.drop_batch(if surely_not_in { Refusal::Conflict } else { Refusal::OutcomeUnknown });
+    }
+
     fn found_elsewhere(
         &mut self,
         node: NodeId,
@@ -141,10 +155,6 @@ impl Engine {
         version: u64,
         now: BootInstant,
     ) {
-        if let Some(batch) = &self.batch {
-            let refusal = if batch.unsure { Refusal::OutcomeUnknown } else { Refusal::Conflict };
-            self.drop_batch(refusal);
-        }
         let waited_for = self.outwaiting.take().filter(|waited_for| *waited_for == node);
         match self.silent.take().filter(|(silent, _)| *silent == node).map(|(_, how)| how) {
             Some(Silence::Leaving) => {
@@ -156,7 +166,10 @@ impl Engine {
             Some(Silence::Quiet) if remaining >= SHORTEST_FORWARD => {}
             // Changes wait for the end of its lease, or for it to listen again; reads go on at the store.
             Some(Silence::Quiet | Silence::Unreachable) => {
-                self.not_before = now + (remaining + Duration::from_millis(2)).min(ASK_AGAIN);
+                let [first, longest] = ASK_AGAIN;
+                let pause = (first * 2_u32.pow(self.in_vain.min(8))).min(longest);
+                self.in_vain += 1;
+                self.not_before = now + (remaining + Duration::from_millis(2)).min(pause);
                 self.outwaiting = Some(node.clone());
             }
             None if self.not_before > now => self.outwaiting = waited_for,
@@ -333,9 +346,7 @@ impl Engine {
                 self.end();
             }
             Err(error) => {
-                if self.ending.is_empty() {
-                    self.role = Role::Unknown(None); // it may be over already: look before the next use
-                }
+                self.role = Role::Unknown(None); // it may be over already: look before the next use
                 // Asked again like any other job: with patience, a deadline, and wherever the owner is then.
                 for job in std::mem::take(&mut self.ending).into_iter().rev() {
                     self.queue.push_front(job);
@@ -350,6 +361,7 @@ impl Engine {
         let silence = match came {
             Forwarded::Answered(Err(Refusal::NotOwner)) => Silence::Leaving,
             Forwarded::Answered(answer) => {
+                self.in_vain = 0;
                 if let (Ok(Reply::Done(_, done)), Role::Elsewhere { version, .. }) =
                     (&answer, &mut self.role)
                 {

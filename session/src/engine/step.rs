@@ -23,6 +23,8 @@ pub struct Moment {
     pub lease: Option<LeaseStamp>,
     /// Latest access to the session on this node.
     pub last_access: BootInstant,
+    /// Latest version that a read of the store showed this node.
+    pub seen_version: u64,
 }
 
 /// This node's relation to the session.

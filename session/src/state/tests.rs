@@ -171,6 +171,10 @@ fn an_operation_of_another_node_can_be_traced() {
     assert!(record.recent.entries.len() <= RECENT + 1);
     assert!(matches!(record.recent.look_up(OpId(199), 7), Traced::Applied(_)));
     assert_eq!(record.recent.look_up(OpId(42), 7), Traced::Unknown, "dropped long ago");
+    let mut own = Ask { secret: SECRET, task: Task::Op(increment(1)), remote: None };
+    let (change, after) = plan(&record, &mut [&mut own], &LIMITS, 10).write.unwrap();
+    assert!(change.recent.is_none(), "a write of this node does not send the list again");
+    assert_eq!(after.recent, record.recent);
     let since = record.recent.since_version;
     assert_eq!(record.recent.look_up(OpId(43), since), Traced::NotApplied);
     assert_eq!(record.recent.look_up(OpId(43), since - 1), Traced::Unknown);

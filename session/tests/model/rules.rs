@@ -36,6 +36,8 @@ pub(crate) enum Rule {
     RepeatNeedsProof,
     /// A claim after a change of server loads the whole record, even if its version is known.
     LoadAfterServerChange,
+    /// R12: while a change is on its way, an owner answers no reads: the store may show it to others already.
+    ReadsAwaitChanges,
 }
 
 /// A set of rules.

@@ -292,10 +292,18 @@ impl World {
         let known = |node: &Node| node.held.map_or(0, |copy| copy.image.content.writes());
         let trusted = || self.nodes.iter().filter(|node| node.is_trusted());
         let missed = |node| self.acknowledged & stored & !known(node) != 0;
+        let waits = |node: &Node| {
+            node.pending.is_some() && setup.rules.has(Rule::ReadsAwaitChanges)
+        };
+        let behind = |node: &Node| !waits(node) && stored & !known(node) != 0;
         let guardian = self.guardian.checked_sub(1).map(|i| &self.nodes[usize::from(i)]);
         let replicated = setup.wait_for_replica && setup.change == Change::ToReplica;
         let violations = [
             ("STALE READ: an owner answers without an acknowledged write", trusted().any(missed)),
+            (
+                "BEHIND: an owner answers without a write that others were shown",
+                !self.changed && trusted().any(behind),
+            ),
             ("TWO OWNERS answer from memory at once", trusted().count() > 1),
             ("TWICE: a write was repeated that was in", counts & 0b1010_1010 != 0),
             ("LOST an acknowledged write, by the same server", !self.changed && lost != 0),
