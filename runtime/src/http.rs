@@ -18,6 +18,7 @@ mod links;
 mod metrics;
 pub mod problem;
 pub mod request_id;
+pub(crate) mod requests;
 mod security_headers;
 pub(crate) mod server;
 pub(crate) mod settings;

@@ -67,8 +67,9 @@ pub trait Service: Send + Sync + 'static {
     /// served. Leaders step down here; no new job may begin afterwards.
     async fn drain(&self) {}
 
-    /// Finishes what is under way and hands everything over: called after the last request was answered, and
-    /// before the node's leases are released, within a limit of time. The bus and the stores still work.
+    /// Finishes what is under way and hands everything over: called when the port is closed and no request is under way,
+    /// and before the node's leases are released, within a limit of time. The bus, the stores and the threads that serve
+    /// requests still work; a late request on a connection that was kept may still come.
     async fn stop(&self) {}
 }
 

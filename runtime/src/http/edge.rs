@@ -22,6 +22,7 @@ use super::answer::{Failure, Finisher, Seen};
 use super::body::{self, Watch};
 use super::metrics::WorkerMetrics;
 use super::problem::Problem;
+use super::requests::Requests;
 use super::settings::Shared;
 use super::{cross_site, drain, health, host, links, trace, unread};
 use crate::node::Lifecycle;
@@ -37,6 +38,7 @@ const MAX_COOKIES: usize = 16_384;
 pub(crate) struct EdgeContext {
     pub(crate) settings: Shared,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) requests: Requests,
     /// Tells whether another node could take a request; `None` while the node starts, and on the admin port.
     pub(crate) others_ready: Option<OthersReady>,
     /// Decides who may come in at all; on the admin port.
@@ -53,7 +55,8 @@ pub(crate) type Gate = Arc<dyn Fn(&ServiceRequest) -> Result<(), Problem> + Send
 impl EdgeContext {
     /// The context of a port that lets everybody in and sends nobody away.
     pub(crate) fn new(settings: Shared, lifecycle: Lifecycle) -> Self {
-        Self { settings, lifecycle, others_ready: None, gate: None, wraps: Vec::new() }
+        let requests = Requests::new();
+        Self { settings, lifecycle, requests, others_ready: None, gate: None, wraps: Vec::new() }
     }
 }
 
@@ -113,6 +116,7 @@ where
             });
         }
         let finisher = Rc::clone(&self.finisher);
+        let under_way = finisher.context.requests.begin();
         let mut seen = Seen::new(&request);
         if let Err(problem) = admit(&request, &finisher.context) {
             seen.body = Some(Watch::unread(request.take_payload()));
@@ -132,6 +136,7 @@ where
         };
         Box::pin(
             async move {
+                let _under_way = under_way;
                 let called = called.map_err(|_panic| Failure::Panicked);
                 let outcome = match called {
                     Ok(answer) => bounded(answer, finisher.context.settings.request_timeout).await,
@@ -168,8 +173,10 @@ fn admit(request: &ServiceRequest, context: &EdgeContext) -> Result<(), Problem>
     let told = || settings.trusted_proxies.origin(head).host;
     host::check(head, &settings.hosts, told)?;
     if context.lifecycle.is_draining() {
+        context.requests.came();
         let others_ready = context.others_ready.as_ref().is_some_and(|others| others());
         if drain::sends_away(&head.method, settings.drain_mode, others_ready) {
+            context.requests.sent_away();
             return Err(drain::draining());
         }
     }

@@ -82,6 +82,13 @@ pub(crate) fn turn_away(listener: &TcpListener) {
     let _ = listener;
 }
 
+/// Refuses from now on whoever connects, also where another copy of the socket is open. Connections that wait to be
+/// accepted are reset: call it after [`turn_away`] and a moment.
+pub(crate) fn refuse(listener: &TcpListener) {
+    // Some systems do not know this for a listener; there the port is closed with the server.
+    socket2::SockRef::from(listener).shutdown(std::net::Shutdown::Both).ok();
+}
+
 /// Builds a server that answers on the listener; it starts when it is awaited or spawned.
 pub(crate) fn serve(
     listener: TcpListener,

@@ -17,7 +17,7 @@ use super::{Lifecycle, NodeError};
 use crate::admin::{self, AdminAccess, AdminState};
 use crate::config::Config;
 use crate::http::edge::EdgeContext;
-use crate::http::server::{Configure, ServerOptions, open, reserve, serve, turn_away};
+use crate::http::server::{Configure, ServerOptions, open, refuse, reserve, serve, turn_away};
 use crate::http::settings::{HttpSettings, Shared};
 
 /// How long a request of the starting node may take to finish when the real application takes over.
@@ -25,7 +25,7 @@ const HANDOVER: Duration = Duration::from_secs(2);
 /// How long connections that the server before has accepted may wait for their worker.
 const HANDOVER_QUEUE: Duration = Duration::from_millis(200);
 /// The same when nobody takes over: short, since who tries to connect meanwhile waits for a second.
-const LAST_QUEUE: Duration = Duration::from_millis(20);
+const LAST_QUEUE: Duration = Duration::from_millis(50);
 /// How long to wait for the workers of a server to be there.
 const WORKERS_LIMIT: Duration = Duration::from_secs(10);
 
@@ -120,18 +120,37 @@ impl Port {
         Ok(())
     }
 
-    /// Takes no more connections and waits until the requests are answered, as long as the server's options allow.
+    /// Takes no more connections; those that are there go on.
     ///
     /// The port is closed as soon as everybody is in who has connected: while this node still answers them, others are
     /// refused at once and can go elsewhere.
-    pub(super) async fn stop(&mut self) {
-        if let Socket::Open(socket) = std::mem::replace(&mut self.socket, Socket::Closed) {
-            turn_away(&socket);
-            tokio::time::sleep(LAST_QUEUE).await;
+    pub(super) async fn close(&mut self) {
+        let socket = match std::mem::replace(&mut self.socket, Socket::Closed) {
+            Socket::Open(socket) => socket,
+            Socket::Reserved(_) | Socket::Closed => return,
+        };
+        turn_away(&socket);
+        tokio::time::sleep(LAST_QUEUE).await;
+        if let Some(serving) = &self.serving {
+            serving.pause().await;
         }
+        // The server keeps a copy of the socket until it is stopped; whoever connects is refused from here on.
+        refuse(&socket);
+    }
+
+    /// Closes the connections; gracefully: each after the request that is under way on it, as long as the server's
+    /// options allow.
+    pub(super) async fn finish(&mut self, gracefully: bool) {
         if let Some(serving) = self.serving.take() {
-            leave(&serving, LAST_QUEUE).await;
+            serving.stop(gracefully).await;
         }
+    }
+
+    /// Does both.
+    pub(super) async fn stop(&mut self) {
+        self.close().await;
+        tokio::time::sleep(LAST_QUEUE).await;
+        self.finish(true).await;
     }
 }
 

@@ -11,11 +11,12 @@ use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
 use super::{NodeError, Phase, Routes};
 use crate::admin::{self, AdminState};
-use crate::config::Config;
+use crate::config::{Config, DrainMode};
 use crate::error::chain;
 use crate::http::edge::EdgeContext;
 use crate::http::health::{self, Detail};
 use crate::http::server::{Configure, ServerOptions};
+use crate::http::requests::Requests;
 use crate::http::settings::{HttpSettings, Shared};
 use crate::membership::{MemberRecord, MemberState, SESSION_KEYS};
 use crate::service::{NodeContext, Service, ServiceError};
@@ -25,6 +26,11 @@ use crate::supervise::{Backoff, Stopped, Supervised, spawn};
 const SERVICE_LIMIT: Duration = Duration::from_secs(10);
 /// How long giving back leases and leaving the cluster may take.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long to wait for a moment at which nobody comes.
+const HINT_LIMIT: Duration = Duration::from_secs(3);
+/// How long the workers may take to hear that they stop.
+const HEARD: Duration = Duration::from_millis(50);
 
 /// A node that has its addresses and whose admin port answers, and nothing more.
 pub(super) struct Booting {
@@ -40,6 +46,8 @@ pub(super) struct Running {
     pub(super) listeners: Listeners,
     pub(super) held: Held,
     services: Vec<Arc<dyn Service>>,
+    /// Those of the public port.
+    requests: Requests,
     _monitor: Supervised,
 }
 
@@ -97,7 +105,7 @@ impl Booting {
         self.admin.services.clone_from(&services);
         let options = options(&self.base.config);
         serve_admin(&mut self.listeners, options, &self.settings, self.admin.clone()).await?;
-        self.serve_public(options, &context, &services, routes).await?;
+        let requests = self.serve_public(options, &context, &services, routes).await?;
         context.lifecycle.set_reasons(reasons);
         context.lifecycle.enter(Phase::Running);
         context.membership.set_state(MemberState::Ready);
@@ -107,6 +115,7 @@ impl Booting {
             context,
             held,
             services,
+            requests,
         };
         info!(node.id = %running.context.node_id, "node has started");
         Ok(running)
@@ -118,11 +127,12 @@ impl Booting {
         context: &NodeContext,
         services: &[Arc<dyn Service>],
         routes: Routes,
-    ) -> Result<(), NodeError> {
-        let membership = context.membership.clone();
+    ) -> Result<Requests, NodeError> {
+        let (membership, requests) = (context.membership.clone(), Requests::new());
         let edge = EdgeContext {
             settings: Arc::clone(&self.settings),
             lifecycle: context.lifecycle.clone(),
+            requests: requests.clone(),
             others_ready: Some(Arc::new(move || membership.others_ready())),
             gate: None,
             wraps: services.iter().filter_map(|service| service.web_wrap()).collect(),
@@ -140,7 +150,8 @@ impl Booting {
             }
             routes(app);
         });
-        self.listeners.public.serve(options, edge, configure).await
+        self.listeners.public.serve(options, edge, configure).await?;
+        Ok(requests)
     }
 
     fn record(&self) -> MemberRecord {
@@ -168,21 +179,29 @@ impl Booting {
 
 impl Running {
     /// Stops: asks the balancer to send no more, waits for it, answers what is under way, hands over, leaves.
+    ///
+    /// The services finish while the server's workers still live, since actors live on their threads; and the leases are
+    /// given back when nothing is under way any more, without waiting for clients that are slow to close.
     pub(super) async fn stop(mut self) {
-        let ops = self.context.config.ops.clone();
         info!("node is draining");
         self.context.lifecycle.enter(Phase::Draining);
         self.context.membership.set_state(MemberState::Draining);
         tokio::join!(self.drain_services(), tokio::time::sleep(self.drain_delay()));
+        self.nobody_comes().await;
         info!("node takes no more connections");
         self.context.lifecycle.enter(Phase::Stopping);
-        // The server's own limit comes first; this one is for a server that does not keep it.
-        let limit = ops.drain_timeout + LEAVE_LIMIT;
-        bounded("requests", limit, self.listeners.public.stop()).await;
+        self.listeners.public.close().await;
+        let all_answered = none_under_way(&self.requests, &self.context.config).await;
         for service in self.services.iter().rev() {
             bounded(service.name(), SERVICE_LIMIT, service.stop()).await;
         }
-        bounded("leases", LEAVE_LIMIT, self.context.lease.release()).await;
+        self.nobody_comes().await;
+        tokio::join!(finish(&mut self.listeners, &self.context.config, all_answered), async {
+            // Until the workers have heard that they stop, requests may still begin on connections that were kept.
+            tokio::time::sleep(HEARD).await;
+            none_under_way(&self.requests, &self.context.config).await;
+            bounded("leases", LEAVE_LIMIT, self.context.lease.release()).await;
+        });
         bounded("membership", LEAVE_LIMIT, Box::pin(self.context.membership.leave())).await;
         if let Some(admin) = &mut self.listeners.admin {
             bounded("admin", LEAVE_LIMIT, admin.stop()).await;
@@ -190,12 +209,22 @@ impl Running {
         info!("node has stopped");
     }
 
+    /// Waits for a moment at which no request of a balancer that watches answers can be on its way here.
+    async fn nobody_comes(&self) {
+        let config = &self.context.config;
+        if config.cluster.enabled && config.ops.drain_mode == DrainMode::PassiveLb {
+            // Whoever still comes after that takes no hint.
+            timeout(HINT_LIMIT, self.requests.nobody_comes()).await.ok();
+        }
+    }
+
     /// Returns how long all of [`stop`](Self::stop) may take at most.
     pub(super) fn stop_limit(config: &Config, services: u32) -> Duration {
         let ops = &config.ops;
         ops.drain_delay.max(SERVICE_LIMIT * services)
-            + ops.drain_timeout
+            + ops.drain_timeout * 2
             + SERVICE_LIMIT * services
+            + HINT_LIMIT * 2
             + LEAVE_LIMIT * 5
     }
 
@@ -259,9 +288,24 @@ fn watch(monitor: Monitor) -> Supervised {
     })
 }
 
-async fn bounded(what: &str, limit: Duration, step: impl Future<Output = ()>) {
-    if timeout(limit, step).await.is_err() {
+/// Waits for the requests under way, as long as they may take; returns whether all were answered.
+async fn none_under_way(requests: &Requests, config: &Config) -> bool {
+    bounded("requests", config.ops.drain_timeout, requests.none_under_way()).await
+}
+
+/// Closes the connections; those whose requests had all the time there is are not waited for once more.
+async fn finish(listeners: &mut Listeners, config: &Config, gracefully: bool) {
+    // The server's own limit comes first; this one is for a server that does not keep it.
+    let limit = config.ops.drain_timeout + LEAVE_LIMIT;
+    bounded("connections", limit, listeners.public.finish(gracefully)).await;
+}
+
+/// Takes a step, for so long at most; returns whether it was finished.
+async fn bounded(what: &str, limit: Duration, step: impl Future<Output = ()>) -> bool {
+    let finished = timeout(limit, step).await.is_ok();
+    if !finished {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         warn!(step = what, limit_ms, "a step of stopping took too long and was left behind");
     }
+    finished
 }
