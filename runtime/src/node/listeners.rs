@@ -133,6 +133,8 @@ impl Port {
         tokio::time::sleep(LAST_QUEUE).await;
         if let Some(serving) = &self.serving {
             serving.pause().await;
+            // Its accepting thread hears of it a little later, and would take the closed socket for an error.
+            tokio::time::sleep(LAST_QUEUE).await;
         }
         // The server keeps a copy of the socket until it is stopped; whoever connects is refused from here on.
         refuse(&socket);
@@ -149,7 +151,6 @@ impl Port {
     /// Does both.
     pub(super) async fn stop(&mut self) {
         self.close().await;
-        tokio::time::sleep(LAST_QUEUE).await;
         self.finish(true).await;
     }
 }

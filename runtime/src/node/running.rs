@@ -192,10 +192,11 @@ impl Running {
         self.context.lifecycle.enter(Phase::Stopping);
         self.listeners.public.close().await;
         let all_answered = none_under_way(&self.requests, &self.context.config).await;
+        // Before the services hand over: what they own is nobody's from then until the leases are given back.
+        self.nobody_comes().await;
         for service in self.services.iter().rev() {
             bounded(service.name(), SERVICE_LIMIT, service.stop()).await;
         }
-        self.nobody_comes().await;
         tokio::join!(finish(&mut self.listeners, &self.context.config, all_answered), async {
             // Until the workers have heard that they stop, requests may still begin on connections that were kept.
             tokio::time::sleep(HEARD).await;

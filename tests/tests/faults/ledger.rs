@@ -27,7 +27,7 @@ pub(super) async fn acquainted(ready: Instant) {
 /// One session: its browser, and what it was told.
 pub(super) struct Account {
     pub(super) client: Client,
-    /// The highest value of an acknowledged increment; nothing asked from now on may see less.
+    /// The highest value of an acknowledged increment, or of an answered read; nothing asked from now on may see less.
     highest: AtomicI64,
     acknowledged: AtomicI64,
     unknown: AtomicI64,
@@ -95,14 +95,15 @@ impl Account {
         }
     }
 
-    /// Reads the counter, and compares it with what was acknowledged before the request was sent.
+    /// Reads the counter, and compares it with what was acknowledged or shown before the request was sent.
     pub(super) async fn read(&self, base: &str) -> (Came, Result<Answer, reqwest::Error>) {
         let known = self.highest.load(Ordering::SeqCst);
         let answer = self.client.get(base, "/read").await;
         let came = match &answer {
             Ok(read) if read.status == 200 => {
-                let value = number(read);
-                if value.is_some_and(|value| value >= known) { Came::Well } else { Came::Stale }
+                let value = number(read).unwrap_or(i64::MIN);
+                self.highest.fetch_max(value, Ordering::SeqCst);
+                if value >= known { Came::Well } else { Came::Stale }
             }
             Ok(_) | Err(_) => Came::Failed,
         };
@@ -126,10 +127,7 @@ fn number(answer: &Answer) -> Option<i64> {
 
 /// The product says of these that nothing was changed.
 fn is_surely_not_done(answer: &Answer) -> bool {
-    let text = &answer.text;
-    matches!(answer.status, 401 | 409)
-        || text.contains("\"session_busy\"")
-        || text.contains("\"starting\"")
+    matches!(answer.status, 401 | 409) || answer.text.contains("\"session_busy\"")
 }
 
 /// Many sessions.
@@ -176,11 +174,12 @@ impl Ledger {
         .await;
         let (mut acknowledged, mut unknown, mut lost, mut extra, mut twice) = (0, 0, 0, 0, 0);
         for (account, value) in found {
+            let told = account.told.lock().await.last().copied().unwrap_or(0);
             let (acks, open) = (&account.acknowledged, &account.unknown);
             let (acks, open) = (acks.load(Ordering::SeqCst), open.load(Ordering::SeqCst));
             acknowledged += acks;
             unknown += open;
-            lost += (acks - value).max(0);
+            lost += (acks.max(told) - value).max(0);
             extra += (value - acks - open).max(0);
             twice += account.told_twice.load(Ordering::SeqCst);
         }

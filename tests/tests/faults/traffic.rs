@@ -37,8 +37,6 @@ pub(super) struct Tally {
     pub(super) stale: AtomicUsize,
     pub(super) failed_reads: AtomicUsize,
     pub(super) failed_writes: AtomicUsize,
-    /// Writes that a balancer sent to a node which said that it was still starting.
-    pub(super) too_early_writes: AtomicUsize,
     slowest_read_ms: AtomicU64,
     slowest_write_ms: AtomicU64,
     first_failure: OnceLock<String>,
@@ -71,10 +69,7 @@ impl Tally {
     fn write(&self, came: Came, took: Duration, answer: &Result<Answer, reqwest::Error>) {
         self.count(&[&self.writes]);
         self.slowest_write_ms.fetch_max(ms(took), Ordering::SeqCst);
-        let too_early = answer.as_ref().is_ok_and(|it| it.text.contains("\"starting\""));
-        if too_early {
-            self.count(&[&self.too_early_writes]);
-        } else if came != Came::Well {
+        if came != Came::Well {
             self.count(&[&self.failed_writes]);
             self.first_failure.get_or_init(|| format!("write after {took:?}: {answer:?}"));
         }
