@@ -13,5 +13,6 @@ mod faults {
     mod outage;
     mod partition;
     mod pause;
+    mod reads;
     mod traffic;
 }

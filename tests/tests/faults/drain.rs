@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use understudy_tests::{Client, Cluster, crowd, oracle, wait};
 
 use super::ledger::{Account, Came, Ledger, turn};
-use super::traffic::{STEADY, Tally, Traffic};
+use super::traffic::{Pace, STEADY, Tally, Traffic};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Drain delay of the harness, and the time that requests and sessions may take.
@@ -97,4 +97,29 @@ async fn a_rolling_restart_fails_no_request_and_logs_nobody_out() {
     }
     oracle!("users of 9 who were logged out", missing, 0);
     ledger.is_exact(&balancer).await;
+}
+
+/// Every byte between the owner and Redis takes so long that operations are under way whenever the owner stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_with_operations_under_way_loses_and_repeats_none() {
+    const BUSY: Pace =
+        Pace { read_every: Duration::from_millis(100), write_every: Duration::from_millis(40) };
+    let _turn = turn().await;
+    let builder = Cluster::builder().proxies().env("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "0");
+    let mut cluster = builder.start().await;
+    let ledger = Ledger::begin(cluster.url(0), 12).await;
+    let (second, third) = (cluster.url(1).to_owned(), cluster.url(2).to_owned());
+    let traffic = Traffic::start(&ledger, &[&second, &third], BUSY);
+    cluster.proxies[0].redis.delay(Duration::from_millis(80));
+    ledger.mark().await;
+    wait::until("traffic runs", LIMIT, async || ledger.all_written_since_mark(3)).await;
+    cluster.nodes[0].terminate();
+    assert!(cluster.nodes[0].wait_exit(LIMIT).await.success());
+    ledger.mark().await;
+    wait::until("traffic goes on", LIMIT, async || ledger.all_written_since_mark(3)).await;
+    let tally = traffic.stop().await;
+    oracle!("reads that failed", Tally::get(&tally.failed_reads), 0);
+    oracle!("increments that failed", Tally::get(&tally.failed_writes), 0);
+    oracle!("reads that were stale", Tally::get(&tally.stale), 0);
+    ledger.is_exact(&second).await;
 }

@@ -110,6 +110,16 @@ impl Account {
         (came, answer)
     }
 
+    /// The highest value that anybody was shown or told.
+    pub(super) fn highest(&self) -> i64 {
+        self.highest.load(Ordering::SeqCst)
+    }
+
+    /// How many increments were acknowledged.
+    pub(super) fn acknowledged(&self) -> i64 {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+
     /// From now on [`Account::acknowledged_since_mark`] counts.
     async fn mark(&self, now: Instant) {
         *self.marked.lock().await = Some(now);
