@@ -87,6 +87,13 @@ pub trait RequestWrap: Send + Sync + 'static {
     fn on_response(&self, request: &HttpRequest, status: u16, headers: &mut HeaderMap) {
         let _ = (request, status, headers);
     }
+
+    /// Names the session of a request for log lines and spans: the same for all its requests, and worth nothing to whoever
+    /// reads it. Asked after the answer was made, and only when there is a line to write.
+    fn session_id(&self, request: &HttpRequest) -> Option<String> {
+        let _ = request;
+        None
+    }
 }
 
 /// How a service is.

@@ -386,6 +386,9 @@ fn log_failure(step: &'static str, error: Option<&StoreError>) {
             tracing::debug!(step, reason, "session store did not answer")
         }
         Some(error @ (StoreError::Refused(_) | StoreError::Unreadable(_))) => {
+            if matches!(error, StoreError::Unreadable(_)) {
+                metrics::counter!("session_unreadable_total").increment(1);
+            }
             warn!(step, error = %error, "session step failed");
         }
     }

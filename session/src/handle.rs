@@ -172,7 +172,10 @@ impl SessionHandle {
             }
             Err(StoreError::Unavailable(_)) => Err(Refusal::Unavailable),
             Err(StoreError::Refused(_)) => Err(Refusal::Refused),
-            Err(StoreError::Unreadable(_)) => Err(Refusal::Unreadable),
+            Err(StoreError::Unreadable(_)) => {
+                metrics::counter!("session_unreadable_total").increment(1);
+                Err(Refusal::Unreadable)
+            }
         }
     }
 

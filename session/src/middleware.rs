@@ -23,6 +23,10 @@ impl RequestWrap for SessionWrap {
     fn on_response(&self, request: &HttpRequest, _status: u16, headers: &mut HeaderMap) {
         finish(request, headers);
     }
+
+    fn session_id(&self, request: &HttpRequest) -> Option<String> {
+        request.extensions().get::<Session>().and_then(Session::id_for_logs)
+    }
 }
 
 fn finish(request: &HttpRequest, headers: &mut HeaderMap) {

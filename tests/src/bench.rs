@@ -7,6 +7,7 @@
 //! counted here and forbidden elsewhere.
 
 mod case;
+mod latency;
 mod load;
 mod memory;
 mod meter;
@@ -17,6 +18,7 @@ mod stage;
 mod wire;
 
 pub use case::Case;
+pub use latency::Latency;
 pub use load::{Line, Load, Totals, Visitor};
 pub use memory::MemoryUse;
 pub use meter::{Costs, Meter};

@@ -29,6 +29,8 @@ pub struct HttpConfig {
     pub keep_alive: Duration,
     /// `HTTP_REQUEST_TIMEOUT_S`: how long a handler may take.
     pub request_timeout: Duration,
+    /// `HTTP_STALLED_READER_MS`: how long a client may take no byte of an answer that waits for it.
+    pub stalled_reader: Duration,
     /// `HTTP_CSRF`: whether requests from other sites that could change something are refused.
     pub csrf: bool,
     /// `HTTP_EXPOSE_NODE`: whether answers name the node in `X-Understudy-Node`.
@@ -46,6 +48,7 @@ struct Raw {
     body_limit_bytes: Option<String>,
     keep_alive_s: Option<String>,
     request_timeout_s: Option<String>,
+    stalled_reader_ms: Option<String>,
     csrf: Option<String>,
     expose_node: Option<String>,
 }
@@ -93,6 +96,11 @@ impl HttpConfig {
                 "UNDERSTUDY_HTTP_REQUEST_TIMEOUT_S",
                 raw.request_timeout_s.as_deref(),
                 1..=86_400,
+            ),
+            stalled_reader: read.millis(
+                "UNDERSTUDY_HTTP_STALLED_READER_MS",
+                raw.stalled_reader_ms.as_deref(),
+                1_000..=3_600_000,
             ),
             csrf: read.flag("UNDERSTUDY_HTTP_CSRF", raw.csrf.as_deref()),
             expose_node: read.flag("UNDERSTUDY_HTTP_EXPOSE_NODE", raw.expose_node.as_deref()),

@@ -60,6 +60,7 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_HTTP_BODY_LIMIT_BYTES", "10485760", "Largest request body."),
     shared("UNDERSTUDY_HTTP_KEEP_ALIVE_S", "75", "How long an idle connection stays open; must exceed the balancer's own limit."),
     shared("UNDERSTUDY_HTTP_REQUEST_TIMEOUT_S", "60", "How long a handler may take."),
+    shared("UNDERSTUDY_HTTP_STALLED_READER_MS", "60000", "How long a client may take no byte of an answer before its connection is reset (Linux)."),
     shared("UNDERSTUDY_HTTP_CSRF", "true", "Refuse requests from other sites that could change something."),
     shared("UNDERSTUDY_HTTP_EXPOSE_NODE", "false", "Name the node in each answer, as `X-Understudy-Node`."),
 

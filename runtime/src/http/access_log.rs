@@ -16,6 +16,8 @@ pub(crate) struct Line<'a> {
     pub(crate) route: Option<&'a str>,
     pub(crate) status: u16,
     pub(crate) took: Duration,
+    /// The session, by a name that opens nothing.
+    pub(crate) session: Option<String>,
     /// Why it failed, when it is the node's fault; never told to the client.
     pub(crate) cause: Option<String>,
 }
@@ -66,6 +68,7 @@ pub(crate) fn write(weight: Weight, line: &Line<'_>, request_id: &str, client: O
                 http.route = line.route,
                 http.status_code = line.status,
                 duration_ms,
+                session.id = line.session,
                 error = line.cause,
                 $message
             )

@@ -196,6 +196,8 @@ impl Finisher {
         }
         trace::finish(&seen.span, route.as_deref(), status);
         trace::record_duration(&seen.span, took);
+        let session = outcome.request.and_then(|request| self.session_id(request));
+        trace::record_session(&seen.span, session.as_deref());
         if wanted {
             let client = outcome.request.map(client_addr);
             let line = Line {
@@ -204,10 +206,18 @@ impl Finisher {
                 route: route.as_deref(),
                 status,
                 took,
+                session,
                 cause: outcome.cause,
             };
             access_log::write(weight, &line, id().as_str(), client);
         }
+    }
+}
+
+impl Finisher {
+    fn session_id(&self, request: &HttpRequest) -> Option<String> {
+        let named = self.context.settings.session_in_logs;
+        self.context.wraps.iter().filter(|_| named).find_map(|wrap| wrap.session_id(request))
     }
 }
 

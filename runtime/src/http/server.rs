@@ -21,8 +21,6 @@ use super::problem::Problem;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a closed connection may take to say goodbye.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a client may refuse to take any byte of an answer; then the connection is reset by the kernel.
-const STALLED_READER: Duration = Duration::from_secs(60);
 /// Connections that wait to be accepted; the kernel refuses more.
 const BACKLOG: u32 = 2_048;
 
@@ -36,6 +34,8 @@ pub(crate) struct ServerOptions {
     pub(crate) keep_alive: Duration,
     /// How long requests may take to finish when the server is stopped.
     pub(crate) drain_timeout: Duration,
+    /// How long a client may take no byte of an answer; then the connection is reset by the kernel.
+    pub(crate) stalled_reader: Duration,
 }
 
 /// Takes exactly this address without listening yet: who connects is refused. Must be called inside a tokio runtime.
@@ -112,7 +112,7 @@ pub(crate) fn serve(
         .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .on_connect(|connection, _| bound_stalled_reader(connection))
+        .on_connect(move |connection, _| bound_stalled_reader(connection, options.stalled_reader))
         .shutdown_timeout(options.drain_timeout.as_secs().max(1))
         .disable_signals()
         .listen(listener)?
@@ -125,9 +125,9 @@ async fn not_found() -> HttpResponse {
 }
 
 /// A client that never reads would hold its connection, and the rest of its answer, for ever.
-fn bound_stalled_reader(connection: &dyn Any) {
+fn bound_stalled_reader(connection: &dyn Any, limit: Duration) {
     let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
-    let millis = u32::try_from(STALLED_READER.as_millis()).unwrap_or(u32::MAX);
+    let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
     // Not every platform knows the option; the connection works without it.
     set_tcp_user_timeout(stream, millis).ok();
 }

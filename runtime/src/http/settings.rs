@@ -41,6 +41,8 @@ pub(crate) struct HttpSettings {
     pub(crate) retry_after: Duration,
     /// Whether requests are counted.
     pub(crate) metrics: bool,
+    /// Whether log lines name sessions.
+    pub(crate) session_in_logs: bool,
 }
 
 /// How slowly a body may arrive.
@@ -77,6 +79,7 @@ impl HttpSettings {
             drain_mode: config.ops.drain_mode,
             retry_after: config.ops.retry_after,
             metrics: config.metrics.enabled,
+            session_in_logs: config.log.session_hash,
         }
     }
 
@@ -116,6 +119,7 @@ impl HttpSettings {
             drain_mode: DrainMode::PassiveLb,
             retry_after: Duration::from_secs(60),
             metrics: false,
+            session_in_logs: true,
         }
     }
 }

@@ -109,6 +109,13 @@ pub(crate) fn finish(span: &Span, route: Option<&str>, status: u16) {
     }
 }
 
+/// Writes into a root span which session the request belongs to.
+pub(crate) fn record_session(span: &Span, id: Option<&str>) {
+    if let Some(id) = id.filter(|_| !span.is_disabled()) {
+        span.record("session.id", id);
+    }
+}
+
 /// Writes into a root span how long the answer took.
 pub(crate) fn record_duration(span: &Span, took: Duration) {
     if !span.is_disabled() {
@@ -134,6 +141,7 @@ fn root_span(request: &HttpRequest) -> Span {
                 client.addr = %client_addr(request),
                 node.id = node,
                 duration_ms = field::Empty,
+                session.id = field::Empty,
             )
         };
     }

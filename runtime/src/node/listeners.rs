@@ -169,7 +169,12 @@ pub(super) async fn serve_while_starting(
     settings: &Shared,
     admin: &AdminState,
 ) -> Result<(), NodeError> {
-    let options = ServerOptions { workers: 1, keep_alive: HANDOVER, drain_timeout: HANDOVER };
+    let options = ServerOptions {
+        workers: 1,
+        keep_alive: HANDOVER,
+        drain_timeout: HANDOVER,
+        stalled_reader: admin.config.http.stalled_reader,
+    };
     serve_admin(listeners, options, settings, admin.clone()).await
 }
 

@@ -252,6 +252,7 @@ fn options(config: &Config) -> ServerOptions {
         workers: config.http.workers,
         keep_alive: config.http.keep_alive,
         drain_timeout: config.ops.drain_timeout,
+        stalled_reader: config.http.stalled_reader,
     }
 }
 

@@ -26,6 +26,8 @@ use super::{AbortOnDrop, sentinel};
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// A server that answers, but not as it should, is not asked more often than this.
 const REPLACE_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+/// A client that is not connected to a server that answers is given so long: more than any handshake takes.
+const SIT_OUT_AT_MOST: Duration = Duration::from_secs(3);
 /// A connection over which nothing came for so long is asked whether it is alive.
 const QUIET: Duration = Duration::from_secs(1);
 /// Why a client is replaced that could not connect, or gave up.
@@ -210,7 +212,9 @@ impl Supervisor {
         }
         let before =
             std::mem::replace(&mut self.answered, anybody_answers(&self.settings.hosts()).await);
-        let back = self.answered && !before && !client.is_connected();
+        // A client whose attempt failed although the server answers would sit out its own back-off.
+        let overdue = self.replaced_at.elapsed() >= SIT_OUT_AT_MOST;
+        let back = self.answered && (!before || overdue) && !client.is_connected();
         back.then_some("the server answers again")
     }
 }

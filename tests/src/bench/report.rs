@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::case::{Case, INCREMENTS};
+use super::latency::Latency;
 use super::load::Totals;
 use super::memory::MemoryUse;
 use super::meter::Costs;
@@ -77,6 +78,8 @@ impl fmt::Display for Sample {
 #[derive(Debug, Default)]
 pub struct Report {
     samples: BTreeMap<Case, BTreeMap<usize, Sample>>,
+    /// How long single requests take, if that was measured.
+    pub latencies: Vec<Latency>,
     /// Memory, if it was measured.
     pub memory: Option<MemoryUse>,
 }
@@ -156,6 +159,12 @@ impl fmt::Display for Report {
         for case in Case::ALL {
             if self.samples.contains_key(&case) {
                 self.line(f, case)?;
+            }
+        }
+        if !self.latencies.is_empty() {
+            writeln!(f, "\n| one client, one request at a time | p50 µs | p99 µs |\n|---|--:|--:|")?;
+            for latency in &self.latencies {
+                writeln!(f, "{latency}")?;
             }
         }
         if let Some(memory) = &self.memory {

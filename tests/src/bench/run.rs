@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::case::{Case, HAMMERS, INCREMENTS, Prepared, prepare};
 use super::load::{Load, Totals};
-use super::memory;
+use super::{latency, memory};
 use super::meter::Costs;
 use super::report::{Report, Sample};
 use super::stage::Stage;
@@ -69,6 +69,9 @@ pub async fn run(options: &Options, stage: &mut Stage, mut progress: impl FnMut(
             progress(format!("round {}: {:26} {sample}", round + 1, case.name()));
             report.add(round, case, sample);
         }
+    }
+    if options.only.is_none() {
+        report.latencies = latency::measure(stage, options).await;
     }
     if options.sessions > 0 {
         report.memory = Some(memory::measure(stage, options).await);

@@ -13,13 +13,14 @@ if gate[1] ~= rid then
   return {'GRACE', tonumber(ARGV[3])}
 end
 if tonumber(gate[2]) > now then return {'GRACE', tonumber(gate[2]) - now} end
-local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'x', 'st', 'la', 'i', 'h0')
+local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'x', 'st', 'la', 'i', 'h0', 'sv')
 if s[5] then return {'REVOKED'} end
 if not s[2] then return {'NONE'} end
 for _, i in ipairs({2, 3, 4, 6, 7}) do
   if not s[i] or not string.match(s[i], '^%d+$') then return {'UNREADABLE'} end
 end
 if not s[8] or #s[8] ~= 43 then return {'UNREADABLE'} end
+if s[9] and s[9] ~= '1' then return {'UNREADABLE'} end
 local absolute = tonumber(s[4])
 if absolute <= now or s[6] + s[7] + ARGV[5] <= now then return {'EXPIRED'} end
 if s[1] and s[1] ~= '' then

@@ -2,7 +2,8 @@
 //!
 //! `o` owner token, `e` epoch, `v` version, `q` id of the latest write, `st` tombstone, `c` created, `x` absolute
 //! deadline, `la` latest access, `i` idle, `u` user, `h0` hash of the secret, `h1` and `h1x` the one before and its end,
-//! `w` recent operations of other nodes, `a:<name>` attributes. Fields of any other name are kept as they are.
+//! `w` recent operations of other nodes, `sv` format of the record, `a:<name>` attributes. Fields of any other name are
+//! kept as they are; a record of a newer format is left alone.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -12,6 +13,10 @@ use understudy_runtime::redis::{Arg, Reply};
 
 use crate::record::{Attributes, OpId, Record, SecretHash, Token};
 use crate::store::StoreError;
+
+/// The format of records that this program writes, and the newest it reads; also in `claim.lua`. It grows when an older
+/// program would misread a record, not when a field is added that it may keep without knowing.
+const FORMAT: u32 = 1;
 
 /// What the names of attributes' fields begin with.
 pub(super) const ATTRIBUTE: &str = "a:";
@@ -35,6 +40,7 @@ pub(super) fn all(record: &Record, times: Times, args: &mut Vec<Arg>) {
     put("e", record.epoch.to_string());
     put("v", record.version.to_string());
     put("i", record.idle_ms.to_string());
+    put("sv", FORMAT.to_string());
     put("h0", record.secret.to_text());
     if times == Times::Own {
         put("c", record.created_ms.to_string());
@@ -103,6 +109,10 @@ pub(super) fn record(fields: impl Iterator<Item = (String, String)>) -> Result<R
         }
     }
     let mut take = |name: &'static str| known.remove(name);
+    let format = take("sv").map_or(Ok(FORMAT), |format| parsed("sv", Some(format)))?;
+    if format > FORMAT {
+        return Err(StoreError::Unreadable(format!("format {format} of a newer program")));
+    }
     let owner = take("o").filter(|owner| !owner.is_empty()).map(|owner| Token::from_text(&owner));
     let epoch = parsed("e", take("e"))?;
     let version = parsed("v", take("v"))?;
