@@ -10,6 +10,7 @@ use understudy_runtime::config::{Config, EXIT_CONFIG};
 
 mod api;
 mod page;
+mod ranges;
 mod strict_json;
 mod web_app;
 

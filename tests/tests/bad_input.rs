@@ -13,6 +13,7 @@ mod bad_input {
     mod hosts;
     mod logs;
     mod options;
+    mod ranges;
     mod records;
     mod slow;
     mod wire;
