@@ -27,7 +27,13 @@ if [ "$(uname)" = Darwin ]; then
     exit 1
 fi
 
-if ! has apt-get || [ "$(id -u)" != 0 ]; then
+# Another user may become root, if that takes no password: nobody waits here to be asked for one.
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+    as_root=(sudo -n)
+fi
+
+if ! has apt-get || ! "${as_root[@]}" true 2>/dev/null; then
     [ ${#missing[@]} = 0 ] && exit 0
     echo "Missing for the tests: ${missing[*]}. As root, on Debian or Ubuntu:" >&2
     echo "    apt-get install -y ${missing[*]}" >&2
@@ -38,20 +44,22 @@ fi
 # Debian starts a service when its package is installed, unless this file forbids it.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod +x "$policy"
-    trap 'rm -f "$policy"' EXIT
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod +x "$policy"
 fi
 
-install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
-install_fresh() { install "$@" 2>/dev/null || { apt-get update -qq && install "$@"; }; }
+install() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+install_fresh() { install "$@" 2>/dev/null || { "${as_root[@]}" apt-get update -qq && install "$@"; }; }
 
 if [ ${#missing[@]} != 0 ]; then
     echo "Installing for the tests: ${missing[*]}"
     install_fresh "${missing[@]}"
     if [ -d /run/systemd/system ]; then
         for service in redis-server postgresql nginx; do
-            [[ " ${missing[*]} " != *" $service "* ]] || systemctl disable --quiet "$service" || true
+            [[ " ${missing[*]} " != *" $service "* ]] || "${as_root[@]}" systemctl disable --quiet "$service" || true
         done
     fi
 fi

@@ -16,6 +16,7 @@ pub(super) fn check(config: &Config, read: &mut Reader) {
     listeners(config, read);
     sessions(config, read);
     leases(config, read);
+    drain(config, read);
     pools(config, read);
 }
 
@@ -120,6 +121,18 @@ fn leases(config: &Config, read: &mut Reader) {
         read.problem(
             "UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS",
             "is too long for UNDERSTUDY_CLUSTER_NODE_TTL_MS; a third of it leaves room for a second try",
+        );
+    }
+}
+
+/// How long an orchestrator lets a node drain is not known here. But a node that waits longer for balancers to look away
+/// than it gives requests to finish is surely not meant: most of that time would be gone before it begins to finish.
+fn drain(config: &Config, read: &mut Reader) {
+    if config.ops.drain_delay > config.ops.drain_timeout {
+        read.problem(
+            "UNDERSTUDY_OPS_DRAIN_DELAY_MS",
+            "must not exceed UNDERSTUDY_OPS_DRAIN_TIMEOUT_MS; lower it to what balancers need to look away, or raise \
+             the other to what the slowest request may take",
         );
     }
 }

@@ -177,8 +177,15 @@ fn touch(read: &mut Reader, given: Option<&str>, idle: Duration) -> Duration {
 fn secrets(read: &mut Reader, given: Option<String>) -> Vec<Secret<String>> {
     const NAME: &str = "UNDERSTUDY_SESSION_SECRET";
     // What stands in examples on the web, and in ours.
-    const EXAMPLES: [&str; 6] =
-        ["changeme", "change-me", "change_me", "replace-me", "your-secret", "your_secret"];
+    const EXAMPLES: [&str; 7] = [
+        "changeme",
+        "change-me",
+        "change_me",
+        "replace-me",
+        "your-secret",
+        "your_secret",
+        "at-least-32-random-characters",
+    ];
     let given = read.secret(NAME, given);
     // A file may hold one per line.
     let parts = given.iter().flat_map(|text| text.expose().split([',', '\n']));

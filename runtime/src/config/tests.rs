@@ -303,6 +303,7 @@ fn g5_secrets_are_a_list_of_which_the_first_signs() {
         &format!("{SECRET},short"),
         "changeme-changeme-changeme-changeme",
         "my-CHANGEME-secret-that-is-long-enough",
+        "at-least-32-random-characters-of-yours", // stood in the README
         ",",
     ] {
         assert_eq!(
@@ -336,6 +337,28 @@ fn leases_are_long_enough_for_heartbeats_and_commands() {
     let command = "UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS";
     assert_eq!(wrong(&[redis, (command, "1801")]), [command]);
     good(&[redis, (command, "1800")]);
+}
+
+#[test]
+fn o2_a_node_that_drains_gives_requests_no_less_time_than_balancers() {
+    let (delay, timeout) = ("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "UNDERSTUDY_OPS_DRAIN_TIMEOUT_MS");
+    assert_eq!(wrong(&[(delay, "30001")]), [delay]);
+    assert_eq!(wrong(&[(timeout, "4999")]), [delay]);
+    assert!(read(&[(timeout, "0")]).unwrap_err().to_string().contains(timeout), "names both");
+    good(&[(delay, "30000")]);
+    good(&[(delay, "0"), (timeout, "0")]);
+}
+
+/// The README writes the secret into the file with a line for a shell: the file itself is not one.
+#[test]
+fn g2_the_secret_of_the_readme_is_taken_from_a_file_of_variables() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let env_file = ("UNDERSTUDY_ENV_FILE", file.path().to_str().unwrap());
+    let base64 = "q83vEjRWeJq83v7cuph2VDIQ/+7dzLuqmYh3ZlVEMyIRAP/u3cy7qpmId2ZVRDMi";
+    std::fs::write(file.path(), format!("UNDERSTUDY_SESSION_SECRET={base64}\n")).unwrap();
+    assert_eq!(good(&[env_file]).session.secret[0].expose(), base64);
+    std::fs::write(file.path(), "UNDERSTUDY_SESSION_SECRET=$(openssl rand -base64 48)\n").unwrap();
+    assert_eq!(wrong(&[env_file]), ["UNDERSTUDY_SESSION_SECRET"], "no shell reads it");
 }
 
 #[test]
