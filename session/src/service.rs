@@ -27,6 +27,9 @@ use crate::shards::{Shards, shard_count};
 /// The file with the key of an embedded node, which nobody has to configure.
 const KEY_FILE: &str = "session.key";
 
+/// Locks in the map of residents, which every request takes one of: enough that two threads seldom meet at one.
+const MAP_SHARDS: usize = 512;
+
 /// The session service of a node.
 #[derive(Default)]
 pub struct SessionService {
@@ -113,7 +116,7 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
     let config = &node.config.session;
     let options = Arc::new(SessionOptions::from(config));
     let counters = Arc::new(Counters::new());
-    let residents = Arc::new(DashMap::new());
+    let residents = Arc::new(DashMap::with_shard_amount(MAP_SHARDS));
     let closed = Arc::new(AtomicBool::new(false));
     let makes = Shards::new(node)?;
     let mut shards = Vec::new();

@@ -196,6 +196,9 @@ impl Finisher {
         }
         trace::finish(&seen.span, route.as_deref(), status);
         trace::record_duration(&seen.span, took);
+        if !wanted && seen.span.is_disabled() {
+            return;
+        }
         let session = outcome.request.and_then(|request| self.session_id(request));
         trace::record_session(&seen.span, session.as_deref());
         if wanted {

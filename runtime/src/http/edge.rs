@@ -22,7 +22,7 @@ use super::answer::{Failure, Finisher, Seen};
 use super::body::{self, Watch};
 use super::metrics::WorkerMetrics;
 use super::problem::Problem;
-use super::requests::Requests;
+use super::requests::{Requests, WorkerRequests};
 use super::settings::Shared;
 use super::{cross_site, drain, health, host, links, trace, unread};
 use crate::node::Lifecycle;
@@ -83,7 +83,7 @@ where
     fn new_transform(&self, service: S) -> Self::Future {
         let metrics = self.0.settings.metrics.then(WorkerMetrics::begin);
         let finisher = Rc::new(Finisher { context: Rc::clone(&self.0), metrics });
-        ready(Ok(EdgeService { service, finisher }))
+        ready(Ok(EdgeService { service, finisher, requests: self.0.requests.worker() }))
     }
 }
 
@@ -91,6 +91,7 @@ where
 pub(crate) struct EdgeService<S> {
     service: S,
     finisher: Rc<Finisher>,
+    requests: WorkerRequests,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<ServiceResponse<BoxBody>, Error>>>>;
@@ -116,7 +117,7 @@ where
             });
         }
         let finisher = Rc::clone(&self.finisher);
-        let under_way = finisher.context.requests.begin();
+        let under_way = self.requests.begin();
         let mut seen = Seen::new(&request);
         if let Err(problem) = admit(&request, &finisher.context) {
             seen.body = Some(Watch::unread(request.take_payload()));

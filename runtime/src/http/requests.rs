@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 /// How often a waiting node looks again.
@@ -17,14 +18,23 @@ const STILL_HEEDED: Duration = Duration::from_millis(600);
 /// So long without a request, nobody is about to be told.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// The requests of a port; a cheap clone, shared by its workers.
+/// The requests of a port; a cheap clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Requests(Arc<Inner>);
+
+/// The requests of one worker, which counts for itself: a counter that all share would travel between processors with
+/// every request.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerRequests(Arc<Count>);
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Count(AtomicUsize);
 
 #[derive(Debug)]
 struct Inner {
     born: Instant,
-    under_way: AtomicUsize,
+    under_way: ArcSwap<Vec<Arc<Count>>>,
     /// When the latest request of a draining node came, and when the latest was sent away: ms after `born`, plus one.
     came: AtomicU64,
     sent_away: AtomicU64,
@@ -32,11 +42,19 @@ struct Inner {
 
 /// One request under way; ends when dropped.
 #[derive(Debug)]
-pub(crate) struct UnderWay(Requests);
+pub(crate) struct UnderWay(Arc<Count>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.0.under_way.fetch_sub(1, Ordering::Release);
+        self.0.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl WorkerRequests {
+    /// Counts a request until the guard is dropped.
+    pub(crate) fn begin(&self) -> UnderWay {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(&self.0))
     }
 }
 
@@ -44,16 +62,21 @@ impl Requests {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Inner {
             born: Instant::now(),
-            under_way: AtomicUsize::new(0),
+            under_way: ArcSwap::default(),
             came: AtomicU64::new(0),
             sent_away: AtomicU64::new(0),
         }))
     }
 
-    /// Counts a request until the guard is dropped.
-    pub(crate) fn begin(&self) -> UnderWay {
-        self.0.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay(self.clone())
+    /// Begins to count for one more worker.
+    pub(crate) fn worker(&self) -> WorkerRequests {
+        let count = Arc::new(Count::default());
+        self.0.under_way.rcu(|counts| {
+            let mut counts = Vec::clone(counts);
+            counts.push(Arc::clone(&count));
+            counts
+        });
+        WorkerRequests(count)
     }
 
     /// Notes that a request reached a draining node.
@@ -68,7 +91,8 @@ impl Requests {
 
     /// Waits until no request is under way.
     pub(crate) async fn none_under_way(&self) {
-        while self.0.under_way.load(Ordering::Acquire) > 0 {
+        let is_busy = |count: &Arc<Count>| count.0.load(Ordering::Acquire) > 0;
+        while self.0.under_way.load().iter().any(is_busy) {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -108,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn o2_a_node_waits_for_the_requests_that_are_under_way() {
         let requests = Requests::new();
-        let (first, second) = (requests.begin(), requests.begin());
+        let (first, second) = (requests.worker().begin(), requests.worker().begin());
         let mut waiting = Box::pin(requests.none_under_way());
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         drop(first);
@@ -123,9 +147,9 @@ mod tests {
         for (told, quiet, closes) in [
             (Some(ms(150)), ms(0), true),
             (Some(ms(600)), ms(0), true),
-            (Some(ms(20)), ms(20), false),   // what was sent meanwhile may still arrive
+            (Some(ms(20)), ms(20), false), // what was sent meanwhile may still arrive
             (Some(ms(1_500)), ms(5), false), // told long ago: it may ask again any moment
-            (None, ms(5), false),            // POSTs come, which are not sent away
+            (None, ms(5), false),          // POSTs come, which are not sent away
             (None, ms(301), true),
             (Some(ms(1_500)), ms(301), true),
         ] {

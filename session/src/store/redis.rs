@@ -133,7 +133,9 @@ impl SessionStore for RedisStore {
             "NONE" => ClaimReply::Missing,
             "REVOKED" => ClaimReply::Revoked,
             "EXPIRED" => ClaimReply::Expired,
-            "UNREADABLE" => return Err(StoreError::Unreadable("its fields, or its format".to_owned())),
+            "UNREADABLE" => {
+                return Err(StoreError::Unreadable("its fields, or its format".to_owned()));
+            }
             other => return Err(unexpected(other)),
         })
     }

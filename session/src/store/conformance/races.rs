@@ -108,7 +108,9 @@ pub(super) async fn nothing_is_written_after_a_revocation(bench: &Bench<'_>) {
 }
 
 /// A store may send them together; what is wrong with one must be no matter for the next.
-pub(super) async fn writes_of_many_sessions_at_once_are_answered_each_for_itself(bench: &Bench<'_>) {
+pub(super) async fn writes_of_many_sessions_at_once_are_answered_each_for_itself(
+    bench: &Bench<'_>,
+) {
     const SESSIONS: usize = 120;
     let mut sessions = Vec::new();
     for number in 0..SESSIONS {

@@ -122,10 +122,7 @@ async fn fly(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result<
 }
 
 /// Takes a reply apart: the server's clock, and an answer for each of `count` writes.
-fn answers(
-    reply: Reply,
-    count: usize,
-) -> Result<(u64, impl Iterator<Item = Reply>), StoreError> {
+fn answers(reply: Reply, count: usize) -> Result<(u64, impl Iterator<Item = Reply>), StoreError> {
     let Reply::Array(items) = reply else { return Err(unexpected("no list of answers")) };
     if items.len() != count + 1 {
         return Err(unexpected("as many answers as writes are wanted"));
@@ -136,11 +133,10 @@ fn answers(
 }
 
 fn judge(answer: Reply, version: u64, now_ms: u64) -> Result<WriteReply, StoreError> {
-    let parts = match answer {
-        Reply::Integer(0) => return Ok(WriteReply::Written { version, now_ms }),
-        Reply::Array(parts) => parts,
-        _other => return Err(unexpected("no answer to a write")),
-    };
+    if answer.as_i64() == Some(0) {
+        return Ok(WriteReply::Written { version, now_ms });
+    }
+    let Reply::Array(parts) = answer else { return Err(unexpected("no answer to a write")) };
     let found = || int(&parts, 1);
     Ok(match tag(&parts)? {
         "DUP" => WriteReply::Duplicate { version: found()? },

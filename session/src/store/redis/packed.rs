@@ -5,7 +5,9 @@
 //! this is stored.
 
 use rmp::encode::buffer::ByteBuf;
-use rmp::encode::{RmpWrite as _, ValueWriteError, write_array_len, write_str, write_str_len, write_uint};
+use rmp::encode::{
+    RmpWrite as _, ValueWriteError, write_array_len, write_str, write_str_len, write_uint,
+};
 
 use super::fields::{ATTRIBUTE, recent_text};
 use crate::record::Change;
