@@ -2,7 +2,7 @@
 //!
 //! The database store has a file of its own, `database_store`, for it takes real databases and processes.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "all of it is test code")]
+#![expect(clippy::unwrap_used, reason = "all of it is test code")]
 
 #[path = "stores/fixtures.rs"]
 mod fixtures;

@@ -212,6 +212,20 @@ impl Cluster {
         self.nodes[index].ready(READY_LIMIT).await
     }
 
+    /// What Redis holds of a node, as `key field`: its leases, and its place in the list of nodes. Of a node that has
+    /// left it holds nothing; what is left of one that died runs out.
+    pub fn traces_of(&self, node: &str) -> Vec<String> {
+        let lease = format!("n:{node}#");
+        let tables = self.redis.all_keys().into_iter();
+        let tables = tables.filter(|key| key.ends_with(":L") || key.ends_with(":nodes"));
+        let traces = tables.flat_map(|key| {
+            let fields = self.redis.cli(&["HKEYS", &key]);
+            let own = fields.lines().filter(|field| *field == node || field.starts_with(&lease));
+            own.map(|field| format!("{key} {field}")).collect::<Vec<String>>()
+        });
+        traces.collect()
+    }
+
     /// Lets all nodes log errors that contain this text.
     pub fn allow_error(&mut self, text: &str) {
         self.nodes.iter_mut().for_each(|node| node.allow_error(text));

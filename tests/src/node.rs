@@ -2,6 +2,7 @@
 
 mod spec;
 
+use std::collections::BTreeSet;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -21,13 +22,18 @@ pub struct Usage {
     pub resident_bytes: u64,
 }
 
-/// A node process. On drop it is killed, and the test fails if it had logged an error.
+/// Shorter secrets could be in a log by chance.
+const SHORTEST_SECRET: usize = 8;
+
+/// A node process. On drop it is killed, and the test fails if it had logged an error or one of its secrets.
 #[derive(Debug)]
 pub struct Node {
     process: Option<Process>,
     public_url: String,
     admin_url: String,
     spec: NodeSpec,
+    /// Of all its lives: where each was told, and what no log may hold.
+    secrets: BTreeSet<(String, String)>,
     folder: Scratch,
 }
 
@@ -36,7 +42,8 @@ impl Node {
         let folder = Scratch::new(&spec.name);
         let public_url = format!("http://127.0.0.1:{}", spec.public_port);
         let admin_url = format!("http://127.0.0.1:{}", spec.admin_port);
-        let mut node = Self { process: None, public_url, admin_url, spec, folder };
+        let secrets = BTreeSet::new();
+        let mut node = Self { process: None, public_url, admin_url, spec, secrets, folder };
         node.start_again();
         node
     }
@@ -120,6 +127,10 @@ impl Node {
         environment
             .entry("UNDERSTUDY_DATA_DIR".to_owned())
             .or_insert_with(|| self.folder.join("data").display().to_string());
+        for (variable, value) in &environment {
+            let found = secrets_in(variable, value);
+            self.secrets.extend(found.into_iter().map(|secret| (variable.clone(), secret)));
+        }
         self.process = Some(spawn(Launch {
             name: self.spec.name.clone(),
             program: self.spec.program.path(),
@@ -181,6 +192,30 @@ impl Node {
     }
 }
 
+/// What must not be told of a variable, or of the file that it names: all of a secret, each one of a list of them, and
+/// the passwords in addresses.
+fn secrets_in(variable: &str, value: &str) -> Vec<String> {
+    let (variable, text) = match variable.strip_suffix("_FILE") {
+        Some(variable) => (variable, std::fs::read_to_string(value).unwrap_or_default()),
+        None => (variable, value.to_owned()),
+    };
+    let is_secret = ["SECRET", "PASSWORD", "TOKEN"].iter().any(|end| variable.ends_with(end));
+    let found: Vec<&str> = if is_secret {
+        text.split([',', '\n']).map(str::trim).collect()
+    } else {
+        text.split("://").skip(1).filter_map(password_in).collect()
+    };
+    let long = found.into_iter().filter(|secret| secret.len() >= SHORTEST_SECRET);
+    long.map(str::to_owned).collect()
+}
+
+/// The password in what follows the scheme of an address.
+fn password_in(address: &str) -> Option<&str> {
+    let authority = address.split(['/', '?', ',', '"', ' ']).next()?;
+    let (credentials, _) = authority.rsplit_once('@')?;
+    credentials.split_once(':').map(|(_, password)| password)
+}
+
 /// An event of level ERROR, or the message of a panic.
 fn is_error(line: &str) -> bool {
     match serde_json::from_str::<Value>(line) {
@@ -206,17 +241,36 @@ impl Drop for Node {
             errors.len(),
             errors.first().map_or("", String::as_str),
         );
+        let log = self.log();
+        let told = self.secrets.iter().filter(|(_, secret)| log.contains(secret.as_str()));
+        let told: Vec<&str> = told.map(|(variable, _)| variable.as_str()).collect();
+        assert!(told.is_empty(), "{} logged what is secret in {}", self.name(), told.join(", "));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_error;
+    use super::{is_error, secrets_in};
 
     #[test]
     fn errors_and_panics_are_seen_in_a_log() {
         assert!(is_error(r#"{"level":"ERROR","message":"lease lost"}"#));
         assert!(is_error("thread 'shard-1' (4711) panicked at session/src/state.rs:1:1:"));
         assert!(!is_error(r#"{"level":"INFO","message":"an ERROR in quotes"}"#));
+    }
+
+    #[test]
+    fn secrets_are_found_in_variables_lists_and_addresses() {
+        assert_eq!(
+            secrets_in("A_SESSION_SECRET", "first-key,second-key"),
+            ["first-key", "second-key"]
+        );
+        assert_eq!(secrets_in("A_TOKEN", "short"), [""; 0]);
+        assert_eq!(
+            secrets_in("A_URL", "redis://app:app-password@h:1,redis://h:2"),
+            ["app-password"]
+        );
+        assert_eq!(secrets_in("A_URL", "postgres://postgres@127.0.0.1:1/d?x=y:z@w"), [""; 0]);
+        assert_eq!(secrets_in("A_NAME", "no-secret-at-all"), [""; 0]);
     }
 }

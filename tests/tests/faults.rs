@@ -8,6 +8,7 @@ mod faults {
     mod crash;
     mod drain;
     mod failover;
+    mod kinds;
     mod late;
     mod ledger;
     mod outage;

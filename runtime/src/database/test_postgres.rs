@@ -17,16 +17,15 @@ pub struct TestPostgres {
 
 impl TestPostgres {
     /// Starts a server that listens on a Unix socket only. Call it on the thread of the test: the server ends with
-    /// the thread that starts it. `None`, and a line on stderr, when PostgreSQL is not installed.
+    /// the thread that starts it.
     ///
     /// # Panics
-    /// When it is installed but does not start.
+    /// When it does not start, or is not installed: a test that did nothing must not pass.
     #[must_use]
-    pub fn start() -> Option<Self> {
-        let Some(programs) = find_programs() else {
-            eprintln!("skipped: PostgreSQL (initdb, postgres) is not installed");
-            return None;
-        };
+    pub fn start() -> Self {
+        let programs = find_programs().expect(
+            "PostgreSQL (initdb, postgres) is installed: run .ci/packages.sh, as `make test` does",
+        );
         let name = format!("understudy-pg-{}-{:08x}", std::process::id(), rand::random::<u32>());
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir(&folder).expect("a temporary folder can be made");
@@ -53,7 +52,7 @@ impl TestPostgres {
         let child = serve(&programs, &folder);
         let server = Self { programs, folder, child };
         server.wait_until_ready();
-        Some(server)
+        server
     }
 
     /// Ends the server at once, as a crash would.

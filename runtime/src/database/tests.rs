@@ -69,27 +69,27 @@ fn sqlite_config(folder: &tempfile::TempDir) -> DatabaseConfig {
     test_config(DatabaseUrl::Sqlite(folder.path().join("data/understudy.sqlite3")))
 }
 
-#[test]
-#[ignore = "started by the t7 tests as a process of its own"]
-fn a_child_migrates() {
-    #[expect(clippy::disallowed_methods, reason = "it is how the parent test tells the child")]
-    let Ok(url) = std::env::var(CHILD_URL) else { return };
-    let url = match url.strip_prefix("sqlite:") {
+/// The database that this process is to migrate, when a test started it for that. Then the test is the same one: it starts
+/// itself ten times more, and finds in its environment which of them it is.
+fn child_of_a_test() -> Option<DatabaseUrl> {
+    let url = std::env::var_os(CHILD_URL)?.into_string().unwrap();
+    Some(match url.strip_prefix("sqlite:") {
         Some(path) => DatabaseUrl::Sqlite(PathBuf::from(path)),
         None => DatabaseUrl::Postgres(Secret::new(url)),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let database = Database::connect(&test_config(url)).await.unwrap();
-        migrate(&database, MigrateMode::Auto).await.unwrap();
-        assert_migrated_once(&database).await;
-    });
+    })
 }
 
-fn start_ten_processes(url: &str) {
+async fn migrate_as_one_of_ten(url: DatabaseUrl) {
+    let database = Database::connect(&test_config(url)).await.unwrap();
+    migrate(&database, MigrateMode::Auto).await.unwrap();
+    assert_migrated_once(&database).await;
+}
+
+/// Starts `test` in processes of their own, and waits until all have passed it.
+fn start_ten_processes(test: &str, url: &str) {
     let start = || {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "database::tests::a_child_migrates"])
+            .args(["--exact", &format!("database::tests::{test}")])
             .env(CHILD_URL, url)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -107,25 +107,31 @@ fn start_ten_processes(url: &str) {
 
 #[tokio::test]
 async fn t7_ten_processes_on_an_empty_postgres_apply_each_migration_once() {
-    let Some(server) = TestPostgres::start() else { return };
-    start_ten_processes(&server.url());
+    if let Some(url) = child_of_a_test() {
+        return migrate_as_one_of_ten(url).await;
+    }
+    let server = TestPostgres::start();
+    let this = "t7_ten_processes_on_an_empty_postgres_apply_each_migration_once";
+    start_ten_processes(this, &server.url());
     assert_migrated_once(&Database::connect(&server.config()).await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn t7_ten_processes_on_an_empty_sqlite_file_apply_each_migration_once() {
+    if let Some(url) = child_of_a_test() {
+        return migrate_as_one_of_ten(url).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let config = sqlite_config(&folder);
-    start_ten_processes(&format!(
-        "sqlite:{}",
-        folder.path().join("data/understudy.sqlite3").display()
-    ));
+    let this = "t7_ten_processes_on_an_empty_sqlite_file_apply_each_migration_once";
+    let file = folder.path().join("data/understudy.sqlite3");
+    start_ten_processes(this, &format!("sqlite:{}", file.display()));
     assert_migrated_once(&Database::connect(&config).await.unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn t7_of_twenty_tasks_one_applies_each_migration_and_others_wait() {
-    let Some(server) = TestPostgres::start() else { return };
+    let server = TestPostgres::start();
     let applied = Arc::new(AtomicUsize::new(0));
     let tasks: Vec<_> = (0..20)
         .map(|_| {
@@ -180,7 +186,7 @@ async fn g8_an_older_program_refuses_a_newer_schema_and_names_both_versions() {
 
 #[tokio::test]
 async fn g8_a_migration_that_fails_leaves_nothing_behind() {
-    let Some(server) = TestPostgres::start() else { return };
+    let server = TestPostgres::start();
     let folder = tempfile::tempdir().unwrap();
     for config in [sqlite_config(&folder), server.config()] {
         let database = Database::connect(&config).await.unwrap();
@@ -198,7 +204,7 @@ async fn a_database_that_is_away_is_retryable_and_a_wrong_one_is_not() {
     let away = Secret::new("postgres://nobody@127.0.0.1:1/none".to_owned());
     let error = Database::connect(&test_config(DatabaseUrl::Postgres(away))).await.unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
-    let Some(server) = TestPostgres::start() else { return };
+    let server = TestPostgres::start();
     let missing = Secret::new(server.url().replace("/postgres?", "/missing?"));
     let error = Database::connect(&test_config(DatabaseUrl::Postgres(missing))).await.unwrap_err();
     assert!(!error.is_retryable(), "{error:?}");
@@ -211,7 +217,7 @@ async fn a_database_that_is_away_is_retryable_and_a_wrong_one_is_not() {
 
 #[tokio::test]
 async fn while_the_server_is_away_steps_fail_at_once_and_then_work_again() {
-    let Some(mut server) = TestPostgres::start() else { return };
+    let mut server = TestPostgres::start();
     let database = Database::connect(&server.config()).await.unwrap();
     let ask = || database.read(|executor| Box::pin(executor.execute_unprepared("SELECT 1")));
     ask().await.unwrap();
@@ -228,6 +234,7 @@ async fn while_the_server_is_away_steps_fail_at_once_and_then_work_again() {
     }
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     server.start_again();
+    // Level-triggered: asked until it works, for at most five seconds.
     let back = async {
         while ask().await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -241,7 +248,7 @@ async fn while_the_server_is_away_steps_fail_at_once_and_then_work_again() {
 
 #[tokio::test]
 async fn l12_a_node_without_a_cluster_is_alone_on_its_database() {
-    let Some(server) = TestPostgres::start() else { return };
+    let server = TestPostgres::start();
     let one = Database::connect(&server.config()).await.unwrap();
     let two = Database::connect(&server.config()).await.unwrap();
     let alone = one.take_place(Presence::Alone).await.unwrap();

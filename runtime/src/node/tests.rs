@@ -187,22 +187,27 @@ async fn h1_a_node_that_starts_tells_operators_why_and_refuses_users() {
 
 #[actix_web::test]
 async fn o2_a_request_under_way_is_answered_before_the_node_goes() {
+    let (begins, mut begun) = unbounded_channel();
     let node = NodeBuilder::new(config())
-        .routes(|app| {
-            app.route(
-                "/slow",
-                web::get().to(|| async {
+        .routes(move |app| {
+            let begins = begins.clone();
+            let slow = move || {
+                begins.send(()).unwrap();
+                async {
+                    // Is slow: that is what it is for.
                     tokio::time::sleep(Duration::from_millis(500)).await;
                     "done"
-                }),
-            );
+                }
+            };
+            app.route("/slow", web::get().to(slow));
         })
         .start()
         .await
         .unwrap();
     let address = node.public_addr;
     let slow = actix_web::rt::spawn(async move { get(address, "/slow").await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let under_way = tokio::time::timeout(Duration::from_secs(10), begun.recv());
+    assert_eq!(under_way.await.unwrap(), Some(()), "the handler runs");
     node.stop().await;
     let answer = slow.await.unwrap();
     assert!(answer.ends_with("done"), "{answer}");
@@ -269,6 +274,7 @@ async fn a_client_that_drips_is_answered_408() {
             for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ".iter().chain([b'x'].iter().cycle())
             {
                 write.write_all(&[*byte]).await.ok();
+                // Is slow: that is what it is for.
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
         };

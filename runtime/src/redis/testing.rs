@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::{Redis, Role};
 use crate::config::{RedisConfig, RedisTarget, Topology};
@@ -160,6 +161,17 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("not within 10 s: {what}");
+}
+
+/// Demands that something stays as it is for so long, and looks all the time: for what must not happen there is no moment
+/// that could be waited for.
+pub(crate) async fn stays(what: &str, time: Duration, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        assert!(condition(), "no longer: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(condition(), "no longer: {what}");
 }
 
 /// A primary with one replica, and a Sentinel that watches over them.

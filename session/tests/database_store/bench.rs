@@ -34,6 +34,18 @@ impl Bench {
         let statement = self.database.backend().statement(sql, []);
         self.database.connection().execute_raw(statement).await.unwrap();
     }
+
+    /// Asks again and again, for at most ten seconds, until a question has rows.
+    pub(crate) async fn until(&self, what: &str, sql: &str) {
+        for _ in 0..1_000 {
+            let statement = self.database.backend().statement(sql, []);
+            if self.database.connection().query_one_raw(statement).await.unwrap().is_some() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not within 10 s: {what}");
+    }
 }
 
 pub(crate) async fn open(url: DatabaseUrl) -> (Database, DatabaseStore, DatabaseLeases) {
@@ -51,11 +63,11 @@ pub(crate) async fn sqlite() -> Bench {
     Bench { store, leases, database, _server: None, _folder: folder }
 }
 
-pub(crate) async fn postgres() -> Option<Bench> {
-    let server = TestPostgres::start()?;
+pub(crate) async fn postgres() -> Bench {
+    let server = TestPostgres::start();
     let (database, store, leases) = open(server.config().url).await;
     let folder = tempfile::tempdir().unwrap();
-    Some(Bench { store, leases, database, _server: Some(server), _folder: folder })
+    Bench { store, leases, database, _server: Some(server), _folder: folder }
 }
 
 pub(crate) fn node(name: &str) -> NodeId {

@@ -12,7 +12,7 @@ use crate::bench::{BUCKET, Bench, HOUR_MS, LEASE, found, node, postgres, record,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_claims_at_once_each_gets_an_epoch_of_its_own() {
-    for bench in [Some(sqlite().await), postgres().await].into_iter().flatten() {
+    for bench in [sqlite().await, postgres().await] {
         let locator = Locator::random();
         let mut free = record(&Token::new(&node("gone")));
         free.owner = None;
@@ -38,9 +38,7 @@ async fn of_many_claims_at_once_each_gets_an_epoch_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_claim_and_the_renewal_of_a_lapsing_lease_never_both_win() {
-    let Some(bench) = postgres().await else {
-        return;
-    };
+    let bench = postgres().await;
     let owner = node("a");
     let (mut claimed, mut kept) = (0, 0);
     for round in 0..150_u64 {
@@ -48,6 +46,7 @@ async fn a_claim_and_the_renewal_of_a_lapsing_lease_never_both_win() {
         bench.leases.renew(BUCKET, &owner, Duration::from_millis(8)).await.unwrap();
         let first = Token::new(&owner);
         bench.store.create(locator, &record(&first), HOUR_MS).await.unwrap();
+        // Not to wait for anything: the two are to meet the end of the lease, once before and once after it.
         tokio::time::sleep(Duration::from_micros(3_000 + round * 37 % 5_000)).await;
         let (leases, store, renewer) = (bench.leases.clone(), bench.store.clone(), owner.clone());
         let renewal =
@@ -83,30 +82,29 @@ async fn begin(bench: &Bench, sql: &str) -> DatabaseTransaction {
     transaction
 }
 
-/// Long enough for a statement that is not made to wait to be over.
-async fn moment() {
-    tokio::time::sleep(Duration::from_millis(150)).await;
+/// Waits until a statement is held up by what another one has locked. One that is not made to wait never is.
+async fn held_up(bench: &Bench) {
+    bench.until("a statement waits for a lock", "SELECT 1 FROM pg_locks WHERE NOT granted").await;
 }
 
 #[tokio::test]
 async fn a_renewal_that_waited_for_a_claim_looks_at_the_clock_afterwards() {
-    let Some(bench) = postgres().await else {
-        return;
-    };
+    let bench = postgres().await;
     bench.leases.renew(BUCKET, &node("a"), Duration::from_millis(100)).await.unwrap();
     let claim = begin(&bench, "SELECT * FROM us_node_lease FOR UPDATE").await;
     let leases = bench.leases.clone();
     let renewal = tokio::spawn(async move { leases.renew(BUCKET, &node("a"), LEASE).await });
-    moment().await;
+    held_up(&bench).await;
+    let now = bench.database.backend().now_ms();
+    let lapsed = format!("SELECT 1 FROM us_node_lease WHERE deadline_ms <= {now}");
+    bench.until("the lease is over", &lapsed).await;
     claim.commit().await.unwrap();
     assert!(!renewal.await.unwrap().unwrap().continuous, "the claim found the lease lapsed");
 }
 
 #[tokio::test]
 async fn a_claim_waits_for_a_renewal_that_is_under_way() {
-    let Some(bench) = postgres().await else {
-        return;
-    };
+    let bench = postgres().await;
     let (locator, token) = (Locator::random(), Token::new(&node("a")));
     bench.store.create(locator, &record(&token), HOUR_MS).await.unwrap();
     bench.leases.renew(BUCKET, &node("a"), LEASE).await.unwrap();
@@ -116,7 +114,7 @@ async fn a_claim_waits_for_a_renewal_that_is_under_way() {
     let store = bench.store.clone();
     let claim =
         tokio::spawn(async move { store.claim(locator, &Token::new(&node("b")), None).await });
-    moment().await;
+    held_up(&bench).await;
     renewal.commit().await.unwrap();
     let reply = claim.await.unwrap().unwrap();
     assert!(matches!(reply, ClaimReply::Owned { .. }), "{reply:?}");
@@ -124,15 +122,13 @@ async fn a_claim_waits_for_a_renewal_that_is_under_way() {
 
 #[tokio::test]
 async fn a_validation_waits_for_a_claim_that_is_under_way() {
-    let Some(bench) = postgres().await else {
-        return;
-    };
+    let bench = postgres().await;
     let (locator, token) = (Locator::random(), Token::new(&node("a")));
     bench.store.create(locator, &record(&token), HOUR_MS).await.unwrap();
     let claim = begin(&bench, "UPDATE us_session SET owner = 'b#1|2', epoch = 2").await;
     let (store, fence) = (bench.store.clone(), Fence { token, epoch: 1 });
     let validation = tokio::spawn(async move { store.validate(locator, &fence, 1).await });
-    moment().await;
+    held_up(&bench).await;
     claim.commit().await.unwrap();
     assert_eq!(validation.await.unwrap().unwrap(), ValidateReply::Fenced);
 }

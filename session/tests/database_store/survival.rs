@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use understudy_runtime::config::DatabaseUrl;
@@ -14,25 +15,17 @@ use crate::bench::{HOUR_MS, found, node, open, record, set};
 /// Tells a test process, started by a test, which file to write to.
 const CHILD_FILE: &str = "UNDERSTUDY_TEST_FILE";
 
-#[test]
-#[ignore = "started by the next test as a process of its own"]
-fn a_child_writes_until_it_is_killed() {
-    #[expect(clippy::disallowed_methods, reason = "it is how the parent test tells the child")]
-    let Ok(file) = std::env::var(CHILD_FILE) else {
-        return;
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (_database, store, _leases) = open(DatabaseUrl::Sqlite(file.into())).await;
-        let token = Token::from_text(&format!("{}|0000000000000001", node("a")));
-        let tasks = (0..8_u8).map(|session| {
-            let (store, token) = (store.clone(), token.clone());
-            tokio::spawn(async move { write_for_ever(&store, session, &token).await })
-        });
-        for task in tasks.collect::<Vec<_>>() {
-            task.await.unwrap();
-        }
+/// What the process does that is going to be killed.
+async fn write_until_the_end(file: PathBuf) {
+    let (_database, store, _leases) = open(DatabaseUrl::Sqlite(file)).await;
+    let token = Token::from_text(&format!("{}|0000000000000001", node("a")));
+    let tasks = (0..8_u8).map(|session| {
+        let (store, token) = (store.clone(), token.clone());
+        tokio::spawn(async move { write_for_ever(&store, session, &token).await })
     });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
 }
 
 async fn write_for_ever(store: &DatabaseStore, session: u8, token: &Token) {
@@ -58,17 +51,16 @@ async fn write_for_ever(store: &DatabaseStore, session: u8, token: &Token) {
     }
 }
 
-#[tokio::test]
+/// This test runs in two processes: it starts itself once more, and finds in its environment that it is the second.
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_survives_kill_9() {
+    if let Some(file) = std::env::var_os(CHILD_FILE) {
+        return write_until_the_end(file.into()).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sessions.sqlite3");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--ignored",
-            "--exact",
-            "--nocapture",
-            "survival::a_child_writes_until_it_is_killed",
-        ])
+        .args(["--exact", "--nocapture", "survival::what_was_answered_survives_kill_9"])
         .env(CHILD_FILE, &file)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

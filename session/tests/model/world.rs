@@ -292,9 +292,8 @@ impl World {
         let known = |node: &Node| node.held.map_or(0, |copy| copy.image.content.writes());
         let trusted = || self.nodes.iter().filter(|node| node.is_trusted());
         let missed = |node| self.acknowledged & stored & !known(node) != 0;
-        let waits = |node: &Node| {
-            node.pending.is_some() && setup.rules.has(Rule::ReadsAwaitChanges)
-        };
+        let waits =
+            |node: &Node| node.pending.is_some() && setup.rules.has(Rule::ReadsAwaitChanges);
         let behind = |node: &Node| !waits(node) && stored & !known(node) != 0;
         let guardian = self.guardian.checked_sub(1).map(|i| &self.nodes[usize::from(i)]);
         let replicated = setup.wait_for_replica && setup.change == Change::ToReplica;

@@ -162,7 +162,10 @@ impl fmt::Display for Report {
             }
         }
         if !self.latencies.is_empty() {
-            writeln!(f, "\n| one client, one request at a time | p50 µs | p99 µs |\n|---|--:|--:|")?;
+            writeln!(
+                f,
+                "\n| one client, one request at a time | p50 µs | p99 µs |\n|---|--:|--:|"
+            )?;
             for latency in &self.latencies {
                 writeln!(f, "{latency}")?;
             }

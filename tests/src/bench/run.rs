@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::case::{Case, HAMMERS, INCREMENTS, Prepared, prepare};
 use super::load::{Load, Totals};
-use super::{latency, memory};
 use super::meter::Costs;
 use super::report::{Report, Sample};
 use super::stage::Stage;
+use super::{latency, memory};
 
 /// Increments of a session before those that are timed: the first ones meet cold caches.
 const BURSTS: usize = 5;

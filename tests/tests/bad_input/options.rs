@@ -28,6 +28,8 @@ async fn row_20_all_wrong_options_are_told_at_once_by_name_and_without_values() 
         ("UNDERSTUDY_DATABASE_URL", "mysql://canary-7"),
         ("UNDERSTUDY_REDSI_URL", "canary-8"),
         ("UNDERSTUDY_LOG_FORMAT", "canary-9"),
+        // Longer than requests are given to finish.
+        ("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "600000"),
     ];
     let (status, said) = refused(&options).await;
     oracle!("exit status", status, 78);
@@ -49,6 +51,9 @@ async fn row_20_each_of_them_is_refused_on_its_own() {
         ("UNDERSTUDY_SESSION_IDLE_S", "99999999999999999999"),
         ("UNDERSTUDY_SESSION_IDLE_S", "1.5"),
         ("UNDERSTUDY_SESSION_SECRET", "changeme-changeme-changeme-changeme"),
+        ("UNDERSTUDY_SESSION_SECRET", "at-least-32-random-characters-of-yours"),
+        ("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "30001"),
+        ("UNDERSTUDY_OPS_DRAIN_TIMEOUT_MS", "999"), // the delay of these nodes is 1000
         ("UNDERSTUDY_HTTP_BIND", "8080"),
         ("UNDERSTUDY_ADMIN_BIND", "0.0.0.0:1"),
         ("UNDERSTUDY_NODE_ID", "a b"),

@@ -7,6 +7,8 @@ use understudy_tests::{Client, Cluster, Program, oracle, wait};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const COUNT: &str = "/api/session/values/n/increment";
+/// Bytes of a value that no node would have written.
+const LARGE: u64 = 50_000_000;
 
 /// What was done to a record.
 #[derive(Debug, Clone, Copy)]
@@ -17,9 +19,11 @@ enum Spoiled {
     Missing,
     /// Another type of value.
     Type,
+    /// Written in a format that is not known yet.
+    Newer,
 }
 
-const WAYS: [Spoiled; 3] = [Spoiled::Field, Spoiled::Missing, Spoiled::Type];
+const WAYS: [Spoiled; 4] = [Spoiled::Field, Spoiled::Missing, Spoiled::Type, Spoiled::Newer];
 
 fn spoil(cluster: &Cluster, key: &str, way: Spoiled) {
     let cli = |arguments: &[&str]| cluster.redis.cli(arguments);
@@ -30,6 +34,7 @@ fn spoil(cluster: &Cluster, key: &str, way: Spoiled) {
             cli(&["DEL", key]);
             cli(&["SET", key, "garbage"]);
         }
+        Spoiled::Newer => drop(cli(&["HSET", key, "sv", "2"])),
     }
 }
 
@@ -74,6 +79,12 @@ async fn row_10_a_record_that_cannot_be_read_stays_and_harms_nobody_else() {
     assert!(silent.is_empty(), "{silent:#?}");
     oracle!("unreadable records that were not told as such", silent.len(), 0);
     oracle!("unreadable records that were touched", changed, 0);
+    for node in &cluster.nodes {
+        let what = format!("unreadable records that {} raised an alarm about", node.name());
+        let alarms = node.metric("session_unreadable_total").await;
+        // Each of them at least once; how often a node looks again before it says so is its own affair.
+        oracle!(&what, alarms, >= WAYS.len() as f64);
+    }
     for base in [cluster.url(0), cluster.url(1)] {
         bystander.post(base, COUNT).await.unwrap().expect(200);
         Client::new().get(base, "/readyz").await.unwrap().expect(200);
@@ -88,12 +99,16 @@ async fn row_10_a_record_of_fifty_megabytes_is_survived() {
     let key = key_of(&cluster, &victim);
     cluster.nodes[0].terminate();
     cluster.nodes[0].wait_exit(LIMIT).await;
-    let script =
-        "return redis.call('HSET', KEYS[1], 'a:big', '\"' .. string.rep('x', 50000000) .. '\"')";
-    cluster.redis.cli(&["EVAL", script, "1", &key]);
+    let script = format!(
+        "return redis.call('HSET', KEYS[1], 'a:big', '\"' .. string.rep('x', {LARGE}) .. '\"')"
+    );
+    cluster.redis.cli(&["EVAL", &script, "1", &key]);
     cluster.restart(0).await;
     let (url, pid) = (cluster.url(0), cluster.nodes[0].pid());
+    bystander.post(url, COUNT).await.unwrap().expect(200);
+    let before = cluster.nodes[0].usage().resident_bytes;
     for _ in 0..4 {
+        // Read in time or not: which of both is a matter of the machine.
         let read = victim.get(url, "/api/session").await.unwrap();
         assert!(matches!(read.status, 200 | 503), "{read:?}");
         let written = victim.post(url, COUNT).await.unwrap();
@@ -108,26 +123,30 @@ async fn row_10_a_record_of_fifty_megabytes_is_survived() {
     })
     .await;
     assert_eq!(cluster.nodes[0].pid(), pid);
-    let used = cluster.nodes[0].usage().resident_bytes / 1_048_576;
-    oracle!("memory of the node, MiB", used, <= 500);
+    // As the connection received it, as the record that is kept, and one copy on its way from the one to the other: eight
+    // requests for it must not add up.
+    let grown = cluster.nodes[0].usage().resident_bytes.saturating_sub(before) / 1_000_000;
+    oracle!("memory of the node grown by, MB", grown, <= 3 * LARGE / 1_000_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_10_fields_of_a_newer_version_are_kept() {
-    let cluster = Cluster::builder().nodes(1).program(Program::Understudy).start().await;
-    let url = cluster.url(0);
-    let visitor = begun(url).await;
+    let mut cluster = Cluster::builder().nodes(1).program(Program::Understudy).start().await;
+    let visitor = begun(cluster.url(0)).await;
     let key = key_of(&cluster, &visitor);
     cluster.redis.cli(&["HSET", &key, "zz", "of the next version"]);
-    let counted = visitor.post(url, COUNT).await.unwrap();
-    let counted =
-        if counted.status == 200 { counted } else { visitor.post(url, COUNT).await.unwrap() };
-    assert_eq!(counted.expect(200).json::<Value>()["value"], 2);
-    assert_eq!(cluster.redis.cli(&["HGET", &key, "zz"]), "of the next version");
-    wait::until("it is served", LIMIT, async || {
-        visitor.get(url, "/api/session").await.unwrap().status == 200
-    })
-    .await;
+    let counts = async |cluster: &Cluster, value: u64| {
+        let counted = visitor.post(cluster.url(0), COUNT).await.unwrap().expect(200);
+        assert_eq!(counted.json::<Value>()["value"], value);
+        assert_eq!(cluster.redis.cli(&["HGET", &key, "zz"]), "of the next version");
+        visitor.get(cluster.url(0), "/api/session").await.unwrap().expect(200);
+    };
+    counts(&cluster, 2).await;
+    // And by a node that finds it there when it claims the session.
+    cluster.nodes[0].terminate();
+    cluster.nodes[0].wait_exit(LIMIT).await;
+    cluster.restart(0).await;
+    counts(&cluster, 3).await;
 }
 
 async fn begun(url: &str) -> Client {

@@ -3,20 +3,31 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use understudy_tests::{Client, Node, crowd, oracle};
+use understudy_tests::servers::Scratch;
+use understudy_tests::{Client, Node, crowd, oracle, wait};
 
-use super::wire::{Wire, node};
+use super::wire::{LIMIT, Wire, node};
 
 const EVERY: Duration = Duration::from_millis(500);
+const COUNT: &str = "/api/session/values/n/increment";
+/// How long others are looked at: until a slow body is given up, which takes longest.
+const ATTACK: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_6_slow_clients_are_sent_away_and_disturb_nobody() {
-    let node = node(&[]).await;
-    let (heads, bodies, others) =
-        tokio::join!(slow_heads(&node), slow_bodies(&node), others_are_served(&node));
+    let (node, calm) = (node(&[]).await, node(&[]).await);
+    let used = [&node, &calm].map(|node| node.usage().processor);
+    let (heads, bodies, ()) =
+        tokio::join!(slow_heads(&node), slow_bodies(&node), others_notice_nothing(&node, &calm));
+    // The deadlines are 5 s and 10 s; as long again as the shorter is left to a machine that does other things too.
     oracle!("a head at two bytes a second is given up after, ms", heads.as_millis(), <= 10_000);
     oracle!("a body at two bytes a second is given up after, ms", bodies.as_millis(), <= 15_000);
-    oracle!("slowest answer to others meanwhile, ms", others.as_millis(), <= 3_000);
+    // Both have served the others alike, so what one has used more went to the slow ones. They are twenty, and send forty
+    // bytes a second: that must not cost a tenth of a processor.
+    let [slow, usual] = [(&node, used[0]), (&calm, used[1])]
+        .map(|(node, before)| (node.usage().processor - before).as_millis());
+    let more = slow.saturating_sub(usual);
+    oracle!("time of a processor spent on slow clients, ms", more, <= ATTACK.as_millis() / 10);
 }
 
 /// The time until the last of some was sent away.
@@ -26,7 +37,7 @@ async fn slow_heads(node: &Node) -> Duration {
         let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(100));
         let took = wire.drip(head.as_bytes(), EVERY).await;
         let statuses = wire.statuses().await;
-        assert!(matches!(statuses[..], [] | [408]), "{statuses:?}");
+        assert_eq!(statuses, [408], "told before it was closed");
         took
     })
     .await;
@@ -52,17 +63,27 @@ async fn slow_bodies(node: &Node) -> Duration {
     times.into_iter().max().unwrap_or_default()
 }
 
-/// The slowest answer in ten seconds.
-async fn others_are_served(node: &Node) -> Duration {
-    let (client, begun) = (Client::new(), Instant::now());
-    let mut slowest = Duration::ZERO;
-    while begun.elapsed() < Duration::from_secs(10) {
-        let sent = Instant::now();
-        let path = "/api/session/values/n/increment";
-        client.post(node.public_url(), path).await.unwrap().expect(200);
-        slowest = slowest.max(sent.elapsed());
+/// Asks the attacked node and one that nobody attacks in turn for as long as the attack lasts, and compares. A figure from
+/// before the attack would be one from other weather: what else the machine does meanwhile slows these two alike.
+async fn others_notice_nothing(attacked: &Node, calm: &Node) {
+    let (clients, mut times) = ([Client::new(), Client::new()], [Vec::new(), Vec::new()]);
+    let begun = Instant::now();
+    while begun.elapsed() < ATTACK {
+        for (number, node) in [attacked, calm].into_iter().enumerate() {
+            let sent = Instant::now();
+            clients[number].post(node.public_url(), COUNT).await.unwrap().expect(200);
+            times[number].push(sent.elapsed());
+        }
     }
-    slowest
+    let [attacked, calm] = times.map(|times| p99(times).as_micros());
+    // By a fifth, or by what one turn of the scheduler makes of a short time.
+    let limit = (calm * 12 / 10).max(calm + 20_000);
+    oracle!("p99 of others meanwhile, us", attacked, <= limit);
+}
+
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[(times.len() - 1) * 99 / 100]
 }
 
 /// Nobody waits for a body that nobody wants: the answer is given at once, and the connection closed soon after.
@@ -96,8 +117,14 @@ async fn row_6_a_body_that_never_ends_holds_no_connection_when_nobody_reads_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn row_6_clients_that_never_read_disturb_nobody() {
-    let node = node(&[]).await;
+async fn row_6_clients_that_never_read_are_closed_and_disturb_nobody() {
+    const STALLED_MS: u128 = 3_000;
+    let folder = Scratch::new("web-root");
+    // More than the kernel keeps for anybody; the file has holes in place of bytes.
+    std::fs::File::create(folder.join("large")).unwrap().set_len(32 << 20).unwrap();
+    let (root, stalled) = (folder.path().display().to_string(), STALLED_MS.to_string());
+    let node = node(&[("WEB_ROOT", &root), ("HTTP_STALLED_READER_MS", &stalled)]).await;
+    let calm = super::wire::node(&[]).await;
     let filler = Client::new();
     let text = "x".repeat(60_000);
     for number in 0..10 {
@@ -105,20 +132,60 @@ async fn row_6_clients_that_never_read_disturb_nobody() {
         filler.put_json(node.public_url(), &path, &text).await.unwrap().expect(204);
     }
     let (name, value) = filler.cookies().into_iter().next().unwrap();
-    let before = node.usage().resident_bytes;
-    let mut silent = Vec::new();
-    let ask =
+    // Twelve megabytes of answers from memory, and one from a file.
+    let values =
         format!("GET /api/session/values HTTP/1.1\r\nHost: h\r\nCookie: {name}={value}\r\n\r\n");
-    for _ in 0..20 {
-        let mut wire = Wire::to(&node).await;
-        // Twelve megabytes of answers, more than the kernel keeps for anybody.
-        wire.send(ask.repeat(20)).await;
-        silent.push(wire);
-    }
-    let slowest = others_are_served(&node).await;
-    oracle!("slowest answer to others meanwhile, ms", slowest.as_millis(), <= 3_000);
-    let grown = node.usage().resident_bytes.saturating_sub(before) / 1_048_576;
+    let asks = [values.repeat(20), "GET /large HTTP/1.1\r\nHost: h\r\n\r\n".to_owned()];
+    let before = node.usage().resident_bytes;
+    let ((first, took), ()) =
+        tokio::join!(silent(&node, &asks), others_notice_nothing(&node, &calm));
+    // The kernel asks the reader at intervals that double: at worst it has just asked when the time is over, and then lets as
+    // much time pass again. A second and a half is left to a machine that does other things too.
+    oracle!("a client that never reads is closed after, ms", took, <= 2 * STALLED_MS + 1_500);
+    oracle!("a client that never reads is closed after, ms", took, >= STALLED_MS - 500);
+    // They have asked for 440 MB. What the node holds for each is an answer of 600 kB, or some pieces of the file,
+    // and what it has put into the buffer of the connection.
+    let grown = first.saturating_sub(before) / 1_048_576;
     oracle!("memory of the node grown by, MiB", grown, <= 64);
-    drop(silent);
+    // What was held for them is free for the next ones. Kept, it would be there twice: ten answers from memory, and as many
+    // buffers that they were being written into, are 12 MB.
+    let (second, _) = silent(&node, &asks).await;
+    let more = second.saturating_sub(first) / 1_048_576;
+    oracle!("memory that the next ones need beyond that, MiB", more, <= 8);
     Client::new().get(node.public_url(), "/readyz").await.unwrap().expect(200);
+}
+
+/// Twenty clients ask and read nothing, until the node has closed all their connections; returns the most memory that it
+/// used meanwhile, and how long it took, in ms.
+async fn silent(node: &Node, asks: &[String]) -> (u64, u128) {
+    let mut wires = Vec::new();
+    for ask in asks.iter().cycle().take(20) {
+        let mut wire = Wire::to(node).await;
+        wire.send(ask).await;
+        wires.push(wire);
+    }
+    let ports: Vec<u16> = wires.iter().map(Wire::port).collect();
+    let port = node.public_url().rsplit(':').next().unwrap().parse().unwrap();
+    let mut most = 0;
+    let what = "the node has closed those who never read";
+    let ((), took) = wait::poll(what, LIMIT, Duration::from_millis(50), async || {
+        most = most.max(node.usage().resident_bytes);
+        (open(port, &ports) == 0).then_some(())
+    })
+    .await;
+    drop(wires); // not before: it is not they who close
+    (most, took.as_millis())
+}
+
+/// How many connections of these clients are still open at the node. They cannot see it themselves without reading or
+/// sending, and both would count as a sign of life; so the kernel is asked (Linux only).
+fn open(node: u16, clients: &[u16]) -> usize {
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let of_node = table.lines().filter(|line| {
+        let mut columns = line.split_whitespace().skip(1);
+        let (local, remote) = (columns.next().and_then(port), columns.next().and_then(port));
+        local == Some(node) && remote.is_some_and(|remote| clients.contains(&remote))
+    });
+    of_node.count()
 }

@@ -54,22 +54,28 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }
 
-    /// Sends one byte at a time until it is answered or closed; returns how long that took.
+    /// Sends one byte at a time until it is answered or closed; returns how long that took. It looks for an answer before
+    /// each byte: one that is sent to a closed connection could cost the answer.
     pub(super) async fn drip(&mut self, bytes: &[u8], every: Duration) -> Duration {
         let begun = tokio::time::Instant::now();
         let mut ticks = tokio::time::interval(every);
         for byte in bytes {
             ticks.tick().await;
-            if !self.send([*byte]).await {
-                break;
-            }
             let mut some = [0; 4096];
             if let Ok(count) = self.stream.try_read(&mut some) {
                 self.received.extend_from_slice(&some[..count]);
                 break;
             }
+            if !self.send([*byte]).await {
+                break;
+            }
         }
         begun.elapsed()
+    }
+
+    /// The port of this side.
+    pub(super) fn port(&self) -> u16 {
+        self.stream.local_addr().unwrap().port()
     }
 
     /// Reads one answer; none when the connection ends without one.

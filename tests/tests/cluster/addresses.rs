@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 use understudy_tests::{Client, Node, oracle, wait};
 
-use super::ground::{LIMIT, PATIENCE, cluster_of, started, told};
+use super::ground::{LIMIT, cluster_of, started, told};
 
 const SHOP: &str = "https://shop.example";
 
@@ -79,13 +79,12 @@ async fn g9_nodes_that_differ_in_what_belongs_to_them_have_one_fingerprint() {
     let url = cluster.url(0).to_owned();
     let same = cluster.spec("same").await;
     let same = same
-        .env(PATIENCE.0, PATIENCE.1)
         .env("UNDERSTUDY_HTTP_EXTERNAL_URL", &url)
         .env("UNDERSTUDY_HTTP_WORKERS", "1")
         .env("UNDERSTUDY_NODE_LABELS", "zone=a,disk=ssd")
         .env("UNDERSTUDY_LOG_FORMAT", "text");
     let other = cluster.spec("other").await.env("UNDERSTUDY_HTTP_EXTERNAL_URL", &url);
-    let other = other.env(PATIENCE.0, PATIENCE.1).env("UNDERSTUDY_SESSION_IDLE_S", "1234");
+    let other = other.env("UNDERSTUDY_SESSION_IDLE_S", "1234");
     let (same, other) = tokio::join!(started(same), started(other));
     let print = async |node| told(node, "/v1/config").await["fingerprint"].clone();
     let first = print(&cluster.nodes[0]).await;

@@ -38,6 +38,7 @@ async fn o2_a_node_that_is_asked_to_leave_fails_no_write() {
     };
     let (clients, status) = tokio::join!(load, leave);
     oracle!("exit status", status.code().unwrap(), 0);
+    oracle!("leases and list entries that it left behind", cluster.traces_of("node-a").len(), 0);
     let failures: Vec<&String> = clients.iter().flat_map(|(_, _, failed)| failed).collect();
     if let Some(first) = failures.first() {
         oracle::note(first);

@@ -7,9 +7,6 @@ use understudy_tests::{Client, Cluster, ClusterBuilder, Node, NodeSpec, Postgres
 
 /// How long anything may take that is not measured.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
-/// As long as Redis may take under this lease: no test here measures how soon an outage is told, and a machine that builds
-/// something beside the tests stands still for longer than the default allows.
-pub(super) const PATIENCE: (&str, &str) = ("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS", "1000");
 pub(super) const SECRET: &str = "a-secret-of-these-tests-0123456789abcdef";
 
 /// A member of a cluster on these servers, which runs the fixture application.
@@ -26,12 +23,11 @@ pub(super) fn bare(name: &str) -> NodeSpec {
         .env("UNDERSTUDY_CLUSTER_ENABLED", "true")
         .env("UNDERSTUDY_SESSION_SECRET", SECRET)
         .env("UNDERSTUDY_HTTP_EXTERNAL_URL", "http://127.0.0.1:1")
-        .env(PATIENCE.0, PATIENCE.1)
 }
 
 /// A cluster of the fixture application.
 pub(super) fn cluster_of(nodes: usize) -> ClusterBuilder {
-    Cluster::builder().nodes(nodes).env(PATIENCE.0, PATIENCE.1)
+    Cluster::builder().nodes(nodes)
 }
 
 /// A node that is ready.

@@ -5,8 +5,8 @@ use understudy_tests::{Postgres, Redis, oracle, wait};
 
 use super::ground::{LIMIT, cluster_of, listed, member, refused, started, told};
 
-/// The node's time to live, and what a start takes on a busy machine.
-const TAKES_OVER_MS: u128 = 10_000;
+/// The node's time to live, a tenth of it until the name is tried again, and what two starts may differ by.
+const TAKES_OVER_MS: u128 = 3_500;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t9_a_second_process_of_a_name_is_turned_away_and_told_who_has_it() {
@@ -31,21 +31,24 @@ async fn t9_a_second_process_of_a_name_is_turned_away_and_told_who_has_it() {
 async fn t9_a_name_is_free_again_after_its_node_left_or_died() {
     let mut cluster = cluster_of(2).start().await;
     let before = told(&cluster.nodes[0], "/v1/nodes").await;
-    let killed = Instant::now();
-    cluster.kill9(1);
-    cluster.restart(1).await;
-    oracle!("up again after kill -9, ms", killed.elapsed().as_millis(), <= TAKES_OVER_MS);
     cluster.nodes[1].terminate();
     assert!(cluster.nodes[1].wait_exit(LIMIT).await.success());
+    oracle!("places of a node that left", cluster.traces_of("node-b").len(), 0);
     wait::until("the other sees it leave", LIMIT, async || {
         listed(&cluster.nodes[0]).await == ["node-a"]
     })
     .await;
-    cluster.restart(1).await;
+    // Nobody holds its name: this is what a start takes.
+    let start = cluster.restart(1).await;
     wait::until("the other sees it come", LIMIT, async || {
         listed(&cluster.nodes[0]).await == ["node-a", "node-b"]
     })
     .await;
+    let killed = Instant::now();
+    cluster.kill9(1);
+    cluster.restart(1).await;
+    let waited = killed.elapsed().saturating_sub(start).as_millis();
+    oracle!("up again after kill -9, beyond what a start takes, ms", waited, <= TAKES_OVER_MS);
     let after = told(&cluster.nodes[0], "/v1/nodes").await;
     let id = |list: &serde_json::Value, at: usize| list["nodes"][at]["record"]["id"].clone();
     assert_eq!(id(&before, 0), id(&after, 0));

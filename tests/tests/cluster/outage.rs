@@ -22,7 +22,7 @@ async fn k5_nodes_outlive_a_long_absence_of_redis() {
         statuses(&cluster, "/readyz").await == [503, 503]
     })
     .await;
-    let (mut dead, mut ready, mut slow) = (0, 0, 0);
+    let (mut dead, mut ready, mut slowest) = (0, 0, Duration::ZERO);
     wait::until("it was away for long", AWAY * 2, async || {
         dead += usize::from(statuses(&cluster, "/livez").await != [200, 200]);
         ready += usize::from(statuses(&cluster, "/readyz").await != [503, 503]);
@@ -30,13 +30,13 @@ async fn k5_nodes_outlive_a_long_absence_of_redis() {
         let answer = client.post(cluster.url(0), "/incr").await.unwrap();
         assert_eq!(answer.status, 503, "{answer:?}");
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
-        slow += usize::from(asked.elapsed() > Duration::from_millis(1_500));
+        slowest = slowest.max(asked.elapsed());
         since.elapsed() >= AWAY
     })
     .await;
     oracle!("times that a node was not alive", dead, 0);
     oracle!("times that a node was ready without Redis", ready, 0);
-    oracle!("answers that took longer than a second", slow, 0);
+    oracle!("slowest answer without Redis, ms", slowest.as_millis(), <= 1_000);
     cluster.redis.restart(Data::Lost).await;
     let back = Instant::now();
     wait::until("all are ready", LIMIT, async || statuses(&cluster, "/readyz").await == [200, 200])

@@ -26,9 +26,7 @@ struct OnRedis {
 
 impl OnRedis {
     async fn connect(redis: &Redis) -> Self {
-        let mut variables = redis.environment();
-        variables.push(("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS".to_owned(), "1800".to_owned()));
-        let config = Config::from_vars(variables).unwrap();
+        let config = Config::from_vars(redis.environment()).unwrap();
         let node = NodeId::begin("conformance".parse().unwrap());
         let options = config.redis.expect("the address is set");
         let connection = Connection::connect(&options, Role::Data(0), &node).await.unwrap();
@@ -59,6 +57,18 @@ impl Fixture for OnRedis {
     fn bucket(&self, locator: Locator) -> Bucket {
         self.keys.bucket_of(locator.as_bytes())
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k7_the_store_passes_its_suite_on_one_redis() {
+    let redis = Redis::standalone().await;
+    conformance::run(&OnRedis::connect(&redis).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k7_the_store_passes_its_suite_behind_sentinel() {
+    let redis = Redis::sentinel().await;
+    conformance::run(&OnRedis::connect(&redis).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

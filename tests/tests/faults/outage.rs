@@ -1,10 +1,14 @@
 //! Redis is away, comes back, comes back empty, or closes connections.
 
+mod bystanders;
+
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
-use understudy_tests::{Answer, Cluster, Data, Redis, Topology, crowd, oracle, wait};
+use understudy_tests::{Answer, Cluster, Data, Program, Redis, Topology, crowd, oracle, wait};
 
+use self::bystanders::Bystanders;
 use super::ledger::{Came, Ledger, acquainted, turn};
 use super::traffic::{STEADY, Tally, Traffic};
 
@@ -12,6 +16,13 @@ const LIMIT: Duration = Duration::from_secs(20);
 const SESSIONS: usize = 10;
 /// Longer than the lease, so that nobody can answer from memory.
 const OUTAGE: Duration = Duration::from_secs(5);
+/// What the issue asks for: back within a second of Redis returning.
+const BACK_MS: u128 = 1_000;
+/// On an empty Redis the nodes first have to find out that it is another one, put back what they own, and say so: a
+/// second more. Then nobody waits for a lease.
+const PUT_BACK_MS: u128 = 2_000;
+/// Nodes that have just begun cannot say who else may own sessions: these wait for one lease (3 s).
+const UNACQUAINTED_MS: u128 = 4_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Away {
@@ -33,15 +44,24 @@ async fn away(how: Away) {
     let _turn = turn().await;
     let redis = Redis::builder(Topology::Standalone).append_only();
     let mut cluster = Cluster::builder().nodes(2).redis_with(redis).start().await;
+    ready_made(&mut cluster).await;
+    let ready = Instant::now();
     let ledger = Ledger::begin(cluster.url(0), SESSIONS).await;
-    acquainted(Instant::now()).await;
+    let bystanders = Bystanders::of(&cluster, &ledger.accounts[0].client);
+    let (before, ()) = tokio::join!(bystanders.usual(), acquainted(ready));
     let pids: Vec<u32> = cluster.nodes.iter().map(|node| node.pid()).collect();
     match how {
         Away::Killed => cluster.redis.kill(),
         Away::Paused => cluster.redis.pause(),
     }
     let since = Instant::now();
-    while_away(&cluster, &ledger, since).await;
+    let (over, is_over) = watch::channel(false);
+    let outage = async {
+        while_away(&cluster, &ledger, since).await;
+        over.send_replace(true);
+    };
+    let (during, ()) = tokio::join!(bystanders.until(&is_over), outage);
+    during.is_like(&before);
     match how {
         Away::Killed => cluster.redis.restart(Data::Kept).await,
         Away::Paused => cluster.redis.resume(),
@@ -61,18 +81,25 @@ async fn away(how: Away) {
     .await;
     let first = times.iter().map(|written| written[0]).min().unwrap();
     let last = times.iter().map(|written| written[1]).max().unwrap();
-    oracle!("first session written after Redis came back, ms", first, <= 1_000);
-    // Requests that were waiting when it came back may have to be refused and sent again.
-    oracle!("all sessions written at both nodes after Redis came back, ms", last, <= 3_000);
+    oracle::note(&format!("first session written {first} ms after Redis came back"));
+    oracle!("all sessions written at both nodes after Redis came back, ms", last, <= BACK_MS);
     ledger.is_exact(cluster.url(1)).await;
     let after: Vec<u32> = cluster.nodes.iter().map(|node| node.pid()).collect();
     assert_eq!(pids, after, "no node was restarted");
 }
 
+/// Adds a node that serves the page which needs no session.
+async fn ready_made(cluster: &mut Cluster) {
+    let url = cluster.url(0).to_owned();
+    let spec = cluster.spec("ready-made").await.program(Program::Understudy);
+    let mut node = spec.env("UNDERSTUDY_HTTP_EXTERNAL_URL", &url).start();
+    node.ready(LIMIT).await;
+    cluster.nodes.push(node);
+}
+
 /// Everybody is told at once, until the outage is long enough.
 async fn while_away(cluster: &Cluster, ledger: &Ledger, since: Instant) {
-    let (mut slowest, mut wrong, mut other) = (0, 0, 0);
-    let mut round = 0;
+    let (mut slowest, mut wrong, mut round) = (0, 0, 0);
     wait::until("the outage is long enough", OUTAGE * 3, async || {
         round += 1;
         let answers = crowd(SESSIONS, SESSIONS, async |number| {
@@ -86,7 +113,6 @@ async fn while_away(cluster: &Cluster, ledger: &Ledger, since: Instant) {
             slowest = slowest.max(took.as_millis());
             wrong += usize::from(!tells_outage(answer));
         }
-        other += unaffected(cluster, ledger).await;
         since.elapsed() >= OUTAGE
     })
     .await;
@@ -104,10 +130,9 @@ async fn while_away(cluster: &Cluster, ledger: &Ledger, since: Instant) {
     wrong += usize::from(!tells_outage(&begun));
     oracle!("answers that are not 503 with Retry-After and without a cookie", wrong, 0);
     oracle!("slowest of them, ms", slowest, <= 1_000);
-    oracle!("requests without a session that failed or took over 250 ms", other, 0);
 }
 
-fn tells_outage(answer: &Answer) -> bool {
+pub(super) fn tells_outage(answer: &Answer) -> bool {
     let told = answer.status == 503
         && answer.header("retry-after").is_some()
         && answer.set_cookies().is_empty();
@@ -117,24 +142,10 @@ fn tells_outage(answer: &Answer) -> bool {
     told
 }
 
-/// Requests that need no session, with and without a cookie; returns how many were affected.
-async fn unaffected(cluster: &Cluster, ledger: &Ledger) -> usize {
-    let (known, stranger) = (&ledger.accounts[0].client, ledger.accounts[0].client.stranger());
-    let mut affected = 0;
-    for (client, path) in [(known, "/nothing"), (&stranger, "/nothing"), (&stranger, "/read")] {
-        let sent = Instant::now();
-        let answer = client.get(cluster.url(0), path).await.unwrap();
-        let late = sent.elapsed() > Duration::from_millis(250);
-        affected += usize::from(answer.status != 200 || late);
-    }
-    affected
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_restarted_empty_gets_the_sessions_of_living_owners_back() {
     let _turn = turn().await;
-    // Nodes that have just begun do not know who else may own sessions: these wait for one lease.
-    restarted_empty(Cluster::builder().start().await, Duration::ZERO, 4_000).await;
+    restarted_empty(Cluster::builder().start().await, Duration::ZERO, UNACQUAINTED_MS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +153,7 @@ async fn redis_restarted_empty_after_an_outage_gets_the_sessions_of_living_owner
     let _turn = turn().await;
     let cluster = Cluster::builder().start().await;
     acquainted(Instant::now()).await;
-    restarted_empty(cluster, OUTAGE, 2_000).await;
+    restarted_empty(cluster, OUTAGE, PUT_BACK_MS).await;
 }
 
 async fn restarted_empty(mut cluster: Cluster, outage: Duration, limit_ms: u128) {
@@ -180,7 +191,7 @@ async fn restarted_empty(mut cluster: Cluster, outage: Duration, limit_ms: u128)
     }
     ledger.is_exact(cluster.url(1)).await;
     let restores = cluster.metric("session_restores_total").await;
-    oracle!("sessions put back", restores, >= 1.0);
+    oracle!("sessions put back", restores, >= SESSIONS as f64);
 }
 
 #[tokio::test(flavor = "multi_thread")]

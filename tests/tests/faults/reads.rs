@@ -7,9 +7,9 @@ use understudy_tests::{Cluster, crowd, oracle, wait};
 use super::ledger::{Came, Ledger, turn};
 
 const LIMIT: Duration = Duration::from_secs(15);
-const SESSIONS: usize = 20;
+const SESSIONS: usize = 10;
 /// So long every byte between the owner and Redis takes, in each direction.
-const SLOW: Duration = Duration::from_millis(120);
+const SLOW: Duration = Duration::from_millis(200);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_at_the_owner_never_goes_back_behind_one_elsewhere() {
@@ -29,15 +29,14 @@ async fn a_read_at_the_owner_never_goes_back_behind_one_elsewhere() {
         let account = &ledger.accounts[number];
         let looks = async {
             let ahead = wait::until("the change is seen elsewhere", LIMIT, async || {
-                account.read(other).await;
+                drop(account.read(other).await);
                 account.highest() > 1
             });
             ahead.await;
             let owner_was_told = account.acknowledged() > 1;
             (owner_was_told, account.read(owner).await)
         };
-        let (_, (owner_was_told, (came, answer))) =
-            tokio::join!(account.increment(owner), looks);
+        let (_, (owner_was_told, (came, answer))) = tokio::join!(account.increment(owner), looks);
         if came != Came::Well {
             oracle::note(&format!("{came:?}: {answer:?}"));
         }
@@ -47,7 +46,7 @@ async fn a_read_at_the_owner_never_goes_back_behind_one_elsewhere() {
     cluster.proxies[0].redis.heal().await;
     let ahead = seen.iter().filter(|(owner_was_told, _)| !owner_was_told).count();
     let behind = seen.iter().filter(|(_, came)| *came != Came::Well).count();
-    oracle!("changes of 20 seen elsewhere before their owner was told", ahead, >= SESSIONS / 2);
+    oracle!("changes of 10 seen elsewhere before their owner was told", ahead, >= SESSIONS / 2);
     oracle!("reads at the owner that showed less, or failed", behind, 0);
     ledger.is_exact(other).await;
 }

@@ -1,28 +1,28 @@
 //! The page in a real browser: the script runs under the page's own policy and fills it in.
 
+mod devtools;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 use understudy_tests::servers::{Scratch, run};
-use understudy_tests::{Client, Node, oracle};
+use understudy_tests::{Client, Node, oracle, wait};
 
+use self::devtools::Browser;
 use super::alone::{spec, started};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Chromium, where it is installed; these tests are of no use without one.
-fn chromium() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+/// Chromium; without one these tests fail, since nobody would have looked at the page.
+fn chromium() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    let files = std::env::split_paths(&path)
+    std::env::split_paths(&path)
         .flat_map(|folder| names.map(|name| folder.join(name)))
-        .find(|file| file.is_file());
-    if files.is_none() {
-        oracle::note("no chromium here: the page was not looked at");
-    }
-    files
+        .find(|file| file.is_file())
+        .expect("chromium is installed: run .ci/packages.sh (`make test` does), or install it")
 }
 
 /// Runs the browser until the page is quiet; returns what it prints.
@@ -56,7 +56,7 @@ fn text_of(page: &str, id: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_the_counter_and_the_node_in_a_browser() {
-    let Some(chromium) = chromium() else { return };
+    let chromium = chromium();
     let node = named().await;
     let page = browse(&chromium, &["--dump-dom", node.public_url()]);
     oracle!("counter on the page", text_of(&page, "count"), "0");
@@ -71,7 +71,42 @@ async fn the_page_shows_the_counter_and_the_node_in_a_browser() {
     oracle!("bytes of the picture", size, >= 10_000);
 }
 
-/// The page has no way to be clicked from outside; an app on the same node does what its buttons do.
+/// Waits until the element with this id shows a text.
+async fn shows(browser: &mut Browser, id: &str, text: &str) {
+    wait::until(&format!("{id} shows {text}"), LIMIT, async || browser.text(id) == text).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_clicked_and_noted_is_there_after_a_restart_of_the_node() {
+    const NOTE: &str = "<b>break</b> a leg";
+    let mut node = named().await;
+    let mut browser = Browser::open(&chromium());
+    browser.visit(node.public_url());
+    shows(&mut browser, "count", "0").await;
+    for count in 1..=3 {
+        browser.run("document.getElementById('up').click()");
+        shows(&mut browser, "count", &count.to_string()).await;
+    }
+    browser.run(&format!("document.getElementById('text').value = {}", json!(NOTE)));
+    browser.run("document.querySelector('#note button').click()");
+    shows(&mut browser, "notes", NOTE).await;
+    for time in ["created", "expires", "absolute"] {
+        let shown = browser.text(time);
+        assert!(shown.contains(char::is_numeric), "{time}: {shown}");
+    }
+    node.terminate();
+    assert!(node.wait_exit(LIMIT).await.success());
+    node.start_again();
+    node.ready(LIMIT).await;
+    // Another tab of the same browser.
+    browser.visit(node.public_url());
+    shows(&mut browser, "count", "3").await;
+    oracle!("counter on the page after the restart", browser.text("count"), "3");
+    oracle!("note on the page after the restart", browser.text("notes"), NOTE);
+    oracle!("message on the page", browser.text("message"), "");
+}
+
+/// What an app of one's own can do on the same node.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_in_a_browser_counts_in_a_session_of_its_own() {
     const APP: &str =
@@ -82,7 +117,7 @@ async fn a_script_in_a_browser_counts_in_a_session_of_its_own() {
         const answer = await (await fetch(values + "/n")).json();
         document.getElementById("count").textContent = answer.value;
     })();"#;
-    let Some(chromium) = chromium() else { return };
+    let chromium = chromium();
     let root = Scratch::new("web-root");
     std::fs::write(root.join("index.html"), APP).unwrap();
     std::fs::write(root.join("app.js"), SCRIPT).unwrap();

@@ -1,12 +1,59 @@
 //! nginx with the configuration that is shipped, before two tiny servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use understudy_tests::servers::{Scratch, find_program, run};
 use understudy_tests::{Client, Nginx, oracle, wait};
 
 use super::tiny::Tiny;
+
+/// What the other tests are about, but for its addresses.
+const SAMPLE: &str = include_str!("../../../deploy/nginx.conf");
+/// What the README lets a stranger start on his own machine.
+const LOCAL: &str = include_str!("../../../deploy/nginx-local.conf");
+
+/// The lines of a block, without comments.
+fn block<'a>(config: &'a str, head: &str) -> Vec<&'a str> {
+    let lines = config.lines().map(str::trim).skip_while(|line| *line != head).skip(1);
+    let lines = lines.take_while(|line| *line != "}");
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+#[test]
+fn the_configuration_for_one_machine_says_the_same_as_the_one_that_is_tested() {
+    let location = block(SAMPLE, "location / {");
+    assert!(location.contains(&"proxy_next_upstream error timeout http_503;"), "{location:?}");
+    assert_eq!(block(LOCAL, "location / {"), location);
+    // Where the nodes are is what differs; how they are treated is not.
+    let nodes = |config| -> BTreeSet<String> {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let lines = block(config, "upstream understudy {").into_iter().map(words);
+        lines
+            .map(|mut words| {
+                if words[0] == "server" {
+                    words.remove(1);
+                }
+                words.join(" ")
+            })
+            .collect()
+    };
+    assert_eq!(nodes(LOCAL), nodes(SAMPLE));
+}
+
+#[test]
+fn nginx_accepts_the_configuration_for_one_machine() {
+    let folder = Scratch::new("local");
+    std::fs::create_dir_all(folder.join("deploy")).unwrap();
+    std::fs::create_dir_all(folder.join("nginx-temp")).unwrap();
+    std::fs::write(folder.join("deploy/nginx-local.conf"), LOCAL).unwrap();
+    // With the words of the README, but for the -t: it is looked at and not started.
+    let mut nginx = Command::new(find_program("nginx"));
+    nginx.current_dir(folder.path()).args(["-t", "-p", ".", "-c", "deploy/nginx-local.conf"]);
+    run(&mut nginx, Duration::from_secs(10)).unwrap();
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_spreads_requests_over_all_nodes_and_keeps_connections() {

@@ -32,31 +32,31 @@ fn a_port_is_given_out_only_once() {
     assert_eq!(ports.len(), 50);
 }
 
-/// Runs in a process of its own, started and killed by the next test.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a part of another test"]
-async fn servers_that_wait_for_the_end() {
-    let Some(file) = std::env::var_os(ANNOUNCEMENT) else {
-        return;
-    };
+/// What the process does that is going to be killed: starts servers, writes down where they are, and waits.
+async fn wait_for_the_end(announcement: &Path) {
     let (redis, postgres, nginx) =
         tokio::join!(Redis::standalone(), Postgres::start(), Nginx::start(&[1]));
     let folder = servers::Scratch::new("announced");
     let root = folder.path().parent().unwrap().display().to_string();
     let nginx_port = nginx.url().rsplit(':').next().unwrap().to_owned();
     let text = format!("{root} {} {} {nginx_port}", redis.primary_port(), postgres.port());
-    let draft = Path::new(&file).with_extension("draft");
+    let draft = announcement.with_extension("draft");
     std::fs::write(&draft, text).unwrap();
-    std::fs::rename(&draft, &file).unwrap();
+    std::fs::rename(&draft, announcement).unwrap();
     std::future::pending::<()>().await;
 }
 
+/// This test runs in two processes: it starts itself once more, and finds in its environment that it is the second.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_test_leaves_no_server_and_no_file_behind() {
+    const NAME: &str = "harness::lifetime::a_killed_test_leaves_no_server_and_no_file_behind";
+    if let Some(file) = std::env::var_os(ANNOUNCEMENT) {
+        return wait_for_the_end(Path::new(&file)).await;
+    }
     let folder = servers::Scratch::new("announcement");
     let file = folder.join("ports");
     let mut test = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "harness::lifetime::servers_that_wait_for_the_end", "--ignored"])
+        .args(["--exact", NAME])
         .env(ANNOUNCEMENT, &file)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -15,8 +15,7 @@ struct Values {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t3_the_session_api_loses_no_update_without_stickiness() {
-    let builder = Cluster::builder().program(Program::Understudy).nginx(true);
-    let cluster = builder.env("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS", "1000").start().await;
+    let cluster = Cluster::builder().program(Program::Understudy).nginx(true).start().await;
     let (client, url) = (Client::new(), cluster.balancer());
     client.put_json(&url, "/api/session/values/begun", &true).await.unwrap().expect(204);
     count(&client, &url).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use understudy_tests::{Client, Cluster, crowd, oracle, wait};
+use understudy_tests::{Client, Cluster, Program, crowd, oracle, wait};
 
 use super::visitor::{all, begun, counter};
 
@@ -40,6 +40,45 @@ async fn read_all(clients: &[Client], url: &str) {
     let counters = crowd(32, clients.len(), async |number| counter(&clients[number], url).await);
     let right = counters.await.iter().filter(|value| **value == Some(1)).count();
     oracle!("counters of 200 that are right", right, SESSIONS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s10_memory_falls_when_sessions_leave_it() {
+    const LARGE: usize = 300;
+    const BYTES: usize = 60_000;
+    let cluster = Cluster::builder()
+        .nodes(1)
+        .program(Program::Understudy)
+        // Longer than it takes to fill the memory.
+        .env("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "8000")
+        // glibc keeps what is freed, or not, as it sees fit; blocks from this size on it gives back at once.
+        .env("MALLOC_MMAP_THRESHOLD_", "32768")
+        .start()
+        .await;
+    let (node, http) = (&cluster.nodes[0], Client::new());
+    let value = "x".repeat(BYTES);
+    let fill = async |sessions: usize| {
+        crowd(8, sessions, async |_| {
+            let client = http.stranger();
+            let path = "/api/session/values/large";
+            client.put_json(node.public_url(), path, &value).await.unwrap().expect(204);
+        })
+        .await;
+    };
+    let resident = async || node.metric("sessions_resident").await;
+    let memory = || usize::try_from(node.usage().resident_bytes).unwrap();
+    // What the first requests need, in code and buffers, is needed once.
+    fill(20).await;
+    let before = memory();
+    fill(LARGE).await;
+    wait::until("all are resident", LIMIT, async || resident().await >= 320.0).await;
+    let full = memory();
+    oracle!("bytes that 300 sessions of 60 KB take", full.saturating_sub(before), >= LARGE * BYTES);
+    wait::until("none is resident", LIMIT, async || resident().await < 1.0).await;
+    // Half of what they hold at least; the rest is room for what stays in pieces.
+    let low = full - LARGE * BYTES / 2;
+    wait::until("the memory is given back", LIMIT, async || memory() <= low).await;
+    oracle!("bytes given back when they left", full.saturating_sub(memory()), >= LARGE * BYTES / 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! The cluster that the tests of one topology share.
+//! The cluster that the tests of one stage share.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,18 +6,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use understudy_tests::{Cluster, Redis, Topology};
 
+/// Where the sessions of a stage are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ground {
+    /// In a Redis of this kind.
+    Redis(Topology),
+    /// In PostgreSQL.
+    Database,
+}
+
 /// Three nodes of the fixture application behind nginx: started by the first test that comes, ended by the last.
 pub(super) struct Stage {
-    topology: Topology,
+    ground: Ground,
     /// Tests that have not left yet. With a filter on the names some never come: then the cluster ends with the process.
     expected: AtomicUsize,
     cluster: RwLock<Option<Cluster>>,
 }
 
 impl Stage {
-    pub(super) const fn new(topology: Topology, tests: usize) -> Self {
+    pub(super) const fn new(ground: Ground, tests: usize) -> Self {
         let expected = AtomicUsize::new(tests);
-        Self { topology, expected, cluster: RwLock::const_new(None) }
+        Self { ground, expected, cluster: RwLock::const_new(None) }
     }
 
     /// Uses the cluster beside other tests; once per test.
@@ -40,7 +49,7 @@ impl Stage {
     async fn started(&self) -> RwLockWriteGuard<'_, Option<Cluster>> {
         let mut guard = self.cluster.write().await;
         if guard.is_none() {
-            *guard = Some(start(self.topology).await);
+            *guard = Some(start(self.ground).await);
         }
         guard
     }
@@ -54,15 +63,17 @@ impl Stage {
     }
 }
 
-async fn start(topology: Topology) -> Cluster {
-    let redis = match topology {
+async fn start(ground: Ground) -> Cluster {
+    let builder = Cluster::builder().nginx(true);
+    let builder = match ground {
+        Ground::Database => builder.env("UNDERSTUDY_SESSION_STORE", "database"),
         // k9: the whole suite runs without @dangerous and KEYS.
-        Topology::Standalone => Redis::builder(topology).restricted_user(),
-        Topology::Tls | Topology::Sentinel | Topology::Cluster => Redis::builder(topology),
+        Ground::Redis(Topology::Standalone) => {
+            builder.redis_with(Redis::builder(Topology::Standalone).restricted_user())
+        }
+        Ground::Redis(topology) => builder.redis(topology),
     };
-    let builder = Cluster::builder().redis_with(redis).nginx(true);
-    // These tests prove exactness, not times: a loaded machine may answer late.
-    builder.env("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS", "1000").start().await
+    builder.start().await
 }
 
 /// The cluster, shared.

@@ -5,7 +5,7 @@ use super::*;
 use crate::clock::{Clock as _, SystemClock};
 use crate::keys::KeySpace;
 use crate::membership::{Membership, MembershipSpec, record_for_test};
-use crate::redis::testing::{RedisServer, cluster, config, eventually, node};
+use crate::redis::testing::{RedisServer, cluster, config, eventually, node, stays};
 use crate::redis::{ConnectError, Redis, Role};
 use crate::secret::Secret;
 
@@ -82,11 +82,10 @@ async fn a_lease_is_held_for_as_long_as_it_is_renewed_and_given_back_in_the_end(
     let handle = start(server.config(), &id, None).await;
     let stamp = held(&handle).await;
     let changes = handle.subscribe();
-    let until = SystemClock.now() + TTL * 2;
-    while SystemClock.now() < until {
-        assert!(handle.board().holds(B, stamp, SystemClock.now()), "no gap in between");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    stays("the lease is held, without a gap", TTL * 2, || {
+        handle.board().holds(B, stamp, SystemClock.now())
+    })
+    .await;
     assert!(!changes.has_changed().unwrap());
     let behind = SystemClock.wall_ms().abs_diff(handle.board().server_now_ms(&SystemClock));
     assert!(behind < 50, "the store's clock is known: {behind}");
@@ -95,11 +94,15 @@ async fn a_lease_is_held_for_as_long_as_it_is_renewed_and_given_back_in_the_end(
     assert_eq!(handle.board().current(B, SystemClock.now()), None);
     assert_eq!(lease_of(&server, &id), None);
     handle.release().await;
-    tokio::time::sleep(TTL).await;
-    assert_eq!(
-        (handle.board().current(B, SystemClock.now()), lease_of(&server, &id)),
-        (None, None)
-    );
+    stays_without_a_lease(&handle, &server, &id).await;
+}
+
+/// In the time of a lease it would be renewed three times.
+async fn stays_without_a_lease(handle: &LeaseHandle, server: &RedisServer, id: &NodeId) {
+    stays("there is no lease", TTL, || {
+        handle.board().current(B, SystemClock.now()).is_none() && lease_of(server, id).is_none()
+    })
+    .await;
 }
 
 #[actix_rt::test]
@@ -184,8 +187,11 @@ async fn a_node_that_does_not_know_the_others_puts_back_what_it_owns_and_leaves_
     server.kill();
     server.launch().await;
     eventually("what it owns is put back", || put_back.load(Ordering::Relaxed)).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!server.cli(&["hkeys", "us:t:{0}:L"]).lines().any(|field| field == "c"));
+    // One that settles does so at once, and three times as long would be enough for a second attempt.
+    stays("the grace is left alone", Duration::from_millis(300), || {
+        !server.cli(&["hkeys", "us:t:{0}:L"]).lines().any(|field| field == "c")
+    })
+    .await;
     handle.release().await;
 }
 
@@ -196,8 +202,11 @@ async fn a_lease_is_not_trusted_before_everybody_knows_the_node() {
     told.as_ref().unwrap().known.store(false, Ordering::Relaxed);
     let handle = start(server.config(), &id, told.clone()).await;
     eventually("it is renewed", || lease_of(&server, &id).is_some()).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(handle.board().current(B, SystemClock.now()), None);
+    // In this time it is renewed three times, and each time could be believed.
+    stays("nothing is published", TTL, || {
+        handle.board().current(B, SystemClock.now()).is_none() && lease_of(&server, &id).is_some()
+    })
+    .await;
     told.unwrap().known.store(true, Ordering::Relaxed);
     held(&handle).await;
     handle.release().await;
@@ -212,11 +221,7 @@ async fn an_evicted_node_stops_at_once_and_for_good() {
     server.cli(&["hset", "us:t:{0}:L", &format!("n:{id}"), "dead"]);
     eventually("it stops", || handle.board().current(B, SystemClock.now()).is_none()).await;
     server.cli(&["hdel", "us:t:{0}:L", &format!("n:{id}")]);
-    tokio::time::sleep(TTL).await;
-    assert_eq!(
-        (handle.board().current(B, SystemClock.now()), lease_of(&server, &id)),
-        (None, None)
-    );
+    stays_without_a_lease(&handle, &server, &id).await;
     handle.release().await;
 }
 
@@ -253,8 +258,10 @@ async fn a_node_starts_while_the_store_is_away_and_holds_its_lease_once_it_is_th
     let mut server = RedisServer::start().await;
     server.kill();
     let handle = start(server.config(), &node("a"), None).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(handle.trouble().is_some_and(|trouble| matches!(*trouble, LeaseError::Unavailable(_))));
+    eventually("it tells what it waits for", || {
+        handle.trouble().is_some_and(|trouble| matches!(*trouble, LeaseError::Unavailable(_)))
+    })
+    .await;
     server.launch().await;
     held(&handle).await;
     handle.release().await;
@@ -267,11 +274,7 @@ async fn all_64_buckets_of_a_cluster_are_held() {
     let id = node("a");
     let handle = start(config(ports, crate::config::Topology::Cluster), &id, None).await;
     held(&handle).await;
-    let until = SystemClock.now() + TTL * 2;
-    while SystemClock.now() < until {
-        assert!(handle.board().all_held(SystemClock.now()));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    stays("all are held", TTL * 2, || handle.board().all_held(SystemClock.now())).await;
     assert_eq!(handle.board().current(Bucket(63), SystemClock.now()).unwrap().generation, 1);
     handle.release().await;
     let held: usize =
@@ -299,8 +302,8 @@ async fn a_handle_that_is_lost_stops_renewing_as_a_crash_would() {
     eventually("the connection closes", || !server.cli(&["client", "list"]).contains("us-a-lease"))
         .await;
     let end = lease_of(&server, &id).expect("not given back");
-    tokio::time::sleep(TTL / 2).await;
-    assert_eq!(lease_of(&server, &id), Some(end));
+    // Half of its time, in which it would be renewed at least once.
+    stays("it runs out", TTL / 2, || lease_of(&server, &id) == Some(end)).await;
 }
 
 /// The real thing: two nodes that know each other by the list, and a store that comes back empty.
