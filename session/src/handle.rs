@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 use understudy_runtime::bus::Bus;
@@ -27,7 +28,7 @@ use crate::options::SessionOptions;
 use crate::ownership::Held;
 use crate::record::{Attributes, Fence, Locator, RecentOps, Record, SecretHash, Token};
 use crate::resident::{Cell, Resident};
-use crate::shards::LocalShard;
+use crate::shards::Worker;
 use crate::state::{Ask, Op, Outcome, Task, opens, plan};
 use crate::store::{CreateReply, ReadReply, SharedStore, StoreError};
 
@@ -64,7 +65,7 @@ impl Shard {
 
 /// Reaches the sessions of the cluster from this node.
 #[derive(Clone)]
-pub struct SessionHandle(pub(crate) Arc<Inner>, pub(crate) Option<LocalShard>);
+pub struct SessionHandle(pub(crate) Arc<Inner>, pub(crate) Option<Arc<Worker>>);
 
 pub(crate) struct Inner {
     pub(crate) node_id: NodeId,
@@ -76,6 +77,7 @@ pub(crate) struct Inner {
     pub(crate) counters: Arc<Counters>,
     pub(crate) residents: Arc<DashMap<Locator, Resident>>,
     pub(crate) shards: Vec<Arc<Shard>>,
+    pub(crate) workers: ArcSwap<Vec<Arc<Worker>>>,
     pub(crate) closed: Arc<AtomicBool>,
     /// Whether the latest look found a key that all living nodes know.
     pub(crate) key_agreed: AtomicBool,
@@ -99,7 +101,10 @@ impl SessionHandle {
         if let Some(resident) = inner.residents.get(&locator) {
             let cell = &resident.cell;
             if let Some(view) = cell.view(&inner.board, now) {
-                inner.counters.local_reads.increment(1);
+                match &self.1 {
+                    Some(worker) => worker.count_read(),
+                    None => inner.counters.local_reads.increment(1),
+                }
                 let Some(view) = opened(view, secret) else { return Ok(None) };
                 cell.accessed(now);
                 if cell.touch_is_due(now, inner.options.touch_every()) {
@@ -387,7 +392,7 @@ impl SessionHandle {
 
     /// The shard of this HTTP worker, else one of those that have a thread of their own.
     fn shard(&self, locator: Locator) -> &Arc<Shard> {
-        if let Some(local) = self.1.as_ref().and_then(|local| local.get()) {
+        if let Some(local) = self.1.as_ref().and_then(|worker| worker.shard()) {
             return local;
         }
         let bytes = locator.as_bytes();

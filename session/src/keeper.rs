@@ -35,6 +35,7 @@ pub(crate) async fn keep(handle: SessionHandle, membership: Membership) {
     while !inner.closed.load(Ordering::Acquire) {
         ticks.tick().await;
         passivate(inner);
+        count_reads(inner);
         agree_on_key(inner, &membership);
         if inner.clock.now() >= next_sweep {
             next_sweep = inner.clock.now() + SWEEP_EVERY;
@@ -57,6 +58,12 @@ fn passivate(inner: &Inner) {
             drop(resident.actor.try_send(Passivate(limit)));
         }
     }
+}
+
+/// Tells the metrics what each worker has counted for itself.
+fn count_reads(inner: &Inner) {
+    let reads = inner.workers.load().iter().map(|worker| worker.take_reads()).sum();
+    inner.counters.local_reads.increment(reads);
 }
 
 fn agree_on_key(inner: &Inner, membership: &Membership) {

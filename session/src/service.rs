@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::Arbiter;
 use actix_web::web::ServiceConfig;
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use dashmap::DashMap;
 use sea_orm_migration::MigrationTrait;
@@ -95,8 +97,13 @@ impl Service for SessionService {
 
     fn web(&self, app: &mut ServiceConfig) {
         let Some(Started { handle, shards, .. }) = self.started.get() else { return };
-        let local = handle.0.shards.first().map(|model| shards.start_here(model));
-        app.app_data(SessionHandle(Arc::clone(&handle.0), local));
+        let worker = handle.0.shards.first().map(|model| shards.start_here(model));
+        if let Some(worker) = &worker {
+            handle.0.workers.rcu(|workers| [workers.as_slice(), &[Arc::clone(worker)]].concat());
+        }
+        let handle = SessionHandle(Arc::clone(&handle.0), worker);
+        app.app_data(Rc::new(handle.clone()));
+        app.app_data(handle);
     }
 
     fn web_wrap(&self) -> Option<Arc<dyn RequestWrap>> {
@@ -146,6 +153,7 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
         counters,
         residents,
         shards,
+        workers: ArcSwap::default(),
         closed,
         key_agreed: AtomicBool::new(true),
     };

@@ -80,17 +80,20 @@ impl FromRequest for Session {
         if let Some(session) = request.extensions().get::<Self>() {
             return ready(Ok(session.clone()));
         }
-        let Some(handle) = request.app_data::<SessionHandle>() else {
+        // The worker's own, else that of an application without a node: counting it is dearer, since all threads do.
+        let handle = request.app_data::<Rc<SessionHandle>>().cloned();
+        let any = || request.app_data::<SessionHandle>().cloned().map(Rc::new);
+        let Some(handle) = handle.or_else(any) else {
             return ready(Err(SessionError::NotInstalled));
         };
-        let session = Self::of(handle.clone(), request.headers());
+        let session = Self::of(handle, request.headers());
         request.extensions_mut().insert(session.clone());
         ready(Ok(session))
     }
 }
 
 impl Session {
-    fn of(handle: SessionHandle, headers: &HeaderMap) -> Self {
+    fn of(handle: Rc<SessionHandle>, headers: &HeaderMap) -> Self {
         let presented = presented(&handle, headers);
         let state = RefCell::new(State { presented, cookie: None });
         Self(Rc::new(Slot { handle, state, beginning: tokio::sync::Mutex::new(()) }))

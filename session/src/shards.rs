@@ -4,7 +4,7 @@
 //! session without leaving its thread. A few threads of their own serve what comes from other nodes, and whatever a
 //! worker cannot serve yet; they outlive the workers, so that a node that stops can still hand over in order.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use actix::{Arbiter, ArbiterHandle};
@@ -20,8 +20,29 @@ use crate::store::database::DatabaseStore;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 
-/// The shard of an HTTP worker, there as soon as its connection is.
-pub(crate) type LocalShard = Arc<OnceLock<Arc<Shard>>>;
+/// What an HTTP worker has for itself. A counter that all share would travel between processors with every request.
+#[derive(Default)]
+pub(crate) struct Worker {
+    /// There as soon as its connection is.
+    shard: OnceLock<Arc<Shard>>,
+    /// Reads from memory that the metrics were not told of yet.
+    reads: AtomicU64,
+}
+
+impl Worker {
+    pub(crate) fn shard(&self) -> Option<&Arc<Shard>> {
+        self.shard.get()
+    }
+
+    pub(crate) fn count_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives the reads since the last call.
+    pub(crate) fn take_reads(&self) -> u64 {
+        self.reads.swap(0, Ordering::Relaxed)
+    }
+}
 
 /// Makes shards that differ only in their thread and their connection.
 pub(crate) struct Shards {
@@ -50,21 +71,21 @@ impl Shards {
     }
 
     /// Makes the thread that calls, an HTTP worker, a shard like `model`.
-    pub(crate) fn start_here(&self, model: &Arc<Shard>) -> LocalShard {
-        let local = LocalShard::default();
-        let Some(arbiter) = Arbiter::try_current() else { return local };
+    pub(crate) fn start_here(&self, model: &Arc<Shard>) -> Arc<Worker> {
+        let worker = Arc::<Worker>::default();
+        let Some(arbiter) = Arbiter::try_current() else { return worker };
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let (stores, model, shard) = (self.stores.clone(), Arc::clone(model), Arc::clone(&local));
+        let (stores, model, own) = (self.stores.clone(), Arc::clone(model), Arc::clone(&worker));
         let here = arbiter.clone();
         arbiter.spawn(async move {
             match stores.connect(number).await {
-                Ok(store) => drop(shard.set(Arc::new(model.on(here, store)))),
+                Ok(store) => drop(own.shard.set(Arc::new(model.on(here, store)))),
                 Err(error) => {
                     tracing::warn!(error = %error, "a worker has no session shard: others serve its requests");
                 }
             }
         });
-        local
+        worker
     }
 }
 

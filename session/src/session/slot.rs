@@ -1,6 +1,7 @@
 //! What a request knows of its session: the cookie it came with, and the one it leaves with.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
@@ -16,7 +17,7 @@ use crate::record::Locator;
 use crate::state::{Op, Outcome, Rejection};
 
 pub(super) struct Slot {
-    pub(super) handle: SessionHandle,
+    pub(super) handle: Rc<SessionHandle>,
     pub(super) state: RefCell<State>,
     /// Held while a session begins, so that two writes of one request do not begin two.
     pub(super) beginning: tokio::sync::Mutex<()>,
