@@ -274,6 +274,9 @@ impl Handler<Submit> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, Submit(job): Submit, ctx: &mut Context<Self>) {
+        if self.cell.is_given_up() {
+            return; // nobody waits for it any more, and another actor may have the session
+        }
         self.engine.submit(job);
         if self.shard.is_closed() {
             self.engine.refuse_peers();
@@ -307,11 +310,10 @@ impl Handler<Passivate> for SessionActor {
 
     fn handle(&mut self, Passivate(limit): Passivate, ctx: &mut Context<Self>) {
         let idle = self.shard.clock.now().saturating_duration_since(self.cell.last_access());
-        if !self.engine.is_idle() || idle < limit {
+        if !self.engine.is_idle() || idle < limit || !self.cell.give_up() {
             return;
         }
-        // From here on requests find no actor and start another one. Those already in the mailbox are still served:
-        // should both want the session, the later claim fences the earlier one.
+        // From here on requests find no actor and start another one.
         self.shard.forget(&self.cell);
         let fence = self.engine.fence().cloned();
         self.engine.forget();

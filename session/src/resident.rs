@@ -44,6 +44,8 @@ pub(crate) struct Cell {
     seen_version: AtomicU64,
     /// How many of this node's requests wait for the actor.
     waiting: AtomicUsize,
+    /// The actor is about to go: nothing more may be handed to it.
+    given_up: AtomicBool,
     /// Held by the one request of this node that compares and sets an attribute: of several only one could win.
     pub(crate) comparing: tokio::sync::Mutex<()>,
 }
@@ -67,6 +69,7 @@ impl Cell {
             elsewhere_until: AtomicU64::new(0),
             seen_version: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            given_up: AtomicBool::new(false),
             comparing: tokio::sync::Mutex::new(()),
         }
     }
@@ -174,6 +177,22 @@ impl Cell {
         WaitingFor(self)
     }
 
+    /// Gives the session up, unless somebody waits for its actor; says whether it did. Of two actors of one session on one
+    /// node, the elder could write what the younger one does not know; so the elder gets nothing to do any more. Whoever
+    /// counts himself as waiting sees this afterwards, or is seen here.
+    pub(crate) fn give_up(&self) -> bool {
+        self.given_up.store(true, Ordering::SeqCst);
+        let free = !self.is_waited_for();
+        if !free {
+            self.given_up.store(false, Ordering::SeqCst);
+        }
+        free
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::SeqCst)
+    }
+
     /// Whether the actor has, or may be about to get, something to do. Whoever looks after having said that nothing more
     /// may be begun misses nobody: who has not read that yet is counted already.
     pub(crate) fn is_waited_for(&self) -> bool {
@@ -198,4 +217,62 @@ impl Drop for WaitingFor<'_> {
 fn server_ms(base: (BootInstant, u64), now: BootInstant) -> u64 {
     let passed = now.saturating_duration_since(base.0).as_millis();
     base.1.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_runtime::ids::NodeId;
+
+    use super::*;
+    use crate::ownership::Held;
+    use crate::record::{Attributes, Fence, RecentOps, SecretHash, Token};
+
+    fn owned(board: &LeaseBoard, now: BootInstant) -> Owned {
+        let token = Token::new(&NodeId::begin("a".parse().unwrap()));
+        let record = Record {
+            owner: Some(token.clone()),
+            epoch: 1,
+            version: 1,
+            last_op: None,
+            created_ms: 0,
+            absolute_ms: 1_000_000,
+            last_access_ms: 0,
+            idle_ms: 100_000,
+            user: None,
+            secret: SecretHash([1; 32]),
+            previous_secret: None,
+            attributes: Arc::new(Attributes::new()),
+            recent: RecentOps::default(),
+            unknown: std::collections::BTreeMap::new(),
+        };
+        let stamp = board.current(Bucket(0), now).unwrap();
+        let held = Held { fence: Fence { token, epoch: 1 }, stamp, version: 1 };
+        Owned { held, record: Arc::new(record), base: (now, 0) }
+    }
+
+    #[test]
+    fn nobody_reads_from_memory_while_a_change_is_on_its_way() {
+        let (board, now) = (LeaseBoard::always(), BootInstant::from_nanos(1_000_000));
+        let cell = Cell::new(Locator::random(), Bucket(0), now);
+        assert!(cell.view(&board, now).is_none(), "nothing was published");
+        cell.publish(Some(&owned(&board, now)));
+        assert!(cell.view(&board, now).is_some());
+        cell.begin_change();
+        assert!(cell.view(&board, now).is_none());
+        cell.publish(Some(&owned(&board, now)));
+        assert!(cell.view(&board, now).is_none(), "the next change may have been sent already");
+        cell.end_change();
+        assert!(cell.view(&board, now).is_some());
+    }
+
+    #[test]
+    fn an_actor_that_somebody_waits_for_does_not_go() {
+        let cell = Cell::new(Locator::random(), Bucket(0), BootInstant::from_nanos(1));
+        let waiting = cell.wait();
+        assert!(!cell.give_up());
+        assert!(!cell.is_given_up(), "it stays");
+        drop(waiting);
+        assert!(cell.give_up());
+        assert!(cell.is_given_up(), "whoever comes now looks for another actor");
+    }
 }

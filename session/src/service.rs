@@ -30,7 +30,7 @@ use crate::shards::{Shards, shard_count};
 const KEY_FILE: &str = "session.key";
 
 /// Locks in the map of residents, which every request takes one of: enough that two threads seldom meet at one.
-const MAP_SHARDS: usize = 512;
+const MAP_SHARDS: usize = 64;
 
 /// The session service of a node.
 #[derive(Default)]

@@ -54,7 +54,7 @@ impl OpsConfig {
     pub(super) fn read(read: &mut Reader) -> Self {
         let raw: Raw = read.section("OPS_");
         let requirements = [("database", Requirement::Database), ("redis", Requirement::Redis)];
-        Self {
+        let mut ops = Self {
             drain_delay: read.millis(
                 "UNDERSTUDY_OPS_DRAIN_DELAY_MS",
                 raw.drain_delay_ms.as_deref(),
@@ -84,6 +84,13 @@ impl OpsConfig {
                 raw.retry_after_s.as_deref(),
                 0..=86_400,
             ),
+        };
+        if raw.drain_delay_ms.is_none() && ops.drain_delay > ops.drain_timeout {
+            // Who shortens the one has not asked for the default of the other.
+            ops.drain_delay = ops.drain_timeout;
+            let millis = ops.drain_delay.as_millis().to_string();
+            read.show("UNDERSTUDY_OPS_DRAIN_DELAY_MS", &millis);
         }
+        ops
     }
 }

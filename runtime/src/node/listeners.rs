@@ -26,6 +26,8 @@ const HANDOVER: Duration = Duration::from_secs(2);
 const HANDOVER_QUEUE: Duration = Duration::from_millis(200);
 /// The same when nobody takes over: short, since who tries to connect meanwhile waits for a second.
 const LAST_QUEUE: Duration = Duration::from_millis(50);
+/// How long the accepting thread of a server may take to hear that it is to pause.
+const PAUSED_BY: Duration = Duration::from_millis(150);
 /// How long to wait for the workers of a server to be there.
 const WORKERS_LIMIT: Duration = Duration::from_secs(10);
 
@@ -134,7 +136,7 @@ impl Port {
         if let Some(serving) = &self.serving {
             serving.pause().await;
             // Its accepting thread hears of it a little later, and would take the closed socket for an error.
-            tokio::time::sleep(LAST_QUEUE).await;
+            tokio::time::sleep(PAUSED_BY).await;
         }
         // The server keeps a copy of the socket until it is stopped; whoever connects is refused from here on.
         refuse(&socket);

@@ -19,6 +19,9 @@ use crate::store::{ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateRe
 /// How long a node that says it is not the owner, though the store says so, is left alone: it is stopping.
 const STOPPING: Duration = Duration::from_millis(15);
 
+/// How long a node tries to bring about an end that it sent without an answer; a request lives no longer in a network.
+const UNANSWERED_END: Duration = Duration::from_secs(60);
+
 /// How soon an owner that does not listen is asked again, at first and at most: it may only have lost a connection.
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
@@ -351,9 +354,33 @@ impl Engine {
                 for job in std::mem::take(&mut self.ending).into_iter().rev() {
                     self.queue.push_front(job);
                 }
+                if matches!(error, StoreError::Unavailable(_)) {
+                    self.finish_ending(moment.now);
+                }
                 self.on_failure(&error, moment.now);
             }
         }
+    }
+
+    /// An end that was sent without an answer may come about at any time, also when everybody who asked for it was told that
+    /// it failed. So it is brought about, before anything else happens: else this node could go on showing a session that
+    /// is over everywhere else.
+    fn finish_ending(&mut self, now: BootInstant) {
+        let under_way =
+            |job: &Job| matches!(job.work, Work::Revoke(None)) && job.replies.is_empty();
+        if self.queue.iter().any(under_way) {
+            return;
+        }
+        let until = now + UNANSWERED_END;
+        self.queue.push_front(Job {
+            work: Work::Revoke(None),
+            replies: Vec::new(),
+            deadline: until,
+            submitted: until, // it outlasts the patience of those who wait
+            from_peer: false,
+            trace: None,
+            sent: 0,
+        });
     }
 
     /// Takes in what came of a job sent to `node`.

@@ -781,3 +781,48 @@ fn what_cannot_be_read_is_said_so_and_left_alone() {
     bench.step();
     assert_eq!(refusal(view), Refusal::Unreadable);
 }
+
+#[test]
+fn an_end_without_an_answer_is_brought_about_although_nobody_waits_any_more() {
+    let mut bench = Bench::owner();
+    let logout = bench.job(Work::Revoke(Some(SECRET)));
+    assert!(matches!(bench.step(), Step::Revoke));
+    bench.now_ms += 650;
+    bench.last_access_ms = bench.now_ms;
+    let moment = bench.moment();
+    bench.engine.on_revoke(Err(away()), moment);
+    bench.now_ms += 60;
+    bench.claim_answers(Err(away()));
+    bench.step();
+    assert_eq!(refusal(logout), Refusal::Unavailable);
+    assert!(!bench.engine.is_idle(), "it may still arrive at the store");
+    // What comes next finds the session over, and not the copy that was here.
+    let look = bench.job(Work::View);
+    bench.now_ms += 30;
+    bench.last_access_ms = bench.now_ms;
+    bench.claimed(record(7, 5));
+    assert!(matches!(bench.step(), Step::Revoke));
+    assert!(answered(look).is_some_and(|it| it.is_ok()) || bench.engine.is_changing());
+    let moment = bench.moment();
+    bench.engine.on_revoke(Ok(RevokeReply::Revoked { owner: None }), moment);
+    bench.step();
+    assert!(bench.engine.is_idle());
+    assert!(matches!(bench.engine.role(), Role::Ended));
+}
+
+#[test]
+fn a_change_is_on_its_way_from_its_sending_until_its_answer() {
+    let mut bench = Bench::owner();
+    assert!(!bench.engine.is_changing());
+    let _waiting = bench.increment(1);
+    assert!(matches!(bench.step(), Step::Write { .. }));
+    assert!(bench.engine.is_changing());
+    bench.write_answers(Err(away()));
+    assert!(bench.engine.is_changing(), "it may be in");
+    bench.now_ms += 30;
+    bench.written();
+    assert!(!bench.engine.is_changing());
+    let _logout = bench.job(Work::Revoke(Some(SECRET)));
+    assert!(matches!(bench.step(), Step::Revoke));
+    assert!(bench.engine.is_changing(), "others may see the end before this node is told");
+}

@@ -54,6 +54,9 @@ pub struct RedisStore {
 impl RedisStore {
     /// Uses `redis` for all sessions; `lease` is the time to live of a node lease, `slack` how late an access may be
     /// written down. The tokio runtime this is called on drives its writes.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     #[must_use]
     pub fn new(redis: Redis, keys: Arc<KeySpace>, lease: Duration, slack: Duration) -> Self {
         let slack_ms = ms(slack);

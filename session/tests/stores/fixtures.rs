@@ -87,16 +87,15 @@ impl OnRedis {
     /// Starts a server, with a connection to it.
     pub(crate) async fn start() -> Self {
         let server = RedisServer::start();
-        let url = format!("redis://127.0.0.1:{}", server.port);
-        let vars = [("UNDERSTUDY_REDIS_URL".to_owned(), url)];
-        let config = Config::from_vars(vars).unwrap();
-        let node = NodeId::begin("conformance".parse().unwrap());
-        let mut to = config.redis.unwrap();
-        to.command_timeout = Duration::from_secs(10);
-        let redis = Redis::connect(&to, Role::Data(0), &node).await.unwrap();
-        redis.connects().wait_for(|count| *count > 0).await.unwrap();
-        let keys = Arc::new(KeySpace::new(&config.cluster.name, redis.buckets()));
+        let (redis, keys) = connect(server.port, Duration::from_secs(10)).await;
         Self { server: Mutex::new(server), redis, keys }
+    }
+
+    /// A store over a connection whose commands may take 300 ms.
+    pub(crate) async fn impatient(&self) -> SharedStore {
+        let port = self.server.lock().await.port;
+        let redis = connect(port, Duration::from_millis(300)).await.0;
+        Arc::new(RedisStore::new(redis, self.keys.clone(), LEASE, SLACK))
     }
 
     /// Runs a command at the server, beside the store.
@@ -110,6 +109,18 @@ impl OnRedis {
     pub(crate) fn key(&self, locator: Locator) -> String {
         self.keys.session(self.bucket(locator), &locator.to_string())
     }
+}
+
+async fn connect(port: u16, command_timeout: Duration) -> (Redis, Arc<KeySpace>) {
+    let url = format!("redis://127.0.0.1:{port}");
+    let config = Config::from_vars([("UNDERSTUDY_REDIS_URL".to_owned(), url)]).unwrap();
+    let node = NodeId::begin("conformance".parse().unwrap());
+    let mut to = config.redis.unwrap();
+    to.command_timeout = command_timeout;
+    let redis = Redis::connect(&to, Role::Data(0), &node).await.unwrap();
+    redis.connects().wait_for(|count| *count > 0).await.unwrap();
+    let keys = Arc::new(KeySpace::new(&config.cluster.name, redis.buckets()));
+    (redis, keys)
 }
 
 #[async_trait]

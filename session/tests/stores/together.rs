@@ -110,3 +110,41 @@ async fn what_is_no_session_spoils_no_write_beside_it() {
     let left = redis.command(&["HGET", &redis.key(sessions[1].locator), "a:n"]).await;
     assert_eq!(left.trim(), "", "what cannot be read is not half written");
 }
+
+#[tokio::test]
+async fn a_full_server_refuses_all_writes_and_changes_none() {
+    let redis = OnRedis::start().await;
+    let store = redis.store();
+    let sessions = sessions(&store, 40).await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let replies = join_all(sessions.iter().map(|owned| owned.write(&store, "1"))).await;
+    for reply in &replies {
+        assert!(
+            matches!(reply, Err(StoreError::Refused(why)) if why.starts_with("OOM")),
+            "{reply:?}"
+        );
+    }
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    let replies = join_all(sessions.iter().map(|owned| owned.write(&store, "2"))).await;
+    for reply in &replies {
+        assert!(matches!(reply, Ok(WriteReply::Written { version: 2, .. })), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_server_is_told_to_all_who_wait_within_the_time_of_a_command() {
+    let redis = OnRedis::start().await;
+    let store = redis.impatient().await;
+    let sessions = sessions(&store, 300).await;
+    redis.command(&["CLIENT", "PAUSE", "3000", "ALL"]).await;
+    let began = tokio::time::Instant::now();
+    let replies = join_all(sessions.iter().map(|owned| owned.write(&store, "1"))).await;
+    let took = began.elapsed();
+    let away =
+        |reply: &&Result<WriteReply, StoreError>| matches!(reply, Err(StoreError::Unavailable(_)));
+    assert_eq!(replies.iter().filter(away).count(), 300, "three flights, of which two never left");
+    assert!(
+        took < Duration::from_millis(1_500),
+        "300 ms for a command, not for each flight: {took:?}"
+    );
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use understudy_tests::{Client, Cluster, crowd, oracle, wait};
 
@@ -124,5 +126,39 @@ async fn a_node_that_stops_with_operations_under_way_loses_and_repeats_none() {
     oracle!("reads that failed", Tally::get(&tally.failed_reads), 0);
     oracle!("increments that failed", Tally::get(&tally.failed_writes), 0);
     oracle!("reads that were stale", Tally::get(&tally.stale), 0);
+    ledger.is_exact(&second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_ends_holds_up_nobody_elsewhere() {
+    let _turn = turn().await;
+    let builder = Cluster::builder()
+        .env("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "0")
+        .env("UNDERSTUDY_OPS_DRAIN_TIMEOUT_MS", "2000");
+    let mut cluster = builder.start().await;
+    let ledger = Ledger::begin(cluster.url(0), 6).await;
+    let (second, third) = (cluster.url(1).to_owned(), cluster.url(2).to_owned());
+    let traffic = Traffic::start(&ledger, &[&second, &third], STEADY);
+    ledger.mark().await;
+    wait::until("traffic runs", LIMIT, async || ledger.all_written_since_mark(3)).await;
+    let address = cluster.url(0).trim_start_matches("http://").to_owned();
+    let mut stuck = TcpStream::connect(&address).await.unwrap();
+    let request = format!("GET /sleep?ms=50000 HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stuck.write_all(request.as_bytes()).await.unwrap();
+    // Connections are taken in their order, so after this answer that request is under way, or is about to be.
+    Client::new().get(cluster.url(0), "/nothing").await.unwrap().expect(200);
+    traffic.tally().forget_slowest();
+    let told = Instant::now();
+    cluster.nodes[0].terminate();
+    let status = cluster.nodes[0].wait_exit(LIMIT).await;
+    oracle!("it was waited for, ms", told.elapsed().as_millis(), >= 2_000);
+    ledger.mark().await;
+    wait::until("traffic goes on", LIMIT, async || ledger.all_written_since_mark(3)).await;
+    oracle!("exit status", status.code().unwrap(), 0);
+    let slowest = traffic.tally().slowest_write_ms();
+    let tally = traffic.stop().await;
+    oracle!("slowest increment elsewhere while it left, ms", slowest, <= 1_000);
+    oracle!("reads that failed", Tally::get(&tally.failed_reads), 0);
+    oracle!("increments that failed", Tally::get(&tally.failed_writes), 0);
     ledger.is_exact(&second).await;
 }

@@ -107,6 +107,11 @@ impl Tally {
         self.slowest_read_ms.load(Ordering::SeqCst)
     }
 
+    /// How long the slowest increment took, ms.
+    pub(super) fn slowest_write_ms(&self) -> u64 {
+        self.slowest_write_ms.load(Ordering::SeqCst)
+    }
+
     /// The figure of a counter.
     pub(super) fn get(counter: &AtomicUsize) -> usize {
         counter.load(Ordering::SeqCst)

@@ -20,7 +20,7 @@ for _, i in ipairs({2, 3, 4, 6, 7}) do
   if not s[i] or not string.match(s[i], '^%d+$') then return {'UNREADABLE'} end
 end
 if not s[8] or #s[8] ~= 43 then return {'UNREADABLE'} end
-if s[9] and s[9] ~= '1' then return {'UNREADABLE'} end
+if s[9] and tonumber(s[9]) ~= 1 and tonumber(s[9]) ~= 0 then return {'UNREADABLE'} end
 local absolute = tonumber(s[4])
 if absolute <= now or s[6] + s[7] + ARGV[5] <= now then return {'EXPIRED'} end
 if s[1] and s[1] ~= '' then

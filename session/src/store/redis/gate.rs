@@ -1,9 +1,9 @@
 //! Sends writes of many sessions together: group commit over sessions, as each session's actor does it over requests.
 //!
-//! One write at a time is under way per connection and bucket. What arrives meanwhile goes out together, as one script,
-//! as soon as the answer is there; a write that finds nothing under way goes out at once. So nobody waits longer than
-//! for the flight before his own, and a busy node sends a few commands instead of thousands: a script call, its parsing
-//! and its answer cost Redis and the client more than the three or four fields it changes.
+//! One flight at a time is under way per connection and bucket. What arrives meanwhile goes out together, as one script,
+//! as soon as the answer is there; a write that finds nothing under way goes out at once. A busy node sends a few commands
+//! instead of thousands: a script call, its parsing and its answer cost Redis and the client more than the three or four
+//! fields it changes. Nobody waits longer than a command may take and a little: a store that falls behind is told.
 //!
 //! The sessions of a flight have nothing in common: each write has its own fence, and its own answer. A flight without an
 //! answer may have been carried out, like any write that was lost: its writes carry ids and may be sent again.
@@ -11,15 +11,19 @@
 //! The idea is that of group commit (DeWitt et al., *Implementation techniques for main memory database systems*, 1984),
 //! with Nagle's rule for when to send (RFC 896).
 
+use std::time::Duration;
+
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use understudy_runtime::ids::Bucket;
 use understudy_runtime::redis::{Arg, Redis, Reply};
 
 use super::{WRITE, as_text, failed, int, number, packed, tag, unexpected};
 use crate::store::{StoreError, Write, WriteReply};
 
-/// Most writes in one flight: the server does nothing else meanwhile, for about 3 microseconds each.
-const WRITES: usize = 64;
+/// Most writes in one flight: the server does nothing else meanwhile, for 5 to 10 microseconds each.
+const WRITES: usize = 128;
 /// Bytes after which a flight takes no more on; one write alone may have more.
 const BYTES: usize = 256 * 1024;
 /// Most writes that wait; more are refused.
@@ -28,6 +32,8 @@ const WAITING: usize = 10_000;
 /// The way of all writes of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
+    /// How long a write may wait for its answer.
+    patience: Duration,
     /// One for each bucket: their keys lie in different slots of a Redis Cluster, perhaps on a server that is away.
     lanes: Vec<mpsc::Sender<Waiting>>,
 }
@@ -55,10 +61,11 @@ impl Gate {
             tokio::spawn(serve(redis.clone(), slack_ms, queue));
             lane
         });
-        Self { lanes: lanes.collect() }
+        let timeout = redis.command_timeout();
+        Self { patience: timeout + timeout / 4, lanes: lanes.collect() }
     }
 
-    /// Sends a write with the next flight of its bucket and waits for its answer, at most for two flights.
+    /// Sends a write with the next flight of its bucket that has room, and waits for its answer.
     pub(super) async fn pass(
         &self,
         bucket: Bucket,
@@ -67,9 +74,13 @@ impl Gate {
         let closed = || StoreError::Unavailable("the connection was closed".to_owned());
         let lane = self.lanes.get(usize::from(bucket.0)).ok_or_else(closed)?;
         let (answer, answered) = oneshot::channel();
-        lane.try_send(Waiting { write, answer })
-            .map_err(|_| StoreError::Unavailable("too many writes wait".to_owned()))?;
-        answered.await.map_err(|_| closed())?
+        lane.try_send(Waiting { write, answer }).map_err(|refused| match refused {
+            TrySendError::Full(_) => StoreError::Unavailable("too many writes wait".to_owned()),
+            TrySendError::Closed(_) => closed(),
+        })?;
+        let late = || StoreError::Unavailable("the store does not keep up with writes".to_owned());
+        let answer = timeout(self.patience, answered).await.map_err(|_elapsed| late())?;
+        answer.map_err(|_| closed())?
     }
 }
 
@@ -77,16 +88,22 @@ impl Gate {
 async fn serve(redis: Redis, slack_ms: u64, mut queue: mpsc::Receiver<Waiting>) {
     let mut flight = Vec::with_capacity(WRITES);
     while let Some(first) = queue.recv().await {
+        if first.answer.is_closed() {
+            continue; // it waited too long, and was told so
+        }
         // Whatever this thread can read from its sockets now comes along: a few microseconds, for half as many flights.
         tokio::task::yield_now().await;
         let mut bytes = first.write.packed.len();
         flight.push(first);
         while flight.len() < WRITES && bytes < BYTES {
             let Ok(next) = queue.try_recv() else { break };
+            if next.answer.is_closed() {
+                continue;
+            }
             bytes += next.write.packed.len();
             flight.push(next);
         }
-        if let Err(away @ StoreError::Unavailable(_)) = fly(&redis, slack_ms, &mut flight).await {
+        if let Err(away @ StoreError::Unavailable(_)) = send(&redis, slack_ms, &mut flight).await {
             // Who waited behind it has waited as long as for an answer of his own.
             while let Ok(behind) = queue.try_recv() {
                 drop(behind.answer.send(Err(away.clone())));
@@ -95,30 +112,45 @@ async fn serve(redis: Redis, slack_ms: u64, mut queue: mpsc::Receiver<Waiting>) 
     }
 }
 
-/// Sends the writes together and answers each; gives the error that all of them got, if they did.
-async fn fly(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
-    let keys = flight.iter_mut().map(|waiting| std::mem::take(&mut waiting.write.key)).collect();
-    let writes = packed::list(flight.iter().map(|waiting| &*waiting.write.packed));
-    let args = vec![number(slack_ms), Arg::Bytes(writes.into())];
-    let answers = match redis.call(&WRITE, keys, args).await {
-        Ok(reply) => answers(reply, flight.len()),
-        Err(error) => Err(failed(error)),
-    };
-    match answers {
-        Ok((now_ms, answers)) => {
-            for (waiting, answer) in flight.drain(..).zip(answers) {
-                // Whoever asked may have gone.
-                drop(waiting.answer.send(judge(answer, waiting.write.version, now_ms)));
+/// Sends the writes and answers each; gives the error that all of them got, if they did.
+async fn send(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
+    match fly(redis, slack_ms, flight).await {
+        // While a Cluster moves a slot, keys of which some have moved cannot go together, and each alone can.
+        Err(StoreError::Unavailable(why)) if why.starts_with("TRYAGAIN") && flight.len() > 1 => {
+            for alone in flight.drain(..) {
+                let mut alone = vec![alone];
+                if let Err(error) = fly(redis, slack_ms, &mut alone).await {
+                    answer_all(&mut alone, &error);
+                }
             }
             Ok(())
         }
         Err(error) => {
-            for waiting in flight.drain(..) {
-                drop(waiting.answer.send(Err(error.clone())));
-            }
+            answer_all(flight, &error);
             Err(error)
         }
+        Ok(()) => Ok(()),
     }
+}
+
+fn answer_all(flight: &mut Vec<Waiting>, error: &StoreError) {
+    for waiting in flight.drain(..) {
+        // Whoever asked may have gone.
+        drop(waiting.answer.send(Err(error.clone())));
+    }
+}
+
+/// Sends the writes together and answers each, unless there is an error that concerns them all.
+async fn fly(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
+    let keys = flight.iter().map(|waiting| waiting.write.key.clone()).collect();
+    let writes = packed::list(flight.iter().map(|waiting| &*waiting.write.packed));
+    let args = vec![number(slack_ms), Arg::Bytes(writes.into())];
+    let reply = redis.call(&WRITE, keys, args).await.map_err(failed)?;
+    let (now_ms, answers) = answers(reply, flight.len())?;
+    for (waiting, answer) in flight.drain(..).zip(answers) {
+        drop(waiting.answer.send(judge(answer, waiting.write.version, now_ms)));
+    }
+    Ok(())
 }
 
 /// Takes a reply apart: the server's clock, and an answer for each of `count` writes.
@@ -148,6 +180,11 @@ fn judge(answer: Reply, version: u64, now_ms: u64) -> Result<WriteReply, StoreEr
         "UNREADABLE" => {
             let text = parts.get(1).and_then(as_text).unwrap_or_default();
             return Err(StoreError::Unreadable(text));
+        }
+        // Sent again with its id it is recognised if it is in.
+        "UNKNOWN" => {
+            let text = parts.get(1).and_then(as_text).unwrap_or_default();
+            return Err(StoreError::Unavailable(text));
         }
         other => return Err(unexpected(other)),
     })

@@ -5,9 +5,7 @@
 //! this is stored.
 
 use rmp::encode::buffer::ByteBuf;
-use rmp::encode::{
-    RmpWrite as _, ValueWriteError, write_array_len, write_str, write_str_len, write_uint,
-};
+use rmp::encode::{RmpWrite as _, ValueWriteError, write_array_len, write_str, write_str_len};
 
 use super::fields::{ATTRIBUTE, recent_text};
 use crate::record::Change;
@@ -43,8 +41,8 @@ impl Packer {
         self.text(&base_version.to_string())?;
         self.text(&base_version.saturating_add(1).to_string())?;
         self.text(&op_id.to_text())?;
-        self.number(after.idle_ms)?;
-        self.number(after.absolute_ms)?;
+        self.text(&after.idle_ms.to_string())?;
+        self.text(&after.absolute_ms.to_string())?;
         self.set(change)?;
         self.removed(change)
     }
@@ -95,10 +93,6 @@ impl Packer {
 
     fn text(&mut self, text: &str) -> Packed {
         write_str(&mut self.0, text)
-    }
-
-    fn number(&mut self, number: u64) -> Packed {
-        write_uint(&mut self.0, number).map(|_marker| ())
     }
 
     fn array(&mut self, count: usize) -> Packed {

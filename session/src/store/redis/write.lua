@@ -1,12 +1,14 @@
 -- Writes changes of many sessions, each behind the fence of its owner. KEYS: the sessions; ARGV: slack in ms, and a list
 -- in MessagePack with one entry for each: {token, epoch, version before, version after, id of the write, idle in ms,
--- absolute deadline in ms, {field, value, ...} to set, {field, ...} to remove}; epoch and versions are texts.
+-- absolute deadline in ms, {field, value, ...} to set, {field, ...} to remove}; all are texts.
 -- Replies {now, answer, answer, ...}; an answer is 0 (written), {'DUP', version}, {'GONE'}, {'REVOKED'}, {'FENCED'},
--- {'REGRESSED', version}, {'CONFLICT', version} or {'UNREADABLE', text}. Meaning of each: Spec::write. The sessions have
+-- {'REGRESSED', version}, {'CONFLICT', version}, {'UNREADABLE', text} or {'UNKNOWN', text}. Meaning of each: Spec::write. The sessions have
 -- nothing to do with each other: what stands under one key and is no session is no matter for the next.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local slack = tonumber(ARGV[1])
+
+local changed = false
 
 local function write(key, w)
   local s = redis.call('HMGET', key, 'o', 'e', 'v', 'q', 'st', 'la')
@@ -23,8 +25,10 @@ local function write(key, w)
   local set, gone = w[8], w[9]
   if #set <= 1000 then
     redis.call('HSET', key, 'v', w[4], 'q', w[5], unpack(set))
+    changed = true
   else
     redis.call('HSET', key, 'v', w[4], 'q', w[5])
+    changed = true
     for i = 1, #set, 1000 do
       redis.call('HSET', key, unpack(set, i, math.min(i + 999, #set)))
     end
@@ -45,11 +49,17 @@ local answers = {now}
 for i, key in ipairs(KEYS) do
   local done, answer = pcall(write, key, writes[i])
   if not done then
-    -- Redis 7 throws a table, older ones a text. What the server refuses to one session (no room, read only) it refuses
-    -- to all, before the first change.
+    -- Redis 7 throws a table, older ones a text with a place before the error. What the server refuses to one session (no
+    -- room, read only) it refuses to all, before the first change; a refusal after that leaves this one in the dark.
     local text = type(answer) == 'table' and answer.err or tostring(answer)
-    if not (string.find(text, 'WRONGTYPE') or string.find(text, 'attempt to')) then return {err = text} end
-    answer = {'UNREADABLE', text}
+    text = string.match(text, '%-(%u%u+ .*)') or text
+    if string.find(text, 'WRONGTYPE') or string.find(text, 'attempt to') then
+      answer = {'UNREADABLE', text}
+    elseif changed then
+      answer = {'UNKNOWN', text}
+    else
+      return {err = text}
+    end
   end
   answers[i + 1] = answer
 end
