@@ -8,22 +8,17 @@ has_postgres() { has postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres'
 has_browser() { has chromium || has chromium-browser || has google-chrome; }
 
 missing=() # programs without which the tests fail
-optional=() # without which some tests are skipped
 has redis-server && has redis-cli || missing+=(redis-server)
 has_postgres && has psql || missing+=(postgresql)
 has nginx || missing+=(nginx)
 has openssl || missing+=(openssl)
 [ "$(uname)" != Linux ] || has setpriv || missing+=(util-linux)
-has_browser || optional+=(chromium)
-
-if [ ${#missing[@]} = 0 ] && [ ${#optional[@]} = 0 ]; then
-    exit 0
-fi
+has_browser || missing+=(chromium)
+[ ${#missing[@]} != 0 ] || exit 0
 
 if [ "$(uname)" = Darwin ]; then
-    [ ${#missing[@]} = 0 ] && exit 0
     echo "Missing for the tests: ${missing[*]}. Install them with:" >&2
-    echo "    brew install redis postgresql@15 nginx openssl" >&2
+    echo "    brew install redis postgresql@15 nginx openssl && brew install --cask chromium" >&2
     exit 1
 fi
 
@@ -34,10 +29,9 @@ if [ "$(id -u)" != 0 ]; then
 fi
 
 if ! has apt-get || ! "${as_root[@]}" true 2>/dev/null; then
-    [ ${#missing[@]} = 0 ] && exit 0
     echo "Missing for the tests: ${missing[*]}. As root, on Debian or Ubuntu:" >&2
     echo "    apt-get install -y ${missing[*]}" >&2
-    echo "Other systems: the packages that bring redis-server 7, PostgreSQL 15, nginx, openssl, setpriv." >&2
+    echo "Other systems: the packages that bring redis-server 7, PostgreSQL 15, nginx, openssl, setpriv, chromium." >&2
     exit 1
 fi
 
@@ -54,16 +48,10 @@ install() {
 }
 install_fresh() { install "$@" 2>/dev/null || { "${as_root[@]}" apt-get update -qq && install "$@"; }; }
 
-if [ ${#missing[@]} != 0 ]; then
-    echo "Installing for the tests: ${missing[*]}"
-    install_fresh "${missing[@]}"
-    if [ -d /run/systemd/system ]; then
-        for service in redis-server postgresql nginx; do
-            [[ " ${missing[*]} " != *" $service "* ]] || "${as_root[@]}" systemctl disable --quiet "$service" || true
-        done
-    fi
-fi
-if [ ${#optional[@]} != 0 ]; then
-    echo "Installing for the tests in a browser: ${optional[*]}"
-    install_fresh "${optional[@]}" || echo "No ${optional[*]} here: the tests in a browser will be skipped." >&2
+echo "Installing for the tests: ${missing[*]}"
+install_fresh "${missing[@]}"
+if [ -d /run/systemd/system ]; then
+    for service in redis-server postgresql nginx; do
+        [[ " ${missing[*]} " != *" $service "* ]] || "${as_root[@]}" systemctl disable --quiet "$service" || true
+    done
 fi

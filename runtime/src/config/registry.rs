@@ -119,7 +119,7 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_SESSION_WAIT_MS", "6000", "How long a write waits for an owner that is silent, before it is answered 503."),
 
     shared("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "5000", "How long a stopping node goes on accepting after it has said it is not ready."),
-    shared("UNDERSTUDY_OPS_DRAIN_TIMEOUT_MS", "30000", "How long requests may then take to finish."),
+    shared("UNDERSTUDY_OPS_DRAIN_TIMEOUT_MS", "30000", "How long requests may then take to finish, and open streams once more."),
     shared("UNDERSTUDY_OPS_DRAIN_MODE", "passive_lb", "How the balancer learns of it: `passive_lb` from answers 503, `active_lb` from `/health/ready`."),
     shared("UNDERSTUDY_OPS_READY_REQUIRES", "database,redis", "Without what the node is not ready: comma list, or `none`."),
     shared("UNDERSTUDY_OPS_RETRY_AFTER_S", "60", "What `Retry-After` says when the node cannot serve a request."),
