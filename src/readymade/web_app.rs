@@ -3,7 +3,7 @@
 //! Files are found and sent by actix-files, but it is not trusted with `Range`: it panics at the end of an empty file,
 //! refuses numbers that are larger than 64 bits and units that it does not know, heeds the field for HEAD, and gives the
 //! parts of one version of a file to a client that has parts of another (`If-Range`). So it is asked for whole files, and
-//! then for the exact bytes; [`ranges`](super::ranges) says which.
+//! then for the exact bytes; [`ranges`] says which.
 
 use std::future::Future;
 use std::path::Path;
