@@ -343,8 +343,10 @@ fn leases_are_long_enough_for_heartbeats_and_commands() {
 fn o2_a_node_that_drains_gives_requests_no_less_time_than_balancers() {
     let (delay, timeout) = ("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "UNDERSTUDY_OPS_DRAIN_TIMEOUT_MS");
     assert_eq!(wrong(&[(delay, "30001")]), [delay]);
-    assert_eq!(wrong(&[(timeout, "4999")]), [delay]);
-    assert!(read(&[(timeout, "0")]).unwrap_err().to_string().contains(timeout), "names both");
+    let both = [(delay, "1"), (timeout, "0")];
+    assert!(read(&both).unwrap_err().to_string().contains(timeout), "names both");
+    let shorter = good(&[(timeout, "3000")]).ops;
+    assert_eq!(shorter.drain_delay, shorter.drain_timeout, "a default is no wish");
     good(&[(delay, "30000")]);
     good(&[(delay, "0"), (timeout, "0")]);
 }
