@@ -310,7 +310,9 @@ impl Handler<Passivate> for SessionActor {
 
     fn handle(&mut self, Passivate(limit): Passivate, ctx: &mut Context<Self>) {
         let idle = self.shard.clock.now().saturating_duration_since(self.cell.last_access());
-        if !self.engine.is_idle() || idle < limit || !self.cell.give_up() {
+        // Asked twice, it must not come back: it is out of the map.
+        let given_up = self.cell.is_given_up();
+        if given_up || !self.engine.is_idle() || idle < limit || !self.cell.give_up() {
             return;
         }
         // From here on requests find no actor and start another one.

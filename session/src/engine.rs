@@ -27,7 +27,7 @@ pub use replies::{Forwarded, Sent};
 
 pub use step::{Kept, Moment, Owned, Role, Step};
 
-use job::take_if;
+use job::{is_unanswered_end, take_if};
 use replies::Silence;
 use step::Batch;
 
@@ -281,10 +281,13 @@ impl Engine {
             return Step::Validate(owned.held); // other nodes may have noted later accesses
         }
         if self.batch.is_none() {
-            self.answer_views(&owned, moment.now);
+            if !self.queue.front().is_some_and(is_unanswered_end) {
+                self.answer_views(&owned, moment.now);
+            }
             if let Some(step) = self.next_revoke(&owned, moment.now) {
                 return step;
             }
+            self.answer_views(&owned, moment.now);
             self.form_batch(&owned, moment.now);
         }
         self.send_batch(&owned)
@@ -430,10 +433,12 @@ impl Engine {
     }
 
     fn refuse_all(&mut self, refusal: Refusal) -> Step {
-        if let Some(batch) = &self.batch {
+        if let Some(Batch { unsure, .. }) = self.batch {
             // An attempt that got no reply may have been carried out, whatever became of the next.
-            let batched = if batch.unsure { Refusal::OutcomeUnknown } else { refusal };
-            self.drop_batch(batched);
+            self.drop_batch(if unsure { Refusal::OutcomeUnknown } else { refusal });
+            if unsure {
+                self.disown(); // and others may see what it did: look before the next use
+            }
         }
         let ending = std::mem::take(&mut self.ending);
         let queued = std::mem::take(&mut self.queue);

@@ -34,8 +34,8 @@ use crate::store::{CreateReply, ReadReply, SharedStore, StoreError};
 
 /// How often a locator is drawn anew when it is taken: with 128 random bits once is never needed.
 const DRAWS: usize = 3;
-/// How often an actor is looked for that goes just when it is wanted.
-const HANDS: usize = 1_000;
+/// How often an actor is looked for that goes just when it is wanted: once a millisecond, and it leaves in less.
+const HANDS: usize = 100;
 /// A read that fails sooner did not wait for a silent store: its connection broke.
 const BROKE_WITHIN: Duration = Duration::from_millis(200);
 
@@ -349,14 +349,16 @@ impl SessionHandle {
             trace: peer.map(|(trace, _)| trace),
             sent: 0,
         };
-        for _ in 0..HANDS {
+        let (mut gone, mut leaving) = (0, 0);
+        while gone < 2 && leaving < HANDS {
             let engine = || Engine::new(inner.node_id.clone(), inner.options.limits);
             let Some(resident) = self.resident(locator, engine) else { return Err(Refusal::Busy) };
             let waits = resident.cell.wait();
             if resident.cell.is_given_up() {
                 // Its actor leaves the map this instant, or has seen that somebody waits and stays.
                 drop(waits);
-                tokio::task::yield_now().await;
+                leaving += 1;
+                tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;
             }
             // Looked at after this job is counted: a node that hands over looks for those after it closed.
@@ -371,6 +373,7 @@ impl SessionHandle {
                     inner
                         .residents
                         .remove_if(&locator, |_, other| Arc::ptr_eq(&other.cell, &resident.cell));
+                    gone += 1;
                     job = returned;
                 }
             }

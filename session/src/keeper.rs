@@ -42,6 +42,7 @@ pub(crate) async fn keep(handle: SessionHandle, membership: Membership) {
             sweep(inner).await;
         }
     }
+    count_reads(inner);
 }
 
 /// Asks the sessions that were not used for long to go; all of them sooner when memory is nearly full.

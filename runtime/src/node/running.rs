@@ -29,7 +29,7 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long to wait for a moment at which nobody comes.
 const HINT_LIMIT: Duration = Duration::from_secs(3);
-/// How long requests may take that came at the last moment; longer ones find that the session is another node's.
+/// How long requests may take that came at the last moment; longer ones are told that sessions are not to be had here.
 const LATE_REQUESTS: Duration = Duration::from_millis(500);
 /// How long the workers may take to hear that they stop.
 const HEARD: Duration = Duration::from_millis(50);

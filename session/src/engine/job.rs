@@ -101,6 +101,11 @@ pub enum Refusal {
     Lost,
 }
 
+/// Whether it is an end that was sent without an answer, and that nobody waits for any more.
+pub(super) fn is_unanswered_end(job: &Job) -> bool {
+    matches!(job.work, Work::Revoke(_)) && job.replies.is_empty()
+}
+
 /// Takes out the jobs that `matches`; the others keep their order.
 pub(super) fn take_if(queue: &mut VecDeque<Job>, matches: impl Fn(&Job) -> bool) -> Vec<Job> {
     if !queue.iter().any(&matches) {

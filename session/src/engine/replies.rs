@@ -11,9 +11,9 @@ use super::{
     Answer, Batch, Engine, GRACE_POLL, Kept, Moment, Owned, RETRY, Refusal, Reply, Role,
     SHORTEST_FORWARD, STORE_PATIENCE, Trace, View, take_if,
 };
-use super::{Job, Work};
+use super::{Job, Work, is_unanswered_end};
 use crate::ownership::{AfterValidate, AfterWrite, Held, after_validate, after_write};
-use crate::record::{Fence, Record, Token};
+use crate::record::{Fence, Record, SecretHash, Token};
 use crate::store::{ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, WriteReply};
 
 /// How long a node that says it is not the owner, though the store says so, is left alone: it is stopping.
@@ -350,12 +350,17 @@ impl Engine {
             }
             Err(error) => {
                 self.role = Role::Unknown(None); // it may be over already: look before the next use
+                let asked = std::mem::take(&mut self.ending);
+                let secret = asked.first().map(|job| match &job.work {
+                    Work::Revoke(secret) => *secret,
+                    Work::View | Work::Ask(_) => None,
+                });
                 // Asked again like any other job: with patience, a deadline, and wherever the owner is then.
-                for job in std::mem::take(&mut self.ending).into_iter().rev() {
+                for job in asked.into_iter().rev() {
                     self.queue.push_front(job);
                 }
-                if matches!(error, StoreError::Unavailable(_)) {
-                    self.finish_ending(moment.now);
+                if let (Some(secret), StoreError::Unavailable(_)) = (secret, &error) {
+                    self.finish_ending(secret, moment.now);
                 }
                 self.on_failure(&error, moment.now);
             }
@@ -365,15 +370,15 @@ impl Engine {
     /// An end that was sent without an answer may come about at any time, also when everybody who asked for it was told that
     /// it failed. So it is brought about, before anything else happens: else this node could go on showing a session that
     /// is over everywhere else.
-    fn finish_ending(&mut self, now: BootInstant) {
-        let under_way =
-            |job: &Job| matches!(job.work, Work::Revoke(None)) && job.replies.is_empty();
-        if self.queue.iter().any(under_way) {
+    ///
+    /// Only what `secret` still opens: whoever logged in anew elsewhere meanwhile stays.
+    fn finish_ending(&mut self, secret: Option<SecretHash>, now: BootInstant) {
+        if self.queue.iter().any(is_unanswered_end) {
             return;
         }
         let until = now + UNANSWERED_END;
         self.queue.push_front(Job {
-            work: Work::Revoke(None),
+            work: Work::Revoke(secret),
             replies: Vec::new(),
             deadline: until,
             submitted: until, // it outlasts the patience of those who wait
@@ -434,12 +439,14 @@ impl Engine {
             }
             StoreError::Unreadable(_) => {
                 self.refuse_all(Refusal::Unreadable);
+                self.disown(); // whatever stands there, it is not this copy
             }
         }
     }
 
     /// Refuses every change, and lets looks go on: this node is about to hand its sessions over.
     pub fn refuse_peers(&mut self) {
+        drop(take_if(&mut self.queue, is_unanswered_end)); // whoever takes over finds it at the store, or does not
         for job in take_if(&mut self.queue, |job| job.from_peer && !matches!(job.work, Work::View))
         {
             self.answers.push((job, Err(Refusal::NotOwner)));

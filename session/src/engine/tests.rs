@@ -802,12 +802,42 @@ fn an_end_without_an_answer_is_brought_about_although_nobody_waits_any_more() {
     bench.last_access_ms = bench.now_ms;
     bench.claimed(record(7, 5));
     assert!(matches!(bench.step(), Step::Revoke));
-    assert!(answered(look).is_some_and(|it| it.is_ok()) || bench.engine.is_changing());
     let moment = bench.moment();
     bench.engine.on_revoke(Ok(RevokeReply::Revoked { owner: None }), moment);
     bench.step();
+    assert_eq!(refusal(look), Refusal::Ended);
     assert!(bench.engine.is_idle());
     assert!(matches!(bench.engine.role(), Role::Ended));
+}
+
+#[test]
+fn an_end_without_an_answer_does_not_end_what_was_begun_anew_elsewhere() {
+    let mut bench = Bench::owner();
+    let _logout = bench.job(Work::Revoke(Some(SECRET)));
+    assert!(matches!(bench.step(), Step::Revoke));
+    let moment = bench.moment();
+    bench.engine.on_revoke(Err(away()), moment);
+    let look = bench.job(Work::View);
+    bench.now_ms += 900;
+    bench.last_access_ms = bench.now_ms;
+    bench.claimed(Record { secret: SecretHash([2; 32]), ..record(8, 5) });
+    assert!(matches!(bench.step(), Step::Rest), "another login replaced the secret");
+    assert!(matches!(answered(look), Some(Ok(Reply::View(_)))));
+    assert!(bench.engine.is_idle());
+}
+
+#[test]
+fn after_an_attempt_without_an_answer_a_refusal_leaves_no_copy_to_read() {
+    let mut bench = Bench::owner();
+    let waiting = bench.increment(1);
+    bench.step();
+    bench.write_answers(Err(away()));
+    bench.now_ms += 30;
+    bench.step();
+    bench.write_answers(Err(StoreError::Refused("OOM".into())));
+    assert!(!matches!(bench.engine.role(), Role::Owner(_)), "the first attempt may be in");
+    bench.step();
+    assert_eq!(refusal(waiting), Refusal::OutcomeUnknown);
 }
 
 #[test]

@@ -117,13 +117,7 @@ async fn send(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result
     match fly(redis, slack_ms, flight).await {
         // While a Cluster moves a slot, keys of which some have moved cannot go together, and each alone can.
         Err(StoreError::Unavailable(why)) if why.starts_with("TRYAGAIN") && flight.len() > 1 => {
-            for alone in flight.drain(..) {
-                let mut alone = vec![alone];
-                if let Err(error) = fly(redis, slack_ms, &mut alone).await {
-                    answer_all(&mut alone, &error);
-                }
-            }
-            Ok(())
+            one_by_one(redis, slack_ms, flight).await
         }
         Err(error) => {
             answer_all(flight, &error);
@@ -131,6 +125,26 @@ async fn send(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result
         }
         Ok(()) => Ok(()),
     }
+}
+
+async fn one_by_one(
+    redis: &Redis,
+    slack_ms: u64,
+    flight: &mut Vec<Waiting>,
+) -> Result<(), StoreError> {
+    while let Some(next) = flight.pop() {
+        if next.answer.is_closed() {
+            continue;
+        }
+        let mut alone = vec![next];
+        let Err(error) = fly(redis, slack_ms, &mut alone).await else { continue };
+        answer_all(&mut alone, &error);
+        if matches!(&error, StoreError::Unavailable(why) if !why.starts_with("TRYAGAIN")) {
+            answer_all(flight, &error); // the server is silent now: the others need not find out by themselves
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 fn answer_all(flight: &mut Vec<Waiting>, error: &StoreError) {

@@ -8,7 +8,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local slack = tonumber(ARGV[1])
 
-local changed = false
+local changed, half = false, false
 
 local function write(key, w)
   local s = redis.call('HMGET', key, 'o', 'e', 'v', 'q', 'st', 'la')
@@ -25,10 +25,10 @@ local function write(key, w)
   local set, gone = w[8], w[9]
   if #set <= 1000 then
     redis.call('HSET', key, 'v', w[4], 'q', w[5], unpack(set))
-    changed = true
+    changed, half = true, true
   else
     redis.call('HSET', key, 'v', w[4], 'q', w[5])
-    changed = true
+    changed, half = true, true
     for i = 1, #set, 1000 do
       redis.call('HSET', key, unpack(set, i, math.min(i + 999, #set)))
     end
@@ -47,13 +47,15 @@ end
 local writes = cmsgpack.unpack(ARGV[2])
 local answers = {now}
 for i, key in ipairs(KEYS) do
+  half = false
   local done, answer = pcall(write, key, writes[i])
   if not done then
     -- Redis 7 throws a table, older ones a text with a place before the error. What the server refuses to one session (no
-    -- room, read only) it refuses to all, before the first change; a refusal after that leaves this one in the dark.
+    -- room, read only) it refuses to all, before the first change. A refusal after that leaves this one in the dark; one in the
+    -- middle of it, by an ACL for example, leaves what nobody may take for a session.
     local text = type(answer) == 'table' and answer.err or tostring(answer)
     text = string.match(text, '%-(%u%u+ .*)') or text
-    if string.find(text, 'WRONGTYPE') or string.find(text, 'attempt to') then
+    if half or string.find(text, 'WRONGTYPE') or string.find(text, 'attempt to') then
       answer = {'UNREADABLE', text}
     elseif changed then
       answer = {'UNKNOWN', text}
