@@ -14,7 +14,9 @@ const SLOW: Duration = Duration::from_millis(200);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_at_the_owner_never_goes_back_behind_one_elsewhere() {
     let _turn = turn().await;
-    let cluster = Cluster::builder().nodes(2).proxies().start().await;
+    // The delay is the subject here: commands get the time for it also where the machine stalls.
+    let builder = Cluster::builder().nodes(2).proxies();
+    let cluster = builder.env("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS", "1800").start().await;
     let (owner, other) = (cluster.url(0), cluster.url(1));
     let ledger = Ledger::begin(owner, SESSIONS).await;
     for account in &ledger.accounts {

@@ -131,8 +131,9 @@ async fn d4_reads_at_the_owner_cost_no_round_trip_and_writes_one() {
         let round_trips = u32::try_from(round_trips).unwrap();
         f64::from(round_trips) / f64::from(REQUESTS)
     };
-    let (reads, _) = measured(&cluster, async || repeated(&client, "/get?k=begun").await).await;
-    oracle!("round trips per read at the owner", each(reads), <= 0.02);
+    let (reads, beats) = measured(&cluster, async || repeated(&client, "/get?k=begun").await).await;
+    // What the node does anyway is left out: on a machine that runs other tests the reads take long.
+    oracle!("round trips per read at the owner", each(reads.saturating_sub(beats)), <= 0.02);
     let (writes, beats) = measured(&cluster, async || repeated(&client, "/incr").await).await;
     oracle!("round trips per write at the owner", each(writes), >= 1.0);
     oracle!("round trips per write at the owner", each(writes.saturating_sub(beats)), <= 1.05);
