@@ -12,6 +12,8 @@ mod environment;
 mod errors;
 mod external_url;
 mod http;
+mod jobs;
+mod leader;
 mod log;
 mod metrics;
 mod names;
@@ -38,6 +40,8 @@ pub use database::{DatabaseConfig, DatabaseUrl, MigrateMode};
 pub use errors::ConfigErrors;
 pub use external_url::{ExternalUrl, Scheme};
 pub use http::HttpConfig;
+pub use jobs::{JobsConfig, JobsEnabled};
+pub use leader::{LeaderConfig, LeaderFallback};
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
 pub use node::NodeConfig;
@@ -66,6 +70,10 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// `SESSION_*`.
     pub session: SessionConfig,
+    /// `LEADER_*`: who leads.
+    pub leader: LeaderConfig,
+    /// `JOBS_*`: scheduled jobs.
+    pub jobs: JobsConfig,
     /// `OPS_*`: readiness and drain.
     pub ops: OpsConfig,
     /// `LOG_*`.
@@ -146,6 +154,8 @@ impl Config {
         let session = SessionConfig::read(read, &around);
         Self {
             admin: AdminConfig::read(read),
+            leader: LeaderConfig::read(read, &redis),
+            jobs: JobsConfig::read(read),
             database: DatabaseConfig::read(read, &node.data_dir),
             ops: OpsConfig::read(read),
             log: LogConfig::read(read),

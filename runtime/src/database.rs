@@ -22,6 +22,7 @@ mod connect;
 mod data_dir;
 mod error;
 mod migrate;
+mod pools;
 mod presence;
 pub(crate) mod schema;
 #[cfg(any(test, feature = "test-support"))]
@@ -45,10 +46,12 @@ use crate::config::{DatabaseConfig, DatabaseUrl};
 pub use data_dir::DataDirLock;
 pub use error::DatabaseError;
 pub use migrate::{MigrateProgress, Migrated};
+pub use pools::Finding;
 pub use presence::{Presence, PresenceLock};
 
 use breaker::Breaker;
 use connect::PostgresTarget;
+use pools::Share;
 use writer::Writer;
 
 /// How long a step or a transaction may take, the wait for a connection included.
@@ -149,7 +152,7 @@ enum BackendKind {
     /// With the task that does all writes.
     Sqlite(Writer),
     /// With what is needed for a connection outside of the pool, or for another pool.
-    Postgres(Box<PostgresTarget>),
+    Postgres { target: Box<PostgresTarget>, _share: Share },
 }
 
 impl Database {
@@ -170,7 +173,9 @@ impl Database {
             }
             DatabaseUrl::Postgres(url) => {
                 let target = PostgresTarget::check(url.expose(), config).await?;
-                (target.pool(config.pool_max), BackendKind::Postgres(Box::new(target)))
+                let share = target.demand.share(config.pool_max);
+                let pool = target.pool(config.pool_max);
+                (pool, BackendKind::Postgres { target: Box::new(target), _share: share })
             }
         };
         Ok(Self { inner: Arc::new(Inner::new(connection, kind, Handle::current())) })
@@ -180,13 +185,14 @@ impl Database {
     /// SQLite that is this database, whose writer is one for all.
     #[must_use]
     pub fn with_own_connections(self, most: u32) -> Self {
-        let BackendKind::Postgres(target) = &self.inner.kind else { return self };
+        let Some(target) = self.postgres() else { return self };
         let home = self.inner.home.clone();
         // A pool has a task that looks after it.
         let entered = home.enter();
         let connection = target.pool(most);
         drop(entered);
-        let kind = BackendKind::Postgres(target.clone());
+        let share = target.demand.share(most);
+        let kind = BackendKind::Postgres { target: Box::new(target.clone()), _share: share };
         Self { inner: Arc::new(Inner::new(connection, kind, home)) }
     }
 
@@ -202,7 +208,14 @@ impl Database {
     pub fn backend(&self) -> Backend {
         match self.inner.kind {
             BackendKind::Sqlite(_) => Backend::Sqlite,
-            BackendKind::Postgres(_) => Backend::Postgres,
+            BackendKind::Postgres { .. } => Backend::Postgres,
+        }
+    }
+
+    fn postgres(&self) -> Option<&PostgresTarget> {
+        match &self.inner.kind {
+            BackendKind::Sqlite(_) => None,
+            BackendKind::Postgres { target, .. } => Some(target),
         }
     }
 
@@ -249,7 +262,7 @@ impl Database {
     {
         match &self.inner.kind {
             BackendKind::Sqlite(writer) => limited(writer.write(work)).await,
-            BackendKind::Postgres(_) => self.read(work).await,
+            BackendKind::Postgres { .. } => self.read(work).await,
         }
     }
 
@@ -271,7 +284,7 @@ impl Database {
     {
         match &self.inner.kind {
             BackendKind::Sqlite(writer) => limited(writer.write(work)).await,
-            BackendKind::Postgres(_) => {
+            BackendKind::Postgres { .. } => {
                 let connection = self.connection().clone();
                 let work = async move {
                     let transaction = connection.begin().await?;

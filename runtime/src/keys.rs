@@ -69,6 +69,12 @@ impl KeySpace {
         format!("{}{{m}}:nodes", self.prefix)
     }
 
+    /// Returns the string that names the leader, while there is one.
+    #[must_use]
+    pub fn leader(&self) -> String {
+        format!("{}{{leader}}:lease", self.prefix)
+    }
+
     /// Returns the channel on which one process of the cluster hears. Spread over the slots by the node's id.
     #[must_use]
     pub fn node_channel(&self, node: &NodeId) -> String {
@@ -112,6 +118,7 @@ mod tests {
         assert_eq!(keys.session_expiry(Bucket(7)), "us:shop:{7}:x");
         assert_eq!(keys.members(), "us:shop:{m}:nodes");
         assert_eq!(keys.broadcast_channel(), "us:shop:{m}:bus");
+        assert_eq!(keys.leader(), "us:shop:{leader}:lease");
         let channel = keys.node_channel(&node);
         assert!(channel.starts_with("us:shop:{n"), "{channel}");
         assert!(channel.ends_with("}:bus:a#0000000000000001"), "{channel}");
@@ -126,6 +133,7 @@ mod tests {
             keys.session(Bucket(0), "l"),
             keys.session_expiry(Bucket(0)),
             keys.members(),
+            keys.leader(),
             keys.node_channel(&node),
             keys.broadcast_channel(),
         ] {

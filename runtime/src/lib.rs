@@ -8,15 +8,18 @@
 //! down only; `understudy-session` and `understudy-scheduler` build on this crate, never the reverse.
 
 pub mod admin;
+pub mod broadcast;
 pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod database;
+pub mod duty;
 pub mod error;
 pub mod http;
 pub mod ids;
 pub mod keys;
 pub mod lease;
+pub mod lock;
 pub mod membership;
 pub mod node;
 pub mod redis;

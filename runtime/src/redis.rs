@@ -66,6 +66,8 @@ const CLUSTER_BUCKETS: u16 = 64;
 pub enum Role {
     /// Renewals only, never behind other traffic.
     Lease,
+    /// The lease of the cluster's leader, renewed on a thread of its own.
+    Leader,
     /// Ordinary commands; the number tells several apart.
     Data(usize),
     /// Sending messages to other nodes.
@@ -78,6 +80,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lease => f.write_str("lease"),
+            Self::Leader => f.write_str("leader"),
             Self::Data(number) => write!(f, "data{number}"),
             Self::Bus => f.write_str("bus"),
             Self::Subscriber => f.write_str("subscriber"),
@@ -174,6 +177,36 @@ impl Redis {
             script.latency().record(flight.sent_at.elapsed());
         }
         flight.land(answer)
+    }
+
+    /// Waits until `replicas` replicas have what this connection wrote before, or `limit` is over; returns how many
+    /// have it. The connection does nothing else meanwhile, so use one that is nobody else's, and a limit that is
+    /// shorter than [`command_timeout`](Self::command_timeout). `key` is what was written: on a Cluster it names the
+    /// server that is asked.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn wait_replicas(
+        &self,
+        key: &str,
+        replicas: u32,
+        limit: Duration,
+    ) -> Result<u64, RedisError> {
+        let client = self.shared.link.commands();
+        let hash = if self.is_cluster() {
+            ClusterHash::Custom(redis_keyslot(key.as_bytes()))
+        } else {
+            ClusterHash::Random
+        };
+        // Zero would mean for ever.
+        let limit = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX).max(1);
+        let command = CustomCommand::new_static("WAIT", hash, false);
+        let arguments = vec![Arg::from(i64::from(replicas)), Arg::from(limit)];
+        let flight = self.take_off()?;
+        let answer: Reply = flight.land(client.custom(command, arguments).await)?;
+        answer
+            .as_u64()
+            .ok_or_else(|| RedisError::Protocol("WAIT did not return a number".to_owned()))
     }
 
     /// Reads a whole hash, as field and value in turn; empty when there is none.

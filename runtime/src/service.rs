@@ -3,6 +3,7 @@
 //! The node knows only this trait: it names no capability. Order and time limits belong to [`crate::node`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::HeaderMap;
@@ -14,12 +15,17 @@ use crate::bus::Bus;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::database::Database;
+use crate::duty::Duties;
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::lease::LeaseHandle;
+use crate::lock::ClusterLocks;
 use crate::membership::Membership;
 use crate::node::Lifecycle;
 use crate::redis::Redis;
+
+/// How long a service may take to drain, and to stop unless it says otherwise.
+pub(crate) const SERVICE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A capability of a node: it is started, asked for its health, brings routes, and is drained and stopped.
 ///
@@ -68,9 +74,15 @@ pub trait Service: Send + Sync + 'static {
     async fn drain(&self) {}
 
     /// Finishes what is under way and hands everything over: called when the port is closed and no request is under way,
-    /// and before the node's leases are released, within a limit of time. The bus, the stores and the threads that serve
-    /// requests still work; a late request on a connection that was kept may still come.
+    /// and before the node's leases are released, within [`stop_limit`](Self::stop_limit). The bus, the stores and the
+    /// threads that serve requests still work; a late request on a connection that was kept may still come.
     async fn stop(&self) {}
+
+    /// Says how long [`stop`](Self::stop) may take before it is left behind, 10 s if nothing else is said. The time is
+    /// part of how long the whole node may take to stop, so it must be the same whenever it is asked for.
+    fn stop_limit(&self) -> Duration {
+        SERVICE_LIMIT
+    }
 }
 
 /// What a service does with every request of the public port, without a middleware (and an allocation) of its own.
@@ -152,6 +164,10 @@ pub struct NodeContext {
     pub bus: Bus,
     /// The database.
     pub database: Database,
+    /// Locks of which there is one holder in the cluster.
+    pub locks: ClusterLocks,
+    /// Periodic work for the whole cluster; a service adds its own when it starts.
+    pub duties: Duties,
     /// In which phase of its life the node is.
     pub lifecycle: Lifecycle,
 }

@@ -11,9 +11,11 @@ use serde::Serialize;
 
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::database::Finding;
 use crate::http::health::{self, Detail};
 use crate::http::problem::Problem;
 use crate::ids::NodeId;
+use crate::lock::ClusterLocks;
 use crate::membership::{Member, Membership};
 use crate::node::{Lifecycle, Phase, Reason};
 use crate::service::{Health, Service};
@@ -29,7 +31,10 @@ pub(crate) struct AdminState {
     /// When the process started, ms since 1970.
     pub(crate) started_ms: u64,
     pub(crate) membership: Option<Membership>,
+    pub(crate) locks: Option<ClusterLocks>,
     pub(crate) services: Vec<Arc<dyn Service>>,
+    /// What an operator should change at the database.
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// Adds the resources, and those of the services.
@@ -41,6 +46,7 @@ pub(crate) fn configure(app: &mut web::ServiceConfig, state: &AdminState) {
     if state.config.metrics.enabled {
         app.route("/metrics", web::get().to(metrics));
     }
+    super::locks::configure(app, state.locks.as_ref());
     let about = state.clone();
     let nodes = state.clone();
     let config = state.clone();
@@ -75,16 +81,17 @@ impl AdminState {
                 .iter()
                 .map(|service| ServiceBody::of(service.as_ref()))
                 .collect(),
-            warnings: &self.config.warnings,
+            warnings: self.warnings().collect(),
         }
     }
 
+    fn warnings(&self) -> impl Iterator<Item = &str> {
+        let found = self.findings.iter().map(|finding| finding.text.as_str());
+        self.config.warnings.iter().map(String::as_str).chain(found)
+    }
+
     fn nodes(&self) -> HttpResponse {
-        let Some(membership) = &self.membership else {
-            let starting =
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting");
-            return starting.with_retry_after(Duration::from_secs(1)).response();
-        };
+        let Some(membership) = &self.membership else { return starting() };
         let members = membership.members();
         let nodes = members
             .iter()
@@ -97,7 +104,14 @@ impl AdminState {
     }
 }
 
-fn json(body: &impl Serialize) -> HttpResponse {
+/// Answers that the node is not as far yet.
+pub(super) fn starting() -> HttpResponse {
+    let starting =
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting");
+    starting.with_retry_after(Duration::from_secs(1)).response()
+}
+
+pub(super) fn json(body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(body)
 }
 
@@ -115,7 +129,7 @@ struct About<'a> {
     ready: bool,
     reasons: Vec<Reason>,
     services: Vec<ServiceBody>,
-    warnings: &'a [String],
+    warnings: Vec<&'a str>,
 }
 
 #[derive(Serialize)]

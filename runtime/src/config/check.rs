@@ -16,6 +16,8 @@ pub(super) fn check(config: &Config, read: &mut Reader) {
     listeners(config, read);
     sessions(config, read);
     leases(config, read);
+    leader(config, read);
+    jobs(config, read);
     drain(config, read);
     pools(config, read);
 }
@@ -121,6 +123,50 @@ fn leases(config: &Config, read: &mut Reader) {
         read.problem(
             "UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS",
             "is too long for UNDERSTUDY_CLUSTER_NODE_TTL_MS; a third of it leaves room for a second try",
+        );
+    }
+}
+
+fn leader(config: &Config, read: &mut Reader) {
+    let leader = &config.leader;
+    if leader.renew * 2 >= leader.ttl {
+        read.problem(
+            "UNDERSTUDY_LEADER_RENEW_MS",
+            "must be less than half of UNDERSTUDY_LEADER_TTL_MS, so that one lost renewal costs nothing",
+        );
+    } else if leader.renew + leader.margin >= leader.ttl {
+        read.problem(
+            "UNDERSTUDY_LEADER_MARGIN_MS",
+            "is too long: with UNDERSTUDY_LEADER_RENEW_MS it must be less than UNDERSTUDY_LEADER_TTL_MS, \
+             or the leader would stop before it renews",
+        );
+    }
+    if !config.cluster.enabled && !leader.eligible {
+        read.warn(
+            "UNDERSTUDY_LEADER_ELIGIBLE=false on a node without a cluster: nobody leads, \
+             and no job starts at its due time",
+        );
+    }
+}
+
+fn jobs(config: &Config, read: &mut Reader) {
+    let jobs = &config.jobs;
+    if jobs.stale_after < jobs.alive * 3 {
+        read.problem(
+            "UNDERSTUDY_JOBS_STALE_AFTER_MS",
+            "must be at least three times UNDERSTUDY_JOBS_ALIVE_MS, or runs that go on would be taken for lost",
+        );
+    }
+    if jobs.misfire_grace < jobs.misfire_after {
+        read.problem(
+            "UNDERSTUDY_JOBS_MISFIRE_WINDOW_S",
+            "must not be below UNDERSTUDY_JOBS_MISFIRE_AFTER_MS, or no missed due time could be made up for",
+        );
+    }
+    if jobs.misfire_after < jobs.tick {
+        read.warn(
+            "UNDERSTUDY_JOBS_MISFIRE_AFTER_MS is below UNDERSTUDY_JOBS_TICK_MS: \
+             a due time can count as missed although nothing is wrong",
         );
     }
 }

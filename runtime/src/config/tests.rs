@@ -1,5 +1,7 @@
 //! The configuration as a whole, through the variables an operator sets.
 
+mod scheduling;
+
 use std::time::Duration;
 
 use super::*;
@@ -87,6 +89,8 @@ fn every_option_that_takes_no_free_text_refuses_nonsense() {
         "REDIS_URL",
         "COOKIE_NAME",
         "COOKIE_DOMAIN",
+        "JOBS_ENABLED",
+        "JOBS_TIMEZONE",
     ];
     for variable in registry().iter().filter(|v| !free.iter().any(|part| v.name.contains(part))) {
         let value = ("canary-nonsense", variable.name);
@@ -157,6 +161,9 @@ fn l1_a_name_that_was_given_up_is_refused_with_its_replacement() {
         ("UNDERSTUDY_SERVER_ID", "UNDERSTUDY_NODE_ID"),
         ("UNDERSTUDY_REDIS_HOST", "UNDERSTUDY_REDIS_URL"),
         ("UNDERSTUDY_PORT", "UNDERSTUDY_HTTP_BIND"),
+        ("UNDERSTUDY_LEADER_TTL_MINUTES", "UNDERSTUDY_LEADER_TTL_MS"),
+        ("UNDERSTUDY_LEADER_TIME_TO_LIVE_MINUTES", "UNDERSTUDY_LEADER_TTL_MS"),
+        ("UNDERSTUDY_JOBS_HISTORY_DAYS", "UNDERSTUDY_JOBS_HISTORY_S"),
     ] {
         let errors = read(&[(old, "1")]).unwrap_err().to_string();
         assert_eq!(errors, format!("{old}: is not an option here; use {new}"));
@@ -451,6 +458,7 @@ fn x4_what_is_shown_holds_no_secret() {
     vars.extend([
         ("UNDERSTUDY_ADMIN_TOKEN", "canary-admin-token"),
         ("UNDERSTUDY_SESSION_REDIS_URL", "redis://u:canary-a@a,u:canary-a@b"),
+        ("UNDERSTUDY_LEADER_REDIS_URL", "redis://:canary-leader@l"),
         ("UNDERSTUDY_REDIS_OPTIONS", r#"{"sentinelPassword":"canary-sentinel"}"#),
     ]);
     let config = good(&vars);
@@ -460,6 +468,7 @@ fn x4_what_is_shown_holds_no_secret() {
     assert_eq!(redacted["UNDERSTUDY_SESSION_SECRET"], "******");
     assert_eq!(redacted["UNDERSTUDY_DATABASE_URL"], "postgres://******@p/app");
     assert_eq!(redacted["UNDERSTUDY_REDIS_URL"], "redis://******@r:6379");
+    assert_eq!(redacted["UNDERSTUDY_LEADER_REDIS_URL"], "redis://******@l");
     assert_eq!(redacted["UNDERSTUDY_ADMIN_VIEWER_TOKEN"], "");
     assert_eq!(redacted["UNDERSTUDY_SESSION_IDLE_S"], "1800");
 }
@@ -474,12 +483,19 @@ fn g9_the_fingerprint_leaves_out_what_belongs_to_the_node() {
         ("UNDERSTUDY_HTTP_BIND", "0.0.0.0:1"),
         ("UNDERSTUDY_DATA_DIR", "/srv/other"),
         ("UNDERSTUDY_LOG_FORMAT", "text"),
+        ("UNDERSTUDY_LEADER_ELIGIBLE", "false"),
+        ("UNDERSTUDY_LEADER_PRIORITY", "7"),
+        ("UNDERSTUDY_JOBS_CONCURRENCY", "3"),
+        ("UNDERSTUDY_JOBS_THREADS", "3"),
         ("UNDERSTUDY_SESSION_IDLE_S", "1800"), // the default, in words
+        ("UNDERSTUDY_LEADER_RENEW_MS", "1666"),
     ] {
         assert_eq!(print(name, value), usual, "{name}");
     }
     for (name, value) in [
         ("UNDERSTUDY_SESSION_IDLE_S", "1801"),
+        ("UNDERSTUDY_LEADER_TTL_MS", "5001"),
+        ("UNDERSTUDY_JOBS_TICK_MS", "1001"),
         ("UNDERSTUDY_SESSION_SECRET", "another-secret-of-32-bytes-or-more"),
         ("UNDERSTUDY_REDIS_URL", "redis://:another-password@r:6379"),
     ] {

@@ -10,6 +10,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::data_dir::create_private_dir;
 use super::error::{DatabaseError, is_locked};
+use super::pools::Demand;
 use crate::config::DatabaseConfig;
 
 /// The oldest PostgreSQL with generated columns, which the session table uses.
@@ -75,6 +76,8 @@ pub(super) async fn sqlite(
 #[derive(Clone)]
 pub(super) struct PostgresTarget {
     pub(super) options: PgConnectOptions,
+    /// Of all pools made from this target and its clones.
+    pub(super) demand: Demand,
     config: DatabaseConfig,
 }
 
@@ -89,7 +92,12 @@ impl PostgresTarget {
         let limit = config.acquire_timeout;
         let checked = tokio::time::timeout(limit, check_postgres(&options)).await;
         checked.map_err(|_| DatabaseError::TimedOut(limit))??;
-        Ok(Self { options, config: config.clone() })
+        Ok(Self { options, demand: Demand::default(), config: config.clone() })
+    }
+
+    /// Returns how many connections the pool for everything may open.
+    pub(super) fn pool_max(&self) -> u32 {
+        self.config.pool_max
     }
 
     /// Makes a pool that connects when it is used; on the current runtime.

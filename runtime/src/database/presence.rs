@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::error::DatabaseError;
-use super::{BackendKind, Database, connect};
+use super::{Database, connect};
 
 /// What the lock is called: `uspresen` as a number.
 const ADVISORY_LOCK: i64 = 0x7573_7072_6573_656e;
@@ -63,7 +63,7 @@ impl Database {
     /// [`Database::connect`].
     pub async fn take_place(&self, presence: Presence) -> Result<PresenceLock, DatabaseError> {
         let (tell, taken) = watch::channel(false);
-        let BackendKind::Postgres(target) = &self.inner.kind else {
+        let Some(target) = self.postgres() else {
             return Ok(PresenceLock { taken, keeper: None });
         };
         let connection =

@@ -1,11 +1,11 @@
-//! The runtime's own tables: facts about the database, and node leases for stores that are not Redis.
+//! The runtime's own tables: facts about the database, node leases for stores that are not Redis, locks of the cluster.
 
 use sea_orm::{ConnectionTrait as _, DbErr, Statement};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 /// Gives the runtime's migrations in their order. Names are for ever: a database remembers them.
 pub(crate) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(NodeLeases)]
+    vec![Box::new(NodeLeases), Box::new(ClusterLocks)]
 }
 
 /// `us_meta` holds the identity of the database, drawn once; `us_node_lease` a lease per life of a node.
@@ -42,5 +42,35 @@ impl MigrationTrait for NodeLeases {
             [format!("{identity:032x}").into()],
         );
         connection.execute_raw(insert).await.map(|_| ())
+    }
+}
+
+/// A row per name of a lock; see [`crate::lock`]. The row without a name remembers the greatest token that was swept away.
+struct ClusterLocks;
+
+impl MigrationName for ClusterLocks {
+    fn name(&self) -> &'static str {
+        "runtime_0002_cluster_locks"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for ClusterLocks {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "CREATE TABLE us_cluster_lock (
+                 name text NOT NULL PRIMARY KEY,
+                 token bigint NOT NULL,
+                 holder text,
+                 node text NOT NULL,
+                 acquired_ms bigint NOT NULL,
+                 deadline_ms bigint NOT NULL
+             );
+             INSERT INTO us_cluster_lock (name, token, holder, node, acquired_ms, deadline_ms)
+             VALUES ('', 0, NULL, '', 0, 0)";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
     }
 }

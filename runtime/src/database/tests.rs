@@ -61,7 +61,7 @@ async fn count(database: &Database, sql: &str) -> i64 {
 
 async fn assert_migrated_once(database: &Database) {
     assert_eq!(count(database, "SELECT CAST(count(*) AS bigint) FROM step").await, 2);
-    assert_eq!(count(database, "SELECT CAST(count(*) AS bigint) FROM us_migration").await, 3);
+    assert_eq!(count(database, "SELECT CAST(count(*) AS bigint) FROM us_migration").await, 4);
     assert_eq!(count(database, "SELECT CAST(count(*) AS bigint) FROM us_meta").await, 1);
 }
 
@@ -146,7 +146,7 @@ async fn t7_of_twenty_tasks_one_applies_each_migration_and_others_wait() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(applied.load(Ordering::Relaxed), 3);
+    assert_eq!(applied.load(Ordering::Relaxed), 4);
 }
 
 #[tokio::test]
@@ -154,7 +154,8 @@ async fn g8_off_refuses_an_old_schema_and_wait_waits_for_somebody_else() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::connect(&sqlite_config(&folder)).await.unwrap();
     let error = migrate(&database, MigrateMode::Off).await.unwrap_err();
-    assert!(error.to_string().contains("runtime_0001_node_leases, test_0001"), "{error}");
+    let missing = "runtime_0001_node_leases, runtime_0002_cluster_locks, test_0001";
+    assert!(error.to_string().contains(missing), "{error}");
     assert!(!error.is_retryable());
     let told = AtomicUsize::new(0);
     let progress = |_: MigrateProgress<'_>| {
@@ -164,7 +165,7 @@ async fn g8_off_refuses_an_old_schema_and_wait_waits_for_somebody_else() {
     let waiting = database.migrate(MigrateMode::Wait, &steps, &progress);
     let (waited, done) = tokio::join!(waiting, migrate(&database, MigrateMode::Auto));
     assert_eq!(waited.unwrap().applied.len(), 0);
-    assert_eq!(done.unwrap().applied.len(), 3);
+    assert_eq!(done.unwrap().applied.len(), 4);
     assert!(told.load(Ordering::Relaxed) > 0);
     migrate(&database, MigrateMode::Off).await.unwrap();
 }

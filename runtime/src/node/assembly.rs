@@ -17,11 +17,13 @@ use crate::config::{Config, RedisConfig, StoreKind};
 use crate::database::{
     Backend, DataDirLock, Database, DatabaseError, MigrateProgress, Presence, PresenceLock,
 };
+use crate::duty::Duties;
 use crate::error::chain;
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::lease::database::DatabaseLeases;
 use crate::lease::{LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
+use crate::lock::ClusterLocks;
 use crate::membership::{MemberRecord, Membership, MembershipSpec};
 use crate::redis::{Redis, Role};
 use crate::service::NodeContext;
@@ -82,10 +84,14 @@ impl Base {
             .map_err(|error| database_error(&error))?;
         let (database, presence) =
             Box::pin(self.open_database(Presence::Alone, migrations)).await?;
+        let membership = Membership::single(record);
+        let bus = Bus::local(&LocalHub::new(), self.node_id.clone());
+        let locks = ClusterLocks::new(&database, &bus, &membership, &self.clock);
         if database.backend() == Backend::Sqlite {
             // The lock says that nobody else lives; what an earlier life left behind can be taken at once.
             let leases = DatabaseLeases::new(database.clone());
             leases.clear_all().await.map_err(|error| NodeError::Failed(chain(&error)))?;
+            locks.free_all().await.map_err(|error| NodeError::Failed(chain(&error)))?;
         }
         let context = NodeContext {
             config: Arc::clone(&self.config),
@@ -95,9 +101,11 @@ impl Base {
             redis: None,
             lease_redis: None,
             lease: LeaseHandle::always(),
-            membership: Membership::single(record),
-            bus: Bus::local(&LocalHub::new(), self.node_id.clone()),
+            membership,
+            bus,
             database,
+            locks,
+            duties: Duties::default(),
             lifecycle: self.lifecycle.clone(),
         };
         Ok(Assembled { context, held: Held { _data_dir: Some(lock), presence } })
@@ -121,6 +129,7 @@ impl Base {
         let membership = self.join(redis.clone(), &keys, record).await?;
         let lease = self.start_leases(&keys, &membership, &database).await?;
         let bus = self.start_bus(redis_config, &keys, &membership).await?;
+        let locks = ClusterLocks::new(&database, &bus, &membership, &self.clock);
         let context = NodeContext {
             config: Arc::clone(&self.config),
             node_id: self.node_id.clone(),
@@ -132,6 +141,8 @@ impl Base {
             membership,
             bus,
             database,
+            locks,
+            duties: Duties::default(),
             lifecycle: self.lifecycle.clone(),
         };
         Ok(Assembled { context, held: Held { _data_dir: None, presence } })

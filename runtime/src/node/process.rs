@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::assembly::Base;
-use super::running::{Booting, Running};
+use super::running::Booting;
 use super::{NodeBuilder, NodeError};
 use crate::config::Config;
 use crate::error::chain;
@@ -54,7 +54,7 @@ async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeE
             "another node has taken this node's place at the database".to_owned(),
         )),
     };
-    deadline.begin(Running::stop_limit(&running.context.config, running.services()));
+    deadline.begin(running.stop_limit());
     tokio::select! {
         () = running.stop() => {}
         name = signals.next() => warn!(signal = name, "asked to stop again: leaving without finishing"),

@@ -19,11 +19,9 @@ use crate::http::requests::Requests;
 use crate::http::server::{Configure, ServerOptions};
 use crate::http::settings::{HttpSettings, Shared};
 use crate::membership::{MemberRecord, MemberState, SESSION_KEYS};
-use crate::service::{NodeContext, Service, ServiceError};
+use crate::service::{NodeContext, SERVICE_LIMIT, Service, ServiceError};
 use crate::supervise::{Backoff, Stopped, Supervised, spawn};
 
-/// How long one service may take to drain or to stop.
-const SERVICE_LIMIT: Duration = Duration::from_secs(10);
 /// How long giving back leases and leaving the cluster may take.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -65,7 +63,9 @@ impl Booting {
             clock: Arc::clone(&base.clock),
             started_ms: base.clock.wall_ms(),
             membership: None,
+            locks: None,
             services: Vec::new(),
+            findings: Vec::new(),
         };
         serve_while_starting(&mut listeners, &settings, &admin).await?;
         info!(
@@ -104,7 +104,11 @@ impl Booting {
         let mut monitor = Monitor::new(context.clone(), services.clone());
         let reasons = monitor.ask().await;
         self.admin.membership = Some(context.membership.clone());
+        self.admin.locks = Some(context.locks.clone());
         self.admin.services.clone_from(&services);
+        // Only now is every pool made, and every node that lives is known.
+        let nodes = context.membership.live().len();
+        self.admin.findings = context.database.warn_of_findings(nodes).await;
         let options = options(&self.base.config);
         serve_admin(&mut self.listeners, options, &self.settings, self.admin.clone()).await?;
         let requests = self.serve_public(options, &context, &services, routes).await?;
@@ -197,7 +201,7 @@ impl Running {
         // Before the services hand over: what they own is nobody's from then until the leases are given back.
         self.nobody_comes().await;
         for service in self.services.iter().rev() {
-            bounded(service.name(), SERVICE_LIMIT, service.stop()).await;
+            bounded(service.name(), service.stop_limit(), service.stop()).await;
         }
         tokio::join!(finish(&mut self.listeners, &self.context.config, all_answered), async {
             // Until the workers have heard that they stop, requests may still begin on connections that were kept. They
@@ -225,18 +229,14 @@ impl Running {
     }
 
     /// Returns how long all of [`stop`](Self::stop) may take at most.
-    pub(super) fn stop_limit(config: &Config, services: u32) -> Duration {
-        let ops = &config.ops;
-        ops.drain_delay.max(SERVICE_LIMIT * services)
+    pub(super) fn stop_limit(&self) -> Duration {
+        let ops = &self.context.config.ops;
+        let draining = SERVICE_LIMIT * u32::try_from(self.services.len()).unwrap_or(u32::MAX);
+        ops.drain_delay.max(draining)
             + ops.drain_timeout * 2
-            + SERVICE_LIMIT * services
+            + self.services.iter().map(|service| service.stop_limit()).sum::<Duration>()
             + HINT_LIMIT * 2
             + LEAVE_LIMIT * 5
-    }
-
-    /// How many services the node has.
-    pub(super) fn services(&self) -> u32 {
-        u32::try_from(self.services.len()).unwrap_or(u32::MAX)
     }
 
     async fn drain_services(&self) {

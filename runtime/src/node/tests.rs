@@ -122,6 +122,41 @@ async fn o2_services_start_in_order_and_go_in_the_reverse_order() {
     assert_eq!(diary, expected);
 }
 
+/// Never finishes, and says how long it may take.
+struct Endless(Duration);
+
+#[async_trait(?Send)]
+impl Service for Endless {
+    fn name(&self) -> &'static str {
+        "endless"
+    }
+
+    async fn start(&mut self, _node: &NodeContext) -> Result<(), ServiceError> {
+        Ok(())
+    }
+
+    async fn stop(&self) {
+        std::future::pending().await
+    }
+
+    fn stop_limit(&self) -> Duration {
+        self.0
+    }
+}
+
+#[actix_web::test]
+async fn o2_a_service_says_how_long_its_stop_may_take_and_is_then_left_behind() {
+    let ([usual, _], _lines) = Diary::pair(["first", "second"]);
+    let (short, long) = (Duration::from_millis(50), Duration::from_secs(600));
+    let node = NodeBuilder::new(config()).service(usual).service(Endless(long)).start();
+    let patient = Box::pin(node).await.unwrap().running.stop_limit();
+    let ([usual, _], _lines) = Diary::pair(["first", "second"]);
+    let node = NodeBuilder::new(config()).service(usual).service(Endless(short)).start();
+    let node = Box::pin(node).await.unwrap();
+    assert_eq!(patient - node.running.stop_limit(), long - short, "the whole waits as long");
+    tokio::time::timeout(Duration::from_secs(20), node.stop()).await.unwrap();
+}
+
 #[actix_web::test]
 async fn h1_a_node_tells_how_it_is_on_both_ports() {
     let ([service, _], _lines) = Diary::pair(["first", "second"]);

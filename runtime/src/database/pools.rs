@@ -1,0 +1,187 @@
+//! Whether the server has room for the connections of all nodes at once.
+//!
+//! Each node opens connections as it needs them, so a cluster that asks for too many works until it is busy: then the
+//! server refuses, and what fails is not what took the connections. The sums are therefore done at start.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr};
+use tracing::{debug, warn};
+
+use super::{Backend, Database, DatabaseError};
+use crate::error::chain;
+
+/// Outside of all pools: the one that holds the node's place, see [`super::presence`].
+const OUTSIDE: u32 = 1;
+/// How long the question may hold up the start.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// What the server leaves to ordinary users; the second reserve came with PostgreSQL 16.
+const ROOM: &str = "SELECT current_setting('max_connections')::bigint AS most, \
+    current_setting('superuser_reserved_connections')::bigint \
+    + coalesce(current_setting('reserved_connections', true), '0')::bigint AS reserved";
+
+/// One thing that an operator should change at the database, in a form that reads alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// A stable name, for documents and tests.
+    pub code: &'static str,
+    /// What is wrong, what it leads to, and what would be right.
+    pub text: String,
+}
+
+/// Counts the connections that the pools of this process may open; clones count together.
+#[derive(Clone, Default)]
+pub(super) struct Demand(Arc<AtomicU32>);
+
+/// The share of one pool, given back when it is dropped.
+pub(super) struct Share {
+    demand: Demand,
+    most: u32,
+}
+
+impl Demand {
+    pub(super) fn share(&self, most: u32) -> Share {
+        self.0.fetch_add(most, Ordering::Relaxed);
+        Share { demand: self.clone(), most }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.demand.0.fetch_sub(self.most, Ordering::Relaxed);
+    }
+}
+
+/// The numbers that must go together; all counts are connections.
+#[derive(Debug, Clone, Copy)]
+struct Sums {
+    nodes: i64,
+    /// Of one node, in the pool for everything.
+    pool: i64,
+    /// Of one node, beside that pool.
+    others: i64,
+    /// What the server takes in all.
+    most: i64,
+    /// What it keeps for its superusers.
+    reserved: i64,
+}
+
+impl Sums {
+    fn judge(self) -> Option<Finding> {
+        let Self { nodes, pool, others, most, reserved } = self;
+        let (each, room) = (pool + others, most - reserved);
+        let all = nodes * each;
+        if all < room {
+            return None;
+        }
+        let raise = format!("raise max_connections to {} or more", all + reserved + 1);
+        // The largest pool with which the sum stays below the room.
+        let fitting = (room - 1) / nodes - others;
+        let advice = if fitting >= 1 {
+            format!("lower UNDERSTUDY_DATABASE_POOL_MAX from {pool} to {fitting}, or {raise}")
+        } else {
+            raise
+        };
+        let who = if nodes == 1 { "1 node" } else { &format!("{nodes} nodes") };
+        Some(Finding {
+            code: "database_pools_too_large",
+            text: format!(
+                "{who} with up to {each} connections each ({pool} in the pool, {others} beside it) may open {all}, but \
+                 PostgreSQL has room for {room} (max_connections {most} less {reserved} reserved): under load it would \
+                 refuse connections; {advice}"
+            ),
+        })
+    }
+}
+
+impl Database {
+    /// Returns what is wrong with the sizes of the pools, if anything, supposing that there are so many `nodes` like
+    /// this one. Pools that are made later are not counted yet. On SQLite nothing can be wrong.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] when the database is away.
+    pub async fn findings(&self, nodes: usize) -> Result<Vec<Finding>, DatabaseError> {
+        let Some(target) = self.postgres() else { return Ok(Vec::new()) };
+        let (most, reserved) = self.read(|on| Box::pin(room(on))).await?;
+        let pool = target.pool_max();
+        let all = target.demand.0.load(Ordering::Relaxed) + OUTSIDE;
+        let sums = Sums {
+            nodes: i64::try_from(nodes.max(1)).unwrap_or(i64::MAX),
+            pool: pool.into(),
+            others: all.saturating_sub(pool).into(),
+            most,
+            reserved,
+        };
+        Ok(sums.judge().into_iter().collect())
+    }
+
+    /// Says in the log what an operator should change, and returns it. A database that does not answer is asked again
+    /// at the next start.
+    pub(crate) async fn warn_of_findings(&self, nodes: usize) -> Vec<Finding> {
+        let asked = tokio::time::timeout(LIMIT, self.findings(nodes)).await;
+        let asked = asked.unwrap_or(Err(DatabaseError::TimedOut(LIMIT)));
+        let findings = asked.unwrap_or_else(|error| {
+            debug!(error = chain(&error), "the database was not examined");
+            Vec::new()
+        });
+        for finding in &findings {
+            warn!(code = finding.code, "{}", finding.text);
+        }
+        findings
+    }
+}
+
+async fn room(on: &DatabaseExecutor<'_>) -> Result<(i64, i64), DbErr> {
+    let row = on.query_one_raw(Backend::Postgres.statement(ROOM, [])).await?;
+    let row = row.ok_or_else(|| DbErr::RecordNotFound("settings of the server".to_owned()))?;
+    Ok((row.try_get("", "most")?, row.try_get("", "reserved")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_postgres::TestPostgres;
+    use super::*;
+
+    const SUMS: Sums = Sums { nodes: 3, pool: 50, others: 3, most: 100, reserved: 3 };
+
+    #[test]
+    fn g7_three_nodes_of_fifty_do_not_fit_into_a_hundred() {
+        let finding = SUMS.judge().unwrap();
+        assert_eq!(
+            finding.text,
+            "3 nodes with up to 53 connections each (50 in the pool, 3 beside it) may open 159, but PostgreSQL has \
+             room for 97 (max_connections 100 less 3 reserved): under load it would refuse connections; lower \
+             UNDERSTUDY_DATABASE_POOL_MAX from 50 to 29, or raise max_connections to 163 or more"
+        );
+    }
+
+    #[test]
+    fn g7_what_the_advice_says_is_enough() {
+        assert!(Sums { pool: 29, ..SUMS }.judge().is_none());
+        assert!(Sums { pool: 30, ..SUMS }.judge().is_some());
+        assert!(Sums { most: 163, ..SUMS }.judge().is_none());
+        assert!(Sums { most: 162, ..SUMS }.judge().is_some());
+        let crowd = Sums { nodes: 40, ..SUMS }.judge().unwrap();
+        assert!(!crowd.text.contains("lower"), "no pool is small enough: {}", crowd.text);
+    }
+
+    #[tokio::test]
+    async fn g7_the_server_is_asked_and_every_pool_of_the_node_counts() {
+        let server = TestPostgres::start(); // takes 200, of which 3 are reserved
+        let database = Database::connect(&server.config()).await.unwrap();
+        let found = |database: Database, nodes| async move {
+            database.findings(nodes).await.unwrap().iter().map(|f| f.code).collect::<Vec<_>>()
+        };
+        assert!(found(database.clone(), 21).await.is_empty(), "21 times 8 and 1 is 189");
+        assert_eq!(found(database.clone(), 22).await, ["database_pools_too_large"]);
+        let own = database.clone().with_own_connections(2);
+        assert!(found(own.clone(), 17).await.is_empty(), "17 times 8, 2 and 1 is 187");
+        assert_eq!(found(own.clone(), 18).await, ["database_pools_too_large"]);
+        assert_eq!(found(database.clone(), 18).await, ["database_pools_too_large"]);
+        drop(own);
+        assert!(found(database, 21).await.is_empty(), "the pool is gone");
+    }
+}
