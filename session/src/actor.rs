@@ -112,7 +112,7 @@ impl SessionActor {
                 | Step::Validate(_)
                 | Step::Write { .. }
                 | Step::Restore(_)
-                | Step::Revoke) => {
+                | Step::Revoke(_)) => {
                     self.take(step, moment, ctx);
                     break;
                 }
@@ -142,7 +142,7 @@ impl SessionActor {
         } else {
             step
         };
-        if matches!(step, Step::Write { .. } | Step::Revoke) {
+        if matches!(step, Step::Write { .. } | Step::Revoke(_)) {
             self.cell.begin_change();
         }
         let sent = Sent { at: moment.now, lease: moment.lease };
@@ -376,8 +376,9 @@ async fn carry_out(shard: &Shard, locator: Locator, step: Step) -> Came {
             Came::Validate(store.validate(locator, &held.fence, held.version).await)
         }
         Step::Restore(record) => Came::Restore(store.restore(locator, &record).await),
-        Step::Revoke | Step::Rest | Step::Wait(_) | Step::Forward { .. } => {
-            Came::Revoke(store.revoke(locator).await)
+        Step::Revoke(end) => Came::Revoke(store.revoke(locator, end).await),
+        Step::Rest | Step::Wait(_) | Step::Forward { .. } => {
+            unreachable!("only steps at the store are carried out here")
         }
     }
 }

@@ -21,6 +21,7 @@ use understudy_runtime::ids::NodeId;
 use crate::ownership::Standing;
 use crate::record::{Fence, OpId, Record, Token};
 use crate::state::{Ask, Limits, Outcome, Traced, plan};
+use crate::store::End;
 
 pub use job::{Answer, Job, Refusal, Reply, Trace, View, Work};
 pub use replies::{Forwarded, Sent};
@@ -271,9 +272,11 @@ impl Engine {
         if self.repair_wanted {
             return Step::Restore(owned.record);
         }
-        let over = self.expired || owned.server_ms(moment.now) >= owned.record.absolute_ms;
-        if over || !self.ending.is_empty() {
-            return Step::Revoke;
+        if !self.ending.is_empty() {
+            return Step::Revoke(End::Asked);
+        }
+        if self.expired || owned.server_ms(moment.now) >= owned.record.absolute_ms {
+            return Step::Revoke(End::OutOfTime);
         }
         if moment.now.saturating_duration_since(moment.last_access)
             >= Duration::from_millis(owned.record.idle_ms)
@@ -316,7 +319,7 @@ impl Engine {
             let job = self.queue.pop_front()?;
             if allowed {
                 self.ending.push(job);
-                return Some(Step::Revoke);
+                return Some(Step::Revoke(End::Asked));
             }
             self.answers.push((job, Err(Refusal::Ended)));
         }

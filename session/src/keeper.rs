@@ -1,5 +1,5 @@
-//! What is done for all sessions of a node from time to time: passivation, repair after a change of the store, sweeping,
-//! and agreeing on the key that signs cookies.
+//! What is done for all sessions of a node from time to time: passivation, repair after a change of the store, and agreeing
+//! on the key that signs cookies. (What is done for all sessions of the cluster is in [`crate::expiry`].)
 //!
 //! Every tick is idempotent and takes no input; a tick that fails is made good by the next one.
 
@@ -20,10 +20,6 @@ use crate::resident::Resident;
 const AT_A_TIME: usize = 256;
 /// How long one of them may take before the next ones are begun.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often stores that do not forget by themselves are swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// How much one sweep removes at most.
-const SWEEP_LIMIT: u32 = 1_000;
 
 /// Runs until the node hands its sessions over.
 pub(crate) async fn keep(handle: SessionHandle, membership: Membership) {
@@ -31,16 +27,11 @@ pub(crate) async fn keep(handle: SessionHandle, membership: Membership) {
     let period = (inner.options.passivate_after / 8)
         .clamp(Duration::from_millis(50), Duration::from_secs(1));
     let mut ticks = interval(period);
-    let mut next_sweep = inner.clock.now() + SWEEP_EVERY;
     while !inner.closed.load(Ordering::Acquire) {
         ticks.tick().await;
         passivate(inner);
         count_reads(inner);
         agree_on_key(inner, &membership);
-        if inner.clock.now() >= next_sweep {
-            next_sweep = inner.clock.now() + SWEEP_EVERY;
-            sweep(inner).await;
-        }
     }
     count_reads(inner);
 }
@@ -80,17 +71,6 @@ fn agree_on_key(inner: &Inner, membership: &Membership) {
             "another node knows none of this node's session keys: sessions of one are refused by the other; give all \
              nodes a key in common"
         );
-    }
-}
-
-async fn sweep(inner: &Inner) {
-    let Some(shard) = inner.shards.first() else {
-        return;
-    };
-    match shard.store.sweep(SWEEP_LIMIT).await {
-        Ok(0) => {}
-        Ok(removed) => tracing::debug!(removed, "sessions swept"),
-        Err(error) => tracing::debug!(error = %error, "sessions not swept"),
     }
 }
 

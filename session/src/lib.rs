@@ -12,6 +12,7 @@
 //! | `actor`, [`engine`] | the actor that owns one session, and its decisions without I/O |
 //! | [`ownership`], [`state`], [`record`] | when a copy may be trusted; what operations do; what a session is |
 //! | [`store`], [`spec`] | where sessions are kept, and what every store must do |
+//! | [`expiry`] | ends sessions that ran out of time, and tells the application |
 //! | [`keyring`] | the cookie and the keys that sign it |
 //! | [`service`] | how a node starts and drains all this |
 
@@ -19,6 +20,7 @@ mod actor;
 mod cookie;
 pub mod engine;
 pub mod error;
+pub mod expiry;
 mod forward;
 pub mod handle;
 mod keeper;
@@ -37,6 +39,7 @@ pub mod state;
 pub mod store;
 
 pub use error::SessionError;
+pub use expiry::{ExpiryReason, SessionExpired};
 pub use handle::SessionHandle;
 pub use middleware::SessionMiddleware;
 pub use service::SessionService;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use understudy_runtime::ids::NodeId;
 
 use crate::state::Outcome;
@@ -30,6 +31,18 @@ impl Locator {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// Gives 12 hexadecimal digits that name the session in logs and cannot be turned back into a cookie.
+    #[must_use]
+    pub fn id_for_logs(&self) -> String {
+        self.digest(6)
+    }
+
+    /// Gives `bytes` bytes of the hash of the locator, in hexadecimal digits.
+    pub(crate) fn digest(&self, bytes: usize) -> String {
+        let digest = Sha256::digest(self.0);
+        digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Gives the 16 bytes of the locator.

@@ -17,6 +17,7 @@ use understudy_runtime::config::StoreKind;
 use understudy_runtime::secret::Secret;
 use understudy_runtime::service::{Health, NodeContext, RequestWrap, Service, ServiceError};
 
+use crate::expiry::{Heard, Listener, SessionExpired, Sweeper};
 use crate::forward::{Forward, serve};
 use crate::handle::{Inner, SessionHandle, Shard};
 use crate::keeper;
@@ -36,6 +37,7 @@ const MAP_SHARDS: usize = 64;
 #[derive(Default)]
 pub struct SessionService {
     started: OnceLock<Started>,
+    on_expired: Option<Listener>,
 }
 
 struct Started {
@@ -49,6 +51,35 @@ impl SessionService {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Has `tell` called for each session that ran out of time, once per session, on one node of the cluster. A logout is
+    /// no such end.
+    ///
+    /// It may return `()` or a `Result`; after an error, a panic, or no answer within [`CALLBACK_LIMIT`] it is called again
+    /// for the same session, after [`HOLD`] at the earliest. A node that dies in the middle of it has it called again as well:
+    /// [`SessionExpired::id`] is the same then. All nodes must be given the same callback, since any of them may be the one.
+    ///
+    /// [`CALLBACK_LIMIT`]: crate::expiry::CALLBACK_LIMIT
+    /// [`HOLD`]: crate::expiry::HOLD
+    ///
+    /// # Example
+    /// ```
+    /// use understudy_session::{SessionExpired, SessionService};
+    ///
+    /// let service = SessionService::new().on_expired(|event: SessionExpired| async move {
+    ///     println!("{:?} was away for too long ({})", event.user, event.id);
+    /// });
+    /// # drop(service);
+    /// ```
+    #[must_use]
+    pub fn on_expired<F, Fut>(mut self, tell: F) -> Self
+    where
+        F: Fn(SessionExpired) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Heard> + Send + 'static,
+    {
+        self.on_expired = Some(Listener::new(tell));
+        self
     }
 
     /// Gives the handle, once the service was started.
@@ -79,6 +110,12 @@ impl Service for SessionService {
         }));
         if let Some(arbiter) = started.arbiters.first() {
             arbiter.spawn(keeper::keep(handle, node.membership.clone()));
+        }
+        if let Some(shard) = started.handle.0.shards.first() {
+            let (store, buckets) = (Arc::clone(&shard.store), node.keys.all_buckets());
+            let clock = Arc::clone(&node.clock);
+            let sweeper = Sweeper::new(store, buckets, clock, self.on_expired.clone());
+            node.duties.add(sweeper.duty());
         }
         if self.started.set(started).is_err() {
             return Err(failed("the session service was started twice", None));

@@ -15,7 +15,6 @@ use actix_web::http::header::HeaderMap;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 
 use crate::engine::{Refusal, View};
 use crate::error::SessionError;
@@ -390,9 +389,7 @@ impl Session {
     /// Names the session in logs: 12 hexadecimal digits that cannot be turned back into a cookie. `None` without one.
     #[must_use]
     pub fn id_for_logs(&self) -> Option<String> {
-        let locator = self.presented()?.locator;
-        let digest = Sha256::digest(locator.as_bytes());
-        Some(digest[..6].iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(self.presented()?.locator.id_for_logs())
     }
 
     async fn view(&self) -> Result<Option<View>, SessionError> {

@@ -11,7 +11,8 @@ use understudy_runtime::lease::table::LeaseTable;
 
 use crate::record::{Attributes, Change, Fence, Locator, Record, Token};
 use crate::store::{
-    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, Swept,
+    ValidateReply, Write, WriteReply,
 };
 
 /// A tombstone stands at least this long, ms: longer than any request that might still write.
@@ -35,11 +36,22 @@ pub struct Tombstone {
     pub until_ms: u64,
 }
 
+/// What is left of a session that ran out of time, until somebody was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    /// What there is to tell.
+    pub expired: Expired,
+    /// From when on it may be handed out, ms since 1970.
+    pub from_ms: u64,
+}
+
 /// The whole memory of a store.
 #[derive(Debug, Clone)]
 pub struct Spec {
     /// All sessions and tombstones.
     pub sessions: BTreeMap<Locator, Stored>,
+    /// Sessions that ran out of time, and of which nobody has been told.
+    pub untold: BTreeMap<Locator, Untold>,
     /// Leases of the nodes; one bucket is enough here.
     pub leases: LeaseTable,
     /// Identity of the server; another one means that it may have lost what it knew.
@@ -58,7 +70,8 @@ impl Spec {
         // A grace of no length is none.
         leases.claim_gate(server_id, 0, 0).ok();
         let server_id = server_id.to_owned();
-        Self { sessions: BTreeMap::new(), leases, server_id, lease_ms, touch_slack_ms }
+        let (sessions, untold) = (BTreeMap::new(), BTreeMap::new());
+        Self { sessions, untold, leases, server_id, lease_ms, touch_slack_ms }
     }
 
     /// See [`crate::store::SessionStore::create`].
@@ -207,19 +220,21 @@ impl Spec {
     }
 
     /// See [`crate::store::SessionStore::revoke`].
-    pub fn revoke(&mut self, locator: Locator, now_ms: u64) -> RevokeReply {
+    pub fn revoke(&mut self, locator: Locator, end: End, now_ms: u64) -> RevokeReply {
         match self.sessions.get_mut(&locator) {
             None => RevokeReply::Missing,
             Some(Stored::Ended(tombstone)) => {
                 RevokeReply::Revoked { owner: tombstone.owner.clone() }
             }
-            Some(stored @ Stored::Live(_)) => {
+            Some(Stored::Live(record)) => {
+                let owner = record.owner.take();
+                let expired = Expired::of(locator, record, self.touch_slack_ms, now_ms);
                 let until_ms = now_ms.saturating_add(TOMBSTONE_MS.max(2 * self.lease_ms));
-                let owner = match stored {
-                    Stored::Live(record) => record.owner.take(),
-                    Stored::Ended(_) => None,
-                };
-                *stored = Stored::Ended(Tombstone { owner: owner.clone(), until_ms });
+                let tombstone = Tombstone { owner: owner.clone(), until_ms };
+                self.sessions.insert(locator, Stored::Ended(tombstone));
+                if end == End::OutOfTime {
+                    self.untold.insert(locator, Untold { expired, from_ms: now_ms });
+                }
                 RevokeReply::Revoked { owner }
             }
         }
@@ -248,7 +263,20 @@ impl Spec {
     }
 
     /// See [`crate::store::SessionStore::sweep`].
-    pub fn sweep(&mut self, limit: u32, now_ms: u64) -> u64 {
+    pub fn sweep(&mut self, limit: u32, hold_ms: Option<u64>, now_ms: u64) -> Swept {
+        // An owner may know of a later access than a server that lost some, and put its copy back.
+        if self.grace_ms(now_ms).is_some() {
+            return Swept::default();
+        }
+        let ended = self.end_what_is_over(limit, now_ms);
+        let due = self.untold.iter().filter(|(_, untold)| untold.from_ms <= now_ms);
+        let due: Vec<Locator> = due.map(|(locator, _)| *locator).take(limit as usize).collect();
+        let more = ended.max(due.len()) >= limit as usize;
+        let handed = due.iter().filter_map(|locator| self.hand_out(locator, hold_ms, now_ms));
+        Swept { expired: handed.collect(), more }
+    }
+
+    fn end_what_is_over(&mut self, limit: u32, now_ms: u64) -> usize {
         let slack = self.touch_slack_ms;
         let over: Vec<Locator> = self
             .sessions
@@ -261,9 +289,33 @@ impl Spec {
             .take(limit as usize)
             .collect();
         for locator in &over {
-            self.sessions.remove(locator);
+            if let Some(Stored::Live(record)) = self.sessions.remove(locator) {
+                let expired = Expired::of(*locator, &record, slack, now_ms);
+                self.untold.insert(*locator, Untold { expired, from_ms: now_ms });
+            }
         }
-        over.len() as u64
+        over.len()
+    }
+
+    fn hand_out(
+        &mut self,
+        locator: &Locator,
+        hold_ms: Option<u64>,
+        now_ms: u64,
+    ) -> Option<Expired> {
+        let Some(hold_ms) = hold_ms else {
+            return self.untold.remove(locator).map(|untold| untold.expired);
+        };
+        let untold = self.untold.get_mut(locator)?;
+        let expired = untold.expired.clone();
+        untold.expired.again = true;
+        untold.from_ms = now_ms.saturating_add(hold_ms);
+        Some(expired)
+    }
+
+    /// See [`crate::store::SessionStore::acknowledge`].
+    pub fn acknowledge(&mut self, locator: Locator) {
+        self.untold.remove(&locator);
     }
 
     /// Says how long nobody can claim, ms; notices a changed identity of the server.

@@ -8,16 +8,20 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod database;
+mod expired;
 pub mod memory;
 pub mod redis;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use understudy_runtime::ids::NodeId;
+use understudy_runtime::ids::{Bucket, NodeId};
 
 use crate::record::{Change, Fence, Locator, OpId, Record, Token};
+
+pub use expired::{End, Expired, ExpiryReason, Swept};
 
 /// Keeps sessions for all nodes of a cluster, or for one process.
 ///
@@ -87,9 +91,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// Ends the session for ever: takes secrets and attributes away and leaves a tombstone that refuses every write,
     /// for at least two node leases. Not fenced: an end always wins.
     ///
+    /// With [`End::OutOfTime`] the next sweep hands it out as expired; with [`End::Asked`] none ever does. Whichever came
+    /// first counts.
+    ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
-    async fn revoke(&self, locator: Locator) -> Result<RevokeReply, StoreError>;
+    async fn revoke(&self, locator: Locator, end: End) -> Result<RevokeReply, StoreError>;
 
     /// Gives the session up, if `fence` still owns it, so that any node may claim it at once.
     ///
@@ -103,12 +110,29 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// [`StoreError`] when the store is away or refuses.
     async fn touch(&self, locator: Locator) -> Result<(), StoreError>;
 
-    /// Removes up to `limit` sessions and tombstones that are over; gives the number. A store whose entries expire by
-    /// themselves answers 0.
+    /// Ends up to `limit` sessions of a bucket that are over, and hands out up to `limit` that are to be told.
+    ///
+    /// A session that is over is removed, and what there is to tell of it is kept, in one step; so a crash loses nothing.
+    /// With `hold` each is handed out to one caller only, and again to whoever sweeps when it was not
+    /// [acknowledged](Self::acknowledge) within that time. `None`: nobody is to be told, nothing is kept.
+    ///
+    /// While the bucket is in grace nothing is swept, since owners may know of later accesses. What cannot be read as a
+    /// session is left alone. Tombstones that are over are removed too. `bucket` may be ignored by a store without buckets.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is away or refuses. What was handed out meanwhile comes again after `hold`.
+    async fn sweep(
+        &self,
+        bucket: Bucket,
+        limit: u32,
+        hold: Option<Duration>,
+    ) -> Result<Swept, StoreError>;
+
+    /// Notes that somebody was told of what a sweep handed out: it does not come again.
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
-    async fn sweep(&self, limit: u32) -> Result<u64, StoreError>;
+    async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError>;
 }
 
 /// A store that is shared between actors.

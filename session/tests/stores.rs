@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is test code")]
 
+#[path = "stores/expiry.rs"]
+mod expiry;
 #[path = "stores/fixtures.rs"]
 mod fixtures;
 #[path = "stores/together.rs"]

@@ -13,6 +13,7 @@ use super::Job;
 use crate::ownership::Held;
 use crate::record::{Change, OpId, Record, Token};
 use crate::state::Outcome;
+use crate::store::End;
 
 /// How things stand at the moment of a call.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +119,7 @@ pub enum Step {
     /// Put the copy back, then call [`Engine::on_restore`].
     Restore(Arc<Record>),
     /// End the session, then call [`Engine::on_revoke`].
-    Revoke,
+    Revoke(End),
     /// Send a job to its owner, then call [`Engine::on_forward`]; others may follow at once.
     Forward {
         /// The owner.

@@ -10,7 +10,9 @@ use understudy_runtime::lease::LeaseStamp;
 use super::*;
 use crate::record::{Attributes, RecentOps, SecretHash};
 use crate::state::{Op, Task, Traced};
-use crate::store::{ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, WriteReply};
+use crate::store::{
+    ClaimReply, End, RestoreReply, RevokeReply, StoreError, ValidateReply, WriteReply,
+};
 
 const SECRET: SecretHash = SecretHash([1; 32]);
 const LIMITS: Limits = Limits { attribute_bytes: 1_000, session_bytes: 10_000 };
@@ -413,7 +415,7 @@ fn a_logout_waits_for_what_came_before_and_stops_what_comes_after() {
     let logout = bench.job(Work::Revoke(Some(SECRET)));
     let after = bench.increment(1);
     bench.write_answers(Ok(WriteReply::Written { version: 8, now_ms: 500 }));
-    assert!(matches!(bench.step(), Step::Revoke));
+    assert!(matches!(bench.step(), Step::Revoke(End::Asked)));
     assert_eq!(number(before), 6);
     let moment = bench.moment();
     bench.engine.on_revoke(Ok(RevokeReply::Revoked { owner: None }), moment);
@@ -427,7 +429,7 @@ fn a_logout_that_the_store_did_not_answer_is_tried_again_and_then_refused() {
     for back in [true, false] {
         let mut bench = Bench::owner();
         let logout = bench.job(Work::Revoke(Some(SECRET)));
-        assert!(matches!(bench.step(), Step::Revoke));
+        assert!(matches!(bench.step(), Step::Revoke(End::Asked)));
         let moment = bench.moment();
         bench.engine.on_revoke(Err(away()), moment);
         assert!(matches!(bench.step(), Step::Wait(_)), "it is not forgotten");
@@ -436,7 +438,7 @@ fn a_logout_that_the_store_did_not_answer_is_tried_again_and_then_refused() {
         if back {
             // It may be over already, so nobody is shown the copy before the store was asked.
             bench.claimed(record(7, 5));
-            assert!(matches!(bench.step(), Step::Revoke));
+            assert!(matches!(bench.step(), Step::Revoke(End::Asked)));
             let moment = bench.moment();
             bench.engine.on_revoke(Ok(RevokeReply::Revoked { owner: None }), moment);
             bench.step();
@@ -485,7 +487,7 @@ fn an_idle_session_ends_unless_another_node_noted_an_access() {
         let access = bench.engine.on_validate(Ok(reply), sent, moment).unwrap();
         bench.last_access_ms = access.as_nanos() / 1_000_000;
         if over {
-            assert!(matches!(bench.step(), Step::Revoke));
+            assert!(matches!(bench.step(), Step::Revoke(End::OutOfTime)));
             bench.engine.on_revoke(Ok(RevokeReply::Revoked { owner: None }), moment);
             bench.step();
             assert_eq!(refusal(view), Refusal::Ended);
@@ -502,7 +504,7 @@ fn the_absolute_end_comes_whatever_happens() {
     bench.now_ms = 1_001_000;
     bench.last_access_ms = bench.now_ms;
     let _view = bench.job(Work::View);
-    assert!(matches!(bench.step(), Step::Revoke));
+    assert!(matches!(bench.step(), Step::Revoke(End::OutOfTime)));
 }
 
 #[test]
@@ -786,7 +788,7 @@ fn what_cannot_be_read_is_said_so_and_left_alone() {
 fn an_end_without_an_answer_is_brought_about_although_nobody_waits_any_more() {
     let mut bench = Bench::owner();
     let logout = bench.job(Work::Revoke(Some(SECRET)));
-    assert!(matches!(bench.step(), Step::Revoke));
+    assert!(matches!(bench.step(), Step::Revoke(End::Asked)));
     bench.now_ms += 650;
     bench.last_access_ms = bench.now_ms;
     let moment = bench.moment();
@@ -801,7 +803,7 @@ fn an_end_without_an_answer_is_brought_about_although_nobody_waits_any_more() {
     bench.now_ms += 30;
     bench.last_access_ms = bench.now_ms;
     bench.claimed(record(7, 5));
-    assert!(matches!(bench.step(), Step::Revoke));
+    assert!(matches!(bench.step(), Step::Revoke(End::Asked)));
     let moment = bench.moment();
     bench.engine.on_revoke(Ok(RevokeReply::Revoked { owner: None }), moment);
     bench.step();
@@ -814,7 +816,7 @@ fn an_end_without_an_answer_is_brought_about_although_nobody_waits_any_more() {
 fn an_end_without_an_answer_does_not_end_what_was_begun_anew_elsewhere() {
     let mut bench = Bench::owner();
     let _logout = bench.job(Work::Revoke(Some(SECRET)));
-    assert!(matches!(bench.step(), Step::Revoke));
+    assert!(matches!(bench.step(), Step::Revoke(End::Asked)));
     let moment = bench.moment();
     bench.engine.on_revoke(Err(away()), moment);
     let look = bench.job(Work::View);
@@ -853,6 +855,6 @@ fn a_change_is_on_its_way_from_its_sending_until_its_answer() {
     bench.written();
     assert!(!bench.engine.is_changing());
     let _logout = bench.job(Work::Revoke(Some(SECRET)));
-    assert!(matches!(bench.step(), Step::Revoke));
+    assert!(matches!(bench.step(), Step::Revoke(End::Asked)));
     assert!(bench.engine.is_changing(), "others may see the end before this node is told");
 }

@@ -49,6 +49,7 @@
 mod bench;
 mod contents;
 mod ends;
+mod expiry;
 mod history;
 mod ownership;
 mod races;
@@ -161,7 +162,18 @@ const CASES: &[(&str, Case)] = cases![
         a_claim_and_a_touch_are_accesses,
         a_session_ends_at_its_absolute_deadline,
         a_touch_never_goes_back,
-        a_sweep_takes_only_what_is_over,
+    },
+    expiry::{
+        what_is_over_is_handed_out_once_and_nothing_else,
+        a_session_that_lives_on_is_handed_out_when_it_is_over,
+        an_absolute_end_is_told_as_one,
+        a_session_that_was_ended_on_purpose_is_not_told,
+        what_its_owner_ends_out_of_time_is_told,
+        what_is_acknowledged_is_gone_and_all_else_comes_again,
+        nothing_is_kept_when_nobody_is_to_be_told,
+        sweeps_at_once_hand_out_each_to_one_of_them,
+        in_the_grace_nothing_is_swept,
+        what_was_put_back_is_told_when_it_is_over,
     },
     recovery::{
         an_owner_puts_back_a_newer_copy,

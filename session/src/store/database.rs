@@ -8,6 +8,7 @@
 //! There is never a grace here: a database does not forget what it answered. See [`understudy_runtime::database`] for
 //! what an answered write is worth on each backend, and for the group commit on SQLite.
 
+mod expiry;
 mod row;
 mod schema;
 mod statements;
@@ -19,10 +20,11 @@ use async_trait::async_trait;
 use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr, QueryResult, Statement, Value};
 use understudy_runtime::database::{Database, DatabaseError};
 use understudy_runtime::error::chain;
+use understudy_runtime::ids::Bucket;
 
 use super::{
-    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, SessionStore, StoreError,
-    ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
+    StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 use crate::record::{Fence, Locator, Record, Token};
 use crate::spec;
@@ -259,9 +261,14 @@ impl SessionStore for DatabaseStore {
         Ok(if revoked { RestoreReply::Revoked } else { RestoreReply::Refused })
     }
 
-    async fn revoke(&self, locator: Locator) -> Result<RevokeReply, StoreError> {
+    async fn revoke(&self, locator: Locator, end: End) -> Result<RevokeReply, StoreError> {
         let values = vec![locator.to_string().into(), row::time(self.tombstone_ms)];
-        match self.change(self.statement(&self.statements.revoke, values)).await? {
+        let revoke = self.statement(&self.statements.revoke, values);
+        let revoked = match end {
+            End::Asked => self.change(revoke).await?,
+            End::OutOfTime => self.revoke_out_of_time(locator, revoke).await?,
+        };
+        match revoked {
             None => Ok(RevokeReply::Missing),
             Some(row) => Ok(RevokeReply::Revoked { owner: row::read_owner(&row)? }),
         }
@@ -278,9 +285,18 @@ impl SessionStore for DatabaseStore {
         self.count(self.statement(&self.statements.touch, values)).await.map(|_| ())
     }
 
-    async fn sweep(&self, limit: u32) -> Result<u64, StoreError> {
-        let values = vec![row::time(self.slack_ms), i64::from(limit).into()];
-        self.count(self.statement(&self.statements.sweep, values)).await
+    async fn sweep(
+        &self,
+        _bucket: Bucket,
+        limit: u32,
+        hold: Option<Duration>,
+    ) -> Result<Swept, StoreError> {
+        self.sweep_all(limit, hold).await
+    }
+
+    async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
+        let acknowledge = self.about(self.statements.expiry.acknowledge, expired.locator);
+        self.count(acknowledge).await.map(|_| ())
     }
 }
 

@@ -16,8 +16,8 @@ use understudy_runtime::lease::{LeaseError, LeaseStore, Renewed, Settled};
 use crate::record::{Fence, Locator, Record, Token};
 use crate::spec::Spec;
 use crate::store::{
-    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, SessionStore, StoreError,
-    ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
+    StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 
 /// Sessions and leases in memory. Clones share them: give one to each node of a test.
@@ -55,7 +55,10 @@ impl MemoryStore {
         let mut spec = self.spec.lock().await;
         match remembers {
             Remembers::Everything => {}
-            Remembers::Nothing => spec.sessions.clear(),
+            Remembers::Nothing => {
+                spec.sessions.clear();
+                spec.untold.clear();
+            }
             Remembers::Earlier(earlier) => *spec = *earlier,
         }
         spec.server_id = random_identity();
@@ -112,8 +115,8 @@ impl SessionStore for MemoryStore {
         Ok(self.spec.lock().await.restore(locator, record, self.now_ms()))
     }
 
-    async fn revoke(&self, locator: Locator) -> Result<RevokeReply, StoreError> {
-        Ok(self.spec.lock().await.revoke(locator, self.now_ms()))
+    async fn revoke(&self, locator: Locator, end: End) -> Result<RevokeReply, StoreError> {
+        Ok(self.spec.lock().await.revoke(locator, end, self.now_ms()))
     }
 
     async fn release(&self, locator: Locator, fence: &Fence) -> Result<bool, StoreError> {
@@ -125,8 +128,18 @@ impl SessionStore for MemoryStore {
         Ok(())
     }
 
-    async fn sweep(&self, limit: u32) -> Result<u64, StoreError> {
-        Ok(self.spec.lock().await.sweep(limit, self.now_ms()))
+    async fn sweep(
+        &self,
+        _bucket: Bucket,
+        limit: u32,
+        hold: Option<Duration>,
+    ) -> Result<Swept, StoreError> {
+        Ok(self.spec.lock().await.sweep(limit, hold.map(whole_ms), self.now_ms()))
+    }
+
+    async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
+        self.spec.lock().await.acknowledge(expired.locator);
+        Ok(())
     }
 }
 

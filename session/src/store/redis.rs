@@ -1,9 +1,12 @@
 //! Sessions in Redis: one hash each, every step one script, all keys of a script in one slot.
 //!
 //! The scripts lie in `redis/*.lua` and do what [`crate::spec`] says; the conformance suite compares the two on a real
-//! server. Time is the server's (`TIME` inside the script). Keys expire by themselves a little after the session's
-//! deadlines, so nothing is left behind and nothing needs keyspace notifications.
+//! server. Time is the server's (`TIME` inside the script). A sorted set per bucket lists sessions by when they may be
+//! over, and what is to be told of those that were; the sweep goes by it, so that nothing needs keyspace notifications.
+//! Keys expire by themselves an hour after the session's deadlines, so that nothing is left behind when nobody sweeps.
+//! Every script takes what is over for gone by its times, whether the key is still there or not.
 
+mod expiry;
 mod fields;
 mod gate;
 mod packed;
@@ -12,34 +15,46 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use understudy_runtime::ids::NodeId;
+use understudy_runtime::ids::{Bucket, NodeId};
 use understudy_runtime::keys::KeySpace;
 use understudy_runtime::redis::{Arg, Redis, RedisError, Reply, Script};
 
 use super::{
-    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, SessionStore, StoreError,
-    ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
+    StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 use crate::record::{Fence, Locator, Record, Token};
 
 use gate::{Gate, Prepared};
 
 macro_rules! script {
-    ($name:ident, $file:literal) => {
+    ($name:ident, $new:ident, $file:literal $(, $part:literal)*) => {
         static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!("session.", $file), include_str!(concat!("redis/", $file, ".lua")))
+            let text = concat!(
+                $(include_str!(concat!("redis/", $part, ".lua")),)*
+                include_str!(concat!("redis/", $file, ".lua"))
+            );
+            Script::$new(concat!("session.", $file), text)
         });
     };
 }
 
-script!(CREATE, "create");
-script!(CLAIM, "claim");
-script!(WRITE, "write");
-script!(VALIDATE, "validate");
-script!(RESTORE, "restore");
-script!(REVOKE, "revoke");
-script!(RELEASE, "release");
-script!(TOUCH, "touch");
+script!(CREATE, new, "create", "index");
+script!(CLAIM, new, "claim", "index");
+script!(WRITE, new, "write");
+script!(VALIDATE, new, "validate");
+script!(RESTORE, new, "restore", "index");
+script!(REVOKE, new, "revoke", "index", "entry");
+script!(RELEASE, new, "release");
+script!(TOUCH, new, "touch");
+script!(DUE, new, "due");
+// These make room.
+script!(SWEEP, even_when_full, "sweep", "index", "entry");
+script!(ACKNOWLEDGE, even_when_full, "acknowledge");
+
+/// How much longer than a session its key stays, besides the slack: so long may nobody sweep, or the server be away, without
+/// the end of a session going by untold.
+const AFTER_END_MS: u64 = 3_600_000;
 
 /// Keeps sessions in Redis, over one connection.
 #[derive(Clone, Debug)]
@@ -68,9 +83,22 @@ impl RedisStore {
         self.keys.session(self.keys.bucket_of(locator.as_bytes()), &locator.to_string())
     }
 
-    fn both_keys(&self, locator: Locator) -> Vec<String> {
+    /// The session and the index of its bucket.
+    fn session_and_index(&self, locator: Locator) -> Vec<String> {
         let bucket = self.keys.bucket_of(locator.as_bytes());
-        vec![self.keys.session(bucket, &locator.to_string()), self.keys.lease_table(bucket)]
+        vec![self.keys.session(bucket, &locator.to_string()), self.keys.session_expiry(bucket)]
+    }
+
+    /// The session, the leases of its bucket, and the index.
+    fn all_keys(&self, locator: Locator) -> Vec<String> {
+        let mut keys = self.session_and_index(locator);
+        keys.insert(1, self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
+        keys
+    }
+
+    /// How much longer than a session its key stays.
+    fn keep(&self) -> Arg {
+        number(self.slack_ms.saturating_add(AFTER_END_MS))
     }
 
     async fn call(
@@ -92,9 +120,15 @@ impl SessionStore for RedisStore {
         record: &Record,
         lifetime_ms: u64,
     ) -> Result<CreateReply, StoreError> {
-        let mut args = vec![number(lifetime_ms), number(record.idle_ms), number(self.slack_ms)];
+        let mut args = vec![
+            number(lifetime_ms),
+            number(record.idle_ms),
+            number(self.slack_ms),
+            self.keep(),
+            text(&locator.to_string()),
+        ];
         fields::all(record, fields::Times::Stores, &mut args);
-        let reply = self.call(&CREATE, vec![self.session_key(locator)], args).await?;
+        let reply = self.call(&CREATE, self.session_and_index(locator), args).await?;
         match tag(&reply)? {
             "CREATED" => Ok(CreateReply::Created { now_ms: int(&reply, 1)? }),
             "EXISTS" => Ok(CreateReply::Exists),
@@ -114,8 +148,10 @@ impl SessionStore for RedisStore {
             number(ms(self.lease)),
             known.map_or_else(|| text(""), number),
             number(self.slack_ms),
+            self.keep(),
+            text(&locator.to_string()),
         ];
-        let mut reply = self.call(&CLAIM, self.both_keys(locator), args).await?;
+        let mut reply = self.call(&CLAIM, self.all_keys(locator), args).await?;
         let record = |item: Option<Reply>| item.map(fields::read).transpose();
         Ok(match tag(&reply)? {
             "OK" => {
@@ -193,9 +229,12 @@ impl SessionStore for RedisStore {
             number(record.absolute_ms),
             number(self.slack_ms),
             number(ms(self.lease)),
+            self.keep(),
+            number(record.last_access_ms),
+            text(&locator.to_string()),
         ];
         fields::all(record, fields::Times::Own, &mut args);
-        let reply = self.call(&RESTORE, self.both_keys(locator), args).await?;
+        let reply = self.call(&RESTORE, self.all_keys(locator), args).await?;
         Ok(match tag(&reply)? {
             "OK" => RestoreReply::Restored,
             "REFUSED" => RestoreReply::Refused,
@@ -204,10 +243,14 @@ impl SessionStore for RedisStore {
         })
     }
 
-    async fn revoke(&self, locator: Locator) -> Result<RevokeReply, StoreError> {
+    async fn revoke(&self, locator: Locator, end: End) -> Result<RevokeReply, StoreError> {
         let stands = ms(self.lease).saturating_mul(2).max(60_000);
-        let reply =
-            self.call(&REVOKE, vec![self.session_key(locator)], vec![number(stands)]).await?;
+        let told = match end {
+            End::Asked => text(""),
+            End::OutOfTime => number(self.slack_ms),
+        };
+        let args = vec![number(stands), text(&locator.to_string()), told];
+        let reply = self.call(&REVOKE, self.session_and_index(locator), args).await?;
         Ok(match tag(&reply)? {
             "REVOKED" => {
                 let owner = reply.get(1).and_then(as_text).filter(|owner| !owner.is_empty());
@@ -225,13 +268,21 @@ impl SessionStore for RedisStore {
     }
 
     async fn touch(&self, locator: Locator) -> Result<(), StoreError> {
-        self.call(&TOUCH, vec![self.session_key(locator)], vec![number(self.slack_ms)])
-            .await
-            .map(|_| ())
+        let args = vec![number(self.slack_ms), self.keep()];
+        self.call(&TOUCH, vec![self.session_key(locator)], args).await.map(|_| ())
     }
 
-    async fn sweep(&self, _limit: u32) -> Result<u64, StoreError> {
-        Ok(0) // keys expire by themselves
+    async fn sweep(
+        &self,
+        bucket: Bucket,
+        limit: u32,
+        hold: Option<Duration>,
+    ) -> Result<Swept, StoreError> {
+        self.sweep_bucket(bucket, limit, hold).await
+    }
+
+    async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
+        self.forget_told(expired).await
     }
 }
 

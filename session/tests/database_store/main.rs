@@ -18,7 +18,8 @@ use std::time::Duration;
 use understudy_runtime::lease::LeaseStore as _;
 use understudy_session::record::{Locator, Record, Token};
 use understudy_session::store::{
-    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, SessionStore as _, StoreError,
+    ClaimReply, CreateReply, End, ReadReply, RestoreReply, RevokeReply, SessionStore as _,
+    StoreError,
 };
 
 use bench::{BUCKET, HOUR_MS, LEASE, found, node, postgres, record, set, sqlite};
@@ -91,12 +92,13 @@ async fn sessions_end_by_time_and_tombstones_stand() {
         bench.store.create(long, &record(&token), HOUR_MS).await.unwrap();
         bench.store.create(ended, &record(&token), HOUR_MS).await.unwrap();
         let gone = RevokeReply::Revoked { owner: Some(token.clone()) };
-        assert_eq!(bench.store.revoke(ended).await.unwrap(), gone);
-        assert_eq!(bench.store.revoke(ended).await.unwrap(), gone);
+        assert_eq!(bench.store.revoke(ended, End::Asked).await.unwrap(), gone);
+        assert_eq!(bench.store.revoke(ended, End::Asked).await.unwrap(), gone);
         // Time itself is what is tested; looking meanwhile would be an access.
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(bench.store.claim(short, &token, None).await.unwrap(), ClaimReply::Expired);
-        assert_eq!(bench.store.sweep(100).await.unwrap(), 1);
+        let swept = bench.store.sweep(BUCKET, 100, None).await.unwrap();
+        assert_eq!(swept.expired.len(), 1);
         assert_eq!(bench.store.claim(short, &token, None).await.unwrap(), ClaimReply::Missing);
         assert_eq!(bench.store.read(ended).await.unwrap(), ReadReply::Revoked);
         let copy = Record { version: 9, ..record(&token) };

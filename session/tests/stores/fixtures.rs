@@ -106,6 +106,11 @@ impl OnRedis {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The index of the sessions by when they may be over.
+    pub(crate) fn index(&self) -> String {
+        self.keys.session_expiry(Bucket(0))
+    }
+
     pub(crate) fn key(&self, locator: Locator) -> String {
         self.keys.session(self.bucket(locator), &locator.to_string())
     }

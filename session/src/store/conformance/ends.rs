@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::bench::{Bench, LONG, blank, ms, node, set};
 use crate::record::{Locator, OpId, Record, Token};
 use crate::store::{
-    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, ValidateReply, WriteReply,
+    ClaimReply, CreateReply, End, ReadReply, RestoreReply, RevokeReply, ValidateReply, WriteReply,
 };
 
 /// An idle limit that ends within a case; long enough for a slow machine not to miss it.
@@ -16,8 +16,8 @@ pub(super) async fn a_revoked_session_refuses_everything(bench: &Bench<'_>) {
     let op_id = bench.written(&mut owned, &set("n", "1")).await;
     let (store, locator) = (&bench.store, owned.locator);
     let ended = RevokeReply::Revoked { owner: Some(owned.fence.token.clone()) };
-    assert_eq!(store.revoke(locator).await.expect("revoke answers"), ended);
-    let again = store.revoke(locator).await.expect("revoke answers");
+    assert_eq!(store.revoke(locator, End::Asked).await.expect("revoke answers"), ended);
+    let again = store.revoke(locator, End::Asked).await.expect("revoke answers");
     assert_eq!(again, ended, "sent again it tells the owner again");
     assert_eq!(bench.read(locator).await, ReadReply::Revoked);
     assert_eq!(bench.claim(locator, &owned.fence.token).await, ClaimReply::Revoked);
@@ -43,11 +43,11 @@ pub(super) async fn a_session_is_revoked_under_a_live_lease(bench: &Bench<'_>) {
     let owner = node("a");
     let owned = bench.session(&owner).await;
     bench.alive(&owner, owned.locator, LONG).await;
-    let reply = bench.store.revoke(owned.locator).await.expect("revoke answers");
+    let reply = bench.store.revoke(owned.locator, End::Asked).await.expect("revoke answers");
     assert_eq!(reply, RevokeReply::Revoked { owner: Some(owned.fence.token.clone()) });
     let released = bench.session(&owner).await;
     bench.store.release(released.locator, &released.fence).await.expect("release answers");
-    let reply = bench.store.revoke(released.locator).await.expect("revoke answers");
+    let reply = bench.store.revoke(released.locator, End::Asked).await.expect("revoke answers");
     assert_eq!(reply, RevokeReply::Revoked { owner: None }, "nobody owned it");
 }
 
@@ -109,15 +109,4 @@ pub(super) async fn a_touch_never_goes_back(bench: &Bench<'_>) {
             Record { last_access_ms: 0, ..owned.record.clone() }
         );
     }
-}
-
-pub(super) async fn a_sweep_takes_only_what_is_over(bench: &Bench<'_>) {
-    let kept = bench.session(&node("a")).await;
-    let over = [idle_session(bench).await, idle_session(bench).await];
-    bench.fixture.pass(IDLE + bench.fixture.touch_slack() + Duration::from_millis(1)).await;
-    while bench.store.sweep(1).await.expect("sweep answers") > 0 {}
-    for locator in over {
-        assert_over(bench, locator, "swept").await;
-    }
-    assert_eq!(bench.found(kept.locator).await, kept.record);
 }

@@ -13,7 +13,7 @@ use super::bench::{Bench, LONG, blank, ms, node, set};
 use crate::record::{Change, Fence, Locator, OpId, RecentOps, Record, Token};
 use crate::spec::apply;
 use crate::store::memory::MemoryStore;
-use crate::store::{ClaimReply, ReadReply, SharedStore, ValidateReply, Write, WriteReply};
+use crate::store::{ClaimReply, End, ReadReply, SharedStore, ValidateReply, Write, WriteReply};
 
 /// Sessions of one history; few, so that the steps meet.
 const SESSIONS: usize = 3;
@@ -30,6 +30,7 @@ enum Step {
     Revoke,
     Release(Fence),
     Touch,
+    Sweep,
     Renew(NodeId),
     Drop(NodeId),
 }
@@ -88,7 +89,7 @@ impl Teller {
         let copy = known.unwrap_or_else(|| Record { owner: Some(token.clone()), ..blank(&own) });
         let fence =
             Fence { token: copy.owner.clone().unwrap_or_else(|| token.clone()), epoch: copy.epoch };
-        match random.random_range(0..20_u8) {
+        match random.random_range(0..21_u8) {
             0..=1 => Step::Create(Record { owner: Some(token), ..blank(&own) }),
             2..=4 => Step::Claim(token, random.random_bool(0.5).then_some(copy.version)),
             5..=6 => Step::Read,
@@ -101,7 +102,8 @@ impl Teller {
             14 if random.random_bool(0.3) => Step::Revoke,
             14..=15 => Step::Release(fence),
             16 => Step::Touch,
-            17..=18 => Step::Renew(own),
+            17 => Step::Sweep,
+            18..=19 => Step::Renew(own),
             _ => Step::Drop(own),
         }
     }
@@ -181,13 +183,18 @@ impl Side<'_> {
                 format!("{:?}", store.restore(locator, record).await.expect("restore answers"))
             }
             Step::Revoke => {
-                store.revoke(locator).await.expect("revoke answers");
+                store.revoke(locator, End::Asked).await.expect("revoke answers");
                 "revoked".into()
             }
             Step::Release(fence) => {
                 format!("released {}", store.release(locator, fence).await.expect("it answers"))
             }
             Step::Touch => format!("{:?}", store.touch(locator).await.expect("touch answers")),
+            Step::Sweep => {
+                let swept = store.sweep(bucket, 100, Some(LONG)).await.expect("sweep answers");
+                let own = swept.expired.iter().find(|expired| expired.locator == locator);
+                format!("swept {own:?}")
+            }
             Step::Renew(node) => {
                 let renewed = self.leases.renew(bucket, node, LONG).await.expect("renew answers");
                 format!("renewed {} {}", renewed.continuous, renewed.evicted)

@@ -3,7 +3,7 @@
 use super::bench::{Bench, LONG, blank, ms, node, set};
 use crate::record::{Fence, Locator, OpId, Token};
 use crate::store::{
-    ClaimReply, CreateReply, ReadReply, RestoreReply, RevokeReply, ValidateReply, WriteReply,
+    ClaimReply, CreateReply, End, ReadReply, RestoreReply, RevokeReply, ValidateReply, WriteReply,
 };
 
 pub(super) async fn a_new_session_is_owned_at_epoch_one(bench: &Bench<'_>) {
@@ -27,7 +27,7 @@ pub(super) async fn a_locator_is_given_out_once(bench: &Bench<'_>) {
     };
     assert_eq!(again().await, CreateReply::Exists);
     assert_eq!(bench.found(first.locator).await, first.record, "nothing was changed");
-    bench.store.revoke(first.locator).await.expect("revoke answers");
+    bench.store.revoke(first.locator, End::Asked).await.expect("revoke answers");
     assert_eq!(again().await, CreateReply::Exists, "a tombstone takes the place, too");
 }
 
@@ -155,7 +155,10 @@ pub(super) async fn nothing_can_be_done_with_a_session_that_is_missing(bench: &B
     assert_eq!(reply, ValidateReply::Missing);
     let reply = store.restore(locator, &owned.record).await.expect("restore answers");
     assert_eq!(reply, RestoreReply::Refused, "nobody lost it");
-    assert_eq!(store.revoke(locator).await.expect("revoke answers"), RevokeReply::Missing);
+    assert_eq!(
+        store.revoke(locator, End::Asked).await.expect("revoke answers"),
+        RevokeReply::Missing
+    );
     assert!(!store.release(locator, &owned.fence).await.expect("release answers"));
     store.touch(locator).await.expect("touch answers");
     assert_eq!(bench.read(locator).await, ReadReply::Missing, "nothing of it made one");

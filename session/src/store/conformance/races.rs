@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::bench::{Bench, LONG, Owned, blank, ms, node, set};
 use crate::record::{Change, Fence, OpId, Token};
-use crate::store::{ClaimReply, CreateReply, WriteReply};
+use crate::store::{ClaimReply, CreateReply, End, WriteReply};
 
 pub(super) async fn only_one_of_many_creates_wins(bench: &Bench<'_>) {
     let locator = bench.locator().await;
@@ -100,7 +100,7 @@ pub(super) async fn nothing_is_written_after_a_revocation(bench: &Bench<'_>) {
     };
     let revoke = async {
         tokio::task::yield_now().await;
-        bench.store.revoke(session.locator).await.expect("revoke answers")
+        bench.store.revoke(session.locator, End::Asked).await.expect("revoke answers")
     };
     futures_util::future::join(writes, revoke).await;
     let reply = bench.write(&session, &set("n", "2"), OpId::random()).await;
@@ -121,7 +121,7 @@ pub(super) async fn writes_of_many_sessions_at_once_are_answered_each_for_itself
                 WriteReply::Fenced
             }
             1 => {
-                bench.store.revoke(owned.locator).await.expect("revoke answers");
+                bench.store.revoke(owned.locator, End::Asked).await.expect("revoke answers");
                 WriteReply::Revoked
             }
             2 => {

@@ -125,6 +125,16 @@ fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T, StoreError> 
     row.try_get("", column).map_err(|error| unreadable(column, error))
 }
 
-fn unreadable(column: &str, what: impl std::fmt::Display) -> StoreError {
+/// Reads a text.
+pub(super) fn text(row: &QueryResult, column: &str) -> Result<String, StoreError> {
+    get(row, column)
+}
+
+/// Reads a text that may be missing.
+pub(super) fn optional_text(row: &QueryResult, column: &str) -> Result<Option<String>, StoreError> {
+    get(row, column)
+}
+
+pub(super) fn unreadable(column: &str, what: impl std::fmt::Display) -> StoreError {
     StoreError::Unreadable(format!("column {column}: {what}"))
 }

@@ -1,4 +1,4 @@
-//! The table of sessions.
+//! The tables of sessions, and of sessions that ran out of time and of which nobody was told yet.
 
 use sea_orm_migration::sea_orm::{ConnectionTrait as _, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
@@ -6,7 +6,7 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 /// Gives this crate's migrations in their order. Names are for ever: a database remembers them.
 #[must_use]
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(Sessions)]
+    vec![Box::new(Sessions), Box::new(Expired)]
 }
 
 /// One row for each session or tombstone.
@@ -57,6 +57,39 @@ impl MigrationTrait for Sessions {
                 ) STORED
             );
             CREATE INDEX us_session_ends ON us_session (ends_ms)";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
+}
+
+/// One row for each session that ran out of time, until somebody was told.
+///
+/// `hand_out_ms` is from when on it may be handed out (again), `handed_out` how often it was.
+struct Expired;
+
+impl MigrationName for Expired {
+    fn name(&self) -> &'static str {
+        "session_0002_expired"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Expired {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "
+            CREATE TABLE us_session_expired (
+                locator text NOT NULL PRIMARY KEY,
+                user_name text,
+                reason text NOT NULL,
+                created_ms bigint NOT NULL,
+                ended_ms bigint NOT NULL,
+                hand_out_ms bigint NOT NULL,
+                handed_out bigint NOT NULL
+            );
+            CREATE INDEX us_session_expired_hand_out ON us_session_expired (hand_out_ms)";
         manager.get_connection().execute_unprepared(create).await.map(|_| ())
     }
 }

@@ -4,12 +4,15 @@
 //! a statement changes one row when the rules allow the step and none when they do not; which rule it was is found
 //! out afterwards, off the fast path.
 
+pub(super) mod expiry;
+
 use sea_orm::{Statement, Value};
 use understudy_runtime::database::Backend;
 
 use super::row::{self, COLUMNS};
 use crate::record::{Change, Record};
 use crate::store::{StoreError, Write};
+use expiry::ExpiryStatements;
 
 /// All statements whose text does not depend on what is written.
 #[derive(Debug)]
@@ -40,8 +43,8 @@ pub(super) struct Statements {
     pub(super) release: String,
     /// Notes an access, unless the session is over. Parameters: locator, slack.
     pub(super) touch: String,
-    /// Parameters: slack, limit.
-    pub(super) sweep: String,
+    /// What the sweep does.
+    pub(super) expiry: ExpiryStatements,
 }
 
 impl Statements {
@@ -104,7 +107,7 @@ impl Statements {
                  WHERE locator = $1 AND revoked_until_ms IS NULL AND last_access_ms < {now} \
                  AND absolute_ms > {now} AND last_access_ms + idle_ms + $2 > {now}"
             ),
-            sweep: sweep(backend),
+            expiry: ExpiryStatements::new(backend),
         }
     }
 
@@ -194,18 +197,6 @@ fn changed(change: &Change, after: &Record) -> Result<Vec<(&'static str, Value)>
     Ok(columns)
 }
 
-/// The SQL of the sweep. The clock in a subquery is read once, so that the index can be used. The index leaves the slack
-/// out; what it finds too early is sorted out by the second condition.
-fn sweep(backend: Backend) -> String {
-    let now = backend.now_ms();
-    format!(
-        "DELETE FROM us_session WHERE locator IN (SELECT locator FROM us_session \
-         WHERE ends_ms <= (SELECT {now}) AND (revoked_until_ms IS NOT NULL OR absolute_ms <= {now} \
-         OR last_access_ms + idle_ms + $1 <= {now}) ORDER BY ends_ms LIMIT $2{})",
-        backend.skip_locked()
-    )
-}
-
 /// The SQL of the latest access being now; it never goes back.
 fn touched(backend: Backend) -> String {
     let now = backend.now_ms();
@@ -214,6 +205,11 @@ fn touched(backend: Backend) -> String {
 
 /// Gives `$1, $2, ...`.
 fn placeholders(count: usize) -> String {
-    let all: Vec<String> = (1..=count).map(|number| format!("${number}")).collect();
+    placeholders_from(1, count)
+}
+
+/// Gives so many, beginning with this number.
+fn placeholders_from(first: usize, count: usize) -> String {
+    let all: Vec<String> = (first..first + count).map(|number| format!("${number}")).collect();
     all.join(", ")
 }

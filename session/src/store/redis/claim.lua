@@ -1,5 +1,5 @@
--- Takes a session over. KEYS[1] session, KEYS[2] lease table of its bucket (fields: see lease/renew.lua);
--- ARGV: token, node, lease in ms, known version or '', slack in ms.
+-- Takes a session over. KEYS[1] session, KEYS[2] lease table of its bucket (fields: see lease/renew.lua), KEYS[3] index;
+-- ARGV: token, node, lease in ms, known version or '', slack in ms, how long the key outlives the session in ms, locator.
 -- Replies {'OK', epoch, version, now[, fields]}, {'OWNED', owner token, remaining ms, now, fields}, {'GRACE', ms},
 -- {'NONE'}, {'REVOKED'}, {'EXPIRED'} or {'UNREADABLE'}. Meaning: Spec::claim; what is no session is not touched.
 local t = redis.call('TIME')
@@ -34,6 +34,9 @@ if s[1] and s[1] ~= '' then
 end
 local epoch = string.format('%.0f', s[2] + 1)
 redis.call('HSET', KEYS[1], 'o', ARGV[1], 'e', epoch, 'la', string.format('%.0f', now))
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.min(s[7] + ARGV[5], absolute - now) + ARGV[5]))
+local left = math.min(s[7] + ARGV[5], absolute - now)
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left + ARGV[6]))
+-- A node of an older version may have begun it without.
+note(KEYS[3], ARGV[7], now + left, now, 'NX')
 if s[3] == ARGV[4] then return {'OK', tonumber(epoch), tonumber(s[3]), now} end
 return {'OK', tonumber(epoch), tonumber(s[3]), now, redis.call('HGETALL', KEYS[1])}

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use understudy_runtime::ids::Bucket;
 use understudy_runtime::redis::{Arg, Redis, Reply};
 
-use super::{WRITE, as_text, failed, int, number, packed, tag, unexpected};
+use super::{AFTER_END_MS, WRITE, as_text, failed, int, number, packed, tag, unexpected};
 use crate::store::{StoreError, Write, WriteReply};
 
 /// Most writes in one flight: the server does nothing else meanwhile, for 5 to 10 microseconds each.
@@ -158,7 +158,8 @@ fn answer_all(flight: &mut Vec<Waiting>, error: &StoreError) {
 async fn fly(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
     let keys = flight.iter().map(|waiting| waiting.write.key.clone()).collect();
     let writes = packed::list(flight.iter().map(|waiting| &*waiting.write.packed));
-    let args = vec![number(slack_ms), Arg::Bytes(writes.into())];
+    let keep_ms = slack_ms.saturating_add(AFTER_END_MS);
+    let args = vec![number(slack_ms), number(keep_ms), Arg::Bytes(writes.into())];
     let reply = redis.call(&WRITE, keys, args).await.map_err(failed)?;
     let (now_ms, answers) = answers(reply, flight.len())?;
     for (waiting, answer) in flight.drain(..).zip(answers) {

@@ -1,5 +1,6 @@
--- Puts an owner's copy back after the server lost writes. KEYS[1] session, KEYS[2] lease table of its bucket;
--- ARGV: token, epoch, version, idle in ms, absolute deadline in ms, slack in ms, lease in ms, field, value, ...
+-- Puts an owner's copy back after the server lost writes. KEYS[1] session, KEYS[2] lease table of its bucket, KEYS[3] index;
+-- ARGV: token, epoch, version, idle in ms, absolute deadline in ms, slack in ms, lease in ms, how long the key outlives the
+-- session in ms, latest access in ms, locator, field, value, ...
 -- Replies 'OK', 'REFUSED' or 'REVOKED'. Meaning: Spec::restore.
 local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'st')
 if s[4] then return 'REVOKED' end
@@ -21,11 +22,13 @@ if not (same and tonumber(s[3]) < version) then
   local grace = tonumber(gate[2]) > now
   if not grace or (s[2] and tonumber(s[2]) >= epoch) then return 'REFUSED' end
 end
-local left = ARGV[5] - now
-if left <= 0 then return 'REFUSED' end
+-- What is over comes back too, for the sweep to end it; but not what nobody looks for any more.
+local left = math.min(ARGV[9] + ARGV[4] + ARGV[6], ARGV[5]) - now
+if left + ARGV[8] <= 0 then return 'REFUSED' end
 redis.call('DEL', KEYS[1])
-for i = 8, #ARGV, 1000 do
+for i = 11, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.min(ARGV[4] + ARGV[6], left) + ARGV[6]))
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left + ARGV[8]))
+note(KEYS[3], ARGV[10], now + left, now, 'CH')
 return 'OK'

@@ -1,12 +1,13 @@
--- Writes changes of many sessions, each behind the fence of its owner. KEYS: the sessions; ARGV: slack in ms, and a list
--- in MessagePack with one entry for each: {token, epoch, version before, version after, id of the write, idle in ms,
--- absolute deadline in ms, {field, value, ...} to set, {field, ...} to remove}; all are texts.
+-- Writes changes of many sessions, each behind the fence of its owner. KEYS: the sessions; ARGV: slack in ms, how long a key
+-- outlives its session in ms, and a list in MessagePack with one entry for each session: {token, epoch, version before,
+-- version after, id of the write, idle in ms, absolute deadline in ms, {field, value, ...} to set, {field, ...} to remove};
+-- all are texts.
 -- Replies {now, answer, answer, ...}; an answer is 0 (written), {'DUP', version}, {'GONE'}, {'REVOKED'}, {'FENCED'},
 -- {'REGRESSED', version}, {'CONFLICT', version}, {'UNREADABLE', text} or {'UNKNOWN', text}. Meaning of each: Spec::write. The sessions have
 -- nothing to do with each other: what stands under one key and is no session is no matter for the next.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local slack = tonumber(ARGV[1])
+local slack, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local changed, half = false, false
 
@@ -39,12 +40,12 @@ local function write(key, w)
   -- The access is noted once per quarter of the slack: that is late enough to be rare, and early enough to be in time.
   if since * 4 >= slack or set[1] == 'x' or set[1] == 'i' then
     redis.call('HSET', key, 'la', string.format('%.0f', now))
-    redis.call('PEXPIRE', key, string.format('%.0f', math.min(w[6] + slack, w[7] - now) + slack))
+    redis.call('PEXPIRE', key, string.format('%.0f', math.min(w[6] + slack, w[7] - now) + keep))
   end
   return 0
 end
 
-local writes = cmsgpack.unpack(ARGV[2])
+local writes = cmsgpack.unpack(ARGV[3])
 local answers = {now}
 for i, key in ipairs(KEYS) do
   half = false

@@ -1,0 +1,101 @@
+//! The sweep: first what may be over is listed, then one script looks at each and ends it.
+//!
+//! Two steps, because a script must name its keys beforehand. Between them anything may happen; so the second looks again.
+
+use std::time::Duration;
+
+use understudy_runtime::ids::Bucket;
+use understudy_runtime::redis::Reply;
+
+use super::{ACKNOWLEDGE, DUE, RedisStore, SWEEP, as_text, int, ms, number, tag, text, unexpected};
+use crate::record::Locator;
+use crate::store::{Expired, ExpiryReason, StoreError, Swept};
+
+/// Most that one script looks at: the server does nothing else meanwhile, for some 5 microseconds each.
+const AT_ONCE: u32 = 128;
+
+impl RedisStore {
+    pub(super) async fn sweep_bucket(
+        &self,
+        bucket: Bucket,
+        limit: u32,
+        hold: Option<Duration>,
+    ) -> Result<Swept, StoreError> {
+        let limit = limit.clamp(1, AT_ONCE);
+        let index = self.keys.session_expiry(bucket);
+        let due = self.call(&DUE, vec![index.clone()], vec![number(limit.into())]).await?;
+        let due: Vec<String> = due.iter().filter_map(as_text).collect();
+        if due.is_empty() {
+            return Ok(Swept::default());
+        }
+        let more = due.len() >= limit as usize;
+        let mut keys = vec![index, self.keys.lease_table(bucket)];
+        let sessions = due.iter().filter(|member| !member.starts_with(['!', '?']));
+        keys.extend(sessions.map(|locator| self.keys.session(bucket, locator)));
+        let hold = hold.map_or_else(|| text(""), |hold| number(ms(hold)));
+        let mut args = vec![number(self.slack_ms), number(ms(self.lease)), hold];
+        args.extend(due.iter().map(|member| text(member)));
+        let reply = self.call(&SWEEP, keys, args).await?;
+        match tag(&reply)? {
+            "GRACE" => Ok(Swept::default()),
+            "OK" => Ok(Swept { expired: handed_out(&reply[1..])?, more }),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(super) async fn forget_told(&self, expired: &Expired) -> Result<(), StoreError> {
+        let index = self.keys.session_expiry(self.keys.bucket_of(expired.locator.as_bytes()));
+        let member = text(&format!("!{}", write(expired)));
+        self.call(&ACKNOWLEDGE, vec![index], vec![member]).await.map(|_| ())
+    }
+}
+
+fn handed_out(reply: &[Reply]) -> Result<Vec<Expired>, StoreError> {
+    let (pairs, rest) = reply.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(unexpected("an entry without its number"));
+    }
+    // An entry that cannot be read would stand in the way of all others: it is left, and comes again.
+    let read = pairs.iter().map(|pair| {
+        let text = as_text(&pair[0]).ok_or_else(|| unexpected("an entry that is no text"))?;
+        Ok(read(&text, int(pair, 1)? == 1))
+    });
+    read.filter_map(Result::transpose).collect()
+}
+
+/// Writes an entry as `entry.lua` does, to the letter.
+fn write(expired: &Expired) -> String {
+    let Expired { locator, user, reason, created_ms, ended_ms, again: _ } = expired;
+    let created = created_ms.map_or_else(String::new, |at| at.to_string());
+    let user = user.as_ref().map_or_else(String::new, |user| format!("={user}"));
+    format!("{locator}|{}|{created}|{ended_ms}|{user}", reason.as_str())
+}
+
+fn read(entry: &str, again: bool) -> Option<Expired> {
+    let mut parts = entry.splitn(5, '|');
+    let mut part = || parts.next();
+    let locator: Locator = part()?.parse().ok()?;
+    let reason = ExpiryReason::from_text(part()?)?;
+    let created_ms = Some(part()?).filter(|text| !text.is_empty()).map(str::parse).transpose();
+    let ended_ms = part()?.parse().ok()?;
+    let user = part()?.strip_prefix('=').map(str::to_owned);
+    Some(Expired { locator, user, reason, created_ms: created_ms.ok()?, ended_ms, again })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_written_as_it_was_read() {
+        let locator = Locator::from_bytes([7; 16]);
+        for rest in ["idle|12|34|", "absolute|1|2|=", "idle|1|2|=a|b=c\u{e9}", "vanished||99|"] {
+            let entry = format!("{locator}|{rest}");
+            let expired = read(&entry, true).unwrap();
+            assert_eq!(write(&expired), entry);
+            assert_eq!(expired.user.is_some(), rest.contains('='));
+        }
+        assert_eq!(read("no locator|idle|1|2|", false), None);
+        assert_eq!(read(&format!("{locator}|idle|1"), false), None);
+    }
+}

@@ -1,0 +1,10 @@
+-- The index of a bucket's sessions by when they may be over, as it was known when they began: a sorted set. The sweep looks
+-- at the session itself, and puts it where it belongs by then; so no write and no touch has to. It outlives what it holds
+-- by a week, so that it does not stay when nobody uses it any more.
+local WEEK = 604800000
+local function note(index, member, at, now, mode)
+  if redis.call('ZADD', index, mode, string.format('%.0f', at), member) == 0 then return end
+  if redis.call('PTTL', index) < at - now + WEEK then
+    redis.call('PEXPIRE', index, string.format('%.0f', at - now + 2 * WEEK))
+  end
+end

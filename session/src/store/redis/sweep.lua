@@ -1,0 +1,68 @@
+-- Ends sessions that are over, and hands out what is to be told. KEYS[1] index, KEYS[2] lease table of the bucket, then the
+-- session of each member that names one; ARGV: slack in ms, lease in ms, how long what is handed out is held in ms or '' when
+-- nothing is to be kept, member, ... Members: a locator, or an entry (see entry.lua) with its mark.
+-- Replies {'GRACE'} or {'OK', entry, 1 if it was handed out before else 0, ...}. Meaning: Spec::sweep; what is no session is
+-- not touched.
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local rid = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local gate = redis.call('HMGET', KEYS[2], 'rid', 'grace')
+if gate[1] ~= rid then
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[2], 'rid', rid, 'grace', string.format('%.0f', now + ARGV[2]))
+  redis.call('PEXPIRE', KEYS[2], 3600000)
+  return {'GRACE'}
+end
+-- Owners may know of later accesses than this server, and put their copies back.
+if tonumber(gate[2]) > now then return {'GRACE'} end
+local index, slack, hold = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[3])
+local answer = {'OK'}
+
+local function hand_out(text, again)
+  if hold then note(index, '!' .. text, now + hold, now, 'CH') end
+  answer[#answer + 1] = text
+  answer[#answer + 1] = again
+end
+
+local function is_number(text)
+  return text and string.match(text, '^%d+$')
+end
+
+local function look(locator, key, due)
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'none' then
+    redis.call('ZREM', index, locator)
+    return hand_out(string.format('%s|vanished||%.0f|', locator, due), 0)
+  end
+  local s = kind == 'hash' and redis.call('HMGET', key, 'c', 'x', 'la', 'i', 'u', 'st', 'e', 'sv') or {}
+  if s[6] then return redis.call('ZREM', index, locator) end
+  local readable = is_number(s[1]) and is_number(s[2]) and is_number(s[3]) and is_number(s[4]) and is_number(s[7])
+  if not readable or (s[8] and tonumber(s[8]) ~= 1 and tonumber(s[8]) ~= 0) then
+    -- No session, or one of a newer version, which may mean something else by its fields: somebody else may know.
+    return note(index, locator, now + 3600000, now, 'CH')
+  end
+  local ends = math.min(s[2], s[3] + s[4] + slack)
+  if ends > now then return note(index, locator, ends, now, 'CH') end
+  redis.call('DEL', key)
+  redis.call('ZREM', index, locator)
+  hand_out(entry(locator, s, slack, now), 0)
+end
+
+local key = 3
+for i = 4, #ARGV do
+  local member = ARGV[i]
+  local mark = string.sub(member, 1, 1)
+  local told = mark == '!' or mark == '?'
+  -- Another sweep may have come first, or a logout.
+  local due = tonumber(redis.call('ZSCORE', index, member) or '')
+  if due and due <= now then
+    if told then
+      redis.call('ZREM', index, member)
+      hand_out(string.sub(member, 2), mark == '!' and 1 or 0)
+    else
+      look(member, KEYS[key], due)
+    end
+  end
+  if not told then key = key + 1 end
+end
+return answer
