@@ -32,70 +32,58 @@ pub use understudy_runtime as runtime;
 pub use understudy_scheduler as scheduler;
 pub use understudy_session as session;
 
-use understudy_runtime::config::{Config, ConfigErrors};
 use understudy_runtime::error::chain;
-use understudy_runtime::node::{NodeBuilder, NodeError};
-use understudy_session::SessionService;
+use understudy_runtime::node::NodeError;
 
+mod node;
 pub mod readymade;
+mod scheduling;
+
+pub use node::Node;
 
 /// What an application needs, in one line.
 pub mod prelude {
     pub use actix_web::{HttpRequest, HttpResponse, Responder, web};
+    pub use understudy_runtime::broadcast::{Broadcast, BroadcastResult, Target};
+    pub use understudy_runtime::bus::{BusError, BusRequest};
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::http::problem::Problem;
-    pub use understudy_session::{Session, SessionError, SessionInfo};
+    pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};
+    pub use understudy_runtime::service::{NodeContext, Service};
+    pub use understudy_scheduler::spec::{
+        Backoff, Fold, Gap, Misfire, OnFailure, OnLeaseLoss, OnOrphan, Overlap, Placement, Retry,
+    };
+    pub use understudy_scheduler::{Job, JobContext, JobError, Jobs, RunId};
+    pub use understudy_session::{Session, SessionError, SessionExpired, SessionInfo};
 
     pub use crate::Node;
-}
-
-/// One node of an application, with everything Understudy brings.
-pub struct Node {
-    builder: NodeBuilder,
-}
-
-impl Node {
-    /// Reads the options from the environment.
-    ///
-    /// # Errors
-    /// All mistakes at once, each with the variable's name and what would be right; never with a value of a secret.
-    pub fn from_env() -> Result<Self, ConfigErrors> {
-        Config::from_env().map(Self::new)
-    }
-
-    /// Makes a node with the options given.
-    #[must_use]
-    pub fn new(config: Config) -> Self {
-        Self { builder: NodeBuilder::new(config).service(SessionService::new()) }
-    }
-
-    /// Adds the application's routes; called once on each worker thread.
-    #[must_use]
-    pub fn routes(self, routes: impl Fn(&mut ServiceConfig) + Send + Sync + 'static) -> Self {
-        Self { builder: self.builder.routes(routes) }
-    }
-
-    /// Runs the node until SIGTERM or SIGINT, then hands over to the other nodes; blocks the thread.
-    ///
-    /// # Errors
-    /// When the node cannot start; [`NodeError::exit_code`] says with which status the process should end.
-    pub fn run(self) -> Result<(), NodeError> {
-        self.builder.run()
-    }
-}
-
-impl std::fmt::Debug for Node {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").finish_non_exhaustive()
-    }
 }
 
 /// Does what `main` of an application does: reads the environment, runs the node, tells what went wrong on standard
 /// error, and gives the exit status (78: an option is wrong).
 #[must_use]
 pub fn main(routes: impl Fn(&mut ServiceConfig) + Send + Sync + 'static) -> ExitCode {
+    run(|node| node.routes(routes))
+}
+
+/// As [`main`], for applications that bring more than routes.
+///
+/// ```no_run
+/// use understudy::prelude::*;
+///
+/// async fn nightly(job: JobContext) -> Result<(), JobError> {
+///     job.info("good night");
+///     Ok(())
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     understudy::run(|node| node.job(Job::cron("nightly", "0 2 * * *", nightly)))
+/// }
+/// ```
+#[must_use]
+pub fn run(make: impl FnOnce(Node) -> Node) -> ExitCode {
     match Node::from_env() {
-        Ok(node) => ended(node.routes(routes).run()),
+        Ok(node) => ended(make(node).run()),
         Err(errors) => {
             eprintln!("{errors}");
             status(understudy_runtime::config::EXIT_CONFIG)

@@ -1,6 +1,7 @@
-//! The node that needs no Rust code: a page or a static web app, and sessions over HTTP.
+//! The node that needs no Rust code: a page or a static web app, sessions over HTTP, and jobs from a file.
 //!
-//! It is an application like any other: everything here uses only what [`crate::prelude`] offers.
+//! It is an application like any other: everything here uses only what [`crate::prelude`] offers. Only [`jobs`] is part of
+//! every node, since each may be given a file of them.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use actix_web::web::ServiceConfig;
 use understudy_runtime::config::{Config, EXIT_CONFIG};
 
 mod api;
+pub(crate) mod jobs;
 mod page;
 mod ranges;
 mod strict_json;

@@ -19,6 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    token: Option<String>,
     cookies: Arc<RwLock<BTreeMap<String, String>>>,
 }
 
@@ -43,19 +44,25 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .expect("a client without TLS needs nothing");
-        Self { http, cookies: Arc::default() }
+        Self { http, token: None, cookies: Arc::default() }
+    }
+
+    /// Sends this token with all requests from now on, as an operator does.
+    #[must_use]
+    pub fn bearing(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self }
     }
 
     /// Makes a second browser: same connections, no cookies.
     #[must_use]
     pub fn stranger(&self) -> Self {
-        Self { http: self.http.clone(), cookies: Arc::default() }
+        Self { cookies: Arc::default(), ..self.clone() }
     }
 
     /// Makes a second browser that starts with today's cookies and then goes its own way.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { http: self.http.clone(), cookies: Arc::new(RwLock::new(self.cookies())) }
+        Self { cookies: Arc::new(RwLock::new(self.cookies())), ..self.clone() }
     }
 
     /// All cookies by name.
@@ -130,6 +137,10 @@ impl Client {
     /// Begins a request with the cookies, for headers and bodies of any kind; then [`send`](Self::send).
     pub fn build(&self, method: Method, base: &str, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{base}{path}"));
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
         let cookies: Vec<String> =
             self.cookies().iter().map(|(name, value)| format!("{name}={value}")).collect();
         if cookies.is_empty() { request } else { request.header(COOKIE, cookies.join("; ")) }

@@ -15,6 +15,8 @@ pub struct ClusterBuilder {
     proxies: bool,
     program: Program,
     environment: Vec<(String, String)>,
+    /// Of single nodes, by their number.
+    own_environment: Vec<(usize, String, String)>,
     allowed_errors: Vec<String>,
 }
 
@@ -68,6 +70,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Sets a variable of one node, by its number.
+    #[must_use]
+    pub fn node_env(mut self, node: usize, name: &str, value: &str) -> Self {
+        self.own_environment.push((node, name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Lets all nodes log errors that contain this text.
     #[must_use]
     pub fn allow_error(mut self, text: &str) -> Self {
@@ -97,12 +106,14 @@ impl ClusterBuilder {
             cluster.nginx = Some(Nginx::start(&ports).await);
         }
         let external = cluster.nginx.as_ref().map(Nginx::url);
-        for spec in specs {
+        for (number, spec) in specs.into_iter().enumerate() {
             let own = format!("http://127.0.0.1:{}", spec.public_port());
             let external = external.clone().unwrap_or(own);
             let spec = spec.env("UNDERSTUDY_HTTP_EXTERNAL_URL", &external);
             // What the test sets comes last.
             let spec = spec.envs(cluster.builder.environment.clone());
+            let of_this = cluster.builder.own_environment.iter().filter(|(of, ..)| *of == number);
+            let spec = spec.envs(of_this.map(|(_, name, value)| (name.clone(), value.clone())));
             cluster.nodes.push(spec.start());
         }
         cluster.ready().await;
@@ -147,6 +158,7 @@ impl Cluster {
             proxies: false,
             program: Program::Fixture,
             environment: Vec::new(),
+            own_environment: Vec::new(),
             allowed_errors: Vec::new(),
         }
     }

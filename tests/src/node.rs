@@ -63,6 +63,11 @@ impl Node {
         &self.admin_url
     }
 
+    /// The token of its operators, if it has one.
+    pub fn operator_token(&self) -> Option<&str> {
+        self.spec.environment.get("UNDERSTUDY_ADMIN_OPERATOR_TOKEN").map(String::as_str)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.running().id()
@@ -90,6 +95,11 @@ impl Node {
             answer.is_ok_and(|answer| answer.status == 200)
         };
         wait::until(&what, limit, exited).await
+    }
+
+    /// Whether its process is there and has not ended.
+    pub fn is_running(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_running)
     }
 
     /// Kills it (SIGKILL) and waits until it is gone.

@@ -10,6 +10,10 @@ impl Node {
     /// The sum of all series of a metric now; 0 when nothing was counted yet.
     pub async fn metric(&self, name: &str) -> f64 {
         let client = Client::with_timeout(LIMIT);
+        let client = match self.operator_token() {
+            Some(token) => client.bearing(token),
+            None => client,
+        };
         let answer = client.get(self.admin_url(), "/metrics").await;
         let text = answer.unwrap_or_else(|error| panic!("{}: {error}", self.name())).expect(200);
         sum(&text.text, name)

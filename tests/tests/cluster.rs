@@ -5,6 +5,7 @@
 mod cluster {
     mod addresses;
     mod administration;
+    mod broadcast;
     mod bus;
     mod configuration;
     mod draining;
@@ -13,6 +14,7 @@ mod cluster {
     mod identity;
     mod joining;
     mod keys;
+    mod locks;
     mod migrations;
     mod outage;
     mod redis_kinds;

@@ -12,6 +12,11 @@ use serde_json::json;
 use understudy::prelude::*;
 use understudy::runtime::http::absolute_url;
 
+#[path = "fixture/jobs.rs"] // beside this file they would be binaries of their own
+mod jobs;
+#[path = "fixture/together.rs"]
+mod together;
+
 type Answer = Result<HttpResponse, SessionError>;
 
 /// The attribute that /incr counts.
@@ -180,9 +185,11 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/read", web::get().to(read))
         .route("/get", web::get().to(get))
         .route("/whoami", web::get().to(whoami))
-        .route("/all", web::get().to(all));
+        .route("/all", web::get().to(all))
+        .configure(together::routes)
+        .configure(jobs::routes);
 }
 
 fn main() -> ExitCode {
-    understudy::main(routes)
+    understudy::run(|node| jobs::handlers(node.routes(routes)))
 }

@@ -179,6 +179,16 @@ impl Process {
         self.status
     }
 
+    /// Whether it has not ended: a look at the system's table, so that it can be asked of a process that is only read.
+    pub fn is_running(&self) -> bool {
+        if self.status.is_some() {
+            return false;
+        }
+        // A child that has ended and was not waited for is a zombie.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    }
+
     /// Waits until it has ended by itself or by a signal sent before.
     pub async fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("{} has ended", self.name);

@@ -1,0 +1,230 @@
+//! The scheduler of a node: claims what is due while this node leads, and takes from the queue what it can run.
+//!
+//! One round after the other, about once a second, at the next due time, and whenever something has changed. A round
+//! takes no input and keeps nothing: what is due stands in the database, so a new leader knows all that the old one knew.
+
+mod beat;
+mod round;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, SpawnHandle,
+    WrapFuture as _,
+};
+use arc_swap::ArcSwap;
+use understudy_runtime::config::JobsConfig;
+use understudy_runtime::service::NodeContext;
+
+use crate::clock::DatabaseClock;
+use crate::job::Registry;
+use crate::leader::{LeaderHandle, LeaderPhase, LeaderState};
+use crate::store::{SchedulerNode, Store};
+use crate::worker::{EpochEnded, WorkerActor};
+
+pub(crate) use beat::BeatReport;
+
+/// What a scheduler stands on.
+pub(crate) struct SchedulerTools {
+    pub(crate) node: NodeContext,
+    pub(crate) store: Store,
+    pub(crate) clock: DatabaseClock,
+    pub(crate) leader: LeaderHandle,
+    pub(crate) worker: Addr<WorkerActor>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) busy: Arc<AtomicUsize>,
+    pub(crate) shared: Arc<Shared>,
+    /// What this node stands for: job and fingerprint.
+    pub(crate) definitions: Arc<ArcSwap<BTreeMap<String, String>>>,
+}
+
+impl SchedulerTools {
+    fn config(&self) -> &JobsConfig {
+        &self.node.config.jobs
+    }
+}
+
+/// What the scheduler publishes for health, administration and system jobs.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) surroundings: ArcSwap<Surroundings>,
+}
+
+/// What a node knows of its surroundings, as of its last sign of life.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Surroundings {
+    /// The nodes that live.
+    pub(crate) nodes: Vec<SchedulerNode>,
+    /// Whether this node is in maintenance.
+    pub(crate) maintenance: bool,
+    /// Why signs of life fail, and since when by the clock since boot; none when they do not.
+    pub(crate) trouble: Option<(understudy_runtime::clock::BootInstant, String)>,
+    /// The database's clock minus this node's wall clock, ms.
+    pub(crate) offset_ms: i64,
+}
+
+impl Surroundings {
+    /// Gives the handlers out of `wanted` that no living node has.
+    pub(crate) fn unhandled<'a>(&self, wanted: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let known: BTreeSet<&str> = self
+            .nodes
+            .iter()
+            .filter(|node| node.takes_jobs)
+            .flat_map(|node| node.handlers.iter().map(String::as_str))
+            .collect();
+        let mut missing: Vec<String> =
+            wanted.filter(|handler| !known.contains(handler)).map(str::to_owned).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+    }
+}
+
+/// The scheduler's actor: a thin shell around rounds and signs of life.
+pub(crate) struct SchedulerActor {
+    core: Rc<round::Core>,
+    /// A round is under way.
+    busy: bool,
+    /// Something changed meanwhile.
+    again: bool,
+    beating: bool,
+    timer: Option<SpawnHandle>,
+    stopping: bool,
+}
+
+/// Something has changed: look at once.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Look;
+
+/// What operators have set may have changed: look at that too.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct LookAround;
+
+/// This node's part in leading has changed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct LeaderChanged {
+    pub(crate) state: LeaderState,
+    /// The term that was this node's before, if it was.
+    pub(crate) ended: Option<u64>,
+}
+
+/// Claims and takes nothing any more; answers when nothing of it is under way.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Close;
+
+impl SchedulerActor {
+    pub(crate) fn new(tools: SchedulerTools) -> Self {
+        Self {
+            core: Rc::new(round::Core::new(tools)),
+            busy: false,
+            again: false,
+            beating: false,
+            timer: None,
+            stopping: false,
+        }
+    }
+
+    fn round(&mut self, ctx: &mut Context<Self>) {
+        if self.stopping {
+            return;
+        }
+        if self.busy {
+            self.again = true;
+            return;
+        }
+        self.busy = true;
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let core = Rc::clone(&self.core);
+        let round = async move { core.round().await };
+        ctx.spawn(round.into_actor(self).map(|pause, scheduler, ctx| scheduler.rest(pause, ctx)));
+    }
+
+    fn rest(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        self.busy = false;
+        if std::mem::take(&mut self.again) {
+            return self.round(ctx);
+        }
+        self.timer = Some(ctx.run_later(pause, |scheduler, ctx| {
+            scheduler.timer = None;
+            scheduler.round(ctx);
+        }));
+    }
+
+    fn beat(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.beating, true) {
+            return;
+        }
+        let core = Rc::clone(&self.core);
+        let beat = async move { beat::beat(&core).await };
+        ctx.spawn(beat.into_actor(self).map(|report: BeatReport, scheduler, ctx| {
+            scheduler.beating = false;
+            if report.look {
+                scheduler.round(ctx);
+            }
+        }));
+    }
+}
+
+impl Actor for SchedulerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(256);
+        ctx.run_interval(self.core.tools.config().alive, |scheduler, ctx| scheduler.beat(ctx));
+        self.beat(ctx);
+        self.round(ctx);
+    }
+}
+
+impl Handler<Look> for SchedulerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
+        self.round(ctx);
+    }
+}
+
+impl Handler<LookAround> for SchedulerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: LookAround, ctx: &mut Self::Context) {
+        self.beat(ctx);
+        self.round(ctx);
+    }
+}
+
+impl Handler<LeaderChanged> for SchedulerActor {
+    type Result = ();
+
+    fn handle(&mut self, LeaderChanged { state, ended }: LeaderChanged, ctx: &mut Self::Context) {
+        if let Some(epoch) = ended {
+            let fenced = state.phase == LeaderPhase::Fenced;
+            self.core.tools.worker.do_send(EpochEnded { epoch, fenced });
+        }
+        if state.phase == LeaderPhase::Leading {
+            self.round(ctx);
+        }
+    }
+}
+
+impl Handler<Close> for SchedulerActor {
+    type Result = actix::ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Close, _ctx: &mut Self::Context) -> Self::Result {
+        self.stopping = true;
+        self.core.close();
+        let core = Rc::clone(&self.core);
+        let idle = async move { core.idle().await };
+        Box::pin(idle.into_actor(self))
+    }
+}

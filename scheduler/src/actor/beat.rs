@@ -1,0 +1,118 @@
+//! A sign of life of this node as a scheduler, and what it learns of the others and of operators with it.
+
+use tracing::{info, warn};
+use understudy_runtime::error::chain;
+
+use super::Surroundings;
+use super::round::Core;
+use crate::schedule::tzdb_version;
+use crate::store::{SchedulerNode, Switches};
+
+/// A wall clock that is further from the database's than this is reported.
+const WALL_CLOCK_MS: i64 = 1_000;
+/// After so many silent signs of life a leader lets another lead.
+const FAILURES: u32 = 2;
+
+/// What a sign of life came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct BeatReport {
+    /// Whether there is something new to do at once.
+    pub(crate) look: bool,
+}
+
+/// Tells and listens; never fails, since the next one follows.
+pub(super) async fn beat(core: &Core) -> BeatReport {
+    let before = core.tools.shared.surroundings.load_full();
+    match try_beat(core).await {
+        Ok(now) => {
+            if before.trouble.is_some() {
+                info!("the scheduler reaches the database again");
+            }
+            let look = before.maintenance != now.maintenance || before.nodes.is_empty();
+            core.tools.shared.surroundings.store(std::sync::Arc::new(now));
+            BeatReport { look }
+        }
+        Err(error) => {
+            failed(core, &before, &chain(&error).to_string());
+            BeatReport::default()
+        }
+    }
+}
+
+fn failed(core: &Core, before: &Surroundings, error: &str) {
+    let now = core.tools.clock.boot();
+    let since = before.trouble.as_ref().map_or(now, |(since, _)| *since);
+    if before.trouble.is_none() {
+        warn!(error, "the scheduler does not reach the database");
+    }
+    let away = now.saturating_duration_since(since);
+    if away >= core.tools.config().alive * (FAILURES - 1) {
+        core.tools.leader.database_unreachable(away);
+    }
+    let mut surroundings = before.clone();
+    surroundings.trouble = Some((since, error.to_owned()));
+    core.tools.shared.surroundings.store(std::sync::Arc::new(surroundings));
+}
+
+async fn try_beat(
+    core: &Core,
+) -> Result<Surroundings, understudy_runtime::database::DatabaseError> {
+    let tools = &core.tools;
+    let (store, config) = (&tools.store, tools.config());
+    let in_maintenance = store.in_maintenance().await?;
+    let name = tools.node.node_id.name().as_str();
+    let maintenance = in_maintenance.iter().any(|(node, _)| node == name);
+    let node = SchedulerNode {
+        node: tools.node.node_id.to_string(),
+        seen_ms: 0,
+        handlers: tools.registry.handler_names().map(str::to_owned).collect(),
+        definitions: tools.definitions.load().as_ref().clone(),
+        labels: tools.node.config.node.labels.clone(),
+        tzdb: tzdb_version().to_owned(),
+        takes_jobs: !maintenance,
+        offset_ms: tools.clock.wall_offset_ms(),
+    };
+    let asked = tools.clock.boot();
+    let now_ms = store.report_node(&node).await?;
+    tools.clock.heard(asked, now_ms);
+    store.meet_jobs(name).await?;
+    let switches = store.switches().await?;
+    obey(core, &switches, maintenance);
+    if let Some(term) = tools.leader.board().leading(tools.clock.boot())
+        && !store.see_term(term.epoch).await?
+    {
+        tools.leader.stale_epoch(term.epoch);
+    }
+    let silent_ms = crate::plan::millis(config.alive) * 3;
+    let nodes = store.nodes(silent_ms).await?;
+    warn_of_differences(core, &nodes);
+    for (state, runs) in store.active_runs().await? {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is no bookkeeping")]
+        metrics::gauge!("job_runs_active", "state" => state.as_str()).set(runs as f64);
+    }
+    let offset_ms = tools.clock.wall_offset_ms();
+    Ok(Surroundings { nodes, maintenance, trouble: None, offset_ms })
+}
+
+fn obey(core: &Core, switches: &Switches, maintenance: bool) {
+    let status = core.tools.leader.status();
+    if status.maintenance != maintenance {
+        core.tools.leader.set_maintenance(maintenance);
+    }
+    if status.frozen != switches.is_frozen() {
+        core.tools.leader.set_frozen(switches.is_frozen());
+    }
+}
+
+/// Says once what would make due times differ between nodes, or confuse those who read them.
+fn warn_of_differences(core: &Core, nodes: &[SchedulerNode]) {
+    let before = core.tools.shared.surroundings.load();
+    let offset = core.tools.clock.wall_offset_ms();
+    if offset.abs() > WALL_CLOCK_MS && before.offset_ms.abs() <= WALL_CLOCK_MS {
+        warn!(offset_ms = offset, "the clock of this node and that of the database differ");
+    }
+    let differs = |nodes: &[SchedulerNode]| nodes.iter().any(|node| node.tzdb != tzdb_version());
+    if differs(nodes) && !differs(&before.nodes) {
+        warn!(tzdb = tzdb_version(), "nodes have different time zone databases");
+    }
+}

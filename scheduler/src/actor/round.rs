@@ -1,0 +1,271 @@
+//! One round of the scheduler: what is due is claimed, what waits is taken.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tracing::{debug, warn};
+use understudy_runtime::error::chain;
+
+use super::SchedulerTools;
+use crate::leader::Term;
+use crate::plan::{self, Moment};
+use crate::store::{ClaimOutcome, Claimant, Cursor, Definition, JobPlan, Room, Taker};
+use crate::worker::Begin;
+
+/// So many jobs are decided in one claim.
+const BATCH: u32 = 500;
+/// So many claims follow each other before the round looks at other things.
+const MOST_CLAIMS: usize = 200;
+/// The pause after a round that failed.
+const AFTER_FAILURE: Duration = Duration::from_millis(250);
+/// Timers fire up to this late; a round that is a little early finds nothing due.
+const EARLIEST: Duration = Duration::from_millis(1);
+
+/// The scheduler's work, and the little it remembers between rounds.
+pub(crate) struct Core {
+    pub(super) tools: SchedulerTools,
+    room: Room,
+    closed: Cell<bool>,
+    running: Cell<bool>,
+    idle: Notify,
+    /// When nobody led, as known at the beginning of this term.
+    leaderless: RefCell<Option<(u64, Arc<Vec<(i64, i64)>>)>>,
+    told: Cell<bool>,
+}
+
+/// What a round came to.
+type Result<T> = std::result::Result<T, understudy_runtime::database::DatabaseError>;
+
+impl Core {
+    pub(super) fn new(tools: SchedulerTools) -> Self {
+        let room = Room {
+            slots: tools.config().concurrency,
+            handlers: Arc::new(tools.registry.handler_names().map(str::to_owned).collect()),
+            labels: Arc::new(tools.node.config.node.labels.clone()),
+        };
+        Self {
+            tools,
+            room,
+            closed: Cell::new(false),
+            running: Cell::new(false),
+            idle: Notify::new(),
+            leaderless: RefCell::new(None),
+            told: Cell::new(false),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+    }
+
+    pub(super) async fn idle(&self) {
+        while self.running.get() {
+            self.idle.notified().await;
+        }
+    }
+
+    /// Does one round; gives the pause until the next.
+    pub(super) async fn round(&self) -> Duration {
+        self.running.set(true);
+        let pause = match self.try_round().await {
+            Ok(pause) => {
+                self.told.set(false);
+                pause
+            }
+            Err(error) => {
+                // Once: signs of life tell the rest.
+                if self.told.replace(true) {
+                    debug!(error = chain(&error), "a round of the scheduler failed");
+                } else {
+                    warn!(error = chain(&error), "a round of the scheduler failed");
+                }
+                AFTER_FAILURE
+            }
+        };
+        self.running.set(false);
+        self.idle.notify_waiters();
+        pause
+    }
+
+    async fn try_round(&self) -> Result<Duration> {
+        let name = self.tools.node.node_id.name().as_str();
+        if self.claims("").await? {
+            self.claim_due("").await?;
+        }
+        if self.claims(name).await? {
+            self.claim_due(name).await?;
+        }
+        self.take().await?;
+        self.pause(name).await
+    }
+
+    /// Whether this node decides about due times of a scope at present.
+    async fn claims(&self, scope: &str) -> Result<bool> {
+        if self.closed.get() || !self.tools.clock.is_known() {
+            return Ok(false);
+        }
+        Ok(!scope.is_empty() || self.term().is_some())
+    }
+
+    fn term(&self) -> Option<Term> {
+        self.tools.leader.board().leading(self.tools.node.clock.now())
+    }
+
+    /// Claims all that is due in a scope.
+    async fn claim_due(&self, scope: &str) -> Result<()> {
+        for _ in 0..MOST_CLAIMS {
+            let now_ms = self.tools.clock.now_ms();
+            let due = self.tools.store.due_cursors(scope, now_ms, BATCH).await?;
+            if due.is_empty() || self.closed.get() {
+                return Ok(());
+            }
+            let claimant = if scope.is_empty() {
+                // The moment that counts: from here on the epoch protects what is written.
+                let Some(term) = self.term() else { return Ok(()) };
+                crate::failpoint::hit("scheduler.before_claim").await;
+                Claimant { epoch: Some(term.epoch), ..self.claimant() }
+            } else {
+                self.claimant()
+            };
+            let epoch = claimant.epoch;
+            let count = due.len();
+            let outcome = self.claim(claimant, due, now_ms).await?;
+            if !outcome.epoch_ok {
+                if let Some(epoch) = epoch {
+                    self.tools.leader.stale_epoch(epoch);
+                }
+                return Ok(());
+            }
+            self.publish(&outcome).await;
+            // Cursors that moved are planned anew; if all did, somebody else is at it.
+            if outcome.stale_plans >= count {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn claimant(&self) -> Claimant {
+        let mut room = self.room.clone();
+        room.slots = self.free_slots();
+        Claimant { node: self.tools.node.node_id.to_string(), epoch: None, room }
+    }
+
+    /// How many ordinary runs may begin here.
+    fn free_slots(&self) -> usize {
+        if self.closed.get() || self.tools.shared.surroundings.load().maintenance {
+            return 0;
+        }
+        self.room.slots.saturating_sub(self.tools.busy.load(Ordering::Acquire))
+    }
+
+    async fn claim(&self, claimant: Claimant, due: Vec<Cursor>, now_ms: i64) -> Result<ClaimOutcome> {
+        let store = &self.tools.store;
+        let wanted = due.iter().map(|cursor| (&cursor.job, cursor.revision));
+        let definitions = store.definitions_of(wanted).await?;
+        let by_name: HashMap<&str, &Arc<Definition>> =
+            definitions.iter().map(|one| (one.spec.name.as_str(), one)).collect();
+        let config = self.tools.config();
+        let leaderless = self.leaderless(claimant.epoch).await?;
+        let at = Moment {
+            now_ms,
+            misfire_after: config.misfire_after,
+            misfire_grace: config.misfire_grace,
+            leaderless: &leaderless,
+        };
+        let plans: Vec<(JobPlan, Arc<Definition>)> = due
+            .iter()
+            .filter_map(|cursor| {
+                let definition = by_name.get(cursor.job.as_str())?;
+                // Changed between the two reads: the next round has both anew.
+                if definition.revision != cursor.revision {
+                    return None;
+                }
+                Some((plan::plan(definition, cursor, at)?, Arc::clone(definition)))
+            })
+            .collect();
+        let handlers = plans.iter().map(|(_, definition)| definition.spec.handler.as_str());
+        let unhandled = self.tools.shared.surroundings.load().unhandled(handlers);
+        let unhandled = unhandled.into_iter().filter(|one| !self.room.handlers.contains(one)).collect();
+        let asked = self.tools.clock.boot();
+        let left_out = due.len() - plans.len();
+        let grace_ms = plan::millis(config.misfire_grace);
+        let mut outcome = store.claim(claimant, plans, unhandled, grace_ms).await?;
+        outcome.stale_plans += left_out;
+        if outcome.epoch_ok && outcome.now_ms > 0 {
+            self.tools.clock.heard(asked, outcome.now_ms);
+        }
+        Ok(outcome)
+    }
+
+    /// When nobody led before this term.
+    async fn leaderless(&self, epoch: Option<u64>) -> Result<Arc<Vec<(i64, i64)>>> {
+        let Some(epoch) = epoch else { return Ok(Arc::default()) };
+        if let Some((known, gaps)) = &*self.leaderless.borrow()
+            && *known == epoch
+        {
+            return Ok(Arc::clone(gaps));
+        }
+        let gaps = Arc::new(self.tools.store.leaderless().await?);
+        self.leaderless.replace(Some((epoch, Arc::clone(&gaps))));
+        Ok(gaps)
+    }
+
+    /// Begins what was started here, and tells the others what waits for them.
+    async fn publish(&self, outcome: &ClaimOutcome) {
+        for (what, count) in &outcome.decided {
+            let count = u64::try_from(*count).unwrap_or(0);
+            metrics::counter!("fire_decisions_total", "outcome" => what.as_str()).increment(count);
+        }
+        if !outcome.started.is_empty() {
+            // Waited for, so that the next claim counts them as busy.
+            self.tools.worker.send(Begin(outcome.started.clone())).await.ok();
+        }
+        if outcome.queued > 0 {
+            crate::jobs::look_again(&self.tools.node.bus, &self.tools.node.membership);
+        }
+    }
+
+    /// Takes from the queue what there is room for.
+    async fn take(&self) -> Result<()> {
+        if self.closed.get() {
+            return Ok(());
+        }
+        loop {
+            let mut room = self.room.clone();
+            room.slots = self.free_slots();
+            let taker = Taker {
+                node: self.tools.node.node_id.to_string(),
+                name: self.tools.node.node_id.name().as_str().to_owned(),
+                epoch: self.term().map(|term| term.epoch),
+                room,
+            };
+            let taken = self.tools.store.take(taker).await?;
+            if taken.is_empty() {
+                return Ok(());
+            }
+            // What the worker counts a moment later is counted by it; one at a time until it has.
+            let ordinary = taken.iter().filter(|run| !run.definition.spec.system).count();
+            if self.tools.worker.send(Begin(taken)).await.is_err() || ordinary == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long until something is due.
+    async fn pause(&self, name: &str) -> Result<Duration> {
+        let tick = self.tools.config().tick;
+        let mut next = self.tools.store.next_due(name).await?;
+        if self.term().is_some() {
+            let of_leader = self.tools.store.next_due("").await?;
+            next = next.into_iter().chain(of_leader).min();
+        }
+        let Some(next) = next else { return Ok(tick) };
+        let until = u64::try_from(next - self.tools.clock.now_ms()).unwrap_or(0);
+        Ok(Duration::from_millis(until).clamp(EARLIEST, tick))
+    }
+}

@@ -1,0 +1,727 @@
+//! Claiming due times: the one place where a run that is due by its schedule comes into being.
+//!
+//! A claim is one transaction. It locks the term and finds its own epoch there, or does nothing at all; it locks the
+//! cursors and finds them where the plan found them, or leaves that job alone; it reads the database's clock and starts
+//! nothing before its time; and the unique key of a run makes a second start of one due time impossible even if all of
+//! that failed. A new leader's inauguration waits for an open claim of the old one; an old leader's claim waits for an
+//! open inauguration, and then finds another epoch.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sea_orm::{DbErr, QueryResult};
+use serde::Serialize;
+use serde_json::json;
+
+use super::recordset::{Kind, recordset};
+use super::take::TakenRun;
+use super::{Definition, Result, Store, Tx, text_of};
+use crate::run::{Cause, Chain, RunId};
+use crate::spec::{JobName, Overlap, Placement};
+
+/// A due time may be claimed this much before the database's clock shows it, since clocks are read to the millisecond
+/// and timers fire a moment early.
+const EARLY_MS: i64 = 50;
+
+/// What is to be done about one job, as planned from its cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobPlan {
+    /// The job.
+    pub job: JobName,
+    /// Empty, or the name of the node.
+    pub scope: String,
+    /// The revision it was planned with.
+    pub revision: i64,
+    /// Where the cursor stood, ms.
+    pub expected_last_ms: i64,
+    /// Where it will stand, ms.
+    pub last_ms: i64,
+    /// What is due next, ms.
+    pub next_ms: Option<i64>,
+    /// What starts, in the order of due times.
+    pub starts: Vec<Start>,
+    /// What does not.
+    pub decisions: Vec<Decision>,
+}
+
+/// A due time that starts a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// When it was due, ms.
+    pub fire_ms: i64,
+    /// The same on every node.
+    pub key: String,
+    /// Whether it was missed: then it waits for runs before it, whatever the overlap policy says.
+    pub caught_up: bool,
+}
+
+/// Why due times started nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The first due time, ms.
+    pub from_ms: i64,
+    /// The last due time, ms; the same as the first unless many share a row.
+    pub to_ms: i64,
+    /// How many due times.
+    pub fires: i64,
+    /// What became of them.
+    pub outcome: Outcome,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl Decision {
+    pub(super) fn row(&self, job: &JobName, scope: &str) -> serde_json::Value {
+        json!({
+            "job": job, "scope": scope, "from_ms": self.from_ms, "to_ms": self.to_ms,
+            "fires": self.fires, "outcome": self.outcome.as_str(), "reason": self.reason,
+        })
+    }
+}
+
+/// What became of a due time that started nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A later one stands for it.
+    Coalesced,
+    /// It was missed, and its policy lets it be.
+    SkippedMisfire,
+    /// An earlier run had not ended.
+    SkippedOverlap,
+    /// The clocks skip it.
+    DstGap,
+    /// The clocks repeat it.
+    DstFold,
+    /// The job or the cluster was paused.
+    Paused,
+    /// The job was switched off.
+    Disabled,
+    /// No living node had the handler; the run waits for one.
+    NoHandler,
+    /// No node led.
+    Leaderless,
+}
+
+impl Outcome {
+    /// Returns the name, the same in the database, JSON and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Coalesced => "coalesced",
+            Self::SkippedMisfire => "skipped_misfire",
+            Self::SkippedOverlap => "skipped_overlap",
+            Self::DstGap => "dst_gap",
+            Self::DstFold => "dst_fold",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+            Self::NoHandler => "no_handler",
+            Self::Leaderless => "leaderless",
+        }
+    }
+}
+
+/// Who claims: the node and what it may start at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Claimant {
+    /// The node's id.
+    pub(crate) node: String,
+    /// The epoch of its term; `None` for what a node does for itself (jobs that run on every node).
+    pub(crate) epoch: Option<u64>,
+    /// What it may start at once.
+    pub(crate) room: Room,
+}
+
+/// What a node may start at once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Room {
+    /// How many runs; those of Understudy itself do not count.
+    pub(crate) slots: usize,
+    /// The handlers it has.
+    pub(crate) handlers: Arc<std::collections::BTreeSet<String>>,
+    /// Its labels.
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
+}
+
+impl Room {
+    fn suits(&self, definition: &Definition) -> bool {
+        self.handlers.contains(&definition.spec.handler)
+            && definition.spec.labels.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+}
+
+/// What became of a claim.
+#[derive(Debug, Default)]
+pub struct ClaimOutcome {
+    /// Whether the epoch is still ours; nothing was done if not.
+    pub epoch_ok: bool,
+    /// Runs that begin at once on this node.
+    pub started: Vec<TakenRun>,
+    /// How many runs wait for a node.
+    pub queued: usize,
+    /// Jobs whose cursor had moved; they are planned anew.
+    pub stale_plans: usize,
+    /// How many due times started nothing, by outcome.
+    pub decided: HashMap<Outcome, i64>,
+    /// The database's time, ms.
+    pub now_ms: i64,
+}
+
+struct Claim {
+    claimant: Claimant,
+    plans: Vec<(JobPlan, Arc<Definition>)>,
+    unhandled: Vec<String>,
+    grace_ms: i64,
+}
+
+impl Store {
+    /// Carries out plans. `unhandled` are the handlers that no living node has; `grace_ms` how long a run waits for a node
+    /// unless its job says otherwise.
+    pub(crate) async fn claim(
+        &self,
+        claimant: Claimant,
+        plans: Vec<(JobPlan, Arc<Definition>)>,
+        unhandled: Vec<String>,
+        grace_ms: i64,
+    ) -> Result<ClaimOutcome> {
+        let claim = Claim { claimant, plans, unhandled, grace_ms };
+        self.transaction(claim, claim_boxed).await
+    }
+
+    /// Reads the cursors that are due, at most `most`, and when the next is due after those.
+    pub(crate) async fn due_cursors(
+        &self,
+        scope: &str,
+        now_ms: i64,
+        most: u32,
+    ) -> Result<Vec<super::Cursor>> {
+        let sql = "SELECT job, scope, last_fire_ms, next_fire_ms, revision FROM us_job_cursor \
+                   WHERE scope = $1 AND next_fire_ms <= $2 ORDER BY next_fire_ms LIMIT $3";
+        let values = vec![scope.into(), now_ms.into(), i64::from(most).into()];
+        let rows = self.all(sql.to_owned(), values).await?;
+        Ok(rows.iter().map(super::Cursor::read).collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// When the next job of a scope is due, ms.
+    pub(crate) async fn next_due(&self, scope: &str) -> Result<Option<i64>> {
+        let sql = "SELECT next_fire_ms FROM us_job_cursor WHERE scope = $1 AND next_fire_ms IS NOT NULL \
+                   ORDER BY next_fire_ms LIMIT 1";
+        let row = self.one(sql.to_owned(), vec![scope.into()]).await?;
+        Ok(row.map(|row| row.try_get("", "next_fire_ms")).transpose()?)
+    }
+}
+
+fn claim_boxed<'c>(
+    tx: &'c Tx<'c>,
+    claim: Arc<Claim>,
+) -> BoxFuture<'c, std::result::Result<ClaimOutcome, DbErr>> {
+    async move { carry_out(tx, &claim).await }.boxed()
+}
+
+async fn carry_out(tx: &Tx<'_>, claim: &Claim) -> std::result::Result<ClaimOutcome, DbErr> {
+    if !epoch_is_ours(tx, claim.claimant.epoch).await? {
+        return Ok(ClaimOutcome::default());
+    }
+    let held_back = super::switches::held_back(tx).await?;
+    let cursors = lock_cursors(tx, &claim.plans).await?;
+    let (now_ms, active) = read_state(tx, &claim.plans).await?;
+    let mut outcome = ClaimOutcome { epoch_ok: true, now_ms, ..ClaimOutcome::default() };
+    let mut batch = Batch::new(claim, active, now_ms);
+    for (plan, definition) in &claim.plans {
+        let found = cursors.get(&(plan.job.as_str(), plan.scope.as_str()));
+        let is_fresh = found == Some(&(plan.expected_last_ms, plan.revision));
+        let is_early = plan.last_ms > now_ms + EARLY_MS;
+        if !is_fresh || is_early {
+            outcome.stale_plans += 1;
+            continue;
+        }
+        batch.add(plan, definition, held_back.for_job(plan.job.as_str()));
+    }
+    batch.write(tx, &mut outcome).await?;
+    Ok(outcome)
+}
+
+/// Locks the term for the length of the transaction, so that no other can begin before this claim has ended.
+pub(super) async fn epoch_is_ours(
+    tx: &Tx<'_>,
+    epoch: Option<u64>,
+) -> std::result::Result<bool, DbErr> {
+    let Some(epoch) = epoch else { return Ok(true) };
+    // FOR SHARE and not FOR KEY SHARE: it must exclude the update of an inauguration.
+    let sql = format!(
+        "SELECT epoch FROM us_leader_term WHERE name = 'scheduler' AND epoch = $1{}",
+        tx.backend.for_share()
+    );
+    let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+    Ok(tx.one(&sql, vec![epoch.into()]).await?.is_some())
+}
+
+type Cursors<'a> = HashMap<(&'a str, &'a str), (i64, i64)>;
+
+async fn lock_cursors<'a>(
+    tx: &Tx<'_>,
+    plans: &'a [(JobPlan, Arc<Definition>)],
+) -> std::result::Result<Cursors<'a>, DbErr> {
+    let rows = recordset(tx.backend, 1, &[("job", Kind::Text), ("scope", Kind::Text)]);
+    let lock = if tx.backend.for_update().is_empty() { "" } else { " FOR UPDATE OF c" };
+    let sql = format!(
+        "SELECT c.job, c.scope, c.last_fire_ms, c.revision FROM {rows} \
+         JOIN us_job_cursor c ON c.job = x.job AND c.scope = x.scope ORDER BY c.job, c.scope{lock}"
+    );
+    let wanted: Vec<_> =
+        plans.iter().map(|(plan, _)| json!({ "job": plan.job, "scope": plan.scope })).collect();
+    let mut found: HashMap<(String, String), (i64, i64)> = HashMap::new();
+    for row in tx.all(&sql, vec![text_of(&wanted).into()]).await? {
+        let key = (row.try_get("", "job")?, row.try_get("", "scope")?);
+        found.insert(key, (row.try_get("", "last_fire_ms")?, row.try_get("", "revision")?));
+    }
+    let known = plans.iter().filter_map(|(plan, _)| {
+        let cursor = found.get(&(plan.job.as_str().to_owned(), plan.scope.clone()))?;
+        Some(((plan.job.as_str(), plan.scope.as_str()), *cursor))
+    });
+    Ok(known.collect())
+}
+
+/// How many runs of a job have not ended: those that run, and those that wait.
+#[derive(Debug, Clone, Copy, Default)]
+struct Active {
+    running: i64,
+    waiting: i64,
+}
+
+/// Reads the clock, and which of the jobs are busy; both after the cursors were locked.
+async fn read_state(
+    tx: &Tx<'_>,
+    plans: &[(JobPlan, Arc<Definition>)],
+) -> std::result::Result<(i64, HashMap<(String, String), Active>), DbErr> {
+    let rows = recordset(tx.backend, 1, &[("job", Kind::Text), ("scope", Kind::Text)]);
+    let sql = format!(
+        "SELECT x.job, x.scope, {} AS now_ms, \
+         (SELECT count(*) FROM us_job_run r WHERE r.job = x.job AND r.scope = x.scope \
+            AND r.state = 'running') AS running, \
+         (SELECT count(*) FROM us_job_run r WHERE r.job = x.job AND r.scope = x.scope \
+            AND r.state IN ('queued', 'retrying')) AS waiting FROM {rows}",
+        tx.now()
+    );
+    let wanted: Vec<_> =
+        plans.iter().map(|(plan, _)| json!({ "job": plan.job, "scope": plan.scope })).collect();
+    let (mut now_ms, mut active) = (0, HashMap::new());
+    for row in tx.all(&sql, vec![text_of(&wanted).into()]).await? {
+        now_ms = row.try_get("", "now_ms")?;
+        let busy =
+            Active { running: row.try_get("", "running")?, waiting: row.try_get("", "waiting")? };
+        active.insert((row.try_get("", "job")?, row.try_get("", "scope")?), busy);
+    }
+    Ok((now_ms, active))
+}
+
+/// What a claim writes, collected so that each table is written once.
+struct Batch<'a> {
+    claim: &'a Claim,
+    active: HashMap<(String, String), Active>,
+    now_ms: i64,
+    slots: usize,
+    runs: Vec<serde_json::Value>,
+    definitions: HashMap<&'a str, &'a Arc<Definition>>,
+    cursors: Vec<serde_json::Value>,
+    decisions: Vec<serde_json::Value>,
+    cancels: Vec<serde_json::Value>,
+    decided: HashMap<Outcome, i64>,
+}
+
+/// What the overlap policy makes of a start.
+enum Admission {
+    Now,
+    Waits,
+    Skipped(String),
+    CancelsOthers,
+}
+
+impl<'a> Batch<'a> {
+    fn new(claim: &'a Claim, active: HashMap<(String, String), Active>, now_ms: i64) -> Self {
+        Self {
+            claim,
+            active,
+            now_ms,
+            slots: claim.claimant.room.slots,
+            runs: Vec::new(),
+            definitions: HashMap::new(),
+            cursors: Vec::new(),
+            decisions: Vec::new(),
+            cancels: Vec::new(),
+            decided: HashMap::new(),
+        }
+    }
+
+    fn add(
+        &mut self,
+        plan: &JobPlan,
+        definition: &'a Arc<Definition>,
+        held: Option<(Outcome, String)>,
+    ) {
+        self.definitions.insert(definition.spec.name.as_str(), definition);
+        for decision in &plan.decisions {
+            self.decide(plan, decision);
+        }
+        let mut started = false;
+        for start in &plan.starts {
+            let refused = match &held {
+                Some((outcome, reason)) => Some((*outcome, reason.clone())),
+                None => self.start(plan, definition, start),
+            };
+            match refused {
+                None => started = true,
+                Some((outcome, reason)) => self.decide(
+                    plan,
+                    &Decision {
+                        from_ms: start.fire_ms,
+                        to_ms: start.fire_ms,
+                        fires: 1,
+                        outcome,
+                        reason,
+                    },
+                ),
+            }
+        }
+        // A job that is due after its run, and whose run did not begin, would never be due again.
+        let next_ms = match definition.spec.schedule {
+            crate::spec::Schedule::After { .. } if !started => {
+                definition.next_ms(plan.last_ms, self.now_ms)
+            }
+            _ => plan.next_ms,
+        };
+        self.cursors.push(json!({
+            "job": plan.job, "scope": plan.scope, "last_ms": plan.last_ms, "next_ms": next_ms,
+        }));
+    }
+
+    fn decide(&mut self, plan: &JobPlan, decision: &Decision) {
+        *self.decided.entry(decision.outcome).or_default() += decision.fires;
+        self.decisions.push(decision.row(&plan.job, &plan.scope));
+    }
+
+    /// Adds a run, unless the overlap policy is against it.
+    fn start(
+        &mut self,
+        plan: &JobPlan,
+        definition: &Definition,
+        start: &Start,
+    ) -> Option<(Outcome, String)> {
+        let key = (plan.job.as_str().to_owned(), plan.scope.clone());
+        let active = self.active.get(&key).copied().unwrap_or_default();
+        let mut now = true;
+        match admit(definition.spec.overlap, active, start) {
+            Admission::Now => {}
+            Admission::Waits => now = false,
+            Admission::Skipped(reason) => return Some((Outcome::SkippedOverlap, reason)),
+            Admission::CancelsOthers => {
+                self.cancels.push(json!({ "job": plan.job, "scope": plan.scope }));
+                now = false;
+            }
+        }
+        let here = now && self.is_ours(definition);
+        let row = self.run_row(plan, definition, start, here);
+        self.runs.push(row);
+        let active = self.active.entry(key).or_default();
+        if here {
+            active.running += 1
+        } else {
+            active.waiting += 1
+        }
+        if self.claim.unhandled.contains(&definition.spec.handler) {
+            self.decide(
+                plan,
+                &Decision {
+                    from_ms: start.fire_ms,
+                    to_ms: start.fire_ms,
+                    fires: 1,
+                    outcome: Outcome::NoHandler,
+                    reason: format!(
+                        "no living node has the handler `{}`; the run waits for one",
+                        definition.spec.handler
+                    ),
+                },
+            );
+        }
+        None
+    }
+
+    /// Whether a run begins here and at once; takes a slot for it.
+    fn is_ours(&mut self, definition: &Definition) -> bool {
+        let spec = &definition.spec;
+        let placed_here = match spec.placement {
+            Placement::Leader => self.claim.claimant.epoch.is_some(),
+            Placement::Every => self.claim.claimant.epoch.is_none(),
+            Placement::Any => false,
+        };
+        // What is limited across jobs, or put off, goes through the queue.
+        let direct = spec.limit().is_none() && spec.jitter.is_zero();
+        if !placed_here || !direct || !self.claim.claimant.room.suits(definition) {
+            return false;
+        }
+        if spec.system {
+            return true;
+        }
+        let free = self.slots > 0;
+        self.slots = self.slots.saturating_sub(1);
+        free
+    }
+
+    fn run_row(
+        &self,
+        plan: &JobPlan,
+        definition: &Definition,
+        start: &Start,
+        here: bool,
+    ) -> serde_json::Value {
+        let spec = &definition.spec;
+        let limit = spec.limit();
+        let grace_ms = spec.misfire_grace.map_or(self.claim.grace_ms, crate::plan::millis);
+        // A leader that cannot run a job of its own leaves it to whoever can.
+        let lacks =
+            self.claim.claimant.epoch.is_some() && !self.claim.claimant.room.suits(definition);
+        let placement = match spec.placement {
+            Placement::Leader if lacks => "any",
+            Placement::Leader => "leader",
+            Placement::Any => "any",
+            Placement::Every => "every",
+        };
+        let chain = (!spec.then.is_empty()).then(|| {
+            text_of(&Chain { rest: spec.then.clone(), on_failure: spec.on_failure, root: None })
+        });
+        let labels = (!spec.labels.is_empty()).then(|| text_of(&spec.labels));
+        json!({
+            "job": plan.job, "fire_key": start.key, "scope": plan.scope, "fire_ms": start.fire_ms,
+            "cause": Cause::Schedule.as_str(), "state": if here { "running" } else { "queued" },
+            "placement": placement, "handler": spec.handler, "labels": labels,
+            "priority": spec.priority, "system": spec.system,
+            "exclusive": !matches!(spec.overlap, Overlap::Allow { .. }),
+            "limit_key": limit.as_ref().map(|(key, _)| key), "limit_max": limit.as_ref().map(|(_, max)| max),
+            "chain": chain,
+            "not_before_ms": self.now_ms.max(start.fire_ms) + jitter_ms(spec, &start.key),
+            "expires_ms": start.fire_ms.max(self.now_ms) + grace_ms,
+            "node": here.then_some(&self.claim.claimant.node),
+        })
+    }
+
+    async fn write(
+        mut self,
+        tx: &Tx<'_>,
+        outcome: &mut ClaimOutcome,
+    ) -> std::result::Result<(), DbErr> {
+        outcome.decided = std::mem::take(&mut self.decided);
+        if !self.cancels.is_empty() {
+            self.cancel_others(tx).await?;
+        }
+        if !self.runs.is_empty() {
+            self.insert_runs(tx, outcome).await?;
+        }
+        if !self.cursors.is_empty() {
+            self.move_cursors(tx).await?;
+        }
+        if !self.decisions.is_empty() {
+            let epoch = self.epoch();
+            insert_decisions(tx, &text_of(&self.decisions), epoch).await?;
+        }
+        Ok(())
+    }
+
+    fn epoch(&self) -> i64 {
+        i64::try_from(self.claim.claimant.epoch.unwrap_or(0)).unwrap_or(i64::MAX)
+    }
+
+    async fn insert_runs(
+        &self,
+        tx: &Tx<'_>,
+        outcome: &mut ClaimOutcome,
+    ) -> std::result::Result<(), DbErr> {
+        let sql = insert_runs_sql(tx);
+        let values = vec![text_of(&self.runs).into(), self.epoch().into(), self.now_ms.into()];
+        for row in tx.all(&sql, values).await? {
+            let state: String = row.try_get("", "state")?;
+            if state != "running" {
+                outcome.queued += 1;
+                continue;
+            }
+            let job: String = row.try_get("", "job")?;
+            if let Some(definition) = self.definitions.get(job.as_str()) {
+                outcome.started.push(taken(&row, definition)?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn move_cursors(&self, tx: &Tx<'_>) -> std::result::Result<(), DbErr> {
+        let rows = recordset(
+            tx.backend,
+            1,
+            &[
+                ("job", Kind::Text),
+                ("scope", Kind::Text),
+                ("last_ms", Kind::Big),
+                ("next_ms", Kind::Big),
+            ],
+        );
+        let sql = format!(
+            "UPDATE us_job_cursor SET last_fire_ms = x.last_ms, next_fire_ms = x.next_ms FROM {rows} \
+             WHERE us_job_cursor.job = x.job AND us_job_cursor.scope = x.scope \
+             AND us_job_cursor.last_fire_ms <= x.last_ms"
+        );
+        tx.execute(&sql, vec![text_of(&self.cursors).into()]).await.map(|_| ())
+    }
+
+    /// Asks runs that still go on to end, and drops those that wait.
+    async fn cancel_others(&self, tx: &Tx<'_>) -> std::result::Result<(), DbErr> {
+        let rows = recordset(tx.backend, 1, &[("job", Kind::Text), ("scope", Kind::Text)]);
+        let same = format!(
+            "EXISTS (SELECT 1 FROM {rows} WHERE x.job = us_job_run.job AND x.scope = us_job_run.scope)"
+        );
+        let jobs = text_of(&self.cancels);
+        let running = format!(
+            "UPDATE us_job_run SET cancel_ms = {}, cancel_by = 'overlap' \
+             WHERE state = 'running' AND cancel_ms IS NULL AND {same}",
+            self.now_ms
+        );
+        tx.execute(&running, vec![jobs.clone().into()]).await?;
+        let waiting = format!(
+            "UPDATE us_job_run SET state = 'cancelled', finished_ms = {}, cancel_by = 'overlap', \
+             error = 'a later run took its place' WHERE state IN ('queued', 'retrying') AND {same}",
+            self.now_ms
+        );
+        tx.execute(&waiting, vec![jobs.into()]).await.map(|_| ())
+    }
+}
+
+fn admit(overlap: Overlap, active: Active, start: &Start) -> Admission {
+    let busy = active.running + active.waiting;
+    if busy == 0 {
+        return Admission::Now;
+    }
+    // Caught up one after the other: whoever asked for all of them did not ask for overlaps.
+    if start.caught_up && !matches!(overlap, Overlap::Allow { .. }) {
+        return Admission::Waits;
+    }
+    match overlap {
+        Overlap::Skip => Admission::Skipped("an earlier run had not ended".to_owned()),
+        Overlap::QueueOne if active.waiting > 0 => {
+            Admission::Skipped("an earlier run had not ended, and one waits already".to_owned())
+        }
+        Overlap::QueueOne | Overlap::QueueAll => Admission::Waits,
+        Overlap::CancelPrevious => Admission::CancelsOthers,
+        Overlap::Allow { max } if busy >= i64::from(max) => {
+            Admission::Skipped(format!("{max} runs had not ended"))
+        }
+        Overlap::Allow { .. } => Admission::Now,
+    }
+}
+
+/// The same for every node that computes it, and spread evenly.
+fn jitter_ms(spec: &crate::spec::JobSpec, key: &str) -> i64 {
+    use sha2::{Digest, Sha256};
+    let most = crate::plan::millis(spec.jitter);
+    if most == 0 {
+        return 0;
+    }
+    let hash = Sha256::digest(format!("{}\n{key}", spec.name));
+    let draw = u64::from_be_bytes([
+        hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7],
+    ]);
+    i64::try_from(draw % most.unsigned_abs()).unwrap_or(0)
+}
+
+const RUN_COLUMNS: &[(&str, Kind)] = &[
+    ("job", Kind::Text),
+    ("fire_key", Kind::Text),
+    ("scope", Kind::Text),
+    ("fire_ms", Kind::Big),
+    ("cause", Kind::Text),
+    ("state", Kind::Text),
+    ("placement", Kind::Text),
+    ("handler", Kind::Text),
+    ("labels", Kind::Text),
+    ("params", Kind::Text),
+    ("priority", Kind::Big),
+    ("system", Kind::Bool),
+    ("exclusive", Kind::Bool),
+    ("limit_key", Kind::Text),
+    ("limit_max", Kind::Big),
+    ("chain", Kind::Text),
+    ("not_before_ms", Kind::Big),
+    ("expires_ms", Kind::Big),
+    ("node", Kind::Text),
+];
+
+/// Inserts runs out of the JSON in `$1`, with the epoch in `$2` and the time in `$3`; gives those that are new.
+pub(super) fn insert_runs_sql(tx: &Tx<'_>) -> String {
+    let rows = recordset(tx.backend, 1, RUN_COLUMNS);
+    let names: Vec<&str> = RUN_COLUMNS.iter().map(|(name, _)| *name).collect();
+    let picked: Vec<String> = names.iter().map(|name| format!("x.{name}")).collect();
+    format!(
+        "INSERT INTO us_job_run ({}, attempt, epoch, queued_ms, started_ms, heartbeat_ms) \
+         SELECT {}, 1, CAST($2 AS bigint), CAST($3 AS bigint), \
+         CASE WHEN x.state = 'running' THEN CAST($3 AS bigint) END, \
+         CASE WHEN x.state = 'running' THEN CAST($3 AS bigint) END FROM {rows} WHERE true \
+         ON CONFLICT (job, fire_key, scope) DO NOTHING \
+         RETURNING {TAKEN}",
+        names.join(", "),
+        picked.join(", ")
+    )
+}
+
+/// The columns of a run that its worker needs.
+pub(super) const TAKEN: &str = "id, job, fire_key, scope, fire_ms, cause, state, attempt, placement, \
+    epoch, params, chain, started_ms, system";
+
+pub(super) fn taken(
+    row: &QueryResult,
+    definition: &Arc<Definition>,
+) -> std::result::Result<TakenRun, DbErr> {
+    let number = |column: &str| row.try_get::<i64>("", column);
+    let attempt: i32 = row.try_get("", "attempt")?;
+    let params: Option<String> = row.try_get("", "params")?;
+    let chain: Option<String> = row.try_get("", "chain")?;
+    let placement: String = row.try_get("", "placement")?;
+    Ok(TakenRun {
+        id: RunId(number("id")?),
+        definition: Arc::clone(definition),
+        fire_key: row.try_get("", "fire_key")?,
+        scope: row.try_get("", "scope")?,
+        fire_ms: number("fire_ms")?,
+        attempt: u32::try_from(attempt).unwrap_or(1),
+        epoch: u64::try_from(number("epoch")?).unwrap_or(0),
+        by_leader: placement == "leader",
+        params: params.as_deref().map(super::json).transpose()?,
+        chain: chain.as_deref().map(super::json).transpose()?,
+        started_ms: number("started_ms")?,
+    })
+}
+
+/// Writes decisions out of JSON.
+pub(super) async fn insert_decisions(
+    tx: &Tx<'_>,
+    decisions: &str,
+    epoch: i64,
+) -> std::result::Result<(), DbErr> {
+    let rows = recordset(
+        tx.backend,
+        1,
+        &[
+            ("job", Kind::Text),
+            ("scope", Kind::Text),
+            ("from_ms", Kind::Big),
+            ("to_ms", Kind::Big),
+            ("fires", Kind::Big),
+            ("outcome", Kind::Text),
+            ("reason", Kind::Text),
+        ],
+    );
+    let sql = format!(
+        "INSERT INTO us_fire_decision (job, scope, from_ms, to_ms, fires, outcome, reason, epoch, at_ms) \
+         SELECT x.job, x.scope, x.from_ms, x.to_ms, x.fires, x.outcome, x.reason, CAST($2 AS bigint), {} \
+         FROM {rows} WHERE true",
+        tx.now()
+    );
+    tx.execute(&sql, vec![decisions.into(), epoch.into()]).await.map(|_| ())
+}

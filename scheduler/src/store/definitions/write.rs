@@ -1,0 +1,501 @@
+//! Changing one job: each change is one transaction that locks the job's cursors and raises its revision, so that a
+//! claim that was planned before it comes to nothing.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sea_orm::DbErr;
+
+use super::super::claim::insert_decisions;
+use super::super::{Store, Tx, text_of};
+use super::{Cursor, Definition, DefinitionError, Origin, Pause, name, spec_of};
+use crate::plan::{self, Moment};
+use crate::schedule::{Timetable, ZoneName};
+use crate::spec::{JobName, JobSpec, Placement, Schedule};
+
+/// So many chunks of a backlog are decided when a job is resumed; the rest of a longer one are misfires.
+const MOST_SETTLED: usize = 200;
+
+/// A change of one job.
+pub(super) struct Change {
+    pub(super) job: JobName,
+    pub(super) by: String,
+    pub(super) zone: ZoneName,
+    pub(super) what: What,
+}
+
+/// What is changed.
+pub(super) enum What {
+    /// The definition: the job is made if it is not there. An edit by an operator leaves alone what the program says.
+    Define { spec: Box<JobSpec>, origin: Origin, if_revision: Option<i64> },
+    /// The definition of the program or file counts again.
+    Reset,
+    /// It is paused, or no more.
+    Pause(Option<String>),
+    /// It is switched on or off.
+    Enable(bool),
+    /// It is removed, with what waits in the queue.
+    Remove { force: bool },
+}
+
+/// What became of a change.
+pub(super) enum Done {
+    Revision(i64),
+    Unknown,
+    Changed(i64),
+    NotYours(&'static str),
+}
+
+impl Store {
+    /// Makes a job, or replaces its definition; gives its revision. `if_revision` refuses the change of a job that was
+    /// changed since it was read (0: that is there already). A changed schedule counts from now on: nothing fires for
+    /// times before.
+    ///
+    /// # Errors
+    /// [`DefinitionError`].
+    pub async fn define(
+        &self,
+        spec: JobSpec,
+        origin: Origin,
+        by: &str,
+        if_revision: Option<i64>,
+    ) -> Result<i64, DefinitionError> {
+        spec.check(self.zone()).map_err(DefinitionError::Invalid)?;
+        let job = spec.name.clone();
+        self.carry_out(job, by, What::Define { spec: Box::new(spec), origin, if_revision }).await
+    }
+
+    /// Lets the definition of the program or file count again.
+    ///
+    /// # Errors
+    /// [`DefinitionError`].
+    pub async fn reset(&self, job: &JobName, by: &str) -> Result<i64, DefinitionError> {
+        self.carry_out(job.clone(), by, What::Reset).await
+    }
+
+    /// Pauses a job: its due times start nothing, and each has a decision row that says who paused it and why.
+    ///
+    /// # Errors
+    /// [`DefinitionError`].
+    pub async fn pause(&self, job: &JobName, by: &str, why: &str) -> Result<i64, DefinitionError> {
+        self.carry_out(job.clone(), by, What::Pause(Some(why.to_owned()))).await
+    }
+
+    /// Ends a pause: due times count from now on, those before only if the job catches up.
+    ///
+    /// # Errors
+    /// [`DefinitionError`].
+    pub async fn resume(&self, job: &JobName, by: &str) -> Result<i64, DefinitionError> {
+        self.carry_out(job.clone(), by, What::Pause(None)).await
+    }
+
+    /// Switches a job on or off.
+    ///
+    /// # Errors
+    /// [`DefinitionError`].
+    pub async fn enable(&self, job: &JobName, by: &str, on: bool) -> Result<i64, DefinitionError> {
+        self.carry_out(job.clone(), by, What::Enable(on)).await
+    }
+
+    /// Removes a job that an operator made; its history stays until it is purged. What waits in the queue is cancelled.
+    ///
+    /// # Errors
+    /// [`DefinitionError::NotYours`] for one that the program or file would bring back.
+    pub async fn remove(&self, job: &JobName, by: &str) -> Result<(), DefinitionError> {
+        self.carry_out(job.clone(), by, What::Remove { force: false }).await.map(|_| ())
+    }
+
+    pub(super) async fn carry_out(
+        &self,
+        job: JobName,
+        by: &str,
+        what: What,
+    ) -> Result<i64, DefinitionError> {
+        let change = Change { job, by: by.to_owned(), zone: self.zone().clone(), what };
+        match self.transaction(change, change_boxed).await? {
+            Done::Revision(revision) => Ok(revision),
+            Done::Unknown => Err(DefinitionError::Unknown),
+            Done::Changed(revision) => Err(DefinitionError::Changed(revision)),
+            Done::NotYours(whose) => Err(DefinitionError::NotYours(whose)),
+        }
+    }
+}
+
+fn change_boxed<'c>(tx: &'c Tx<'c>, change: Arc<Change>) -> BoxFuture<'c, Result<Done, DbErr>> {
+    async move { carry_out(tx, &change).await }.boxed()
+}
+
+/// The row of a job, as it was before the change.
+struct Before {
+    spec: JobSpec,
+    origin: Origin,
+    code_spec: Option<String>,
+    revision: i64,
+    enabled: bool,
+    paused: Option<Pause>,
+}
+
+async fn carry_out(tx: &Tx<'_>, change: &Change) -> Result<Done, DbErr> {
+    let before = lock(tx, &change.job).await?;
+    match &change.what {
+        What::Define { spec, origin, if_revision } => {
+            let found = before.as_ref().map_or(0, |before| before.revision);
+            if if_revision.is_some_and(|wanted| wanted != found) {
+                return Ok(Done::Changed(found));
+            }
+            let revision = define(tx, change, (spec, *origin), before).await?;
+            Ok(Done::Revision(revision))
+        }
+        What::Reset => {
+            let Some(before) = before else { return Ok(Done::Unknown) };
+            let Some(code) = before.code_spec.as_deref().map(spec_of).transpose()? else {
+                return Ok(Done::Revision(before.revision));
+            };
+            tx.execute(
+                "UPDATE us_job SET code_spec = NULL, code_fingerprint = NULL WHERE name = $1",
+                vec![change.job.as_str().into()],
+            )
+            .await?;
+            let origin = before.origin;
+            let before = Before { code_spec: None, ..before };
+            define(tx, change, (&code, origin), Some(before)).await.map(Done::Revision)
+        }
+        What::Pause(_) | What::Enable(_) => {
+            let Some(before) = before else { return Ok(Done::Unknown) };
+            hold(tx, change, before).await
+        }
+        What::Remove { force } => {
+            let Some(before) = before else { return Ok(Done::Unknown) };
+            let whose = match before.origin {
+                Origin::Code => "the program",
+                Origin::File => "the file of jobs",
+                Origin::System => "Understudy",
+                Origin::Api => "",
+            };
+            if !whose.is_empty() && !force {
+                return Ok(Done::NotYours(whose));
+            }
+            remove(tx, change, before.revision).await?;
+            Ok(Done::Revision(before.revision))
+        }
+    }
+}
+
+/// Locks the cursors of a job and its row, in the order in which claims do.
+async fn lock(tx: &Tx<'_>, job: &JobName) -> Result<Option<Before>, DbErr> {
+    let lock = tx.backend.for_update();
+    let cursors = format!("SELECT scope FROM us_job_cursor WHERE job = $1 ORDER BY scope{lock}");
+    tx.all(&cursors, vec![job.as_str().into()]).await?;
+    let select = format!(
+        "SELECT spec, origin, code_spec, revision, enabled, paused_at_ms, paused_by, paused_why \
+         FROM us_job WHERE name = $1{lock}"
+    );
+    let Some(row) = tx.one(&select, vec![job.as_str().into()]).await? else { return Ok(None) };
+    let (spec, origin): (String, String) = (row.try_get("", "spec")?, row.try_get("", "origin")?);
+    let paused: Option<i64> = row.try_get("", "paused_at_ms")?;
+    let text = |column: &str| -> Result<String, DbErr> {
+        Ok(row.try_get::<Option<String>>("", column)?.unwrap_or_default())
+    };
+    Ok(Some(Before {
+        spec: spec_of(&spec)?,
+        origin: Origin::read(&origin),
+        code_spec: row.try_get("", "code_spec")?,
+        revision: row.try_get("", "revision")?,
+        enabled: row.try_get("", "enabled")?,
+        paused: match paused {
+            None => None,
+            Some(since_ms) => {
+                Some(Pause { since_ms, by: text("paused_by")?, why: text("paused_why")? })
+            }
+        },
+    }))
+}
+
+/// Writes a definition and moves the cursors.
+async fn define(
+    tx: &Tx<'_>,
+    change: &Change,
+    (spec, origin): (&JobSpec, Origin),
+    before: Option<Before>,
+) -> Result<i64, DbErr> {
+    let now_ms = tx.now_ms().await?;
+    let revision = match &before {
+        Some(before) => before.revision,
+        None => removed_at(tx, &change.job).await?,
+    } + 1;
+    let timetable = Timetable::parse(&spec.schedule, &change.zone)
+        .map_err(|error| DbErr::Custom(error.to_string()))?;
+    let mut definition = Definition {
+        spec: spec.clone(),
+        timetable,
+        revision,
+        enabled: before.as_ref().is_none_or(|before| before.enabled),
+        paused: before.as_ref().and_then(|before| before.paused.clone()),
+    };
+    // An operator's edit of a job of the program keeps what the program says for a reset.
+    let edits =
+        origin == Origin::Api && before.as_ref().is_some_and(|before| before.origin != Origin::Api);
+    let (kept_origin, code) = match &before {
+        Some(before) if edits => {
+            let code = before.code_spec.clone().unwrap_or_else(|| text_of(&before.spec));
+            (before.origin, Some(code))
+        }
+        Some(_) | None => (origin, None),
+    };
+    let code_fingerprint = code.as_deref().map(spec_of).transpose()?.map(|code| code.fingerprint());
+    let placement = text_of(&spec.placement).trim_matches('"').to_owned();
+    let sql = "INSERT INTO us_job (name, spec, fingerprint, origin, placement, system, code_spec, \
+         code_fingerprint, revision, created_ms, changed_ms, changed_by) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11) \
+         ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, fingerprint = excluded.fingerprint, \
+         origin = excluded.origin, placement = excluded.placement, code_spec = excluded.code_spec, \
+         code_fingerprint = excluded.code_fingerprint, \
+         revision = us_job.revision + 1, changed_ms = excluded.changed_ms, \
+         changed_by = excluded.changed_by, system = excluded.system RETURNING revision";
+    let values = vec![
+        change.job.as_str().into(),
+        text_of(spec).into(),
+        spec.fingerprint().into(),
+        kept_origin.as_str().into(),
+        placement.into(),
+        spec.system.into(),
+        code.into(),
+        code_fingerprint.into(),
+        revision.into(),
+        now_ms.into(),
+        change.by.clone().into(),
+    ];
+    // Another node may have made the same job a moment ago; then this is its next revision.
+    let row = super::super::required(tx.one(sql, values).await?)?;
+    definition.revision = row.try_get("", "revision")?;
+    let revision = definition.revision;
+    let same = before.as_ref().is_some_and(|before| {
+        before.spec.schedule == spec.schedule && before.spec.placement == spec.placement
+    });
+    let caught_up = |before: &Before| before.spec.catch_up_on_resume;
+    if same && before.as_ref().is_some_and(|before| caught_up(before) != spec.catch_up_on_resume) {
+        move_on(tx, &definition, now_ms).await?;
+    } else if same {
+        raise(tx, &change.job, revision).await?;
+    } else {
+        place_cursors(tx, &definition, now_ms).await?;
+    }
+    Ok(revision)
+}
+
+/// The revision that a job had when it was removed.
+async fn removed_at(tx: &Tx<'_>, job: &JobName) -> Result<i64, DbErr> {
+    let sql = "SELECT revision FROM us_job_removed WHERE name = $1";
+    let row = tx.one(sql, vec![job.as_str().into()]).await?;
+    row.map_or(Ok(0), |row| row.try_get("", "revision"))
+}
+
+/// Tells claims that were planned before that something has changed.
+async fn raise(tx: &Tx<'_>, job: &JobName, revision: i64) -> Result<(), DbErr> {
+    let sql = "UPDATE us_job_cursor SET revision = $2 WHERE job = $1";
+    tx.execute(sql, vec![job.as_str().into(), revision.into()]).await.map(|_| ())
+}
+
+/// Lets due times count from now on.
+async fn place_cursors(tx: &Tx<'_>, definition: &Definition, now_ms: i64) -> Result<(), DbErr> {
+    let (spec, job) = (&definition.spec, definition.spec.name.as_str());
+    let next_ms = definition.next_ms(now_ms, now_ms);
+    if spec.placement == Placement::Every {
+        // The leader has nothing to do with it; nodes make their own cursors when they meet the job.
+        upsert_cursor(tx, (job, now_ms, None, definition.revision)).await?;
+        let sql = "UPDATE us_job_cursor SET last_fire_ms = $2, next_fire_ms = $3, revision = $4 \
+                   WHERE job = $1 AND scope <> ''";
+        let values = vec![job.into(), now_ms.into(), next_ms.into(), definition.revision.into()];
+        return tx.execute(sql, values).await.map(|_| ());
+    }
+    let sql = "DELETE FROM us_job_cursor WHERE job = $1 AND scope <> ''";
+    tx.execute(sql, vec![job.into()]).await?;
+    upsert_cursor(tx, (job, now_ms, next_ms, definition.revision)).await
+}
+
+async fn upsert_cursor(
+    tx: &Tx<'_>,
+    (job, last_ms, next_ms, revision): (&str, i64, Option<i64>, i64),
+) -> Result<(), DbErr> {
+    let sql = "INSERT INTO us_job_cursor (job, scope, last_fire_ms, next_fire_ms, revision) \
+               VALUES ($1, '', $2, $3, $4) ON CONFLICT (job, scope) DO UPDATE SET \
+               last_fire_ms = excluded.last_fire_ms, next_fire_ms = excluded.next_fire_ms, \
+               revision = excluded.revision";
+    let values = vec![job.into(), last_ms.into(), next_ms.into(), revision.into()];
+    tx.execute(sql, values).await.map(|_| ())
+}
+
+/// Pauses, resumes, switches on or off.
+async fn hold(tx: &Tx<'_>, change: &Change, before: Before) -> Result<Done, DbErr> {
+    let now_ms = tx.now_ms().await?;
+    let (mut enabled, mut paused) = (before.enabled, before.paused.clone());
+    match &change.what {
+        What::Pause(Some(why)) => {
+            let pause = Pause { since_ms: now_ms, by: change.by.clone(), why: why.clone() };
+            paused =
+                Some(paused.map_or(pause.clone(), |old| Pause { since_ms: old.since_ms, ..pause }));
+        }
+        What::Pause(None) => paused = None,
+        What::Enable(on) => enabled = *on,
+        What::Define { .. } | What::Reset | What::Remove { .. } => {}
+    }
+    let revision = before.revision + 1;
+    let values = vec![
+        change.job.as_str().into(),
+        enabled.into(),
+        paused.as_ref().map(|pause| pause.since_ms).into(),
+        paused.as_ref().map(|pause| pause.by.clone()).into(),
+        paused.as_ref().map(|pause| pause.why.clone()).into(),
+        revision.into(),
+        now_ms.into(),
+        change.by.clone().into(),
+    ];
+    tx.execute(
+        "UPDATE us_job SET enabled = $2, paused_at_ms = $3, paused_by = $4, paused_why = $5, \
+         revision = $6, changed_ms = $7, changed_by = $8 WHERE name = $1",
+        values,
+    )
+    .await?;
+    let timetable = Timetable::parse(&before.spec.schedule, &change.zone)
+        .map_err(|error| DbErr::Custom(error.to_string()))?;
+    let held = Definition {
+        spec: before.spec,
+        timetable,
+        revision: before.revision,
+        enabled: before.enabled,
+        paused: before.paused,
+    };
+    if held.held_back().is_some() {
+        settle(tx, &held, now_ms).await?;
+    }
+    let definition = Definition { revision, enabled, paused, ..held };
+    move_on(tx, &definition, now_ms).await?;
+    Ok(Done::Revision(revision))
+}
+
+/// Decides what was due while a job was held back and no leader came to, so that it does not start now.
+async fn settle(tx: &Tx<'_>, held: &Definition, now_ms: i64) -> Result<(), DbErr> {
+    let (none, job) = (std::time::Duration::ZERO, held.spec.name.as_str());
+    let at = Moment { now_ms, misfire_after: none, misfire_grace: none, leaderless: &[] };
+    let sql =
+        "SELECT job, scope, last_fire_ms, next_fire_ms, revision FROM us_job_cursor WHERE job = $1";
+    for row in tx.all(sql, vec![job.into()]).await? {
+        let mut cursor = Cursor::read(&row)?;
+        if cursor.next_ms.is_none() {
+            continue;
+        }
+        for _ in 0..MOST_SETTLED {
+            let Some(plan) = plan::plan(held, &cursor, at) else { break };
+            let rows: Vec<_> = plan
+                .decisions
+                .iter()
+                .map(|decision| decision.row(&plan.job, &plan.scope))
+                .collect();
+            insert_decisions(tx, &text_of(&rows), 0).await?;
+            (cursor.last_ms, cursor.next_ms) = (plan.last_ms, plan.next_ms);
+        }
+        let sql = "UPDATE us_job_cursor SET last_fire_ms = $3 WHERE job = $1 AND scope = $2";
+        tx.execute(sql, vec![job.into(), cursor.scope.into(), cursor.last_ms.into()]).await?;
+    }
+    Ok(())
+}
+
+/// Sets when a job is due next, from where its cursors stand; what became due a moment ago is still decided.
+async fn move_on(tx: &Tx<'_>, definition: &Definition, now_ms: i64) -> Result<(), DbErr> {
+    let job = definition.spec.name.as_str();
+    let rows = tx
+        .all("SELECT scope, last_fire_ms FROM us_job_cursor WHERE job = $1", vec![job.into()])
+        .await?;
+    for row in rows {
+        let (scope, last_ms): (String, i64) =
+            (row.try_get("", "scope")?, row.try_get("", "last_fire_ms")?);
+        let of_leader = scope.is_empty();
+        let used = of_leader != (definition.spec.placement == Placement::Every);
+        let waits = matches!(definition.spec.schedule, Schedule::After { .. })
+            && is_busy(tx, job, &scope).await?;
+        let next_ms = if used && !waits { definition.next_ms(last_ms, now_ms) } else { None };
+        let sql = "UPDATE us_job_cursor SET next_fire_ms = $3, revision = $4 \
+                   WHERE job = $1 AND scope = $2";
+        let values = vec![job.into(), scope.into(), next_ms.into(), definition.revision.into()];
+        tx.execute(sql, values).await?;
+    }
+    Ok(())
+}
+
+/// Whether a run has not ended, so that its end will say when the job is due again.
+async fn is_busy(tx: &Tx<'_>, job: &str, scope: &str) -> Result<bool, DbErr> {
+    let sql = "SELECT id FROM us_job_run WHERE job = $1 AND scope = $2 \
+               AND state IN ('queued', 'retrying', 'running') LIMIT 1";
+    Ok(tx.one(sql, vec![job.into(), scope.into()]).await?.is_some())
+}
+
+async fn remove(tx: &Tx<'_>, change: &Change, revision: i64) -> Result<(), DbErr> {
+    let job = change.job.as_str();
+    let sql = "INSERT INTO us_job_removed (name, revision) VALUES ($1, $2) \
+               ON CONFLICT (name) DO UPDATE SET revision = excluded.revision";
+    tx.execute(sql, vec![job.into(), revision.into()]).await?;
+    for sql in ["DELETE FROM us_job_cursor WHERE job = $1", "DELETE FROM us_job WHERE name = $1"] {
+        tx.execute(sql, vec![job.into()]).await?;
+    }
+    let now = tx.now();
+    let waiting = format!(
+        "UPDATE us_job_run SET state = 'cancelled', finished_ms = {now}, cancel_by = $2, \
+         error = 'the job was removed' WHERE job = $1 AND state IN ('queued', 'retrying')"
+    );
+    tx.execute(&waiting, vec![job.into(), change.by.clone().into()]).await?;
+    let running = format!(
+        "UPDATE us_job_run SET cancel_ms = {now}, cancel_by = $2 \
+         WHERE job = $1 AND state = 'running' AND cancel_ms IS NULL"
+    );
+    tx.execute(&running, vec![job.into(), change.by.clone().into()]).await.map(|_| ())
+}
+
+/// Finds jobs that run on every node and have no cursor of this node yet, and makes them one: due from now on.
+pub(super) struct Meet {
+    pub(super) scope: String,
+    pub(super) zone: ZoneName,
+}
+
+impl Store {
+    /// Makes the cursors of jobs that run on every node and that this node has not met before.
+    pub(crate) async fn meet_jobs(&self, scope: &str) -> super::super::Result<u64> {
+        let missing = "SELECT count(*) AS missing FROM us_job j WHERE placement = 'every' AND NOT EXISTS \
+                       (SELECT 1 FROM us_job_cursor c WHERE c.job = j.name AND c.scope = $1)";
+        let row = self.one(missing.to_owned(), vec![scope.into()]).await?;
+        if super::super::required(row)?.try_get::<i64>("", "missing")? == 0 {
+            return Ok(0);
+        }
+        let meet = Meet { scope: scope.to_owned(), zone: self.zone().clone() };
+        self.transaction(meet, |tx, meet| async move { meet_jobs(tx, &meet).await }.boxed()).await
+    }
+}
+
+async fn meet_jobs(tx: &Tx<'_>, meet: &Meet) -> Result<u64, DbErr> {
+    let now_ms = tx.now_ms().await?;
+    // Locked, so that a change of the job comes before, or finds the cursor.
+    let sql = format!(
+        "SELECT name, spec, revision FROM us_job j WHERE placement = 'every' AND NOT EXISTS \
+         (SELECT 1 FROM us_job_cursor c WHERE c.job = j.name AND c.scope = $1) ORDER BY name{}",
+        tx.backend.for_share()
+    );
+    let mut made = 0;
+    for row in tx.all(&sql, vec![meet.scope.clone().into()]).await? {
+        let (job, spec): (String, String) = (row.try_get("", "name")?, row.try_get("", "spec")?);
+        let (job, spec) = (name(&job)?, spec_of(&spec)?);
+        let Ok(timetable) = Timetable::parse(&spec.schedule, &meet.zone) else { continue };
+        let revision: i64 = row.try_get("", "revision")?;
+        let definition = Definition { spec, timetable, revision, enabled: true, paused: None };
+        let values = vec![
+            job.as_str().into(),
+            meet.scope.clone().into(),
+            now_ms.into(),
+            definition.next_ms(now_ms, now_ms).into(),
+            revision.into(),
+        ];
+        let sql = "INSERT INTO us_job_cursor (job, scope, last_fire_ms, next_fire_ms, revision) \
+                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (job, scope) DO NOTHING";
+        made += tx.execute(sql, values).await?;
+    }
+    Ok(made)
+}

@@ -1,0 +1,95 @@
+//! The nodes as the scheduler knows them: which handlers they have, and what they stand for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{Result, Store, json, required, text_of};
+
+/// What a node tells about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SchedulerNode {
+    /// The node's id.
+    pub node: String,
+    /// When it last told, ms since 1970.
+    pub seen_ms: i64,
+    /// The handlers it has.
+    pub handlers: BTreeSet<String>,
+    /// The definitions it stands for: job and fingerprint.
+    pub definitions: BTreeMap<String, String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The version of its time zone database; where nodes differ, so may due times.
+    pub tzdb: String,
+    /// Whether it takes runs at all.
+    pub takes_jobs: bool,
+    /// How far its wall clock is from the database's, ms.
+    pub offset_ms: i64,
+}
+
+impl Store {
+    /// Tells the others about this node; gives the database's time, ms.
+    pub(crate) async fn report_node(&self, node: &SchedulerNode) -> Result<i64> {
+        let sql = format!(
+            "INSERT INTO us_scheduler_node (node, seen_ms, handlers, definitions, labels, tzdb, takes_jobs, \
+             offset_ms) VALUES ($1, {}, $2, $3, $4, $5, $6, $7) ON CONFLICT (node) DO UPDATE SET \
+             seen_ms = excluded.seen_ms, handlers = excluded.handlers, definitions = excluded.definitions, \
+             labels = excluded.labels, tzdb = excluded.tzdb, takes_jobs = excluded.takes_jobs, \
+             offset_ms = excluded.offset_ms RETURNING seen_ms",
+            self.backend().now_ms()
+        );
+        let values = vec![
+            node.node.clone().into(),
+            text_of(&node.handlers).into(),
+            text_of(&node.definitions).into(),
+            text_of(&node.labels).into(),
+            node.tzdb.clone().into(),
+            node.takes_jobs.into(),
+            node.offset_ms.into(),
+        ];
+        let rows = self.change(sql, values).await?;
+        Ok(required(rows.into_iter().next())?.try_get("", "seen_ms")?)
+    }
+
+    /// Gives the nodes that told something within `silent_ms`.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn nodes(&self, silent_ms: i64) -> Result<Vec<SchedulerNode>> {
+        let sql = format!(
+            "SELECT node, seen_ms, handlers, definitions, labels, tzdb, takes_jobs, offset_ms \
+             FROM us_scheduler_node WHERE seen_ms > {} - $1 ORDER BY node",
+            self.backend().now_ms()
+        );
+        let mut nodes = Vec::new();
+        for row in self.all(sql, vec![silent_ms.into()]).await? {
+            let text = |column: &str| row.try_get::<String>("", column);
+            nodes.push(SchedulerNode {
+                node: text("node")?,
+                seen_ms: row.try_get("", "seen_ms")?,
+                handlers: json(&text("handlers")?)?,
+                definitions: json(&text("definitions")?)?,
+                labels: json(&text("labels")?)?,
+                tzdb: text("tzdb")?,
+                takes_jobs: row.try_get("", "takes_jobs")?,
+                offset_ms: row.try_get("", "offset_ms")?,
+            });
+        }
+        Ok(nodes)
+    }
+
+    /// Forgets a node that leaves.
+    pub(crate) async fn forget_node(&self, node: &str) -> Result<()> {
+        let sql = "DELETE FROM us_scheduler_node WHERE node = $1";
+        self.execute(sql.to_owned(), vec![node.into()]).await.map(|_| ())
+    }
+
+    /// Forgets nodes that are silent for so long; gives how many.
+    pub(crate) async fn forget_silent_nodes(&self, silent_ms: i64) -> Result<u64> {
+        let sql = format!(
+            "DELETE FROM us_scheduler_node WHERE seen_ms <= {} - $1",
+            self.backend().now_ms()
+        );
+        self.execute(sql, vec![silent_ms.into()]).await
+    }
+}

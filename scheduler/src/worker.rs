@@ -1,0 +1,250 @@
+//! The worker of a node: carries out the runs that this node has started, and says that they live.
+//!
+//! Handlers run on threads of their own, so that one that blocks costs no lease and no request; whatever watches over
+//! them runs elsewhere. A run ends here in one of these ways: it is finished in the database; it is found to be
+//! another node's; or the process dies, and the database gives it to another node when its signs of life stop.
+
+mod attempt;
+mod messages;
+mod writing;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+use understudy_runtime::error::chain;
+use understudy_runtime::service::NodeContext;
+
+use crate::clock::DatabaseClock;
+use crate::context::{Cancel, CancelReason};
+use crate::job::Registry;
+use crate::progress::Progress;
+use crate::run::RunId;
+use crate::spec::OnLeaseLoss;
+use crate::store::{Heartbeat, RunLine, Store, TakenRun};
+
+pub(crate) use messages::{Begin, CancelRun, Ended, EpochEnded, HandBack, Underway};
+
+/// How often progress is written.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// What a worker stands on.
+#[derive(Clone)]
+pub(crate) struct WorkerTools {
+    pub(crate) node: NodeContext,
+    pub(crate) store: Store,
+    pub(crate) clock: DatabaseClock,
+    pub(crate) registry: Arc<Registry>,
+    /// Where handlers run.
+    pub(crate) threads: Handle,
+    /// Where they are watched.
+    pub(crate) watch: Handle,
+    pub(crate) lines: mpsc::Sender<RunLine>,
+    /// How many ordinary runs are under way.
+    pub(crate) busy: Arc<AtomicUsize>,
+    /// How often runs show a sign of life.
+    pub(crate) alive: Duration,
+    /// Told when there is room again.
+    pub(crate) room: Arc<tokio::sync::Notify>,
+}
+
+/// The runs of this node.
+pub(crate) struct WorkerActor {
+    tools: WorkerTools,
+    runs: HashMap<RunId, Running>,
+    beating: bool,
+}
+
+/// A run under way.
+struct Running {
+    run: TakenRun,
+    cancel: Cancel,
+    progress: tokio::sync::watch::Receiver<Progress>,
+}
+
+impl WorkerActor {
+    pub(crate) fn new(tools: WorkerTools) -> Self {
+        Self { tools, runs: HashMap::new(), beating: false }
+    }
+
+    fn begin(&mut self, run: TakenRun, ctx: &mut Context<Self>) {
+        if self.runs.contains_key(&run.id) {
+            return;
+        }
+        if !run.definition.spec.system {
+            self.tools.busy.fetch_add(1, Ordering::AcqRel);
+        }
+        let attempt = attempt::Attempt::new(&self.tools, run.clone());
+        let (cancel, progress) = (attempt.cancel(), attempt.progress());
+        self.runs.insert(run.id, Running { run: run.clone(), cancel, progress });
+        let address = ctx.address();
+        self.tools.watch.spawn(async move {
+            attempt.carry_out().await;
+            address.do_send(Ended(run.id));
+        });
+    }
+
+    fn known(&self) -> Vec<(RunId, u32)> {
+        self.runs.values().map(|one| (one.run.id, one.run.attempt)).collect()
+    }
+
+    /// Says that the runs live; hears who of them is cancelled or was given away.
+    fn beat(&mut self, ctx: &mut Context<Self>) {
+        // One at a time: a database that does not answer must not pile them up.
+        if std::mem::replace(&mut self.beating, true) {
+            return;
+        }
+        let (store, node) = (self.tools.store.clone(), self.tools.node.node_id.to_string());
+        let known = self.known();
+        let asked = known.clone();
+        let beat = async move { store.heartbeat(&node, &asked).await };
+        ctx.spawn(beat.into_actor(self).map(move |heard, worker, ctx| {
+            worker.beating = false;
+            match heard {
+                Ok(heartbeat) => worker.heard(&known, heartbeat, ctx),
+                Err(error) => debug!(error = chain(&error), "the runs could not say that they live"),
+            }
+        }));
+    }
+
+    fn heard(&mut self, asked: &[(RunId, u32)], heartbeat: Heartbeat, ctx: &mut Context<Self>) {
+        for (id, attempt) in asked {
+            let alive = heartbeat.alive.iter().find(|(run, number, _)| (run, number) == (id, attempt));
+            let Some(running) = self.runs.get(id).filter(|one| one.run.attempt == *attempt) else {
+                continue;
+            };
+            match alive {
+                // Also the answer for a run that has just ended here: its handler hears of it no more.
+                None => running.cancel.cancel(CancelReason::Fenced),
+                Some((_, _, Some(by))) => running.cancel.cancel(CancelReason::Asked(by.clone())),
+                Some((_, _, None)) => {}
+            }
+        }
+        for run in heartbeat.unknown {
+            let ended_meanwhile = asked.iter().any(|(id, _)| *id == run.id);
+            if !ended_meanwhile && !self.runs.contains_key(&run.id) {
+                self.adopt(run, ctx);
+            }
+        }
+    }
+
+    /// A run was started for this node, but the answer that said so was lost: nobody has begun it.
+    fn adopt(&mut self, run: TakenRun, ctx: &mut Context<Self>) {
+        // A claim whose answer is on its way looks the same for a moment.
+        let age_ms = self.tools.clock.now_ms() - run.started_ms;
+        if age_ms < crate::plan::millis(self.tools.alive) {
+            return;
+        }
+        warn!(run.id = %run.id, job.name = run.definition.spec.name.as_str(), "a run whose start was not heard of begins late");
+        self.begin(run, ctx);
+    }
+
+    /// Writes how far the runs are, of those that have told something new.
+    fn flush(&mut self) {
+        let mut changed = Vec::new();
+        for running in self.runs.values_mut() {
+            if running.progress.has_changed().unwrap_or(false) {
+                let text = serde_json::to_string(&*running.progress.borrow_and_update());
+                changed.extend(text.ok().map(|text| (running.run.id, running.run.attempt, text)));
+            }
+        }
+        if changed.is_empty() {
+            return;
+        }
+        let store = self.tools.store.clone();
+        self.tools.watch.spawn(async move {
+            if let Err(error) = store.write_progress(&changed).await {
+                debug!(error = chain(&error), "progress could not be written");
+            }
+        });
+    }
+}
+
+impl Actor for WorkerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1_024);
+        ctx.run_interval(self.tools.alive, |worker, ctx| worker.beat(ctx));
+        ctx.run_interval(FLUSH, |worker, _ctx| worker.flush());
+    }
+}
+
+impl Handler<Begin> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Begin(runs): Begin, ctx: &mut Self::Context) {
+        for run in runs {
+            self.begin(run, ctx);
+        }
+    }
+}
+
+impl Handler<Ended> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Ended(run): Ended, _ctx: &mut Self::Context) {
+        let Some(ended) = self.runs.remove(&run) else { return };
+        if !ended.run.definition.spec.system {
+            self.tools.busy.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.tools.room.notify_one();
+    }
+}
+
+impl Handler<CancelRun> for WorkerActor {
+    type Result = bool;
+
+    fn handle(&mut self, CancelRun { run, by }: CancelRun, _ctx: &mut Self::Context) -> bool {
+        let Some(running) = self.runs.get(&run) else { return false };
+        running.cancel.cancel(CancelReason::Asked(by));
+        true
+    }
+}
+
+impl Handler<EpochEnded> for WorkerActor {
+    type Result = ();
+
+    /// Runs that belong to the leader end with a term that was taken away. One that was given up in peace leaves them be.
+    fn handle(&mut self, EpochEnded { epoch, fenced }: EpochEnded, _ctx: &mut Self::Context) {
+        if !fenced {
+            return;
+        }
+        for running in self.runs.values() {
+            let goes = running.run.definition.spec.on_lease_loss == OnLeaseLoss::Cancel;
+            if running.run.by_leader && running.run.epoch <= epoch && goes {
+                running.cancel.cancel(CancelReason::LeaseLost);
+            }
+        }
+    }
+}
+
+impl Handler<Underway> for WorkerActor {
+    type Result = usize;
+
+    fn handle(&mut self, _: Underway, _ctx: &mut Self::Context) -> usize {
+        self.runs.len()
+    }
+}
+
+impl Handler<HandBack> for WorkerActor {
+    type Result = usize;
+
+    fn handle(&mut self, _: HandBack, _ctx: &mut Self::Context) -> usize {
+        if !self.runs.is_empty() {
+            info!(runs = self.runs.len(), "runs that did not finish in time are handed back");
+        }
+        for running in self.runs.values() {
+            running.cancel.cancel(CancelReason::NodeStops);
+        }
+        self.runs.len()
+    }
+}
+
+/// Writes the lines of all runs of a node, until the last of them can write no more.
+pub(crate) use writing::write_lines;

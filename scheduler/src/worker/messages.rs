@@ -1,0 +1,43 @@
+//! What the worker is told and asked.
+
+use actix::Message;
+
+use crate::run::RunId;
+use crate::store::TakenRun;
+
+/// Carries out runs that this node has started. One that it has already is not begun again.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Begin(pub(crate) Vec<TakenRun>);
+
+/// A run has ended, whatever became of it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ended(pub(crate) RunId);
+
+/// Tells a run to end; answers whether this node has it.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub(crate) struct CancelRun {
+    pub(crate) run: RunId,
+    pub(crate) by: String,
+}
+
+/// This node's term has ended.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct EpochEnded {
+    pub(crate) epoch: u64,
+    /// Against its will: another node may lead already.
+    pub(crate) fenced: bool,
+}
+
+/// Asks how many runs have not ended.
+#[derive(Debug, Message)]
+#[rtype(result = "usize")]
+pub(crate) struct Underway;
+
+/// Tells all runs to end, so that other nodes can have them; answers how many there are.
+#[derive(Debug, Message)]
+#[rtype(result = "usize")]
+pub(crate) struct HandBack;
