@@ -139,8 +139,8 @@ impl Node {
         self
     }
 
-    /// Has `handler` run once in the whole cluster per deployment, on whichever of its nodes comes first: the same
-    /// `deployment` (1 to 100 of `A-Z a-z 0-9 . _ -`, such as a version) is the same for all nodes and for all their restarts.
+    /// Has `handler` run once in the whole cluster per deployment, on whichever of its nodes comes first. `deployment`, 1
+    /// to 100 of `A-Z a-z 0-9 . _ -` such as a version, is the same for all nodes and for all their restarts.
     ///
     /// It is a run of the job `cluster-first-start.<deployment>`, with a history like any other. The nodes do not wait for
     /// it. When its node dies it runs again on another, up to three times; when it fails it is not tried again. It
@@ -217,3 +217,6 @@ impl std::fmt::Debug for Node {
         f.debug_struct("Node").field("scheduler", &self.scheduler).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

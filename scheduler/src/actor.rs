@@ -22,7 +22,7 @@ use understudy_runtime::service::NodeContext;
 
 use crate::clock::DatabaseClock;
 use crate::job::Registry;
-use crate::leader::{LeaderHandle, LeaderPhase, LeaderState};
+use crate::leader::{EndReason, LeaderHandle, LeaderPhase, LeaderState};
 use crate::store::{SchedulerNode, Store};
 use crate::worker::{EpochEnded, WorkerActor};
 
@@ -208,7 +208,7 @@ impl Handler<LeaderChanged> for SchedulerActor {
 
     fn handle(&mut self, LeaderChanged { state, ended }: LeaderChanged, ctx: &mut Self::Context) {
         if let Some(epoch) = ended {
-            let fenced = state.phase == LeaderPhase::Fenced;
+            let fenced = state.last_end.is_some_and(EndReason::is_fenced);
             self.core.tools.worker.do_send(EpochEnded { epoch, fenced });
         }
         if state.phase == LeaderPhase::Leading {

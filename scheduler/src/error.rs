@@ -71,6 +71,6 @@ impl fmt::Display for JobError {
 
 impl<E: std::error::Error> From<E> for JobError {
     fn from(error: E) -> Self {
-        Self::failed(chain(&error).to_string())
+        Self::failed(chain(&error))
     }
 }

@@ -175,10 +175,11 @@ pub enum Placement {
 }
 
 /// What happens to due times at which nothing could start, because no node led, or the database was away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "policy", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Misfire {
     /// The latest of them starts, the others are noted as coalesced.
+    #[default]
     FireOnce,
     /// Each of them starts, oldest first, up to `max`; of more, the oldest are skipped.
     FireAll {
@@ -188,12 +189,6 @@ pub enum Misfire {
     },
     /// None of them starts.
     Skip,
-}
-
-impl Default for Misfire {
-    fn default() -> Self {
-        Self::FireOnce
-    }
 }
 
 const fn hundred() -> u32 {

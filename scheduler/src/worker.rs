@@ -73,7 +73,8 @@ impl WorkerActor {
     }
 
     fn begin(&mut self, run: TakenRun, ctx: &mut Context<Self>) {
-        if self.runs.contains_key(&run.id) {
+        let id = run.id;
+        if self.runs.contains_key(&id) {
             return;
         }
         if !run.definition.spec.system {
@@ -81,11 +82,11 @@ impl WorkerActor {
         }
         let attempt = attempt::Attempt::new(&self.tools, run.clone());
         let (cancel, progress) = (attempt.cancel(), attempt.progress());
-        self.runs.insert(run.id, Running { run: run.clone(), cancel, progress });
+        self.runs.insert(id, Running { run, cancel, progress });
         let address = ctx.address();
         self.tools.watch.spawn(async move {
             attempt.carry_out().await;
-            address.do_send(Ended(run.id));
+            address.do_send(Ended(id));
         });
     }
 

@@ -33,7 +33,7 @@ pub(super) async fn beat(core: &Core) -> BeatReport {
             BeatReport { look }
         }
         Err(error) => {
-            failed(core, &before, &chain(&error).to_string());
+            failed(core, &before, &chain(&error));
             BeatReport::default()
         }
     }

@@ -25,6 +25,9 @@ const AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// Timers fire up to this late; a round that is a little early finds nothing due.
 const EARLIEST: Duration = Duration::from_millis(1);
 
+/// Spans of time: from, to, in ms.
+type Gaps = Arc<Vec<(i64, i64)>>;
+
 /// The scheduler's work, and the little it remembers between rounds.
 pub(crate) struct Core {
     pub(super) tools: SchedulerTools,
@@ -33,7 +36,7 @@ pub(crate) struct Core {
     running: Cell<bool>,
     idle: Notify,
     /// When nobody led, as known at the beginning of this term.
-    leaderless: RefCell<Option<(u64, Arc<Vec<(i64, i64)>>)>>,
+    leaderless: RefCell<Option<(u64, Gaps)>>,
     told: Cell<bool>,
 }
 
@@ -203,7 +206,7 @@ impl Core {
     }
 
     /// When nobody led before this term.
-    async fn leaderless(&self, epoch: Option<u64>) -> Result<Arc<Vec<(i64, i64)>>> {
+    async fn leaderless(&self, epoch: Option<u64>) -> Result<Gaps> {
         let Some(epoch) = epoch else { return Ok(Arc::default()) };
         if let Some((known, gaps)) = &*self.leaderless.borrow()
             && *known == epoch

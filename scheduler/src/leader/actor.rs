@@ -125,7 +125,8 @@ impl LeaderActor {
         let holder = self.leadership.holder(now);
         let (phase, since) = (self.leadership.phase(), self.leadership.since());
         let leader = holder.as_ref().map(|(node, _)| node.clone());
-        let state = LeaderState { phase, epoch, since, leader };
+        let last_end = self.leadership.last_end();
+        let state = LeaderState { phase, epoch, since, leader, last_end };
         self.shared.state.send_if_modified(|shown| {
             let changed = *shown != state;
             shown.clone_from(&state);

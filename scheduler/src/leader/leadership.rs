@@ -187,7 +187,7 @@ pub struct Leadership {
     pending: Option<LeaseValue>,
     asking: hand_over::Asking,
     handed_over_at: Option<BootInstant>,
-    last_end: EndReason,
+    last_end: Option<EndReason>,
 }
 
 #[derive(Debug)]
@@ -222,8 +222,14 @@ impl Leadership {
             pending: None,
             asking: hand_over::Asking::default(),
             handed_over_at: None,
-            last_end: EndReason::LostLease,
+            last_end: None,
         }
+    }
+
+    /// Returns why the last term of this node that has ended did so; `None` when it had none.
+    #[must_use]
+    pub fn last_end(&self) -> Option<EndReason> {
+        self.last_end
     }
 
     /// Takes in what happened and says what to do. Must be called at the latest when

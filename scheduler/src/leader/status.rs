@@ -61,6 +61,14 @@ impl EndReason {
     }
 }
 
+impl EndReason {
+    /// Whether the term was taken away, so that another node may have led before this one knew.
+    #[must_use]
+    pub fn is_fenced(self) -> bool {
+        matches!(self, Self::SelfFenced | Self::StaleEpoch | Self::LostLease)
+    }
+}
+
 impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -78,6 +86,8 @@ pub struct LeaderState {
     pub since: BootInstant,
     /// Who has the lease as far as this node knows, itself included.
     pub leader: Option<NodeId>,
+    /// Why this node's last term ended, if it had one.
+    pub last_end: Option<EndReason>,
 }
 
 /// Who leads and since when, as one node knows it; for operators.

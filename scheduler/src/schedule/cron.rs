@@ -6,22 +6,23 @@
 //! instant from which it looks, so a leader that takes over in the middle of a repeated hour goes on where the other
 //! stopped.
 
-use croner::Cron;
-use jiff::Timestamp;
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::TimeZone;
 
 use super::ScheduleError;
 use super::expression::Expression;
+use super::grid::{FIRST_MS, LAST_MS};
 use crate::spec::{Fold, Gap};
 
+mod dial;
 mod piece;
 
+use dial::Dial;
 use piece::{Before, Piece};
 
 const FIELD: &str = "schedule.expression";
-/// Seconds from 1970 to the years 1 and 4980: outside there are no due times, and croner ends at the year 5000.
-const FIRST_SECOND: i64 = -62_135_596_800;
-const LAST_SECOND: i64 = 95_000_000_000;
+/// Outside the years 1 to 9998 there are no due times.
+const FIRST_SECOND: i64 = FIRST_MS / 1_000;
+const LAST_SECOND: i64 = LAST_MS / 1_000;
 const YEAR: i64 = 366 * 86_400;
 /// Within how many years of 2026 an expression must be due at least once, else it is refused: 30 February never is.
 const DUE_WITHIN: i64 = 5 * YEAR;
@@ -31,7 +32,7 @@ const HORIZON: i64 = 9 * YEAR;
 
 /// A cron expression with a zone and its policies for changes of clocks.
 pub(super) struct CronTimes {
-    cron: Cron,
+    dial: Dial,
     text: Box<str>,
     time_zone: TimeZone,
     gap: GapRule,
@@ -100,12 +101,10 @@ impl CronTimes {
     ) -> Result<Self, ScheduleError> {
         let refuse = |problem: String| ScheduleError::new(FIELD, problem);
         let expression = Expression::parse(text).map_err(refuse)?;
-        let cron: Cron = expression.to_string().parse().map_err(|error| {
-            refuse(format!("must be a cron expression of 5 or 6 fields: {error}"))
-        })?;
+        let dial = Dial::of(&expression).map_err(refuse)?;
         let interval = expression.is_interval();
         let times = Self {
-            cron,
+            dial,
             text: text.trim().into(),
             time_zone: time_zone.clone(),
             gap: match gap {
@@ -121,7 +120,7 @@ impl CronTimes {
                 Fold::Both => FoldRule::Both,
             },
         };
-        match times.civil_match(YEAR_2026, YEAR_2026 + DUE_WITHIN) {
+        match times.dial.next(YEAR_2026, YEAR_2026 + DUE_WITHIN) {
             Some(_) => Ok(times),
             None => Err(refuse(
                 "must be due at least once in 5 years: no month that it names has such a day"
@@ -159,7 +158,7 @@ impl CronTimes {
         let civil = at + piece.offset;
         let repeated = piece.first_pass().is_some_and(|pass| pass.contains(&civil))
             || piece.second_pass().is_some_and(|pass| pass.contains(&civil));
-        let matches = repeated && self.civil_match(civil, civil + 1).is_some();
+        let matches = repeated && self.dial.next(civil, civil + 1).is_some();
         matches.then_some(Hit { at, civil, kind: HitKind::Folded })
     }
 
@@ -181,7 +180,7 @@ impl CronTimes {
     fn plain_in(&self, piece: &Piece, from: i64) -> Option<Hit> {
         let (first_pass, second_pass) = (piece.first_pass(), piece.second_pass());
         let mut civil_from = from + piece.offset;
-        let mut civil_until = piece.end.map_or(i64::MAX, |end| end.at + piece.offset);
+        let mut civil_until = piece.end.map_or(from + HORIZON, |end| end.at) + piece.offset;
         match self.fold {
             FoldRule::First => {
                 civil_from =
@@ -192,7 +191,7 @@ impl CronTimes {
             }
             FoldRule::Both => {}
         }
-        let civil = self.civil_match(civil_from, civil_until)?;
+        let civil = self.dial.next(civil_from, civil_until)?;
         let only = self.fold != FoldRule::Both;
         let kind = if first_pass.is_some_and(|pass| pass.contains(&civil)) {
             HitKind::First { only }
@@ -208,29 +207,18 @@ impl CronTimes {
     fn out_of_gap(&self, piece: &Piece, start: Before, from: i64) -> Option<Hit> {
         let gap = (start.at + start.offset, start.at + piece.offset);
         let at_its_end = |kind| {
-            let civil = self.civil_match(gap.0, gap.1).filter(|_| from <= start.at)?;
+            let civil = self.dial.next(gap.0, gap.1).filter(|_| from <= start.at)?;
             Some(Hit { at: start.at, civil, kind })
         };
         match self.gap {
             GapRule::FirstValid => at_its_end(HitKind::Moved { gap }),
             GapRule::Skip => at_its_end(HitKind::Skipped { gap }),
             GapRule::Shift => {
-                let civil = self.civil_match(from + start.offset, gap.1)?;
+                let civil = self.dial.next(from + start.offset, gap.1)?;
                 let at = civil - start.offset;
                 Some(Hit { at, civil, kind: HitKind::Shifted { gap } })
             }
             GapRule::NotDue => None,
         }
-    }
-
-    /// Finds the first civil time that the expression matches, `from` included, `until` not.
-    fn civil_match(&self, from: i64, until: i64) -> Option<i64> {
-        if from >= until {
-            return None;
-        }
-        let from = Offset::UTC.to_datetime(Timestamp::from_second(from).ok()?);
-        let found = self.cron.find_next_occurrence(&from, true).ok()?;
-        let civil = Offset::UTC.to_timestamp(found).ok()?.as_second();
-        (civil < until).then_some(civil)
     }
 }

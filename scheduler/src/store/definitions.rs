@@ -15,7 +15,7 @@ use understudy_runtime::database::DatabaseError;
 use super::recordset::{Kind, recordset};
 use super::{Outcome, Result, Store, json};
 use crate::schedule::Timetable;
-use crate::spec::{JobName, JobSpec, SpecError};
+use crate::spec::{JobName, JobSpec, Schedule, SpecError};
 
 pub use sync::SyncReport;
 
@@ -101,8 +101,10 @@ impl Definition {
             return None;
         }
         match self.spec.schedule {
-            crate::spec::Schedule::After { delay } => Some(now_ms + crate::plan::millis(delay)),
-            _ => self.timetable.next_fire(last_ms),
+            Schedule::After { delay } => Some(now_ms + crate::plan::millis(delay)),
+            Schedule::Cron { .. } | Schedule::Every { .. } | Schedule::Once { .. } | Schedule::Manual => {
+                self.timetable.next_fire(last_ms)
+            }
         }
     }
 }

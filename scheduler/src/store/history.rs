@@ -157,6 +157,9 @@ pub struct RunFilter {
     pub limit: u32,
 }
 
+/// That a deployment was begun is remembered for ever: else it would be begun again.
+const MAY_GO: &str = "job NOT LIKE 'cluster-first-start.%'";
+
 const COLUMNS: &str = "id, job, fire_key, scope, fire_ms, cause, state, attempt, orphaned, placement, handler, \
     priority, params, epoch, node, queued_ms, not_before_ms, started_ms, heartbeat_ms, cancel_ms, cancel_by, \
     finished_ms, progress, result, error";
@@ -342,13 +345,17 @@ impl Store {
     pub(crate) async fn purge(&self, keep_ms: i64, most_per_job: u32, batch: u32) -> Result<u64> {
         let now = self.backend().now_ms();
         let old = format!(
-            "SELECT id FROM us_job_run WHERE finished_ms < {now} - $1 ORDER BY finished_ms LIMIT $2"
+            "SELECT id FROM us_job_run WHERE finished_ms < {now} - $1 \
+             AND {MAY_GO} ORDER BY finished_ms LIMIT $2"
         );
-        let surplus = "SELECT id FROM (SELECT id, job, row_number() OVER (PARTITION BY job ORDER BY id DESC) AS place \
-                       FROM us_job_run WHERE finished_ms IS NOT NULL) ranked WHERE place > (CASE WHEN job LIKE 'system.%' THEN 200 ELSE $1 END) LIMIT $2";
+        let surplus = format!(
+            "SELECT id FROM (SELECT id, job, row_number() OVER (PARTITION BY job ORDER BY id DESC) AS place \
+             FROM us_job_run WHERE finished_ms IS NOT NULL AND {MAY_GO}) ranked \
+             WHERE place > (CASE WHEN job LIKE 'system.%' THEN 200 ELSE $1 END) LIMIT $2"
+        );
         let mut gone = self.forget(&old, vec![keep_ms.into(), i64::from(batch).into()]).await?;
         let values = vec![i64::from(most_per_job).into(), i64::from(batch).into()];
-        gone += self.forget(surplus, values).await?;
+        gone += self.forget(&surplus, values).await?;
         let decisions = format!(
             "DELETE FROM us_fire_decision WHERE id IN \
              (SELECT id FROM us_fire_decision WHERE at_ms < {now} - $1 ORDER BY at_ms LIMIT $2)"

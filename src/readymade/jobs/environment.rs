@@ -37,11 +37,11 @@ pub(super) enum ExpandError {
 
 impl Environment {
     /// The environment of the process.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the variables are those of jobs, not options of the node: which ones is known only when a job is"
+    )]
     pub(super) fn of_process() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the variables are those of the jobs, not options of the node; known only when a job is"
-        )]
         Self(Arc::new(|name| std::env::var(name).ok()))
     }
 

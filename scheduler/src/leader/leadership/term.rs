@@ -130,7 +130,7 @@ impl Leadership {
             }
             // Too late: nobody led in this epoch.
             Phase::Holding(_) | Phase::Standby | Phase::Ending { .. } | Phase::Stopped => {
-                actions.push(Action::EndTerm { epoch, reason: self.last_end });
+                actions.push(Action::EndTerm { epoch, reason: self.last_end.unwrap_or(EndReason::LostLease) });
             }
         }
     }
@@ -163,7 +163,7 @@ impl Leadership {
     ) {
         let Some(term) = self.term() else { return };
         let (value, epoch) = (term.value.clone(), term.epoch());
-        self.last_end = reason;
+        self.last_end = Some(reason);
         actions.push(Action::StepDown(reason));
         self.next_look = now;
         match reason {

@@ -66,9 +66,8 @@ fn a_job_needs_a_name_a_schedule_and_a_call() {
     );
 }
 
-#[test]
-fn every_field_of_a_job_is_read() {
-    let spec = one(r#"
+/// A job with every field there is.
+const FULL: &str = r#"
         [[job]]
         name = "full"
         description = "all of it"
@@ -96,7 +95,11 @@ fn every_field_of_a_job_is_read() {
         folder = "/srv"
         timeout = "1h"
         success = [0, 3]
-    "#);
+    "#;
+
+#[test]
+fn every_field_of_a_job_is_read() {
+    let spec = one(FULL);
     let mut expected = JobSpec::new(
         "full".parse().unwrap(),
         Schedule::Cron {
@@ -321,12 +324,8 @@ fn every_mistake_in_a_call_names_its_line_and_its_field() {
             "must have either http or command",
         ),
     ] {
-        let head = "[[job]]\nname = \"a\"\n";
-        let text = if line.starts_with('[') {
-            format!("[[job]]\nname = \"a\"\n{line}\n")
-        } else {
-            format!("{head}{line}\nschedule = \"manual\"\n")
-        };
+        let rest = if line.starts_with('[') { "" } else { "schedule = \"manual\"" };
+        let text = job_with(&format!("{line}\n{rest}"));
         let told = mistakes(&text);
         let begin = format!("{place} job `a`: {field}");
         assert!(told.iter().any(|it| it.starts_with(&begin)), "{line}: {told:?}");
