@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs the programs that the tests start, where they are missing: redis-server, PostgreSQL,
-# nginx, chromium, openssl, setpriv. Leaves no service running: the tests start their own.
+# nginx, chromium, openssl, setpriv, libfaketime. Leaves no service running: the tests start their own.
 set -euo pipefail
 
 has() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "$1" >/dev/null 2>&1; }
 has_postgres() { has postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' || compgen -G '/usr/local/lib/faketime/libfaketimeMT.so.1'; } >/dev/null
 has_browser() { has chromium || has chromium-browser || has google-chrome; }
 
 missing=() # programs without which the tests fail
@@ -13,6 +14,7 @@ has_postgres && has psql || missing+=(postgresql)
 has nginx || missing+=(nginx)
 has openssl || missing+=(openssl)
 [ "$(uname)" != Linux ] || has setpriv || missing+=(util-linux)
+[ "$(uname)" != Linux ] || has_faketime || missing+=(faketime)
 has_browser || missing+=(chromium)
 [ ${#missing[@]} != 0 ] || exit 0
 
@@ -31,7 +33,7 @@ fi
 if ! has apt-get || ! "${as_root[@]}" true 2>/dev/null; then
     echo "Missing for the tests: ${missing[*]}. As root, on Debian or Ubuntu:" >&2
     echo "    apt-get install -y ${missing[*]}" >&2
-    echo "Other systems: the packages that bring redis-server 7, PostgreSQL 15, nginx, openssl, setpriv, chromium." >&2
+    echo "Other systems: the packages that bring redis-server 7, PostgreSQL 15, nginx, openssl, setpriv, chromium, libfaketime." >&2
     exit 1
 fi
 

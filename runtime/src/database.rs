@@ -43,6 +43,9 @@ use tokio::time::Instant;
 
 use crate::config::{DatabaseConfig, DatabaseUrl};
 
+/// The library in which statements and entities are written; applications use the same version through this.
+pub use sea_orm;
+
 pub use data_dir::DataDirLock;
 pub use error::DatabaseError;
 pub use migrate::{MigrateProgress, Migrated};

@@ -71,6 +71,7 @@ pub struct Duties(Arc<ArcSwap<Vec<Duty>>>);
 
 impl Duties {
     /// Adds a duty; one of the same name is replaced.
+    #[expect(clippy::needless_pass_by_value, reason = "it is given away")]
     pub fn add(&self, duty: Duty) {
         self.0.rcu(|duties| {
             let others = duties.iter().filter(|other| other.name != duty.name).cloned();

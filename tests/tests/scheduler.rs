@@ -13,3 +13,29 @@ mod operators;
 mod pause;
 #[path = "scheduler/rolling.rs"]
 mod rolling;
+#[path = "scheduler/clocks.rs"]
+mod clocks;
+#[path = "scheduler/partition.rs"]
+mod partition;
+#[path = "scheduler/redis_loss.rs"]
+mod redis_loss;
+#[path = "scheduler/starvation.rs"]
+mod starvation;
+#[path = "scheduler/administration.rs"]
+mod administration;
+#[path = "scheduler/bad_requests.rs"]
+mod bad_requests;
+#[path = "scheduler/embedded.rs"]
+mod embedded;
+#[path = "scheduler/orphans.rs"]
+mod orphans;
+#[path = "scheduler/placement.rs"]
+mod placement;
+#[path = "scheduler/queue.rs"]
+mod queue;
+#[path = "scheduler/running.rs"]
+mod running;
+#[path = "scheduler/runs.rs"]
+mod runs;
+#[path = "scheduler/skew.rs"]
+mod skew;

@@ -14,6 +14,8 @@ use understudy::runtime::http::absolute_url;
 
 #[path = "fixture/jobs.rs"] // beside this file they would be binaries of their own
 mod jobs;
+#[path = "fixture/notes.rs"]
+mod notes;
 #[path = "fixture/together.rs"]
 mod together;
 
@@ -190,6 +192,15 @@ fn routes(app: &mut web::ServiceConfig) {
         .configure(jobs::routes);
 }
 
+/// What a test says to this node alone.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the fixture has options that Understudy does not know"
+)]
+fn option(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn main() -> ExitCode {
-    understudy::run(|node| jobs::handlers(node.routes(routes)))
+    understudy::run(|node| notes::hooks(jobs::handlers(node.routes(routes)), option))
 }

@@ -7,10 +7,11 @@ use understudy_tests::{crowd, oracle, wait};
 
 use super::stage::{LIMIT, Stage};
 
-/// Tasks that each node puts into the queue, in requests of so many.
-const TASKS: usize = 500;
-const AT_ONCE: usize = 50;
+/// Tasks are put into the queue in requests of so many.
+const AT_ONCE: u64 = 50;
 const NODES: usize = 3;
+/// All tasks.
+const ALL: u64 = 1_500;
 /// A pause may differ from the formula by this part of it, and by what a start takes.
 const PERCENT: u64 = 5;
 const START_MS: u64 = 100;
@@ -23,7 +24,7 @@ fn task() -> Value {
 async fn j10_each_task_of_three_nodes_runs_once_and_one_that_was_rolled_back_never() {
     let stage = Stage::start().await;
     stage.manual("task", "probe", task()).await;
-    let requests = NODES * TASKS / AT_ONCE;
+    let requests = usize::try_from(ALL / AT_ONCE).unwrap();
     let path = format!("/enqueue?job=task&count={AT_ONCE}");
     crowd(NODES, requests, async |number| {
         let node = &stage.cluster.nodes[number % NODES];
@@ -43,12 +44,12 @@ async fn j10_each_task_of_three_nodes_runs_once_and_one_that_was_rolled_back_nev
         begin.elapsed()
     ));
     let completed = "SELECT count(*) FROM us_job_run WHERE job = 'task' AND state = 'completed'";
-    oracle!("tasks completed", stage.count(completed), NODES * TASKS);
-    oracle!("starts noted", stage.starts("task"), NODES * TASKS);
+    oracle!("tasks completed", stage.count(completed), ALL);
+    oracle!("starts noted", stage.starts("task"), ALL);
     let runs = "SELECT count(DISTINCT run) FROM probe WHERE job = 'task'";
-    oracle!("runs that started", stage.count(runs), NODES * TASKS);
+    oracle!("runs that started", stage.count(runs), ALL);
     let nodes = "SELECT count(DISTINCT node) FROM probe WHERE job = 'task'";
-    oracle!("nodes that took tasks", stage.count(nodes), NODES);
+    oracle!("nodes that took tasks", stage.count(nodes), NODES as u64);
     let spread = stage.cluster.postgres.query("SELECT node, count(*) FROM probe GROUP BY node");
     oracle::note(&format!("starts by node: {}", spread.trim().replace('\n', ", ")));
 }

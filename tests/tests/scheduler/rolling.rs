@@ -221,11 +221,8 @@ async fn a_node_that_stops_finishes_its_runs_or_hands_them_back() {
     );
     let attempts =
         format!("SELECT attempt, outcome FROM us_run_attempt WHERE run_id = {handed_back}");
-    oracle!(
-        "grace 2 s: attempts before",
-        stage.cluster.postgres.query(&attempts).trim(),
-        "1|handed_back"
-    );
+    let attempts = stage.cluster.postgres.query(&attempts);
+    oracle!("grace 2 s: attempts before", attempts.trim(), "1|handed_back");
     stage.cluster.restart(first).await;
     let (_, gap) = kill_the_leader(&mut stage).await;
     oracle!("from kill -9 to the next term with the default lease, ms", gap, <= DEFAULT_TTL_MS + 500);

@@ -44,6 +44,11 @@ pub(crate) fn soon_orphaned(builder: ClusterBuilder) -> ClusterBuilder {
     builder.env("UNDERSTUDY_JOBS_ALIVE_MS", "1000").env("UNDERSTUDY_JOBS_STALE_AFTER_MS", "6000")
 }
 
+/// Waits until no other test of this binary runs.
+pub(crate) async fn turn() -> SemaphorePermit<'static> {
+    TURN.acquire().await.expect("the semaphore is never closed")
+}
+
 /// How often a fault is repeated: the long loop is for soak runs (`UNDERSTUDY_SOAK=1`), the short form runs always.
 pub(crate) fn rounds(short: usize, long: usize) -> usize {
     if std::env::var_os("UNDERSTUDY_SOAK").is_some_and(|value| value == "1") { long } else { short }
@@ -57,7 +62,7 @@ impl Stage {
 
     /// A cluster with these options.
     pub(crate) async fn with(builder: ClusterBuilder) -> Self {
-        let turn = TURN.acquire().await.expect("the semaphore is never closed");
+        let turn = turn().await;
         let cluster = builder.start().await;
         cluster.postgres.query(TABLES);
         let stage = Self { cluster, client: Client::new().bearing(OPERATOR), _turn: turn };
