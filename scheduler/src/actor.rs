@@ -9,7 +9,7 @@ mod round;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use actix::{
@@ -52,6 +52,8 @@ impl SchedulerTools {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) surroundings: ArcSwap<Surroundings>,
+    /// When a round last came to its end, ns since boot; 0 for never.
+    pub(crate) last_round: AtomicU64,
 }
 
 /// What a node knows of its surroundings, as of its last sign of life.
@@ -63,6 +65,10 @@ pub(crate) struct Surroundings {
     pub(crate) maintenance: bool,
     /// Why signs of life fail, and since when by the clock since boot; none when they do not.
     pub(crate) trouble: Option<(understudy_runtime::clock::BootInstant, String)>,
+    /// Since when the database answers without a break; none while it does not.
+    pub(crate) reached_since: Option<understudy_runtime::clock::BootInstant>,
+    /// When it last answered.
+    pub(crate) last_good: Option<understudy_runtime::clock::BootInstant>,
     /// The database's clock minus this node's wall clock, ms.
     pub(crate) offset_ms: i64,
 }

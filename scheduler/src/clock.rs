@@ -5,8 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use understudy_runtime::clock::{BootInstant, SharedClock};
+
+/// Answers that took longer do not set the clock.
+const LONGEST_ANSWER: Duration = Duration::from_millis(250);
 
 /// The database's time; a cheap clone.
 #[derive(Debug, Clone)]
@@ -46,8 +50,13 @@ impl DatabaseClock {
     /// Notes what the database answered to a question that was asked at `asked`.
     pub(crate) fn heard(&self, asked: BootInstant, database_ms: i64) {
         let now = self.clock.now();
+        // An answer that took long says little; one is better than none.
+        let took = now.saturating_duration_since(asked);
+        if took > LONGEST_ANSWER && self.is_known() {
+            return;
+        }
         // It read its clock somewhere on the way there and back; half-way is wrong by half of that at most.
-        let there = now.saturating_duration_since(asked) / 2;
+        let there = took / 2;
         let at = millis(asked) + i64::try_from(there.as_millis()).unwrap_or(0);
         self.shared.offset_ms.store(database_ms - at, Ordering::Release);
         let wall_then = self.wall_ms() - (millis(now) - at);
@@ -76,8 +85,6 @@ fn millis(at: BootInstant) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use understudy_runtime::clock::ManualClock;
 
     use super::*;

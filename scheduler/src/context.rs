@@ -238,6 +238,10 @@ impl JobContext {
     /// # Errors
     /// [`GuardError::Fenced`] when the run was given to another node: roll back and return.
     pub async fn guard(&self, executor: &DatabaseExecutor<'_>) -> Result<(), GuardError> {
+        if matches!(executor, DatabaseExecutor::Connection(_)) {
+            let needed = "guard must be called within a transaction, which keeps what it checks";
+            return Err(GuardError::Database(DbErr::Custom(needed.to_owned())));
+        }
         let tx = Tx::new(executor, self.inner.store.backend());
         let node = self.inner.node.node_id.to_string();
         if crate::store::guard(&tx, &self.inner.run, &node).await? {
@@ -249,7 +253,7 @@ impl JobContext {
     /// Ends the run as completed in one transaction with what the job writes: both are in, or neither. So whatever
     /// crashes, the effects are there once.
     ///
-    /// `work` may be run again after a rollback. The handler should return right afterwards; what it returns is not
+    /// `work` may be run again after a rollback, and has 10 s in all. The handler should return right afterwards; what it returns is not
     /// noted any more.
     ///
     /// # Errors
@@ -312,6 +316,16 @@ pub enum GuardError {
     /// The database does not say.
     #[error("whether the run is still this node's is not known")]
     Database(#[from] DbErr),
+}
+
+impl From<GuardError> for DbErr {
+    /// Lets `?` within a transaction roll it back.
+    fn from(error: GuardError) -> Self {
+        match error {
+            GuardError::Database(error) => error,
+            GuardError::Fenced => Self::Custom(error.to_string()),
+        }
+    }
 }
 
 /// A run was not ended together with what it has written.

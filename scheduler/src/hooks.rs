@@ -15,7 +15,7 @@ use understudy_runtime::service::NodeContext;
 use crate::jobs::Jobs;
 
 /// How long a hook may take.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
 type Hook = Arc<dyn Fn(NodeContext, Jobs) -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -29,6 +29,10 @@ pub struct Hooks {
 }
 
 impl Hooks {
+    pub(crate) fn stops(&self) -> u32 {
+        u32::try_from(self.stop.len()).unwrap_or(u32::MAX)
+    }
+
     /// Before this node is ready; it has joined the cluster and reaches its stores.
     pub fn on_node_start<F, Fut>(&mut self, hook: F)
     where

@@ -45,6 +45,8 @@ pub struct Job {
     name: String,
     spec: JobSpec,
     handler: Handler,
+    /// A name of a following job that is none; told when the node starts.
+    bad_then: Option<String>,
 }
 
 impl Job {
@@ -125,7 +127,7 @@ impl Job {
         // A name that is none is told when the node starts, by its text.
         let checked = name.parse::<JobName>().unwrap_or_else(|_| placeholder());
         let spec = JobSpec::new(checked, schedule);
-        Self { name: name.to_owned(), spec, handler: boxed(handler) }
+        Self { name: name.to_owned(), spec, handler: boxed(handler), bad_then: None }
     }
 
     /// Says what it is for, for people.
@@ -230,8 +232,9 @@ impl Job {
 
     /// Runs these jobs one after the other when this one has ended; of a failure the rest is skipped, or not.
     pub fn then(mut self, jobs: &[&str], on_failure: OnFailure) -> Self {
-        let names = jobs.iter().map(|name| name.parse().unwrap_or_else(|_| placeholder()));
-        self.spec.then = names.collect();
+        let bad = jobs.iter().find(|name| name.parse::<JobName>().is_err());
+        self.bad_then = bad.map(|name| (*name).to_owned());
+        self.spec.then = jobs.iter().filter_map(|name| name.parse().ok()).collect();
         self.spec.on_failure = on_failure;
         self
     }
@@ -300,7 +303,12 @@ pub struct Registry {
 impl Registry {
     /// Adds a job with its handler.
     pub fn add(&mut self, job: Job) {
-        let Job { name, spec, handler } = job;
+        let Job { name, spec, handler, bad_then } = job;
+        if let Some(bad) = bad_then {
+            let bad = bad.escape_default();
+            self.problems.push(format!("the job `{name}` is followed by `{bad}`, which cannot be a job's name"));
+            return;
+        }
         if spec.name.as_str() != name || (spec.name.is_system() && !spec.system) {
             self.problems.push(format!(
                 "the job `{}` has a name that cannot be one: 1 to 128 of A-Z a-z 0-9 . _ -, not beginning with system.",

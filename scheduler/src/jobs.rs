@@ -20,7 +20,7 @@ use crate::store::{
     Cancelled, DefinitionError, EnqueueError, Enqueued, Order, Origin, Store, Switch, Tx, enqueue_in as store_in,
 };
 
-pub(crate) use bus::{CancelHere, CouldLead, LookAgain, Standing, StepDownHere};
+pub(crate) use bus::{CancelHere, CouldLead, LookAgain, Standing, StepDownHere, LookAround as LookAroundHere};
 
 /// How long another node may take to hear that a run is to end.
 const TELL_LIMIT: Duration = Duration::from_secs(1);
@@ -211,8 +211,13 @@ impl Jobs {
         by: &str,
         if_revision: Option<i64>,
     ) -> Result<i64, DefinitionError> {
+        let everywhere = spec.placement == crate::spec::Placement::Every;
         let revision = self.inner.store.define(spec, Origin::Api, by, if_revision).await?;
-        self.look_again();
+        if everywhere {
+            self.look_around();
+        } else {
+            self.look_again();
+        }
         Ok(revision)
     }
 
@@ -262,7 +267,7 @@ impl Jobs {
     pub async fn maintain(&self, node: &str, on: bool, by: &str, why: &str) -> Result<(), DatabaseError> {
         let switch = Switch { by: by.to_owned(), why: why.to_owned(), ..Switch::default() };
         self.inner.store.set_maintenance(node, on, switch).await?;
-        self.look_again();
+        self.look_around();
         Ok(())
     }
 
@@ -274,8 +279,15 @@ impl Jobs {
             at_ms: 0,
         };
         self.inner.store.set_switch(name, switch).await?;
-        self.look_again();
+        self.look_around();
         Ok(())
+    }
+
+    /// Tells all nodes that an operator has set something for the cluster or a node.
+    pub(crate) fn look_around(&self) {
+        for node in self.inner.membership.live() {
+            self.inner.bus.send(&node, &bus::LookAround {});
+        }
     }
 
     /// Tells all nodes that something has changed, so that nobody waits for the next tick. Nothing depends on it.

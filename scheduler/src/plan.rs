@@ -12,7 +12,7 @@ use crate::store::{Cursor, Decision, Definition, JobPlan, Outcome, Start};
 /// So many due times of one job are decided at once; of a longer backlog the rest follows at once, in another claim.
 const MOST_OCCURRENCES: usize = 5_000;
 /// So many due times of one job have a decision row each; more of one kind share a row.
-const MOST_ROWS: usize = 1_000;
+const MOST_ROWS: usize = 200;
 
 /// What the planner must know besides the job.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,9 @@ pub(crate) fn plan(definition: &Definition, cursor: &Cursor, at: Moment<'_>) -> 
     planner.decide(due);
     let next_ms = match definition.spec.schedule {
         // Known when the run has ended; a time that did not start is followed by the next.
-        Schedule::After { delay } if planner.starts.is_empty() => Some(at.now_ms + millis(delay)),
+        Schedule::After { delay } if planner.starts.is_empty() => {
+            Some((at.now_ms + millis(delay)).max(last_ms + 1))
+        }
         Schedule::After { .. } | Schedule::Manual => None,
         Schedule::Cron { .. } | Schedule::Every { .. } | Schedule::Once { .. } => {
             definition.timetable.next_fire(last_ms)

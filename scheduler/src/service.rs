@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use actix_web::web::ServiceConfig;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use sea_orm_migration::MigrationTrait;
+use understudy_runtime::clock::BootInstant;
 use understudy_runtime::error::chain;
 use understudy_runtime::service::{Health, NodeContext, Service, ServiceError};
 
@@ -19,6 +21,8 @@ use crate::job::{Job, Registry};
 use crate::jobs::Jobs;
 use crate::worker::{HandBack, Underway, WorkerActor};
 
+/// After so long without a round the scheduler does not work.
+const STALLED: Duration = Duration::from_secs(15);
 /// How long runs get to end after they were told to, beyond the grace.
 const HAND_BACK: Duration = Duration::from_millis(3_500);
 
@@ -115,6 +119,11 @@ impl Service for SchedulerService {
         if let Some(trouble) = started.jobs.leader().trouble() {
             return Health::Degraded(format!("no leader can be elected: {}", chain(&*trouble)));
         }
+        let last = BootInstant::from_nanos(started.shared.last_round.load(Ordering::Acquire));
+        let silent = started.node.clock.now().saturating_duration_since(last);
+        if last.as_nanos() > 0 && silent > STALLED {
+            return Health::Degraded(format!("jobs do not start: no round for {} s", silent.as_secs()));
+        }
         let offset_ms = surroundings.offset_ms;
         if offset_ms.abs() > 1_000 {
             return Health::Degraded(format!(
@@ -138,7 +147,8 @@ impl Service for SchedulerService {
 
     fn stop_limit(&self) -> Duration {
         let grace = self.started.get().map_or(Duration::ZERO, |started| started.grace);
-        grace + HAND_BACK + Duration::from_secs(2)
+        let hooks = self.started.get().map_or(0, |started| started.hooks.stops());
+        grace + HAND_BACK + crate::hooks::LIMIT * hooks + Duration::from_secs(2)
     }
 
     /// Another node leads from here on; what runs goes on.
@@ -151,12 +161,12 @@ impl Service for SchedulerService {
     /// Waits for what runs, as long as it may take, and hands the rest back.
     async fn stop(&self) {
         let Some(started) = self.started.get() else { return };
-        crate::hooks::on_stop(&started.hooks, &started.node, &started.jobs).await;
         wait_for_runs(started, started.grace).await;
         let left = started.worker.send(HandBack).await.unwrap_or(0);
         if left > 0 {
             wait_for_runs(started, HAND_BACK).await;
         }
+        crate::hooks::on_stop(&started.hooks, &started.node, &started.jobs).await;
         let node = started.node.node_id.to_string();
         if let Err(error) = started.jobs.store().forget_node(&node).await {
             tracing::debug!(error = chain(&error), "the scheduler's entry of this node runs out by itself");

@@ -27,13 +27,13 @@ use understudy_runtime::database::{Backend, Database, DatabaseError};
 
 pub use claim::{ClaimOutcome, Decision, JobPlan, Outcome, Start};
 pub(crate) use claim::{Claimant, Room};
-pub use definitions::{Definition, DefinitionError, Origin, Pause, SyncReport};
 pub(crate) use definitions::Cursor;
-pub use enqueue::{EnqueueError, Enqueued, Order};
+pub use definitions::{Definition, DefinitionError, Origin, Pause, SyncReport};
 pub(crate) use enqueue::enqueue_in;
+pub use enqueue::{EnqueueError, Enqueued, Order};
 pub(crate) use finish::{Ending, Finished, carry_out as finish_in, guard};
-pub use history::{Attempt, DecisionRow, LogLine, RunFilter, RunRow};
 pub(crate) use history::RunLine;
+pub use history::{Attempt, DecisionRow, LogLine, RunFilter, RunRow};
 pub use look::{CursorRow, DueRow, JobRow};
 pub use nodes::SchedulerNode;
 pub(crate) use runs::{Cancelled, Heartbeat};
@@ -49,6 +49,9 @@ pub struct Store {
     database: Database,
     cache: Arc<board::DefinitionCache>,
 }
+
+/// What is done in a transaction with what it was given.
+type Work<I, T> = for<'c> fn(&'c Tx<'c>, Arc<I>) -> BoxFuture<'c, std::result::Result<T, DbErr>>;
 
 /// A result of the store.
 pub(crate) type Result<T> = std::result::Result<T, DatabaseError>;
@@ -133,11 +136,7 @@ impl Store {
 
     /// Carries out several statements as one step. `work` is given what it needs by value, and may be run again after a
     /// rollback.
-    async fn transaction<I, T>(
-        &self,
-        input: I,
-        work: for<'c> fn(&'c Tx<'c>, Arc<I>) -> BoxFuture<'c, std::result::Result<T, DbErr>>,
-    ) -> Result<T>
+    async fn transaction<I, T>(&self, input: I, work: Work<I, T>) -> Result<T>
     where
         I: Send + Sync + 'static,
         T: Send + 'static,
@@ -211,3 +210,6 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> std::result::Result<T, Db
 fn text_of<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

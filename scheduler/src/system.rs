@@ -19,6 +19,8 @@ use crate::store::Store;
 
 /// How often runs without a sign of life are looked for.
 const REAP_EVERY: Duration = Duration::from_secs(5);
+/// How long the database must have answered before runs are given up, beside two signs of life.
+const RECOVERY: Duration = Duration::from_secs(5);
 /// How often what is old is forgotten.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 /// How often nodes that are gone are forgotten.
@@ -76,6 +78,13 @@ async fn reap(
     shared: Arc<Shared>,
     stale_ms: i64,
 ) -> Result<Value, JobError> {
+    // After an outage nobody has shown a sign of life: all get the time for one.
+    let patience = RECOVERY + job.node().config.jobs.alive * 2;
+    let now = job.node().clock.now();
+    let reached = shared.surroundings.load().reached_since;
+    if reached.is_none_or(|since| now.saturating_duration_since(since) < patience) {
+        return Ok(json!({ "waits": "the database was away a moment ago, or this node has just started" }));
+    }
     let waiting = store.waiting_handlers().await?;
     let unhandled = shared.surroundings.load().unhandled(waiting.iter().map(String::as_str));
     let reaped = store.reap(job.fence().epoch, stale_ms, unhandled).await?;

@@ -8,12 +8,14 @@ mod attempt;
 mod messages;
 mod writing;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
+use actix::{
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
+};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -30,6 +32,8 @@ use crate::store::{Heartbeat, RunLine, Store, TakenRun};
 
 pub(crate) use messages::{Begin, CancelRun, Ended, EpochEnded, HandBack, Underway};
 
+/// So many attempts are remembered.
+const REMEMBERED: usize = 20_000;
 /// How often progress is written.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -57,7 +61,31 @@ pub(crate) struct WorkerTools {
 pub(crate) struct WorkerActor {
     tools: WorkerTools,
     runs: HashMap<RunId, Running>,
+    /// Attempts that were begun here, the latest of them: none of those is begun again.
+    begun: Begun,
     beating: bool,
+    /// Nothing begins here any more.
+    closing: bool,
+}
+
+/// The latest attempts that were begun, up to a number.
+#[derive(Default)]
+struct Begun {
+    known: HashSet<(RunId, u32)>,
+    order: VecDeque<(RunId, u32)>,
+}
+
+impl Begun {
+    fn note(&mut self, attempt: (RunId, u32)) {
+        if self.known.insert(attempt) {
+            self.order.push_back(attempt);
+        }
+        while self.order.len() > REMEMBERED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.known.remove(&oldest);
+            }
+        }
+    }
 }
 
 /// A run under way.
@@ -69,7 +97,13 @@ struct Running {
 
 impl WorkerActor {
     pub(crate) fn new(tools: WorkerTools) -> Self {
-        Self { tools, runs: HashMap::new(), beating: false }
+        Self {
+            tools,
+            runs: HashMap::new(),
+            begun: Begun::default(),
+            beating: false,
+            closing: false,
+        }
     }
 
     fn begin(&mut self, run: TakenRun, ctx: &mut Context<Self>) {
@@ -77,16 +111,17 @@ impl WorkerActor {
         if self.runs.contains_key(&id) {
             return;
         }
+        self.begun.note((id, run.attempt));
         if !run.definition.spec.system {
             self.tools.busy.fetch_add(1, Ordering::AcqRel);
         }
         let attempt = attempt::Attempt::new(&self.tools, run.clone());
         let (cancel, progress) = (attempt.cancel(), attempt.progress());
         self.runs.insert(id, Running { run, cancel, progress });
-        let address = ctx.address();
+        let told = Tell { address: ctx.address(), run: id };
         self.tools.watch.spawn(async move {
             attempt.carry_out().await;
-            address.do_send(Ended(id));
+            drop(told);
         });
     }
 
@@ -136,6 +171,9 @@ impl WorkerActor {
 
     /// A run was started for this node, but the answer that said so was lost: nobody has begun it.
     fn adopt(&mut self, run: TakenRun, ctx: &mut Context<Self>) {
+        if self.closing || self.begun.known.contains(&(run.id, run.attempt)) {
+            return;
+        }
         // A claim whose answer is on its way looks the same for a moment.
         let age_ms = self.tools.clock.now_ms() - run.started_ms;
         if age_ms < crate::plan::millis(self.tools.alive) {
@@ -163,6 +201,18 @@ impl WorkerActor {
                 debug!(error = chain(&error), "progress could not be written");
             }
         });
+    }
+}
+
+/// Says that a run has ended, whatever ended it, a panic included.
+struct Tell {
+    address: Addr<WorkerActor>,
+    run: RunId,
+}
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        self.address.do_send(Ended(self.run));
     }
 }
 
@@ -237,6 +287,7 @@ impl Handler<HandBack> for WorkerActor {
     type Result = usize;
 
     fn handle(&mut self, _: HandBack, _ctx: &mut Self::Context) -> usize {
+        self.closing = true;
         if !self.runs.is_empty() {
             info!(runs = self.runs.len(), "runs that did not finish in time are handed back");
         }

@@ -1,12 +1,13 @@
-//! The benchmark: what a session costs, next to what it would cost in other ways, in one run.
+//! The benchmark: what a session costs, and a job, next to what each would cost in other ways, in one run.
 //!
 //! Every number is a ratio to something measured in the same round on the same machine, because
 //! rates of a shared machine mean little by themselves. The parts: [`Load`] is the clients, [`Meter`]
 //! counts what servers and Redis did meanwhile, [`Stage`] starts everything that is compared,
-//! [`Case`] is one line of the table, [`Report`] is the table. It does not test: a lost update is
-//! counted here and forbidden elsewhere.
+//! [`Case`] is one line of the table, [`Report`] is the table; [`jobs`] is the same for the scheduler, on clusters of its
+//! own. It does not test: a lost update is counted here and forbidden elsewhere.
 
 mod case;
+pub mod jobs;
 mod latency;
 mod load;
 mod memory;

@@ -1,16 +1,23 @@
 //! A sign of life of this node as a scheduler, and what it learns of the others and of operators with it.
 
+use std::time::Duration;
+
 use tracing::{info, warn};
+use understudy_runtime::clock::BootInstant;
+use understudy_runtime::database::DatabaseError;
 use understudy_runtime::error::chain;
 
 use super::Surroundings;
 use super::round::Core;
+use crate::run::RunState;
 use crate::schedule::tzdb_version;
 use crate::store::{SchedulerNode, Switches};
 
 /// A wall clock that is further from the database's than this is reported.
 const WALL_CLOCK_MS: i64 = 1_000;
-/// After so many silent signs of life a leader lets another lead.
+/// A sign of life may take at least this long.
+const SHORTEST_LIMIT: Duration = Duration::from_secs(2);
+/// After so many signs of life that came to nothing a leader lets another lead.
 const FAILURES: u32 = 2;
 
 /// What a sign of life came to.
@@ -23,40 +30,52 @@ pub(crate) struct BeatReport {
 /// Tells and listens; never fails, since the next one follows.
 pub(super) async fn beat(core: &Core) -> BeatReport {
     let before = core.tools.shared.surroundings.load_full();
-    match try_beat(core).await {
-        Ok(now) => {
+    let began = core.tools.clock.boot();
+    // A database that takes longer than the pause between two signs of life is as good as away.
+    let limit = core.tools.config().alive.max(SHORTEST_LIMIT);
+    let beaten = match tokio::time::timeout(limit, try_beat(core)).await {
+        Ok(beaten) => beaten,
+        Err(_) => Err(DatabaseError::TimedOut(limit)),
+    };
+    match beaten {
+        Ok(mut now) => {
             if before.trouble.is_some() {
                 info!("the scheduler reaches the database again");
             }
+            let went_on = before.trouble.is_none() && before.reached_since.is_some();
+            now.reached_since = if went_on { before.reached_since } else { Some(began) };
+            now.last_good = Some(began);
             let look = before.maintenance != now.maintenance || before.nodes.is_empty();
             core.tools.shared.surroundings.store(std::sync::Arc::new(now));
             BeatReport { look }
         }
         Err(error) => {
-            failed(core, &before, &chain(&error));
+            failed(core, &before, (began, &chain(&error)));
             BeatReport::default()
         }
     }
 }
 
-fn failed(core: &Core, before: &Surroundings, error: &str) {
+fn failed(core: &Core, before: &Surroundings, (began, error): (BootInstant, &str)) {
     let now = core.tools.clock.boot();
-    let since = before.trouble.as_ref().map_or(now, |(since, _)| *since);
+    // Since it last answered, not since somebody noticed.
+    let since = before.last_good.unwrap_or(began);
     if before.trouble.is_none() {
         warn!(error, "the scheduler does not reach the database");
     }
     let away = now.saturating_duration_since(since);
-    if away >= core.tools.config().alive * (FAILURES - 1) {
+    if away >= core.tools.config().alive * FAILURES {
         core.tools.leader.database_unreachable(away);
     }
     let mut surroundings = before.clone();
     surroundings.trouble = Some((since, error.to_owned()));
+    surroundings.reached_since = None;
     core.tools.shared.surroundings.store(std::sync::Arc::new(surroundings));
 }
 
 async fn try_beat(
     core: &Core,
-) -> Result<Surroundings, understudy_runtime::database::DatabaseError> {
+) -> Result<Surroundings, DatabaseError> {
     let tools = &core.tools;
     let (store, config) = (&tools.store, tools.config());
     let in_maintenance = store.in_maintenance().await?;
@@ -69,7 +88,7 @@ async fn try_beat(
         definitions: tools.definitions.load().as_ref().clone(),
         labels: tools.node.config.node.labels.clone(),
         tzdb: tzdb_version().to_owned(),
-        takes_jobs: !maintenance,
+        takes_jobs: !maintenance && !core.is_closed(),
         offset_ms: tools.clock.wall_offset_ms(),
     };
     let asked = tools.clock.boot();
@@ -78,20 +97,31 @@ async fn try_beat(
     store.meet_jobs(name).await?;
     let switches = store.switches().await?;
     obey(core, &switches, maintenance);
-    if let Some(term) = tools.leader.board().leading(tools.clock.boot())
-        && !store.see_term(term.epoch).await?
-    {
-        tools.leader.stale_epoch(term.epoch);
-    }
     let silent_ms = crate::plan::millis(config.alive) * 3;
     let nodes = store.nodes(silent_ms).await?;
     warn_of_differences(core, &nodes);
-    for (state, runs) in store.active_runs().await? {
+    if let Some(term) = tools.leader.board().leading(tools.clock.boot()) {
+        lead(core, term.epoch).await?;
+    }
+    let active = store.active_runs().await?;
+    for state in [RunState::Queued, RunState::Running, RunState::Retrying] {
+        let runs = active.iter().find(|(known, _)| *known == state).map_or(0, |(_, runs)| *runs);
         #[expect(clippy::cast_precision_loss, reason = "a gauge is no bookkeeping")]
         metrics::gauge!("job_runs_active", "state" => state.as_str()).set(runs as f64);
     }
     let offset_ms = tools.clock.wall_offset_ms();
-    Ok(Surroundings { nodes, maintenance, trouble: None, offset_ms })
+    Ok(Surroundings { nodes, maintenance, offset_ms, ..Surroundings::default() })
+}
+
+/// What only the leader does: shows that its term goes on, and clears away what would keep the jobs of Understudy
+/// itself from running, which are those that clear away all else.
+async fn lead(core: &Core, epoch: u64) -> Result<(), DatabaseError> {
+    let store = &core.tools.store;
+    if !store.see_term(epoch).await? {
+        core.tools.leader.stale_epoch(epoch);
+        return Ok(());
+    }
+    store.lose_system_runs(crate::plan::millis(core.tools.config().stale_after)).await.map(|_| ())
 }
 
 fn obey(core: &Core, switches: &Switches, maintenance: bool) {

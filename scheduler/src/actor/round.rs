@@ -2,12 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use sea_orm::DbErr;
 use tokio::sync::Notify;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
+use understudy_runtime::database::DatabaseError;
 use understudy_runtime::error::chain;
 
 use super::SchedulerTools;
@@ -18,6 +22,10 @@ use crate::worker::Begin;
 
 /// So many jobs are decided in one claim.
 const BATCH: u32 = 500;
+/// So many runs and decisions are written in one claim, or a few more.
+const MOST_ROWS: usize = 2_000;
+/// How soon due times are looked at again that could not be decided.
+const LEFT: Duration = Duration::from_millis(250);
 /// So many claims follow each other before the round looks at other things.
 const MOST_CLAIMS: usize = 200;
 /// The pause after a round that failed.
@@ -38,10 +46,18 @@ pub(crate) struct Core {
     /// When nobody led, as known at the beginning of this term.
     leaderless: RefCell<Option<(u64, Gaps)>>,
     told: Cell<bool>,
+    /// Something due was left undecided in this round.
+    left: Cell<bool>,
+}
+
+/// A round that panicked is one that failed: the next one reads everything anew. What it said was logged where it
+/// happened.
+fn panicked() -> DatabaseError {
+    DatabaseError::Refused(DbErr::Custom("a round of the scheduler panicked".into()))
 }
 
 /// What a round came to.
-type Result<T> = std::result::Result<T, understudy_runtime::database::DatabaseError>;
+type Result<T> = std::result::Result<T, DatabaseError>;
 
 impl Core {
     pub(super) fn new(tools: SchedulerTools) -> Self {
@@ -58,11 +74,16 @@ impl Core {
             idle: Notify::new(),
             leaderless: RefCell::new(None),
             told: Cell::new(false),
+            left: Cell::new(false),
         }
     }
 
     pub(super) fn close(&self) {
         self.closed.set(true);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     pub(super) async fn idle(&self) {
@@ -74,8 +95,10 @@ impl Core {
     /// Does one round; gives the pause until the next.
     pub(super) async fn round(&self) -> Duration {
         self.running.set(true);
-        let pause = match self.try_round().await {
+        let round = AssertUnwindSafe(self.try_round()).catch_unwind().await;
+        let pause = match round.unwrap_or_else(|_| Err(panicked())) {
             Ok(pause) => {
+                self.tools.shared.last_round.store(self.tools.clock.boot().as_nanos(), Ordering::Release);
                 self.told.set(false);
                 pause
             }
@@ -96,6 +119,7 @@ impl Core {
 
     async fn try_round(&self) -> Result<Duration> {
         let name = self.tools.node.node_id.name().as_str();
+        self.left.set(false);
         if self.claims("").await? {
             self.claim_due("").await?;
         }
@@ -136,7 +160,7 @@ impl Core {
             };
             let epoch = claimant.epoch;
             let count = due.len();
-            let outcome = self.claim(claimant, due, now_ms).await?;
+            let outcome = self.claim_all(claimant, &due, now_ms).await?;
             if !outcome.epoch_ok {
                 if let Some(epoch) = epoch {
                     self.tools.leader.stale_epoch(epoch);
@@ -144,7 +168,8 @@ impl Core {
                 return Ok(());
             }
             self.publish(&outcome).await;
-            // Cursors that moved are planned anew; if all did, somebody else is at it.
+            // Cursors that moved, or that this node cannot decide about, are left for a while; if all are, for now.
+            self.left.set(self.left.get() || outcome.stale_plans > 0);
             if outcome.stale_plans >= count {
                 return Ok(());
             }
@@ -166,7 +191,34 @@ impl Core {
         self.room.slots.saturating_sub(self.tools.busy.load(Ordering::Acquire))
     }
 
-    async fn claim(&self, claimant: Claimant, due: Vec<Cursor>, now_ms: i64) -> Result<ClaimOutcome> {
+    /// Claims a batch. One that the database refuses is divided, so that a job that cannot be stored stops no other.
+    async fn claim_all(
+        &self,
+        claimant: Claimant,
+        due: &[Cursor],
+        now_ms: i64,
+    ) -> Result<ClaimOutcome> {
+        let refused = match self.claim(claimant.clone(), due, now_ms).await {
+            Err(error) if !error.is_retryable() => error,
+            done => return done,
+        };
+        let (first, second) = due.split_at(due.len() / 2);
+        if first.is_empty() {
+            let job = due.first().map(|cursor| cursor.job.to_string());
+            error!(job.name = job, error = chain(&refused), "a due time of a job cannot be stored");
+            return Ok(ClaimOutcome { epoch_ok: true, stale_plans: due.len(), ..ClaimOutcome::default() });
+        }
+        let mut outcome = Box::pin(self.claim_all(claimant.clone(), first, now_ms)).await?;
+        if outcome.epoch_ok {
+            let mut claimant = claimant;
+            claimant.room.slots = claimant.room.slots.saturating_sub(outcome.started.len());
+            let rest = Box::pin(self.claim_all(claimant, second, now_ms)).await?;
+            outcome.add(rest);
+        }
+        Ok(outcome)
+    }
+
+    async fn claim(&self, claimant: Claimant, due: &[Cursor], now_ms: i64) -> Result<ClaimOutcome> {
         let store = &self.tools.store;
         let wanted = due.iter().map(|cursor| (&cursor.job, cursor.revision));
         let definitions = store.definitions_of(wanted).await?;
@@ -180,22 +232,32 @@ impl Core {
             misfire_grace: config.misfire_grace,
             leaderless: &leaderless,
         };
-        let plans: Vec<(JobPlan, Arc<Definition>)> = due
-            .iter()
-            .filter_map(|cursor| {
-                let definition = by_name.get(cursor.job.as_str())?;
-                // Changed between the two reads: the next round has both anew.
-                if definition.revision != cursor.revision {
-                    return None;
-                }
-                Some((plan::plan(definition, cursor, at)?, Arc::clone(definition)))
-            })
-            .collect();
+        let (mut plans, mut size): (Vec<(JobPlan, Arc<Definition>)>, usize) = (Vec::new(), 0);
+        for cursor in due {
+            // Changed between the two reads, or of a newer program: the next round has both anew.
+            let definition = by_name.get(cursor.job.as_str());
+            let Some(definition) = definition.filter(|one| one.revision == cursor.revision) else {
+                continue;
+            };
+            if let Some(plan) = plan::plan(definition, cursor, at) {
+                size += plan.starts.len() + plan.decisions.len();
+                plans.push((plan, Arc::clone(definition)));
+            }
+            // What is left is still due, and comes with the next claim.
+            if size >= MOST_ROWS {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let considered = plans.last().map_or(due.len(), |(last, _)| {
+            due.iter().position(|one| one.job == last.job).map_or(due.len(), |place| place + 1)
+        });
+        let considered = if size >= MOST_ROWS { considered } else { due.len() };
         let handlers = plans.iter().map(|(_, definition)| definition.spec.handler.as_str());
         let unhandled = self.tools.shared.surroundings.load().unhandled(handlers);
         let unhandled = unhandled.into_iter().filter(|one| !self.room.handlers.contains(one)).collect();
         let asked = self.tools.clock.boot();
-        let left_out = due.len() - plans.len();
+        let left_out = considered.saturating_sub(plans.len());
         let grace_ms = plan::millis(config.misfire_grace);
         let mut outcome = store.claim(claimant, plans, unhandled, grace_ms).await?;
         outcome.stale_plans += left_out;
@@ -269,6 +331,7 @@ impl Core {
         }
         let Some(next) = next else { return Ok(tick) };
         let until = u64::try_from(next - self.tools.clock.now_ms()).unwrap_or(0);
-        Ok(Duration::from_millis(until).clamp(EARLIEST, tick))
+        let earliest = if self.left.get() { LEFT } else { EARLIEST };
+        Ok(Duration::from_millis(until).clamp(earliest, tick.max(earliest)))
     }
 }

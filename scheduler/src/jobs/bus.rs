@@ -12,6 +12,15 @@ impl BusRequest for LookAgain {
     type Reply = ();
 }
 
+/// An operator has set something for the cluster or a node: a switch, or maintenance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LookAround {}
+
+impl BusRequest for LookAround {
+    const NAME: &'static str = "scheduler.look_around";
+    type Reply = ();
+}
+
 /// A run that this node has is to end; answers whether it has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct CancelHere {

@@ -42,7 +42,7 @@ impl FileJobs {
             known.extend(specs.iter().map(|spec| (spec.name.to_string(), spec.fingerprint())));
             known
         });
-        self.jobs.look_again();
+        self.jobs.look_around();
         Ok(report)
     }
 

@@ -17,7 +17,7 @@ use crate::actor::{LeaderChanged, Look, LookAround, SchedulerActor, SchedulerToo
 use crate::clock::DatabaseClock;
 use crate::hooks::Hooks;
 use crate::job::Registry;
-use crate::jobs::{CancelHere, Jobs, LookAgain};
+use crate::jobs::{CancelHere, Jobs, LookAgain, LookAroundHere};
 use crate::leader::{
     DatabaseLease, FallbackLease, LeaderHandle, LeaderLease, LeaderPhase, LeaderSpec, RedisLease, SingleLease,
 };
@@ -26,6 +26,8 @@ use crate::spec::JobSpec;
 use crate::store::{DefinitionError, Origin, Store};
 use crate::worker::{CancelRun, WorkerActor, WorkerTools, write_lines};
 
+/// How many connections to the database the scheduler has for itself.
+const CONNECTIONS: u32 = 8;
 /// How many lines of runs may wait to be written.
 const LINES: usize = 10_000;
 
@@ -50,7 +52,9 @@ pub(super) async fn begin(
             "UNDERSTUDY_JOBS_TIMEZONE must be the IANA name of a time zone, such as Europe/Oslo".to_owned(),
         )
     })?;
-    let store = Store::new(node.database.clone(), zone);
+    // Handlers that use up the application's connections must not keep runs from saying that they live.
+    let database = node.database.clone().with_own_connections(CONNECTIONS);
+    let store = Store::new(database, zone);
     let clock = DatabaseClock::new(Arc::clone(&node.clock));
     let shared = Arc::new(Shared::default());
     crate::system::register(registry, node, &store, &shared);
@@ -251,8 +255,15 @@ async fn start_leader(node: &NodeContext, store: &Store) -> Result<LeaderHandle,
 /// Other nodes' words.
 fn listen(node: &NodeContext, worker: &Addr<WorkerActor>, scheduler: &Addr<SchedulerActor>) {
     let (worker, scheduler) = (worker.downgrade(), scheduler.downgrade());
+    let around = scheduler.clone();
     node.bus.handle::<LookAgain, _, _>(move |_from, LookAgain {}| {
         if let Some(scheduler) = scheduler.upgrade() {
+            scheduler.do_send(Look);
+        }
+        std::future::ready(())
+    });
+    node.bus.handle::<LookAroundHere, _, _>(move |_from, LookAroundHere {}| {
+        if let Some(scheduler) = around.upgrade() {
             scheduler.do_send(LookAround);
         }
         std::future::ready(())
@@ -266,6 +277,26 @@ fn listen(node: &NodeContext, worker: &Addr<WorkerActor>, scheduler: &Addr<Sched
     });
 }
 
+/// Runs the hooks of the lead, one change after the other. There are few changes, so the queue needs no bound.
+fn run_hooks(
+    hooks: Hooks,
+    node: NodeContext,
+    jobs: Jobs,
+) -> mpsc::UnboundedSender<(Option<u64>, Option<u64>)> {
+    let (changes, mut queue) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some((ended, begun)) = queue.recv().await {
+            if let Some(epoch) = ended {
+                crate::hooks::on_lose_leader(&hooks, &node, &jobs, epoch).await;
+            }
+            if let Some(epoch) = begun {
+                crate::hooks::on_become_leader(&hooks, &node, &jobs, epoch).await;
+            }
+        }
+    });
+    changes
+}
+
 /// Tells the scheduler when this node begins or ceases to lead, and when there is room for runs again.
 fn follow(
     leader: &LeaderHandle,
@@ -274,7 +305,7 @@ fn follow(
     (scheduler, room): (&Addr<SchedulerActor>, Arc<Notify>),
 ) {
     let mut states = leader.subscribe();
-    let (hooks, node, jobs) = (hooks.clone(), node.clone(), jobs.clone());
+    let lead_changes = run_hooks(hooks.clone(), node.clone(), jobs.clone());
     let watched = scheduler.downgrade();
     tokio::spawn(async move {
         let mut led = None;
@@ -285,11 +316,10 @@ fn follow(
             let ended = led.filter(|epoch| leads != Some(*epoch));
             scheduler.do_send(LeaderChanged { state: state.clone(), ended });
             drop(scheduler);
-            if let Some(epoch) = ended {
-                crate::hooks::on_lose_leader(&hooks, &node, &jobs, epoch).await;
-            }
-            if let Some(epoch) = leads.filter(|epoch| led != Some(*epoch)) {
-                crate::hooks::on_become_leader(&hooks, &node, &jobs, epoch).await;
+            let begun = leads.filter(|epoch| led != Some(*epoch));
+            if ended.is_some() || begun.is_some() {
+                // Never waited for: what a lost lease means must not wait for what an application does about it.
+                lead_changes.send((ended, begun)).ok();
             }
             led = leads;
             if states.changed().await.is_err() {

@@ -43,7 +43,10 @@ impl JobSpec {
         self.check_texts(&mut errors);
         self.check_numbers(&mut errors);
         self.check_combinations(&mut errors);
-        if let Err(error) = self.check_params(&self.params) {
+        // A job that is only started by hand, or from the queue, may be given its parameters each time.
+        let given_later = self.params.is_null() && self.schedule == Schedule::Manual;
+        let params = if given_later { Ok(()) } else { self.check_params(&self.params) };
+        if let Err(error) = params {
             errors.push(error);
         }
         let timetable = Timetable::parse(&self.schedule, zone)
@@ -110,11 +113,12 @@ impl JobSpec {
         demand(self.retry.jitter_percent <= 100, "retry.jitter_percent", "must be 0 to 100");
         demand(self.retry.retries <= 1_000, "retry.retries", "must be 0 to 1000");
         demand((-100..=100).contains(&self.priority), "priority", "must be -100 to 100");
-        demand(self.max_concurrency != Some(0), "max_concurrency", "must be at least 1");
+        let limit = self.max_concurrency.is_none_or(|max| (1..=100_000).contains(&max));
+        demand(limit, "max_concurrency", "must be 1 to 100000");
         demand(self.labels.len() <= MAX_LIST, "labels", "must be at most 100");
         demand(self.then.len() <= MAX_LIST, "then", "must name at most 100 jobs");
         if let Misfire::FireAll { max } = self.misfire {
-            demand((1..=10_000).contains(&max), "misfire.max", "must be 1 to 10000");
+            demand((1..=1_000).contains(&max), "misfire.max", "must be 1 to 1000");
         }
         if let Overlap::Allow { max } = self.overlap {
             demand((1..=10_000).contains(&max), "overlap.max", "must be 1 to 10000");

@@ -3,6 +3,7 @@
 //! An operator's edit stands before what program and file say, until it is reset. Of two programs with different
 //! definitions the newer wins, whichever starts later: a definition that was never seen before is newer than any that was.
 
+mod meet;
 mod sync;
 mod write;
 
@@ -101,10 +102,11 @@ impl Definition {
             return None;
         }
         match self.spec.schedule {
-            Schedule::After { delay } => Some(now_ms + crate::plan::millis(delay)),
-            Schedule::Cron { .. } | Schedule::Every { .. } | Schedule::Once { .. } | Schedule::Manual => {
-                self.timetable.next_fire(last_ms)
-            }
+            Schedule::After { delay } => Some((now_ms + crate::plan::millis(delay)).max(last_ms + 1)),
+            Schedule::Cron { .. }
+            | Schedule::Every { .. }
+            | Schedule::Once { .. }
+            | Schedule::Manual => self.timetable.next_fire(last_ms),
         }
     }
 }

@@ -185,18 +185,18 @@ async fn store(tx: &Tx<'_>, ordered: &Ordered) -> Result<Stored, DbErr> {
         );
         tx.one(&lock, vec![job.into()]).await?;
     }
-    if let Some(enqueued) = earlier(tx, job, key).await? {
-        return Ok(Stored::Done(enqueued));
-    }
     let against = match spec.overlap {
         Overlap::Skip => "'queued', 'retrying', 'running'",
         Overlap::QueueOne => "'queued', 'retrying'",
         Overlap::QueueAll | Overlap::CancelPrevious | Overlap::Allow { .. } => "",
     };
-    if !against.is_empty()
-        && let Some(busy) = busy(tx, job, against).await?
-    {
-        return Ok(Stored::Busy(busy));
+    if !against.is_empty() {
+        if let Some(enqueued) = earlier(tx, job, key).await? {
+            return Ok(Stored::Done(enqueued));
+        }
+        if let Some(busy) = busy(tx, job, against).await? {
+            return Ok(Stored::Busy(busy));
+        }
     }
     let now_ms = tx.now_ms().await?;
     let mut row = queued_row(&spec, order.cause, now_ms);
@@ -210,7 +210,7 @@ async fn store(tx: &Tx<'_>, ordered: &Ordered) -> Result<Stored, DbErr> {
             new: true,
             state: RunState::Queued,
         })),
-        // Somebody was faster with the same key.
+        // It was there, or somebody was faster with the same key.
         None => {
             let found = earlier(tx, job, key).await?;
             found.map(Stored::Done).ok_or_else(|| DbErr::RecordNotFound("a run".into()))

@@ -254,10 +254,12 @@ pub(super) async fn after_end(
         if let Schedule::After { delay } = spec.schedule
             && !held
         {
+            // Never the time that was due before: it would find that run and start none.
             let sql = format!(
-                "UPDATE us_job_cursor SET next_fire_ms = {} + $3 WHERE job = $1 AND scope = $2 \
-                 AND next_fire_ms IS NULL",
-                tx.now()
+                "UPDATE us_job_cursor SET next_fire_ms = CASE WHEN {now} + $3 > last_fire_ms \
+                 THEN {now} + $3 ELSE last_fire_ms + 1 END \
+                 WHERE job = $1 AND scope = $2 AND next_fire_ms IS NULL",
+                now = tx.now()
             );
             let delay_ms = crate::plan::millis(delay);
             tx.execute(&sql, vec![ended.job.into(), ended.scope.into(), delay_ms.into()]).await?;

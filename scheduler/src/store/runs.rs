@@ -83,6 +83,17 @@ impl Store {
         .await
     }
 
+    /// Ends runs of Understudy itself whose node is silent: they are never repeated, and must not stand in the way of the
+    /// next, which are those that give up all others.
+    pub(crate) async fn lose_system_runs(&self, stale_ms: i64) -> Result<u64> {
+        let now = self.backend().now_ms();
+        let sql = format!(
+            "UPDATE us_job_run SET state = 'lost', finished_ms = {now}, error = 'its node was silent' \
+             WHERE system AND state = 'running' AND heartbeat_ms < (SELECT {now}) - $1"
+        );
+        self.execute(sql, vec![stale_ms.into()]).await
+    }
+
     /// Gives the handlers of runs that wait.
     pub(crate) async fn waiting_handlers(&self) -> Result<Vec<String>> {
         let sql = "SELECT DISTINCT handler FROM us_job_run WHERE state IN ('queued', 'retrying')";
@@ -294,10 +305,8 @@ async fn give_up(
     );
     tx.execute(&sql, vec![run.id.0.into(), state.as_str().into(), error.into()]).await?;
     after_end(tx, &Ended::of(run), state).await?;
-    match state {
-        RunState::Dead => reaped.dead += 1,
-        _ => reaped.lost += 1,
-    }
+    reaped.dead += u64::from(state == RunState::Dead);
+    reaped.lost += u64::from(state == RunState::Lost);
     Ok(())
 }
 

@@ -38,9 +38,10 @@ impl MigrationName for Jobs {
 impl MigrationTrait for Jobs {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
-        let key = match connection.get_database_backend() {
-            DbBackend::Sqlite => "integer NOT NULL PRIMARY KEY AUTOINCREMENT",
-            _ => "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+        let key = if connection.get_database_backend() == DbBackend::Sqlite {
+            "integer NOT NULL PRIMARY KEY AUTOINCREMENT"
+        } else {
+            "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
         };
         for part in [LEADER, JOBS, RUNS, AROUND] {
             connection.execute_unprepared(&part.replace("{key}", key)).await?;

@@ -24,6 +24,8 @@ use crate::store::{Ending, Finished, TakenRun};
 
 /// How long a handler may take to end once it was told to; then it is dropped at its next await.
 const GRACE: Duration = Duration::from_millis(1_000);
+/// The pause between attempts to note the end of a run that the database refuses, as when its disk is full.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Longest error that is kept, bytes.
 const LONGEST_ERROR: usize = 4_096;
 /// Largest report that is kept, bytes of JSON.
@@ -103,7 +105,9 @@ impl Attempt {
         let handler = Arc::clone(handler);
         let run = async move { handler(context).await };
         let run = AssertUnwindSafe(run).catch_unwind().in_current_span();
-        let task = self.tools.threads.spawn(run);
+        // What keeps the cluster clean must not wait for handlers that block their threads.
+        let threads = if spec.system { &self.tools.watch } else { &self.tools.threads };
+        let task = threads.spawn(run);
         self.watch_over(task).await
     }
 
@@ -151,6 +155,7 @@ impl Attempt {
             .flatten();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         let node = self.tools.node.node_id.to_string();
+        let mut refused = false;
         loop {
             match self.tools.store.finish(&self.run, &node, ending.clone(), progress.clone()).await {
                 Ok(Finished::Done) => return self.told(&ending),
@@ -163,9 +168,12 @@ impl Attempt {
                 Err(error) if error.is_retryable() => {
                     tokio::time::sleep(backoff.pause()).await;
                 }
+                // The run stays this node's until its end is noted: else it would be taken for one that never began.
                 Err(error) => {
-                    tracing::error!(error = chain(&error), "the end of a run cannot be noted");
-                    return;
+                    if !std::mem::replace(&mut refused, true) {
+                        tracing::error!(error = chain(&error), "the end of a run cannot be noted; it is tried again");
+                    }
+                    tokio::time::sleep(REFUSED_PAUSE).await;
                 }
             }
         }

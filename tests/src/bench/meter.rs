@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 /// Commands that only scripts issue here. `INFO commandstats` counts what a script calls like what a
 /// client sends; only the latter is a message.
-const INSIDE_SCRIPTS: [&str; 17] = [
+const INSIDE_SCRIPTS: [&str; 21] = [
     "time",
     "exists",
     "del",
@@ -25,6 +25,10 @@ const INSIDE_SCRIPTS: [&str; 17] = [
     "zadd",
     "zrem",
     "pttl",
+    "zremrangebyscore",
+    "zrangebyscore",
+    "zscore",
+    "type",
     "xadd",
     "info",
 ];

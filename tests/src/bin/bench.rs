@@ -1,4 +1,4 @@
-//! `make bench`: measures what sessions cost and prints the tables of docs/performance.md.
+//! `make bench`: measures what sessions and jobs cost and prints the tables of docs/performance.md.
 //!
 //! Standard output gets the tables, standard error the measurements as they are made.
 #![expect(clippy::print_stdout, reason = "the tables are what the program is for")]
@@ -6,10 +6,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use understudy_tests::bench::{Options, Stage, run};
+use understudy_tests::bench::{Options, Stage, jobs, run};
 
 const USAGE: &str = "\
-usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N] [--only PART-OF-A-NAME]
+usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N] [--only PART-OF-A-NAME|jobs]
              [--env NAME=VALUE]...";
 
 fn options(arguments: &[String]) -> Option<Options> {
@@ -52,8 +52,13 @@ fn main() -> ExitCode {
 }
 
 async fn measure(options: &Options) {
-    let mut stage = Stage::start(&options.environment).await;
-    let report = run(options, &mut stage, |line| eprintln!("{line}")).await;
-    // Before the stage is dropped, which panics when a node has logged an error.
-    println!("{report}");
+    if options.only.as_deref() != Some("jobs") {
+        let mut stage = Stage::start(&options.environment).await;
+        let report = run(options, &mut stage, |line| eprintln!("{line}")).await;
+        // Before the stage is dropped, which panics when a node has logged an error.
+        println!("{report}");
+    }
+    if jobs::is_wanted(options) {
+        println!("{}", jobs::measure(options, |line| eprintln!("{line}")).await);
+    }
 }

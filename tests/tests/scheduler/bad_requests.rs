@@ -67,7 +67,8 @@ fn definitions() -> Vec<Bad> {
         put(String::new(), 400, "bad_json"),
         put("[]".to_owned(), 400, "object"),
         put(deep, 400, "bad_json"),
-        put(with("params", &json!("x".repeat(4 << 20))), 413, ""),
+        put(with("params", &json!("x".repeat(4 << 20))), 422, "params"),
+        put(with("params", &json!("x".repeat(12 << 20))), 413, "too_large"),
         (Method::PUT, "/v1/jobs/a%20b", with("priority", &json!(1)), 422, "name"),
         (Method::PUT, "/v1/jobs/system.mine", with("priority", &json!(1)), 422, "name"),
     ]

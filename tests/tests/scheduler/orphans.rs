@@ -103,7 +103,7 @@ async fn j6_an_orphan_runs_again_elsewhere_and_its_first_attempt_changes_nothing
     })
     .await;
     let refused = thawed.metric("fenced_completions_total").await;
-    oracle!("ends of the thawed attempt that were refused", refused, 1.0);
+    oracle!("ends of the thawed node's attempts that were refused", refused, >= 1.0);
 
     for (run, attempts) in [(silent, 1), (guarded, 2), (long, 2)] {
         stage.until_in(run, "completed").await;
@@ -111,8 +111,10 @@ async fn j6_an_orphan_runs_again_elsewhere_and_its_first_attempt_changes_nothing
         let ends = stage.count(&format!("SELECT count(*) FROM ended WHERE run = {run}"));
         oracle!("ends that were written", ends, 1);
     }
-    let lost = "SELECT count(*) FROM us_run_attempt WHERE outcome = 'lost'";
-    oracle!("attempts that are noted as lost", stage.count(lost), 2);
+    let lost = format!(
+        "SELECT count(*) FROM us_run_attempt WHERE outcome = 'lost' AND run_id IN ({silent}, {guarded}, {long})"
+    );
+    oracle!("attempts that are noted as lost", stage.count(&lost), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use understudy_tests::{crowd, oracle, wait};
+use understudy_tests::{Cluster, crowd, oracle, wait};
 
-use super::stage::{LIMIT, Stage};
+use super::stage::{LIMIT, Stage, options};
 
 /// Tasks are put into the queue in requests of so many.
 const AT_ONCE: u64 = 50;
@@ -22,7 +22,9 @@ fn task() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn j10_each_task_of_three_nodes_runs_once_and_one_that_was_rolled_back_never() {
-    let stage = Stage::start().await;
+    // All are counted in the end, so none may be forgotten before.
+    let kept = options(Cluster::builder()).env("UNDERSTUDY_JOBS_HISTORY_MAX_PER_JOB", "10000");
+    let stage = Stage::with(kept).await;
     stage.manual("task", "probe", task()).await;
     let requests = usize::try_from(ALL / AT_ONCE).unwrap();
     let path = format!("/enqueue?job=task&count={AT_ONCE}");

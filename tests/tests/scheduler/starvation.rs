@@ -15,8 +15,8 @@ const THREADS: usize = SPINNING + 1;
 const LATE_MS: u64 = 2_000;
 
 /// The machine has two processors, and nine threads here want one each for themselves. What must hold all the same: the
-/// leader's thread gets its turn in time (no lease is lost), and so do claims (no due time is missed). How late they
-/// are within that is noted, not judged.
+/// leader's thread gets its turn in time (no lease is lost, and renewals are answered soon), and so do claims (no due
+/// time is missed, which is to say 2 s late). How late they are within that is noted, not judged.
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_spin_on_all_nodes_cost_no_lease_and_no_due_time() {
     let builder = options(Cluster::builder()).env("UNDERSTUDY_JOBS_ALIVE_MS", "1000");
@@ -40,7 +40,9 @@ async fn jobs_that_spin_on_all_nodes_cost_no_lease_and_no_due_time() {
     let renewals = Renewals::of(&stage, lead.node).await;
     oracle!("terms begun meanwhile", stage.epoch() - lead.epoch, 0);
     let (all, within) = (renewals.all - slow.all, renewals.within - slow.within);
-    oracle::note(&format!("of {all} renewals of the lease, answered within 250 ms: {within}"));
+    // One in a hundred, or one in a run that is too short for that.
+    let what = format!("of {all} renewals of the lease, answered after more than 250 ms");
+    oracle!(&what, all - within, <= (all / 100.0).max(1.0));
     wait::until("all of them have ended", LIMIT * 4, async || {
         stage.count(&format!("SELECT count(*) {spinning} AND state = 'completed'")) == expected
     })
@@ -58,7 +60,8 @@ async fn spin(stage: &Stage, length: Duration) {
             .define(json!({
                 "name": format!("spin-{number}"), "handler": "spin", "placement": "every",
                 "params": { "ms": ms }, "overlap": { "policy": "allow", "max": 10 },
-                "schedule": { "kind": "once", "at_ms": at_ms },
+                // Once, as far as this test is concerned.
+                "schedule": { "kind": "every", "every_ms": 86_400_000, "anchor_ms": at_ms },
             }))
             .await;
     }
@@ -84,7 +87,7 @@ fn stays_in_time(stage: &Stage, from_ms: u64, to_ms: u64) {
         late("0.5"),
         late("1")
     ));
-    oracle!("due times meanwhile", due, >= 10);
+    oracle!("due times meanwhile", due, >= 5);
     oracle!("of them, not started within 2 s", missed, 0);
 }
 

@@ -9,7 +9,7 @@ use sea_orm::DbErr;
 
 use super::super::claim::insert_decisions;
 use super::super::{Store, Tx, text_of};
-use super::{Cursor, Definition, DefinitionError, Origin, Pause, name, spec_of};
+use super::{Cursor, Definition, DefinitionError, Origin, Pause, spec_of};
 use crate::plan::{self, Moment};
 use crate::schedule::{Timetable, ZoneName};
 use crate::spec::{JobName, JobSpec, Placement, Schedule};
@@ -182,16 +182,16 @@ async fn carry_out(tx: &Tx<'_>, change: &Change) -> Result<Done, DbErr> {
     }
 }
 
-/// Locks the cursors of a job and its row, in the order in which claims do.
+/// Locks the row of a job, then its cursors; of these two claims only ever lock the second.
 async fn lock(tx: &Tx<'_>, job: &JobName) -> Result<Option<Before>, DbErr> {
     let lock = tx.backend.for_update();
-    let cursors = format!("SELECT scope FROM us_job_cursor WHERE job = $1 ORDER BY scope{lock}");
-    tx.all(&cursors, vec![job.as_str().into()]).await?;
     let select = format!(
         "SELECT spec, origin, code_spec, revision, enabled, paused_at_ms, paused_by, paused_why \
          FROM us_job WHERE name = $1{lock}"
     );
     let Some(row) = tx.one(&select, vec![job.as_str().into()]).await? else { return Ok(None) };
+    let cursors = format!("SELECT scope FROM us_job_cursor WHERE job = $1 ORDER BY scope{lock}");
+    tx.all(&cursors, vec![job.as_str().into()]).await?;
     let (spec, origin): (String, String) = (row.try_get("", "spec")?, row.try_get("", "origin")?);
     let paused: Option<i64> = row.try_get("", "paused_at_ms")?;
     let text = |column: &str| -> Result<String, DbErr> {
@@ -243,45 +243,63 @@ async fn define(
         }
         Some(_) | None => (origin, None),
     };
-    let code_fingerprint = code.as_deref().map(spec_of).transpose()?.map(|code| code.fingerprint());
-    let placement = text_of(&spec.placement).trim_matches('"').to_owned();
-    let sql = "INSERT INTO us_job (name, spec, fingerprint, origin, placement, system, code_spec, \
-         code_fingerprint, revision, created_ms, changed_ms, changed_by) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11) \
-         ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, fingerprint = excluded.fingerprint, \
-         origin = excluded.origin, placement = excluded.placement, code_spec = excluded.code_spec, \
-         code_fingerprint = excluded.code_fingerprint, \
-         revision = us_job.revision + 1, changed_ms = excluded.changed_ms, \
-         changed_by = excluded.changed_by, system = excluded.system RETURNING revision";
-    let values = vec![
-        change.job.as_str().into(),
-        text_of(spec).into(),
-        spec.fingerprint().into(),
-        kept_origin.as_str().into(),
-        placement.into(),
-        spec.system.into(),
-        code.into(),
-        code_fingerprint.into(),
-        revision.into(),
-        now_ms.into(),
-        change.by.clone().into(),
-    ];
-    // Another node may have made the same job a moment ago; then this is its next revision.
-    let row = super::super::required(tx.one(sql, values).await?)?;
-    definition.revision = row.try_get("", "revision")?;
-    let revision = definition.revision;
-    let same = before.as_ref().is_some_and(|before| {
+    let row = Row { spec, origin: kept_origin, code, revision, by: &change.by, now_ms };
+    definition.revision = row.write(tx).await?;
+    let is_due_as_before = before.as_ref().is_some_and(|before| {
         before.spec.schedule == spec.schedule && before.spec.placement == spec.placement
     });
-    let caught_up = |before: &Before| before.spec.catch_up_on_resume;
-    if same && before.as_ref().is_some_and(|before| caught_up(before) != spec.catch_up_on_resume) {
-        move_on(tx, &definition, now_ms).await?;
-    } else if same {
-        raise(tx, &change.job, revision).await?;
-    } else {
-        place_cursors(tx, &definition, now_ms).await?;
+    let catches_up = |spec: &JobSpec| spec.catch_up_on_resume;
+    match before.filter(|_| is_due_as_before) {
+        None => place_cursors(tx, &definition, now_ms).await?,
+        // Whether there is a next due time during a pause depends on it.
+        Some(before) if catches_up(&before.spec) != catches_up(spec) => {
+            move_on(tx, &definition, now_ms).await?;
+        }
+        Some(_) => raise(tx, &change.job, definition.revision).await?,
     }
-    Ok(revision)
+    Ok(definition.revision)
+}
+
+/// The row of a job, as it will be.
+struct Row<'a> {
+    spec: &'a JobSpec,
+    origin: Origin,
+    code: Option<String>,
+    revision: i64,
+    by: &'a str,
+    now_ms: i64,
+}
+
+impl Row<'_> {
+    /// Writes it; gives the revision, which is a later one when another node has made the same job a moment ago.
+    async fn write(self, tx: &Tx<'_>) -> Result<i64, DbErr> {
+        let Self { spec, origin, code, revision, by, now_ms } = self;
+        let fingerprint = code.as_deref().map(spec_of).transpose()?.map(|code| code.fingerprint());
+        let placement = text_of(&spec.placement).trim_matches('"').to_owned();
+        let sql = "INSERT INTO us_job (name, spec, fingerprint, origin, placement, system, code_spec, \
+             code_fingerprint, revision, created_ms, changed_ms, changed_by) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11) \
+             ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, \
+             fingerprint = excluded.fingerprint, origin = excluded.origin, \
+             placement = excluded.placement, system = excluded.system, \
+             code_spec = excluded.code_spec, code_fingerprint = excluded.code_fingerprint, \
+             revision = us_job.revision + 1, changed_ms = excluded.changed_ms, \
+             changed_by = excluded.changed_by RETURNING revision";
+        let values = vec![
+            spec.name.as_str().into(),
+            text_of(spec).into(),
+            spec.fingerprint().into(),
+            origin.as_str().into(),
+            placement.into(),
+            spec.system.into(),
+            code.into(),
+            fingerprint.into(),
+            revision.into(),
+            now_ms.into(),
+            by.into(),
+        ];
+        super::super::required(tx.one(sql, values).await?)?.try_get("", "revision")
+    }
 }
 
 /// The revision that a job had when it was removed.
@@ -449,53 +467,4 @@ async fn remove(tx: &Tx<'_>, change: &Change, revision: i64) -> Result<(), DbErr
          WHERE job = $1 AND state = 'running' AND cancel_ms IS NULL"
     );
     tx.execute(&running, vec![job.into(), change.by.clone().into()]).await.map(|_| ())
-}
-
-/// Finds jobs that run on every node and have no cursor of this node yet, and makes them one: due from now on.
-pub(super) struct Meet {
-    pub(super) scope: String,
-    pub(super) zone: ZoneName,
-}
-
-impl Store {
-    /// Makes the cursors of jobs that run on every node and that this node has not met before.
-    pub(crate) async fn meet_jobs(&self, scope: &str) -> super::super::Result<u64> {
-        let missing = "SELECT count(*) AS missing FROM us_job j WHERE placement = 'every' AND NOT EXISTS \
-                       (SELECT 1 FROM us_job_cursor c WHERE c.job = j.name AND c.scope = $1)";
-        let row = self.one(missing.to_owned(), vec![scope.into()]).await?;
-        if super::super::required(row)?.try_get::<i64>("", "missing")? == 0 {
-            return Ok(0);
-        }
-        let meet = Meet { scope: scope.to_owned(), zone: self.zone().clone() };
-        self.transaction(meet, |tx, meet| async move { meet_jobs(tx, &meet).await }.boxed()).await
-    }
-}
-
-async fn meet_jobs(tx: &Tx<'_>, meet: &Meet) -> Result<u64, DbErr> {
-    let now_ms = tx.now_ms().await?;
-    // Locked, so that a change of the job comes before, or finds the cursor.
-    let sql = format!(
-        "SELECT name, spec, revision FROM us_job j WHERE placement = 'every' AND NOT EXISTS \
-         (SELECT 1 FROM us_job_cursor c WHERE c.job = j.name AND c.scope = $1) ORDER BY name{}",
-        tx.backend.for_share()
-    );
-    let mut made = 0;
-    for row in tx.all(&sql, vec![meet.scope.clone().into()]).await? {
-        let (job, spec): (String, String) = (row.try_get("", "name")?, row.try_get("", "spec")?);
-        let (job, spec) = (name(&job)?, spec_of(&spec)?);
-        let Ok(timetable) = Timetable::parse(&spec.schedule, &meet.zone) else { continue };
-        let revision: i64 = row.try_get("", "revision")?;
-        let definition = Definition { spec, timetable, revision, enabled: true, paused: None };
-        let values = vec![
-            job.as_str().into(),
-            meet.scope.clone().into(),
-            now_ms.into(),
-            definition.next_ms(now_ms, now_ms).into(),
-            revision.into(),
-        ];
-        let sql = "INSERT INTO us_job_cursor (job, scope, last_fire_ms, next_fire_ms, revision) \
-                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (job, scope) DO NOTHING";
-        made += tx.execute(sql, values).await?;
-    }
-    Ok(made)
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use understudy_tests::{Client, Cluster, ClusterBuilder, oracle, wait};
+use understudy_tests::{Cluster, ClusterBuilder, oracle, wait};
 
-use super::super::stage::{LIMIT, OPERATOR, Stage, options, rounds};
+use super::super::stage::{LIMIT, Stage, options, rounds};
 
 /// A fire may be so much earlier than the database's clock says, and so much later.
 const EARLY_MS: u64 = 100;
@@ -115,12 +115,14 @@ async fn reports(stage: &Stage, node: usize, wrong: bool) {
     .await;
 }
 
-/// Has the other of the two lead.
+/// Has the other of the two lead, as soon as its own hold after the hand-over before is over.
 async fn hand_over(stage: &Stage) {
     let lead = stage.agreed().await;
-    let client = Client::new().bearing(OPERATOR);
-    let admin = stage.cluster.nodes[0].admin_url();
-    client.post_json(admin, "/v1/leader/step-down", &json!({})).await.unwrap().expect(200);
+    wait::until("a hand-over is possible", LIMIT, async || {
+        let answer = stage.post("/v1/leader/step-down", json!({ "hold_ms": 1_000 })).await;
+        answer.status != 409 && answer.expect(200).status == 200
+    })
+    .await;
     wait::until("the other leads", LIMIT, async || {
         stage.leads().await.is_some_and(|other| other != lead.node)
     })
