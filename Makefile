@@ -1,10 +1,16 @@
 # `make test` needs nothing but Rust: it installs what else is missing.
 
-.PHONY: test bench check doc packages
+.PHONY: test soak bench check doc packages
 
 test: packages
 	cargo build --workspace --bins
 	cargo test --workspace
+
+# The same faults as in `make test`, as often as it takes to believe it: about two hours.
+soak: packages
+	cargo build --workspace --bins
+	UNDERSTUDY_SOAK=1 cargo test -p understudy-tests --test scheduler -- --test-threads 1
+	UNDERSTUDY_SOAK=1 cargo test -p understudy-scheduler
 
 bench:
 	cargo build --release --workspace --bins

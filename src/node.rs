@@ -144,7 +144,7 @@ impl Node {
     ///
     /// It is a run of the job `cluster-first-start.<deployment>`, with a history like any other. The nodes do not wait for
     /// it. When its node dies it runs again on another, up to three times; when it fails it is not tried again. It
-    /// is remembered as long as the history is kept (`UNDERSTUDY_JOBS_HISTORY_S`).
+    /// is remembered for ever.
     pub fn on_cluster_first_start<F, Fut, R>(mut self, deployment: &str, handler: F) -> Self
     where
         F: Fn(JobContext) -> Fut + Send + Sync + 'static,

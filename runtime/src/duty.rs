@@ -25,7 +25,7 @@ pub struct Duty {
     pub name: &'static str,
     /// Says in one sentence what it is for.
     pub description: &'static str,
-    /// How long after one run the next one is due.
+    /// How often it is due: on a fixed grid, whatever runs take.
     pub every: Duration,
     /// Does it. Run on any tokio runtime; ends soon after it was cancelled.
     pub run: DutyWork,

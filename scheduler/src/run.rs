@@ -140,7 +140,8 @@ impl FromStr for RunId {
 /// leader, and within a leader with every attempt of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fence {
-    /// The epoch of the leader that claimed the due time, 0 for runs that need no leader.
+    /// The epoch of the leader that claimed the due time; for runs that need no leader, the epoch that was in force when
+    /// they were asked for, 0 if nobody had led yet.
     pub epoch: u64,
     /// The run.
     pub run: RunId,

@@ -135,7 +135,7 @@ pub enum Schedule {
 #[serde(rename_all = "snake_case")]
 pub enum Gap {
     /// [`Gap::FirstValid`] for times of the day, [`Gap::Skip`] for expressions that repeat within the hour or day
-    /// (those with `*` or a step in the minutes or hours), as Vixie cron does.
+    /// (those with `*`, a step or a range in the minutes or hours), as Vixie cron does.
     #[default]
     Auto,
     /// At the first moment after the gap.

@@ -194,6 +194,16 @@ impl<'c> Tx<'c> {
     fn now(&self) -> &'static str {
         self.backend.now_ms()
     }
+
+    fn now_once(&self) -> String {
+        now_once(self.backend)
+    }
+}
+
+/// The clock as it stands in comparisons: read once per statement, so that an index can be used. On its own it may be
+/// another for every row.
+fn now_once(backend: Backend) -> String {
+    format!("(SELECT {})", backend.now_ms())
 }
 
 /// A row that must be there.

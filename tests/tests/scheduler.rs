@@ -39,3 +39,5 @@ mod running;
 mod runs;
 #[path = "scheduler/skew.rs"]
 mod skew;
+#[path = "scheduler/file.rs"]
+mod file;

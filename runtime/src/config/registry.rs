@@ -127,7 +127,7 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_LEADER_MIN_REPLICAS", "0", "How many replicas of Redis must know a new leader before it begins, 0 to 10."),
     shared("UNDERSTUDY_LEADER_FALLBACK", "off", "What happens while Redis is away: `off` nobody leads, `database` the nodes elect through the database."),
 
-    shared("UNDERSTUDY_JOBS_ENABLED", "all", "Which jobs start: `all`, `none`, or a comma list of job names."),
+    shared("UNDERSTUDY_JOBS_ENABLED", "all", "Which jobs start, until an operator says otherwise: `all`, `none`, or a comma list of job names. Counts when the cluster first starts."),
     local("UNDERSTUDY_JOBS_FILE", "", "File with jobs that need no program of their own, `jobs.toml`."),
     local("UNDERSTUDY_JOBS_CONCURRENCY", "10", "Most jobs at once on this node, 1 to 10000."),
     local("UNDERSTUDY_JOBS_THREADS", "number of CPUs", "Threads that run jobs, 1 to 1024."),

@@ -184,9 +184,9 @@ fn assert_decided_once(
 
 #[test]
 fn a_long_backlog_is_decided_in_chunks_and_each_due_time_once() {
-    let (last_ms, now_ms) = (NOON - 12_345 * SECOND, NOON + 500);
+    let (last_ms, now_ms) = (NOON - 10_345 * SECOND, NOON + 500);
     let mut cron = JobSpec::new("job".parse().unwrap(), cron("* * * * * *", "Europe/Oslo"));
-    for misfire in [Misfire::FireOnce, Misfire::Skip, Misfire::FireAll { max: 7_000 }] {
+    for misfire in [Misfire::FireOnce, Misfire::Skip, Misfire::FireAll { max: 1_000 }] {
         cron.misfire = misfire;
         for mut spec in [seconds(misfire), cron.clone()] {
             spec.misfire_grace = Some(Duration::from_secs(86_400));
@@ -198,7 +198,7 @@ fn a_long_backlog_is_decided_in_chunks_and_each_due_time_once() {
             let expected = match misfire {
                 Misfire::FireOnce => 3,
                 Misfire::Skip => 2,
-                Misfire::FireAll { .. } => 7_002,
+                Misfire::FireAll { .. } => 1_002,
             };
             let latest: Vec<i64> = (0..expected).rev().map(|back| NOON - back * SECOND).collect();
             assert_eq!(started, latest);

@@ -15,12 +15,14 @@ const MOST: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct DefinitionCache {
     known: DashMap<JobName, Arc<Definition>>,
+    /// Those that cannot be read here, and of which that was said: the revision by name.
+    unreadable: DashMap<String, i64>,
     zone: ZoneName,
 }
 
 impl DefinitionCache {
     pub(super) fn new(zone: ZoneName) -> Self {
-        Self { known: DashMap::new(), zone }
+        Self { known: DashMap::new(), unreadable: DashMap::new(), zone }
     }
 
     pub(super) fn zone(&self) -> &ZoneName {
@@ -30,6 +32,14 @@ impl DefinitionCache {
     pub(super) fn get(&self, name: &JobName, revision: i64) -> Option<Arc<Definition>> {
         let known = self.known.get(name)?;
         (known.revision == revision).then(|| Arc::clone(&known))
+    }
+
+    /// Whether nobody has said yet that a definition cannot be read here.
+    pub(super) fn is_news(&self, name: &str, revision: i64) -> bool {
+        if self.unreadable.len() >= MOST {
+            self.unreadable.clear();
+        }
+        self.unreadable.insert(name.to_owned(), revision) != Some(revision)
     }
 
     pub(super) fn put(&self, definition: &Arc<Definition>) {

@@ -283,7 +283,9 @@ async fn lock_cursors<'a>(
     plans: &'a [(JobPlan, Arc<Definition>)],
 ) -> std::result::Result<Cursors<'a>, DbErr> {
     let rows = recordset(tx.backend, 1, &[("job", Kind::Text), ("scope", Kind::Text)]);
-    let lock = if tx.backend.for_update().is_empty() { "" } else { " FOR UPDATE OF c" };
+    // One that the application holds in a transaction of its own is planned anew, and holds up no other.
+    let lock =
+        if tx.backend.skip_locked().is_empty() { "" } else { " FOR UPDATE OF c SKIP LOCKED" };
     let sql = format!(
         "SELECT c.job, c.scope, c.last_fire_ms, c.revision FROM {rows} \
          JOIN us_job_cursor c ON c.job = x.job AND c.scope = x.scope ORDER BY c.job, c.scope{lock}"
@@ -355,16 +357,20 @@ const RUN_COLUMNS: &[(&str, Kind)] = &[
     ("not_before_ms", Kind::Big),
     ("expires_ms", Kind::Big),
     ("node", Kind::Text),
+    ("finished_ms", Kind::Big),
+    ("error", Kind::Text),
 ];
 
-/// Inserts runs out of the JSON in `$1`, with the epoch in `$2` and the time in `$3`; gives those that are new.
+/// Inserts runs out of the JSON in `$1`, with the epoch in `$2` and the time in `$3`; gives those that are new. Runs that no
+/// leader claims (0) have the epoch that is in force, so that fencing tokens of a job never go backwards.
 pub(super) fn insert_runs_sql(tx: &Tx<'_>) -> String {
     let rows = recordset(tx.backend, 1, RUN_COLUMNS);
     let names: Vec<&str> = RUN_COLUMNS.iter().map(|(name, _)| *name).collect();
     let picked: Vec<String> = names.iter().map(|name| format!("x.{name}")).collect();
     format!(
         "INSERT INTO us_job_run ({}, attempt, epoch, queued_ms, started_ms, heartbeat_ms) \
-         SELECT {}, 1, CAST($2 AS bigint), CAST($3 AS bigint), \
+         SELECT {}, 1, CASE WHEN CAST($2 AS bigint) = 0 THEN (SELECT t.epoch FROM us_leader_term t \
+           WHERE t.name = 'scheduler') ELSE CAST($2 AS bigint) END, CAST($3 AS bigint), \
          CASE WHEN x.state = 'running' THEN CAST($3 AS bigint) END, \
          CASE WHEN x.state = 'running' THEN CAST($3 AS bigint) END FROM {rows} WHERE true \
          ON CONFLICT (job, fire_key, scope) DO NOTHING \
@@ -375,15 +381,15 @@ pub(super) fn insert_runs_sql(tx: &Tx<'_>) -> String {
 }
 
 /// The columns of a run that its worker needs.
-pub(super) const TAKEN: &str = "id, job, fire_key, scope, fire_ms, cause, state, attempt, placement, \
-    epoch, params, chain, started_ms, system";
+pub(super) const TAKEN: &str = "id, job, fire_key, scope, fire_ms, cause, state, attempt, failed, \
+    placement, epoch, params, chain, started_ms, system";
 
 pub(super) fn taken(
     row: &QueryResult,
     definition: &Arc<Definition>,
 ) -> std::result::Result<TakenRun, DbErr> {
     let number = |column: &str| row.try_get::<i64>("", column);
-    let attempt: i32 = row.try_get("", "attempt")?;
+    let (attempt, failed): (i32, i32) = (row.try_get("", "attempt")?, row.try_get("", "failed")?);
     let params: Option<String> = row.try_get("", "params")?;
     let chain: Option<String> = row.try_get("", "chain")?;
     let placement: String = row.try_get("", "placement")?;
@@ -394,6 +400,7 @@ pub(super) fn taken(
         scope: row.try_get("", "scope")?,
         fire_ms: number("fire_ms")?,
         attempt: u32::try_from(attempt).unwrap_or(1),
+        failed: u32::try_from(failed).unwrap_or(0),
         epoch: u64::try_from(number("epoch")?).unwrap_or(0),
         by_leader: placement == "leader",
         params: params.as_deref().map(super::json).transpose()?,

@@ -7,6 +7,7 @@ mod meet;
 mod sync;
 mod write;
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sea_orm::{DbErr, QueryResult};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use understudy_runtime::database::DatabaseError;
 
 use super::recordset::{Kind, recordset};
-use super::{Outcome, Result, Store, json};
+use super::{Outcome, Result, Store, Tx, json};
 use crate::schedule::Timetable;
 use crate::spec::{JobName, JobSpec, Schedule, SpecError};
 
@@ -135,6 +136,15 @@ impl Cursor {
     }
 }
 
+/// Definitions as a transaction sees them.
+#[derive(Default)]
+pub(super) struct Within {
+    pub(super) readable: HashMap<String, Arc<Definition>>,
+    pub(super) unreadable: Vec<String>,
+    /// There are no such jobs.
+    pub(super) removed: Vec<String>,
+}
+
 /// A definition was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {
@@ -190,6 +200,52 @@ impl Store {
         Ok(known)
     }
 
+    /// Gives the definitions of these jobs as a transaction sees them, and tells those that cannot be read here from those that
+    /// are not there.
+    pub(super) async fn definitions_within(
+        &self,
+        tx: &Tx<'_>,
+        jobs: &BTreeSet<&str>,
+    ) -> std::result::Result<Within, DbErr> {
+        let mut within = Within::default();
+        if jobs.is_empty() {
+            return Ok(within);
+        }
+        let rows = recordset(tx.backend, 1, &[("job", Kind::Text)]);
+        let which = format!("WHERE name IN (SELECT job FROM {rows})");
+        let wanted = |jobs: &mut dyn Iterator<Item = &str>| {
+            let jobs: Vec<_> = jobs.map(|job| serde_json::json!({ "job": job })).collect();
+            vec![serde_json::Value::Array(jobs).to_string().into()]
+        };
+        let (mut unknown, mut gone) = (Vec::new(), jobs.clone());
+        let revisions = format!("SELECT name, revision FROM us_job {which}");
+        for row in tx.all(&revisions, wanted(&mut jobs.iter().copied())).await? {
+            let job: String = row.try_get("", "name")?;
+            gone.remove(job.as_str());
+            match self.cache.get(&name(&job)?, row.try_get("", "revision")?) {
+                Some(definition) => {
+                    within.readable.insert(job, definition);
+                }
+                None => unknown.push(job),
+            }
+        }
+        within.removed = gone.into_iter().map(str::to_owned).collect();
+        if unknown.is_empty() {
+            return Ok(within);
+        }
+        let select = format!("{SELECT} {which}");
+        for row in tx.all(&select, wanted(&mut unknown.iter().map(String::as_str))).await? {
+            let job: String = row.try_get("", "name")?;
+            match self.parse(&row)? {
+                Some(definition) => {
+                    within.readable.insert(job, definition);
+                }
+                None => within.unreadable.push(job),
+            }
+        }
+        Ok(within)
+    }
+
     /// Reads one row of [`SELECT`]. A definition that this program cannot read (of a newer one) is none, and logged.
     fn parse(&self, row: &QueryResult) -> std::result::Result<Option<Arc<Definition>>, DbErr> {
         let (name, text): (String, String) = (row.try_get("", "name")?, row.try_get("", "spec")?);
@@ -202,11 +258,14 @@ impl Store {
         let (spec, timetable) = match parsed {
             Ok(parsed) => parsed,
             Err(error) => {
-                tracing::warn!(
-                    job.name = name,
-                    error,
-                    "the definition of a job cannot be read here"
-                );
+                // Once: a round of the scheduler may meet it again and again.
+                if self.cache.is_news(&name, row.try_get("", "revision")?) {
+                    tracing::warn!(
+                        job.name = name,
+                        error,
+                        "the definition of a job cannot be read here"
+                    );
+                }
                 return Ok(None);
             }
         };

@@ -170,6 +170,7 @@ async fn store(tx: &Tx<'_>, ordered: &Ordered) -> Result<Stored, DbErr> {
     let job = order.job.as_str();
     // Overlaps are decided under the cursor, as claims do; tasks may overlap and need none of that.
     let Some(spec) = spec_of(tx, job).await? else { return Ok(Stored::UnknownJob) };
+    let spec = spec.map_err(|error| DbErr::Json(error.to_string()))?;
     if spec.placement == Placement::Every {
         return Ok(Stored::RunsEverywhere);
     }

@@ -1,6 +1,7 @@
 //! Ending a run, or an attempt of it: fenced, so that a node that was given up cannot change what another one did.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -11,7 +12,10 @@ use super::claim::insert_runs_sql;
 use super::take::TakenRun;
 use super::{Result, Store, Tx, text_of};
 use crate::run::{Cause, Chain, RunId, RunState};
-use crate::spec::{OnFailure, Schedule};
+use crate::spec::{JobSpec, OnFailure, Schedule};
+
+/// How soon a node that can read a definition looks at a job whose definition the node that ended its run cannot read.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -209,7 +213,6 @@ pub(super) struct Ended<'a> {
     pub(super) run: RunId,
     pub(super) job: &'a str,
     pub(super) scope: &'a str,
-    pub(super) epoch: i64,
     pub(super) chain: Option<&'a Chain>,
 }
 
@@ -219,7 +222,6 @@ impl<'a> Ended<'a> {
             run: run.id,
             job: run.definition.spec.name.as_str(),
             scope: &run.scope,
-            epoch: i64::try_from(run.epoch).unwrap_or(i64::MAX),
             chain: run.chain.as_ref(),
         }
     }
@@ -248,12 +250,9 @@ pub(super) async fn after_end(
     let sql = "SELECT j.spec, j.paused_at_ms FROM us_job_cursor c JOIN us_job j ON j.name = c.job \
                WHERE c.job = $1 AND c.scope = $2 AND c.next_fire_ms IS NULL";
     if let Some(row) = tx.one(sql, vec![ended.job.into(), ended.scope.into()]).await? {
-        let spec: crate::spec::JobSpec = super::json(&row.try_get::<String>("", "spec")?)?;
+        let spec: String = row.try_get("", "spec")?;
         let paused: Option<i64> = row.try_get("", "paused_at_ms")?;
-        let held = paused.is_some() && spec.catch_up_on_resume;
-        if let Schedule::After { delay } = spec.schedule
-            && !held
-        {
+        if let Some(delay) = pause_after(ended.job, &spec, paused.is_some()) {
             // Never the time that was due before: it would find that run and start none.
             let sql = format!(
                 "UPDATE us_job_cursor SET next_fire_ms = CASE WHEN {now} + $3 > last_fire_ms \
@@ -271,6 +270,27 @@ pub(super) async fn after_end(
     Ok(())
 }
 
+/// How long after its run a job is due again, if it waits for its run. The end of a run must not fail for a definition of
+/// a newer program: of that one only this much is read, and if not even that can be, a node that can read it looks soon.
+fn pause_after(job: &str, spec: &str, paused: bool) -> Option<Duration> {
+    #[derive(serde::Deserialize)]
+    struct Pace {
+        schedule: Schedule,
+        #[serde(default)]
+        catch_up_on_resume: bool,
+    }
+    match serde_json::from_str::<Pace>(spec) {
+        Ok(Pace { schedule: Schedule::After { delay }, catch_up_on_resume }) => {
+            (!paused || !catch_up_on_resume).then_some(delay)
+        }
+        Ok(_) => None,
+        Err(error) => {
+            tracing::warn!(job.name = job, %error, "when a job is due again cannot be read here");
+            (!paused).then_some(UNREADABLE_PAUSE)
+        }
+    }
+}
+
 /// Starts the next job of a chain, or notes that the rest does not run.
 async fn follow(
     tx: &Tx<'_>,
@@ -281,9 +301,21 @@ async fn follow(
     let goes_on = state == RunState::Completed || chain.on_failure == OnFailure::Continue;
     let root = chain.root.unwrap_or(ended.run);
     let now_ms = tx.now_ms().await?;
+    let why = format!("`{}` before it in the chain ended {state}", ended.job);
     let mut rows = Vec::new();
     for (place, job) in chain.rest.iter().enumerate() {
-        let Some(spec) = spec_of(tx, job.as_str()).await? else { continue };
+        // The run has ended whatever becomes of the others: those that are not known here are passed over.
+        let spec = match spec_of(tx, job.as_str()).await? {
+            Some(Ok(spec)) => spec,
+            Some(Err(error)) => {
+                tracing::warn!(job.name = job.as_str(), %error, "a job of a chain cannot be read here and is passed over");
+                continue;
+            }
+            None => {
+                tracing::warn!(job.name = job.as_str(), "there is no such job in a chain; it is passed over");
+                continue;
+            }
+        };
         let rest = Chain {
             rest: chain.rest[place + 1..].to_vec(),
             on_failure: chain.on_failure,
@@ -294,6 +326,10 @@ async fn follow(
         row["fire_key"] = json!(format!("chain:{root}:{}", chain.rest.len() - place));
         row["state"] = json!(state.as_str());
         row["chain"] = json!((goes_on && !rest.rest.is_empty()).then(|| text_of(&rest)));
+        if !goes_on {
+            row["finished_ms"] = json!(now_ms);
+            row["error"] = json!(why);
+        }
         rows.push(row);
         if goes_on {
             break;
@@ -302,23 +338,16 @@ async fn follow(
     if rows.is_empty() {
         return Ok(());
     }
-    let values = vec![text_of(&rows).into(), ended.epoch.into(), now_ms.into()];
-    tx.all(&insert_runs_sql(tx), values).await?;
-    if !goes_on {
-        let sql = "UPDATE us_job_run SET finished_ms = $2, error = $3 \
-                   WHERE state = 'skipped' AND finished_ms IS NULL AND fire_key LIKE $1";
-        let why = format!("`{}` before it in the chain ended {state}", ended.job);
-        let values = vec![format!("chain:{root}:%").into(), now_ms.into(), why.into()];
-        tx.execute(sql, values).await?;
-    }
-    Ok(())
+    let values = vec![text_of(&rows).into(), 0_i64.into(), now_ms.into()];
+    tx.all(&insert_runs_sql(tx), values).await.map(|_| ())
 }
 
+/// Reads the definition of a job; the inner error is that of one that this program cannot read.
 pub(super) async fn spec_of(
     tx: &Tx<'_>,
     job: &str,
-) -> std::result::Result<Option<crate::spec::JobSpec>, DbErr> {
+) -> std::result::Result<Option<std::result::Result<JobSpec, serde_json::Error>>, DbErr> {
     let row = tx.one("SELECT spec FROM us_job WHERE name = $1", vec![job.into()]).await?;
     let text: Option<String> = row.map(|row| row.try_get("", "spec")).transpose()?;
-    text.map(|text| super::json(&text)).transpose()
+    Ok(text.map(|text| serde_json::from_str(&text)))
 }

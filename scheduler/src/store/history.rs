@@ -206,7 +206,7 @@ impl Store {
             ));
         }
         if let Some(silent) = filter.silent_ms {
-            let now = self.backend().now_ms();
+            let now = super::now_once(self.backend());
             conditions.push(format!(
                 "state = 'running' AND heartbeat_ms < {now} - {}",
                 bind(silent.into())

@@ -59,7 +59,7 @@ impl Store {
         let sql = format!(
             "SELECT node, seen_ms, handlers, definitions, labels, tzdb, takes_jobs, offset_ms \
              FROM us_scheduler_node WHERE seen_ms > {} - $1 ORDER BY node",
-            self.backend().now_ms()
+            super::now_once(self.backend())
         );
         let mut nodes = Vec::new();
         for row in self.all(sql, vec![silent_ms.into()]).await? {
@@ -88,7 +88,7 @@ impl Store {
     pub(crate) async fn forget_silent_nodes(&self, silent_ms: i64) -> Result<u64> {
         let sql = format!(
             "DELETE FROM us_scheduler_node WHERE seen_ms <= {} - $1",
-            self.backend().now_ms()
+            super::now_once(self.backend())
         );
         self.execute(sql, vec![silent_ms.into()]).await
     }

@@ -1,5 +1,6 @@
 //! Runs while they run: signs of life, cancelling, giving up those whose node is silent, and what they write.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -39,38 +40,56 @@ pub(crate) struct Reaped {
     pub(crate) epoch_ok: bool,
 }
 
+impl Reaped {
+    fn add(&mut self, other: Self) {
+        self.retried += other.retried;
+        self.lost += other.lost;
+        self.dead += other.dead;
+        self.expired += other.expired;
+        self.epoch_ok &= other.epoch_ok;
+    }
+}
+
 impl Store {
     /// Says that the runs of a node live, and hears what is new about them. `known` are those it knows of.
     pub(crate) async fn heartbeat(&self, node: &str, known: &[(RunId, u32)]) -> Result<Heartbeat> {
         let rows = recordset(self.backend(), 2, &[("id", Kind::Big), ("attempt", Kind::Big)]);
+        // A run whose handler guards its writes is locked for as long as those take; it lives, and holds up no other.
+        let lock = if self.backend().skip_locked().is_empty() {
+            ""
+        } else {
+            " FOR UPDATE OF r SKIP LOCKED"
+        };
         let sql = format!(
-            "UPDATE us_job_run SET heartbeat_ms = {} FROM {rows} WHERE us_job_run.id = x.id \
-             AND us_job_run.attempt = x.attempt AND node = $1 AND state = 'running' \
-             RETURNING us_job_run.id AS id, us_job_run.attempt AS attempt, cancel_by, cancel_ms",
+            "UPDATE us_job_run SET heartbeat_ms = {} WHERE id IN (SELECT r.id FROM {rows} \
+             JOIN us_job_run r ON r.id = x.id AND r.attempt = x.attempt \
+             WHERE r.node = $1 AND r.state = 'running' ORDER BY r.id{lock})",
             self.backend().now_ms()
         );
         let named: Vec<_> =
             known.iter().map(|(id, attempt)| json!({ "id": id, "attempt": attempt })).collect();
         let mut heartbeat = Heartbeat::default();
         if !known.is_empty() {
-            for row in self.change(sql, vec![node.into(), text_of(&named).into()]).await? {
-                let attempt: i32 = row.try_get("", "attempt")?;
-                let asked: Option<i64> = row.try_get("", "cancel_ms")?;
-                let by: Option<String> = row.try_get("", "cancel_by")?;
-                heartbeat.alive.push((
-                    RunId(row.try_get("", "id")?),
-                    u32::try_from(attempt).unwrap_or(0),
-                    asked.map(|_| by.unwrap_or_default()),
-                ));
+            self.execute(sql, vec![node.into(), text_of(&named).into()]).await?;
+        }
+        let sql = format!(
+            "SELECT {TAKEN}, cancel_ms, cancel_by FROM us_job_run \
+             WHERE node = $1 AND state = 'running' ORDER BY id"
+        );
+        let known: HashSet<(RunId, u32)> = known.iter().copied().collect();
+        let mut unknown = Vec::new();
+        for row in self.all(sql, vec![node.into()]).await? {
+            let attempt: i32 = row.try_get("", "attempt")?;
+            let run = (RunId(row.try_get("", "id")?), u32::try_from(attempt).unwrap_or(0));
+            if !known.contains(&run) {
+                unknown.push(row);
+                continue;
             }
+            let asked: Option<i64> = row.try_get("", "cancel_ms")?;
+            let by: Option<String> = row.try_get("", "cancel_by")?;
+            heartbeat.alive.push((run.0, run.1, asked.map(|_| by.unwrap_or_default())));
         }
-        let sql = format!("SELECT {TAKEN} FROM us_job_run WHERE node = $1 AND state = 'running'");
-        let running = self.all(sql, vec![node.into()]).await?;
-        if running.len() > heartbeat.alive.len() {
-            let all = self.with_definitions(&running).await?;
-            heartbeat.unknown =
-                all.into_iter().filter(|run| !known.contains(&(run.id, run.attempt))).collect();
-        }
+        heartbeat.unknown = self.with_definitions(&unknown).await?;
         Ok(heartbeat)
     }
 
@@ -104,31 +123,56 @@ impl Store {
             .collect::<std::result::Result<_, _>>()?)
     }
 
-    /// Gives up runs whose node was silent for `stale_ms`, and drops those that nobody can start. Fenced by the epoch.
+    /// Gives up runs whose node was silent for `stale_ms`, and drops those that nobody can start. Fenced by the epoch, of
+    /// which each of the short transactions makes sure anew: one that lasts would keep another node from leading.
     pub(crate) async fn reap(
         &self,
         epoch: u64,
         stale_ms: i64,
         unhandled: Vec<String>,
     ) -> Result<Reaped> {
+        let mut reaped = Reaped { epoch_ok: true, ..Reaped::default() };
+        let (mut after, mut more) = (RunId(0), true);
+        for _ in 0..MOST_REAPED / REAPED_AT_ONCE {
+            if !more || !reaped.epoch_ok {
+                break;
+            }
+            let mut reap = self.silent(epoch, stale_ms, after).await?;
+            let last = reap.orphans.iter().map(|run| run.id).chain(reap.nameless.iter().copied()).max();
+            more = reap.orphans.len() + reap.nameless.len() >= REAPED_AT_ONCE;
+            let Some(last) = last else { break };
+            after = last;
+            // Cursors are locked before runs and in their order, as claims do.
+            let place = |run: &TakenRun| (run.definition.spec.name.clone(), run.scope.clone(), run.id);
+            reap.orphans.sort_by_cached_key(place);
+            reaped.add(self.transaction(reap, reap_boxed).await?);
+        }
+        if reaped.epoch_ok {
+            // Also when there is nothing to drop: the caller asks whether it still leads.
+            let expire = Expire { epoch, unhandled };
+            reaped.add(self.transaction(expire, expire_boxed).await?);
+        }
+        Ok(reaped)
+    }
+
+    /// Reads some of the runs whose node is silent, those after a run.
+    async fn silent(&self, epoch: u64, stale_ms: i64, after: RunId) -> Result<Reap> {
         let silent = format!(
             "SELECT {TAKEN} FROM us_job_run WHERE state = 'running' AND heartbeat_ms < {} - $1 \
-             ORDER BY id LIMIT 500",
-            self.backend().now_ms()
+             AND id > $2 ORDER BY id LIMIT {REAPED_AT_ONCE}",
+            super::now_once(self.backend())
         );
-        let rows = self.all(silent, vec![stale_ms.into()]).await?;
+        let rows = self.all(silent, vec![stale_ms.into(), after.0.into()]).await?;
         let orphans = self.with_definitions(&rows).await?;
-        let mut known: Vec<RunId> = orphans.iter().map(|run| run.id).collect();
-        known.sort_unstable();
+        let known: HashSet<RunId> = orphans.iter().map(|run| run.id).collect();
         let mut nameless = Vec::new();
         for row in &rows {
             let id = RunId(row.try_get("", "id")?);
-            if known.binary_search(&id).is_err() {
+            if !known.contains(&id) {
                 nameless.push(id);
             }
         }
-        let reap = Reap { epoch, stale_ms, orphans, nameless, unhandled };
-        self.transaction(reap, reap_boxed).await
+        Ok(Reap { epoch, stale_ms, orphans, nameless })
     }
 }
 
@@ -146,7 +190,7 @@ pub(crate) enum Cancelled {
 }
 
 async fn cancel(tx: &Tx<'_>, run: RunId, by: &str) -> std::result::Result<Cancelled, DbErr> {
-    let found = "SELECT job, scope, epoch, chain FROM us_job_run WHERE id = $1";
+    let found = "SELECT job, scope, chain FROM us_job_run WHERE id = $1";
     let Some(row) = tx.one(found, vec![run.0.into()]).await? else { return Ok(Cancelled::Unknown) };
     let ended = Dropped::read(run, &row)?;
     lock_cursor(tx, &ended.job, &ended.scope).await?;
@@ -181,7 +225,6 @@ struct Dropped {
     run: RunId,
     job: String,
     scope: String,
-    epoch: i64,
     chain: Option<Chain>,
 }
 
@@ -192,7 +235,6 @@ impl Dropped {
             run,
             job: row.try_get("", "job")?,
             scope: row.try_get("", "scope")?,
-            epoch: row.try_get("", "epoch")?,
             chain: chain.as_deref().map(super::json).transpose()?,
         })
     }
@@ -202,19 +244,22 @@ impl Dropped {
             run: self.run,
             job: &self.job,
             scope: &self.scope,
-            epoch: self.epoch,
             chain: self.chain.as_ref(),
         }
     }
 }
 
+/// So many runs are given up in one transaction.
+const REAPED_AT_ONCE: usize = 25;
+/// So many runs are given up at one go; the rest of more follows with the next.
+const MOST_REAPED: usize = 500;
+
 struct Reap {
     epoch: u64,
     stale_ms: i64,
     orphans: Vec<TakenRun>,
-    /// Runs of jobs that were removed.
+    /// Runs of jobs that were removed, or whose definition cannot be read here.
     nameless: Vec<RunId>,
-    unhandled: Vec<String>,
 }
 
 fn reap_boxed<'c>(
@@ -233,35 +278,63 @@ async fn carry_out(tx: &Tx<'_>, reap: &Reap) -> std::result::Result<Reaped, DbEr
     for run in &reap.orphans {
         give_up(tx, run, reap.stale_ms, &mut reaped).await?;
     }
-    for run in &reap.nameless {
+    if !reap.nameless.is_empty() {
+        let rows = recordset(tx.backend, 1, &[("id", Kind::Big)]);
         let sql = format!(
-            "UPDATE us_job_run SET state = 'lost', finished_ms = {now}, error = 'its job was removed, and its node was silent' \
-             WHERE id = $1 AND state = 'running' AND heartbeat_ms < {now} - $2",
-            now = tx.now()
+            "UPDATE us_job_run SET state = 'lost', finished_ms = {now}, \
+             error = 'its job was removed or cannot be read, and its node was silent' \
+             WHERE id IN (SELECT r.id FROM us_job_run r WHERE r.id IN (SELECT x.id FROM {rows}) \
+             AND r.state = 'running' AND r.heartbeat_ms < {once} - $2 ORDER BY r.id{skip})",
+            now = tx.now(),
+            once = tx.now_once(),
+            skip = tx.backend.skip_locked()
         );
-        reaped.lost += tx.execute(&sql, vec![run.0.into(), reap.stale_ms.into()]).await?;
-    }
-    if !reap.unhandled.is_empty() {
-        reaped.expired = expire(tx, &reap.unhandled).await?;
+        let ids: Vec<_> = reap.nameless.iter().map(|id| json!({ "id": id })).collect();
+        reaped.lost += tx.execute(&sql, vec![text_of(&ids).into(), reap.stale_ms.into()]).await?;
     }
     Ok(reaped)
 }
 
-/// Takes one run away from its node, unless it has shown a sign of life since.
+struct Expire {
+    epoch: u64,
+    unhandled: Vec<String>,
+}
+
+fn expire_boxed<'c>(
+    tx: &'c Tx<'c>,
+    expire: Arc<Expire>,
+) -> BoxFuture<'c, std::result::Result<Reaped, DbErr>> {
+    async move {
+        let mut reaped = Reaped::default();
+        if epoch_is_ours(tx, Some(expire.epoch)).await? {
+            reaped.epoch_ok = true;
+            if !expire.unhandled.is_empty() {
+                reaped.expired = self::expire(tx, &expire.unhandled).await?;
+            }
+        }
+        Ok(reaped)
+    }
+    .boxed()
+}
+
+/// Takes one run away from its node, unless it has shown a sign of life since. A run that is locked lives: its handler
+/// guards what it writes.
 async fn give_up(
     tx: &Tx<'_>,
     run: &TakenRun,
     stale_ms: i64,
     reaped: &mut Reaped,
 ) -> std::result::Result<(), DbErr> {
-    if let Schedule::After { .. } = run.definition.spec.schedule {
-        lock_cursor(tx, run.definition.spec.name.as_str(), &run.scope).await?;
+    if let Schedule::After { .. } = run.definition.spec.schedule
+        && !try_lock_cursor(tx, run.definition.spec.name.as_str(), &run.scope).await?
+    {
+        return Ok(());
     }
     let lock = format!(
         "SELECT orphaned, node, cancel_ms FROM us_job_run WHERE id = $1 AND attempt = $2 AND state = 'running' \
          AND heartbeat_ms < {} - $3{}",
-        tx.now(),
-        tx.backend.for_update()
+        tx.now_once(),
+        tx.backend.skip_locked()
     );
     let attempt = i32::try_from(run.attempt).unwrap_or(i32::MAX);
     let row = tx.one(&lock, vec![run.id.0.into(), attempt.into(), stale_ms.into()]).await?;
@@ -310,16 +383,37 @@ async fn give_up(
     Ok(())
 }
 
+/// So many runs are dropped at one go.
+const MOST_EXPIRED: usize = 100;
+
+/// Locks the cursor of a job that is due again when its run has ended, unless somebody else has it; gives whether the
+/// run may be ended.
+async fn try_lock_cursor(
+    tx: &Tx<'_>,
+    job: &str,
+    scope: &str,
+) -> std::result::Result<bool, DbErr> {
+    let sql = "SELECT job FROM us_job_cursor WHERE job = $1 AND scope = $2";
+    let values = || vec![job.into(), scope.into()];
+    if tx.one(&format!("{sql}{}", tx.backend.skip_locked()), values()).await?.is_some() {
+        return Ok(true);
+    }
+    // One that is not there needs no lock.
+    Ok(tx.one(sql, values()).await?.is_none())
+}
+
 /// Drops runs that waited for longer than their grace for a handler that no living node has.
 async fn expire(tx: &Tx<'_>, unhandled: &[String]) -> std::result::Result<u64, DbErr> {
     let rows = recordset(tx.backend, 1, &[("handler", Kind::Text)]);
     let sql = format!(
         "UPDATE us_job_run SET state = 'skipped', finished_ms = {now}, \
          error = 'no living node had its handler within its grace' WHERE id IN \
-         (SELECT r.id FROM us_job_run r WHERE r.state IN ('queued', 'retrying') AND r.expires_ms < {now} \
-         AND r.handler IN (SELECT x.handler FROM {rows}) ORDER BY r.id LIMIT 500) \
-         AND state IN ('queued', 'retrying') RETURNING id, job, scope, epoch, chain",
-        now = tx.now()
+         (SELECT r.id FROM us_job_run r WHERE r.state IN ('queued', 'retrying') AND r.expires_ms < {once} \
+         AND r.handler IN (SELECT x.handler FROM {rows}) ORDER BY r.id LIMIT {MOST_EXPIRED}{skip}) \
+         AND state IN ('queued', 'retrying') RETURNING id, job, scope, chain",
+        now = tx.now(),
+        once = tx.now_once(),
+        skip = tx.backend.skip_locked()
     );
     let handlers: Vec<_> = unhandled.iter().map(|handler| json!({ "handler": handler })).collect();
     let rows = tx.all(&sql, vec![text_of(&handlers).into()]).await?;

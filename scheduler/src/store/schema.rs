@@ -154,12 +154,16 @@ const RUNS: &str = "
     );
     CREATE INDEX us_job_run_waiting ON us_job_run (not_before_ms)
         WHERE state IN ('queued', 'retrying');
+    CREATE INDEX us_job_run_queue ON us_job_run (system DESC, priority DESC, not_before_ms, id)
+        WHERE state IN ('queued', 'retrying');
+    CREATE INDEX us_job_run_busy ON us_job_run (job, scope) WHERE state = 'running';
     CREATE INDEX us_job_run_active ON us_job_run (job, scope)
         WHERE state IN ('queued', 'retrying', 'running');
     CREATE INDEX us_job_run_running ON us_job_run (node) WHERE state = 'running';
     CREATE INDEX us_job_run_limit ON us_job_run (limit_key)
         WHERE state = 'running' AND limit_key IS NOT NULL;
     CREATE INDEX us_job_run_history ON us_job_run (job, id);
+    CREATE INDEX us_job_run_ended ON us_job_run (job, id) WHERE finished_ms IS NOT NULL;
     CREATE INDEX us_job_run_fire ON us_job_run (job, fire_ms);
     CREATE INDEX us_job_run_finished ON us_job_run (finished_ms) WHERE finished_ms IS NOT NULL;
     CREATE TABLE us_run_attempt (

@@ -3,7 +3,7 @@
 //! Nodes do not wait for each other: a run or a job that another node is just deciding about is left to it. Limits are
 //! exact, because whoever starts a limited run holds the lock of the limit from before it counts until it has started.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -35,7 +35,9 @@ pub struct TakenRun {
     pub fire_ms: i64,
     /// Which attempt this is, from 1.
     pub attempt: u32,
-    /// The epoch of the leader that claimed it; 0 when none did.
+    /// How many attempts before have failed; those that were lost or handed back do not count.
+    pub failed: u32,
+    /// The epoch of the leader that claimed it, or that led when it was asked for.
     pub epoch: u64,
     /// Whether it may go on only while this node leads.
     pub by_leader: bool,
@@ -71,8 +73,35 @@ pub(crate) struct Taker {
 impl Store {
     /// Takes as many runs as there is room for; those of Understudy itself need no room.
     pub(crate) async fn take(&self, taker: Taker) -> Result<Vec<TakenRun>> {
-        let rows = self.transaction(taker, take_boxed).await?;
-        self.with_definitions(&rows).await
+        let waits = format!(
+            "SELECT id FROM us_job_run WHERE state IN ('queued', 'retrying') AND not_before_ms <= {} LIMIT 1",
+            super::now_once(self.backend())
+        );
+        if self.one(waits, Vec::new()).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let take = Take { taker, store: self.clone() };
+        let Took { runs, removed } = self.transaction(take, take_boxed).await?;
+        if !removed.is_empty() {
+            self.cancel_removed(&removed).await?;
+        }
+        Ok(runs)
+    }
+
+    /// Ends runs that wait although their job was removed, as when the removal came between asking for a run and storing it.
+    async fn cancel_removed(&self, jobs: &[String]) -> Result<u64> {
+        let rows = recordset(self.backend(), 1, &[("job", Kind::Text)]);
+        let sql = format!(
+            "UPDATE us_job_run SET state = 'cancelled', finished_ms = {now}, error = 'the job was removed' \
+             WHERE state IN ('queued', 'retrying') AND id IN \
+             (SELECT r.id FROM us_job_run r WHERE r.job IN (SELECT x.job FROM {rows}) \
+              AND r.state IN ('queued', 'retrying') \
+              AND NOT EXISTS (SELECT 1 FROM us_job j WHERE j.name = r.job) ORDER BY r.id LIMIT 500{skip})",
+            now = self.backend().now_ms(),
+            skip = self.backend().skip_locked()
+        );
+        let jobs: Vec<_> = jobs.iter().map(|job| json!({ "job": job })).collect();
+        self.execute(sql, vec![text_of(&jobs).into()]).await
     }
 
     /// Gives rows of runs the definitions of their jobs; those whose job was removed are left out.
@@ -105,20 +134,34 @@ impl Store {
     }
 }
 
-fn take_boxed<'c>(
-    tx: &'c Tx<'c>,
-    taker: Arc<Taker>,
-) -> BoxFuture<'c, std::result::Result<Vec<QueryResult>, DbErr>> {
-    async move { carry_out(tx, &taker).await }.boxed()
+struct Take {
+    taker: Taker,
+    store: Store,
 }
 
-async fn carry_out(tx: &Tx<'_>, taker: &Taker) -> std::result::Result<Vec<QueryResult>, DbErr> {
+/// What taking came to.
+#[derive(Default)]
+struct Took {
+    runs: Vec<TakenRun>,
+    /// Jobs that were removed, and have runs that wait.
+    removed: Vec<String>,
+}
+
+fn take_boxed<'c>(
+    tx: &'c Tx<'c>,
+    take: Arc<Take>,
+) -> BoxFuture<'c, std::result::Result<Took, DbErr>> {
+    async move { carry_out(tx, &take).await }.boxed()
+}
+
+async fn carry_out(tx: &Tx<'_>, take: &Take) -> std::result::Result<Took, DbErr> {
+    let taker = &take.taker;
     let leads = taker.epoch.is_some() && epoch_is_ours(tx, taker.epoch).await?;
     let paused = super::switches::held_back(tx).await?.is_paused();
     let most = if paused { 0 } else { taker.room.slots };
-    let candidates = candidates(tx, taker, leads, most * LOOK_AT).await?;
+    let Found { candidates, definitions, removed } = find(tx, take, leads, most * LOOK_AT).await?;
     if candidates.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Took { runs: Vec::new(), removed });
     }
     let locked_jobs = lock_jobs(tx, &candidates).await?;
     lock_limits(tx, &candidates).await?;
@@ -129,7 +172,7 @@ async fn carry_out(tx: &Tx<'_>, taker: &Taker) -> std::result::Result<Vec<QueryR
         .collect();
     let chosen = lock_runs(tx, &text_of(&able), most).await?;
     if chosen.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Took { runs: Vec::new(), removed });
     }
     let ids = recordset(tx.backend, 1, &[("id", Kind::Big)]);
     let sql = format!(
@@ -139,7 +182,56 @@ async fn carry_out(tx: &Tx<'_>, taker: &Taker) -> std::result::Result<Vec<QueryR
         now = tx.now()
     );
     let epoch = i64::try_from(taker.epoch.unwrap_or(0)).unwrap_or(i64::MAX);
-    tx.all(&sql, vec![text_of(&chosen).into(), taker.node.clone().into(), epoch.into()]).await
+    let values = vec![text_of(&chosen).into(), taker.node.clone().into(), epoch.into()];
+    let mut runs = Vec::new();
+    for row in tx.all(&sql, values).await? {
+        let job: String = row.try_get("", "job")?;
+        if let Some(definition) = definitions.get(&job) {
+            runs.push(taken(&row, definition)?);
+        }
+    }
+    Ok(Took { runs, removed })
+}
+
+/// Runs that could start here, with the definitions of all their jobs.
+struct Found {
+    candidates: Vec<Candidate>,
+    definitions: HashMap<String, Arc<Definition>>,
+    removed: Vec<String>,
+}
+
+/// Looks for runs that this node could start. Those whose definition cannot be read here, or whose job was removed, are
+/// passed over before anything is done to them: once `running` they would be this node's, which could not run them.
+async fn find(
+    tx: &Tx<'_>,
+    take: &Take,
+    leads: bool,
+    most: usize,
+) -> std::result::Result<Found, DbErr> {
+    let (mut passed_over, mut removed) = (BTreeSet::new(), Vec::new());
+    for _ in 0..MOST_LOOKS {
+        let asked = Asked { leads, most, passed_over: &passed_over };
+        let found = candidates(tx, &take.taker, asked).await?;
+        let jobs: BTreeSet<&str> = found.iter().map(|one| one.job.as_str()).collect();
+        let known = take.store.definitions_within(tx, &jobs).await?;
+        if known.removed.is_empty() && known.unreadable.is_empty() {
+            return Ok(Found { candidates: found, definitions: known.readable, removed });
+        }
+        // Others may wait behind them.
+        passed_over.extend(known.removed.iter().chain(&known.unreadable).cloned());
+        removed.extend(known.removed);
+    }
+    Ok(Found { candidates: Vec::new(), definitions: HashMap::new(), removed })
+}
+
+/// So often candidates are looked for when there are some whose definition cannot be read.
+const MOST_LOOKS: usize = 10;
+
+/// Which candidates are looked for.
+struct Asked<'a> {
+    leads: bool,
+    most: usize,
+    passed_over: &'a BTreeSet<String>,
 }
 
 struct Candidate {
@@ -160,8 +252,7 @@ const WITHIN_LIMITS: &str = "(r.limit_key IS NULL OR (SELECT count(*) FROM us_jo
 async fn candidates(
     tx: &Tx<'_>,
     taker: &Taker,
-    leads: bool,
-    most: usize,
+    Asked { leads, most, passed_over }: Asked<'_>,
 ) -> std::result::Result<Vec<Candidate>, DbErr> {
     let handlers = recordset(tx.backend, 1, &[("handler", Kind::Text)]);
     let labels = match tx.backend {
@@ -173,15 +264,17 @@ async fn candidates(
              (SELECT 1 FROM json_each($2) h WHERE h.key = w.key AND h.value = w.value))"
         }
     };
+    let passing = recordset(tx.backend, 5, &[("job", Kind::Text)]);
     let placed = if leads { "r.placement IN ('any', 'leader')" } else { "r.placement = 'any'" };
     let sql = format!(
         "SELECT id, job, scope, exclusive, limit_key, system FROM us_job_run r \
          WHERE r.state IN ('queued', 'retrying') AND r.not_before_ms <= {now} \
          AND (({placed}) OR (r.placement = 'every' AND r.scope = $3)) \
          AND r.handler IN (SELECT handler FROM {handlers}) \
-         AND (r.labels IS NULL OR {labels}) AND {WITHIN_LIMITS} \
+         AND (r.labels IS NULL OR {labels}) AND r.job NOT IN (SELECT job FROM {passing}) \
+         AND {WITHIN_LIMITS} \
          ORDER BY r.system DESC, r.priority DESC, r.not_before_ms, r.id LIMIT $4",
-        now = tx.now()
+        now = tx.now_once()
     );
     let names: Vec<_> =
         taker.room.handlers.iter().map(|handler| json!({ "handler": handler })).collect();
@@ -191,6 +284,7 @@ async fn candidates(
         taker.name.clone().into(),
         // Those of Understudy itself come first and need no room.
         i64::try_from(most + SYSTEM_ROOM).unwrap_or(i64::MAX).into(),
+        text_of(&passed_over.iter().map(|job| json!({ "job": job })).collect::<Vec<_>>()).into(),
     ];
     let mut found = Vec::new();
     let mut ordinary = 0;

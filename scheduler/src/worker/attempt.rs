@@ -223,7 +223,7 @@ impl Attempt {
             Kind::Final => RunState::Failed,
             Kind::Retryable => {
                 let retry = &self.run.definition.spec.retry;
-                let Some(pause) = retry.pause_after(self.run.attempt) else {
+                let Some(pause) = retry.pause_after(self.run.failed + 1) else {
                     return ended(RunState::Failed, message);
                 };
                 let chance = f64::from(retry.jitter_percent) / 100.0;

@@ -53,7 +53,7 @@ fn lease_key(stage: &Stage) -> String {
 
 /// Waits until the lease is there, and no longer than leases are.
 async fn left_is_usual(stage: &Stage, key: &str) {
-    let ttl = i64::try_from(TTL.as_millis()).unwrap();
+    let ttl = i64::try_from(TTL.as_millis()).expect("a lease is short");
     wait::poll("the lease is as long as usual", LIMIT, Duration::from_millis(20), async || {
         let left: i64 = stage.cluster.redis.cli(&["PTTL", key]).trim().parse().ok()?;
         (0..=ttl).contains(&left).then_some(())

@@ -23,7 +23,7 @@ impl Stage {
         self.cluster.nodes[number].name()
     }
 
-    /// Puts a node into maintenance, or takes it out; asked of a third one, if there is one.
+    /// Puts a node into maintenance.
     async fn maintain(&self, number: usize, force: &str) -> Answer {
         let path = format!("/v1/nodes/{}/maintenance{force}", self.name(number));
         self.post(&path, json!({ "why": "a test" })).await
@@ -57,16 +57,21 @@ async fn operators_decide_who_does_not_lead() {
     stage.maintain(third, "").await.expect(200);
     refused_for_the_last(&stage, last).await;
     oracle!("leader after the refusal", stage.agreed().await.node, last);
-    maintenance_survives_restarts(&mut stage, (rests, since_ms), last).await;
+    oracle!("terms of a node in maintenance", stage.terms_of(rests, since_ms), 0);
     for number in [rests, third] {
-        let path = format!("/v1/nodes/{}/resume", stage.name(number));
-        stage.post(&path, json!({})).await.expect(200);
+        resume(&stage, number).await;
         wait::until("it may lead again", LIMIT, async || {
             stage.told_by(number).await["maintenance"] == false
         })
         .await;
     }
-    a_held_node_leads_only_after_its_hold(&mut stage).await;
+    let rests = a_held_node_leads_only_after_its_hold(&mut stage).await;
+    maintenance_survives_restarts(&mut stage, rests).await;
+}
+
+async fn resume(stage: &Stage, number: usize) {
+    let path = format!("/v1/nodes/{}/resume", stage.name(number));
+    stage.post(&path, json!({})).await.expect(200);
 }
 
 async fn refused_for_the_last(stage: &Stage, number: usize) {
@@ -78,47 +83,17 @@ async fn refused_for_the_last(stage: &Stage, number: usize) {
     );
 }
 
-/// All nodes are stopped, and the one in maintenance is started first, where nothing but that keeps it from leading.
-async fn maintenance_survives_restarts(
-    stage: &mut Stage,
-    (rests, since_ms): (usize, u64),
-    last: usize,
-) {
-    stage.cluster.nodes.iter().for_each(|node| node.terminate());
-    for node in &mut stage.cluster.nodes {
-        node.wait_exit(LIMIT).await;
-    }
-    stage.cluster.nodes[rests].start_again();
-    stage.cluster.nodes[rests].ready(LIMIT).await;
-    wait::until("it knows of its maintenance", LIMIT, async || {
-        stage.told_by(rests).await["maintenance"] == true
-    })
-    .await;
-    oracle!("terms of a node in maintenance that was alone", stage.terms_of(rests, since_ms), 0);
-    for number in (0..3).filter(|number| *number != rests) {
-        stage.cluster.nodes[number].start_again();
-    }
-    stage.cluster.ready().await;
-    oracle!("leader beside two in maintenance", stage.agreed().await.node, last);
-    oracle!("terms of a node in maintenance", stage.terms_of(rests, since_ms), 0);
-}
-
-/// The leader steps down for a while, and nobody else is left when the next one stops.
-async fn a_held_node_leads_only_after_its_hold(stage: &mut Stage) {
+/// The leader steps down for a while, and nobody else is left when the next one stops. Gives a node in maintenance.
+async fn a_held_node_leads_only_after_its_hold(stage: &mut Stage) -> usize {
     let held = stage.agreed().await;
     let held_ms = stage.now_ms();
-    let answer = stage
-        .post("/v1/leader/step-down", json!({ "hold_ms": HOLD_MS }))
-        .await
-        .expect(200)
-        .json::<Value>();
-    oracle!("who stepped down", answer["from"].as_str().unwrap_or_default(), stage.name(held.node));
+    let answer = stage.post("/v1/leader/step-down", json!({ "hold_ms": HOLD_MS })).await;
+    let answer = answer.expect(200).json::<Value>();
+    let from = answer["from"].as_str().unwrap_or_default();
+    oracle!("who stepped down", from, stage.name(held.node));
     let next = stage.agreed().await;
-    oracle!(
-        "epoch that the step-down was answered with",
-        answer["epoch"].as_u64().unwrap_or(0),
-        next.epoch
-    );
+    let epoch = answer["epoch"].as_u64().unwrap_or(0);
+    oracle!("epoch that the step-down was answered with", epoch, next.epoch);
     let other = 3 - held.node - next.node;
     stage.maintain(other, "").await.expect(200);
     stage.cluster.nodes[next.node].terminate();
@@ -130,9 +105,32 @@ async fn a_held_node_leads_only_after_its_hold(stage: &mut Stage) {
     refused_for_the_last(stage, held.node).await;
     stage.maintain(held.node, "?force=true").await.expect(200);
     wait::until("nobody leads", LIMIT, async || stage.leads().await.is_none()).await;
-    let path = format!("/v1/nodes/{}/resume", stage.name(held.node));
-    stage.post(&path, json!({})).await.expect(200);
+    resume(stage, held.node).await;
     wait::until("it leads again", LIMIT, async || stage.leads().await == Some(held.node)).await;
+    other
+}
+
+/// The node in maintenance is started alone, so that nothing but that keeps it from leading.
+async fn maintenance_survives_restarts(stage: &mut Stage, rests: usize) {
+    let since_ms = stage.now_ms();
+    for node in stage.cluster.nodes.iter_mut().filter(|node| node.is_running()) {
+        node.terminate();
+        node.wait_exit(LIMIT).await;
+    }
+    stage.cluster.nodes[rests].start_again();
+    stage.cluster.nodes[rests].ready(LIMIT).await;
+    wait::until("it knows of its maintenance", LIMIT, async || {
+        stage.told_by(rests).await["maintenance"] == true
+    })
+    .await;
+    oracle!("terms of a node in maintenance that is alone", stage.terms_of(rests, since_ms), 0);
+    for number in (0..3).filter(|number| *number != rests) {
+        stage.cluster.nodes[number].start_again();
+    }
+    stage.cluster.ready().await;
+    let lead = stage.agreed().await.node;
+    oracle!("another leads", lead != rests, true);
+    oracle!("terms of a node in maintenance", stage.terms_of(rests, since_ms), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,7 +73,7 @@ async fn replaced_and_healed(stage: &Stage, (lead, cut): (Lead, Instant), whence
     .await;
     let elsewhere = cut.elapsed().as_millis();
     stage.goes_on().await;
-    let length = TTL * u32::try_from(rounds(2, 4)).unwrap();
+    let length = TTL * u32::try_from(rounds(2, 4)).expect("it is 2 or 4");
     wait::until("the partition is long enough", LIMIT, async || cut.elapsed() >= length).await;
     stage.goes_on().await;
     let proxies = &stage.cluster.proxies[lead.node];
@@ -99,8 +99,9 @@ async fn l3_the_lease_is_that_of_the_leader(stage: &Stage, healed: Lead) {
     let name = stage.cluster.nodes[now.node].name();
     let own = u64::from(value.starts_with(&format!("{name}#")));
     oracle!("leases that are the leader's", own, 1);
-    let left: i64 = stage.cluster.redis.cli(&["PTTL", key]).trim().parse().unwrap();
-    oracle!("time left of the lease, ms", u128::try_from(left).unwrap_or(0), <= TTL.as_millis());
+    let left = stage.cluster.redis.cli(&["PTTL", key]);
+    let left: u128 = left.trim().parse().expect("the leader renews it before it is over");
+    oracle!("time left of the lease, ms", left, <= TTL.as_millis());
 }
 
 /// Waits until a node says that it is ready.
@@ -139,7 +140,7 @@ async fn l5_jobs_of_a_leader_without_redis_end_before_its_lease(stage: &Stage) {
         lead.epoch
     ));
     let ended_ms = stage.count(&format!("SELECT ended_ms {ended}"));
-    let ttl = u64::try_from(TTL.as_millis()).unwrap();
+    let ttl = u64::try_from(TTL.as_millis()).expect("a lease is short");
     oracle!("without Redis the leader fences itself after, ms", fenced_ms.saturating_sub(cut_ms), <= ttl);
     oracle!("without Redis its job has ended after, ms", ended_ms.saturating_sub(cut_ms), <= ttl);
     replaced_and_healed(stage, (lead, cut), "from Redis").await;

@@ -23,34 +23,50 @@ fn two_versions() -> ClusterBuilder {
 async fn a_leader_without_the_handler_leaves_each_run_to_the_node_that_has_it() {
     let mut stage = Stage::with(two_versions().node_env(0, "FIXTURE_WITHOUT", "probe")).await;
     oracle!("number of the node that leads", stage.leader().await, 0);
-    stage.with_probe(json!({ "policy": "fire_once" })).await;
-    let ran = "SELECT count(*) FROM us_job_run WHERE job = 'probe' AND state = 'completed'";
-    stage.until_count("some fires have run", ran, |runs| runs >= FIRES).await;
+    stage.with_patient_probe().await;
+    let every = json!({ "kind": "every", "every_ms": 1_000 });
+    stage.define(json!({ "name": "plain", "handler": "probe", "schedule": every })).await;
+    for job in ["probe", "plain"] {
+        let ran =
+            format!("SELECT count(*) FROM us_job_run WHERE job = '{job}' AND state = 'completed'");
+        stage.until_count("some fires have run", &ran, |runs| runs >= FIRES).await;
+    }
     let elsewhere = "SELECT count(*) FROM probe WHERE node NOT LIKE 'node-b#%'";
     oracle!("starts on a node that lacks the handler", stage.count(elsewhere), 0);
-    let missing =
-        "SELECT count(*) FROM us_fire_decision WHERE job = 'probe' AND outcome = 'no_handler'";
+    let missing = "SELECT count(*) FROM us_fire_decision WHERE outcome = 'no_handler'";
     oracle!("fires that found no handler while a node has it", stage.count(missing), 0);
 
     stage.cluster.kill9(1);
-    stage.until_count("a fire finds no handler", missing, |decisions| decisions > 0).await;
-    let waiting = "SELECT id FROM us_job_run WHERE job = 'probe' AND finished_ms IS NULL AND EXISTS \
-                   (SELECT 1 FROM us_fire_decision d WHERE d.job = 'probe' AND d.outcome = 'no_handler' \
-                    AND d.from_ms = fire_ms)";
-    let waiting: i64 = stage.first(waiting).expect("a run that waits").parse().unwrap();
-    let row = stage.row(waiting).await;
-    let told = format!("/v1/jobs/probe/explain?at={}", row["fire_ms"]);
-    let told = stage.get(&told).await.expect(200);
-    assert!(told.text.contains("no living node has the handler"), "{told:?}");
+    let waiting = without_handler(&stage).await;
     let brief = too_late(&stage).await;
-
     stage.cluster.restart(1).await;
-    let row = stage.until_state(waiting, &["completed"]).await;
-    assert!(row["node"].as_str().unwrap().starts_with("node-b#"), "{row}");
+    for run in waiting {
+        let row = stage.until_state(run, &["completed"]).await;
+        assert!(row["node"].as_str().unwrap().starts_with("node-b#"), "{row}");
+    }
     stage.goes_on().await;
     oracle!("starts of the run whose grace was over", stage.starts("brief"), 0);
     assert_eq!(stage.row(brief).await["state"], "skipped");
+    stage.no_second_start("plain");
     stage.settle("probe").await;
+}
+
+/// Due times that find no handler say so, whatever they do about overlaps, and their runs wait; gives those.
+async fn without_handler(stage: &Stage) -> Vec<i64> {
+    for job in ["probe", "plain"] {
+        let first = format!(
+            "SELECT from_ms FROM us_fire_decision WHERE job = '{job}' AND outcome = 'no_handler' ORDER BY id LIMIT 1"
+        );
+        let what = format!("a fire of `{job}` finds no handler");
+        let (fire_ms, _) = wait::poll(&what, LIMIT, EACH, async || stage.first(&first)).await;
+        let told = stage.get(&format!("/v1/jobs/{job}/explain?at={fire_ms}")).await.expect(200);
+        assert!(told.text.contains("no living node has the handler"), "{told:?}");
+    }
+    let waiting = "SELECT id FROM us_job_run WHERE handler = 'probe' AND state = 'queued'";
+    let waiting = stage.cluster.postgres.query(waiting);
+    let waiting: Vec<i64> = waiting.lines().map(|id| id.parse().unwrap()).collect();
+    oracle!("runs that wait for a node with the handler", waiting.len(), >= 2);
+    waiting
 }
 
 /// A run whose grace is over before a node with the handler comes is dropped, and says why; gives its number.

@@ -54,7 +54,7 @@ async fn jobs_that_spin_on_all_nodes_cost_no_lease_and_no_due_time() {
 /// Has each of the jobs spin on each node, all from the same moment on.
 async fn spin(stage: &Stage, length: Duration) {
     let at_ms = stage.now_ms() + 3_000;
-    let ms = u64::try_from(length.as_millis()).unwrap();
+    let ms = u64::try_from(length.as_millis()).expect("it is seconds");
     for number in 1..=SPINNING {
         stage
             .define(json!({

@@ -254,22 +254,28 @@ async fn the_end_is_in_the_transaction_of_the_handler_or_not_at_all(bench: Bench
 }
 
 #[tokio::test]
-async fn whoever_gives_a_run_up_waits_for_a_handler_that_guards_its_writes() {
+async fn a_run_whose_handler_guards_its_writes_lives_and_holds_nobody_up() {
     let bench = Bench::postgres().await;
     let epoch = bench.lead("a").await;
     bench.job(rare("job")).await;
     let run = bench.fire(epoch, "job").await.started.remove(0);
+    bench.job(rare("other")).await;
+    let other = bench.fire(epoch, "other").await.started.remove(0);
     bench.sql("UPDATE us_job_run SET heartbeat_ms = 1").await;
     let open = bench.store.database().connection().begin().await.unwrap();
     let executor = DatabaseExecutor::Transaction(&open);
     let tx = Tx::new(&executor, bench.store.backend());
     assert!(guard(&tx, &run, &id("a")).await.unwrap());
-    let store = bench.store.clone();
-    let reaper = tokio::spawn(async move { store.reap(epoch, 1_000, Vec::new()).await.unwrap() });
-    bench.until_blocked().await;
+    let reaped = bench.store.reap(epoch, 1_000, Vec::new()).await.unwrap();
+    assert_eq!((reaped.epoch_ok, reaped.retried), (true, 1));
+    assert_eq!(bench.run(run.id).await.state, RunState::Running);
+    assert_eq!(bench.run(other.id).await.state, RunState::Retrying);
+    let known = [(run.id, run.attempt), (other.id, other.attempt)];
+    let heard = bench.store.heartbeat(&id("a"), &known).await.unwrap();
+    assert_eq!(heard.alive, [(run.id, 1, None)]);
+    assert_eq!(bench.run(run.id).await.heartbeat_ms, Some(1));
     let ending = Ending::Final { state: RunState::Completed, result: None, error: None };
     finish_in(&tx, &run, &id("a"), (&ending, None)).await.unwrap();
     open.commit().await.unwrap();
-    assert_eq!(reaper.await.unwrap().retried, 0);
     assert_eq!(bench.run(run.id).await.state, RunState::Completed);
 }

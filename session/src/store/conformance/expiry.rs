@@ -13,7 +13,7 @@ use crate::store::{
 };
 
 /// An idle limit that ends within a case; long enough for a slow machine not to miss it.
-const IDLE: Duration = Duration::from_millis(1_000);
+const IDLE: Duration = Duration::from_millis(2_000);
 /// A millisecond more than nothing.
 const BEYOND: Duration = Duration::from_millis(2);
 

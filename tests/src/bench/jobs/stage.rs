@@ -111,7 +111,7 @@ impl JobStage {
             "schedule": { "kind": "every", "every_ms": every_ms, "anchor_ms": first_ms },
         }))
         .await;
-        let shift = format!("n * {spread_ms} / {count}");
+        let shift = format!("CAST(n AS bigint) * {spread_ms} / {count}");
         self.execute(&format!(
             "WITH made AS (INSERT INTO us_job (name, spec, fingerprint, origin, placement, system, revision, enabled, \
                created_ms, changed_ms, changed_by) \
