@@ -155,7 +155,9 @@ impl JobContext {
     /// A [`JobError`] that ends the run as incompatible when they are not of this form.
     pub fn params<P: DeserializeOwned>(&self) -> Result<P, JobError> {
         P::deserialize(self.raw_params()).map_err(|error| {
-            JobError::incompatible(format!("the parameters cannot be read by this version: {error}"))
+            JobError::incompatible(format!(
+                "the parameters cannot be read by this version: {error}"
+            ))
         })
     }
 
@@ -275,6 +277,8 @@ impl JobContext {
             Box::pin(async move {
                 let tx = Tx::new(executor, backend);
                 let (run, node, progress) = &*inputs;
+                // In the order in which all others lock.
+                crate::store::lock_before(&tx, run).await?;
                 if !crate::store::guard(&tx, run, node).await? {
                     return Ok(Finished::Fenced);
                 }

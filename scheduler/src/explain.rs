@@ -62,7 +62,11 @@ impl Jobs {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn explain(&self, job: &JobName, at_ms: i64) -> Result<Option<Explanation>, DatabaseError> {
+    pub async fn explain(
+        &self,
+        job: &JobName,
+        at_ms: i64,
+    ) -> Result<Option<Explanation>, DatabaseError> {
         let store = self.store();
         let Some(row) = store.job(job).await? else { return Ok(None) };
         let Some(definition) = store.definition(job).await? else { return Ok(None) };
@@ -98,10 +102,12 @@ impl Jobs {
 
 /// The due time before, looked for over growing spans.
 fn previous(timetable: &crate::schedule::Timetable, at_ms: i64) -> Option<i64> {
-    [60_000, 3_600_000, 86_400_000, 31 * 86_400_000_i64, 366 * 86_400_000].into_iter().find_map(|span| {
-        let due = timetable.after(at_ms.saturating_sub(span));
-        due.map(|one| one.at_ms()).take_while(|one| *one < at_ms).last()
-    })
+    [60_000, 3_600_000, 86_400_000, 31 * 86_400_000_i64, 366 * 86_400_000].into_iter().find_map(
+        |span| {
+            let due = timetable.after(at_ms.saturating_sub(span));
+            due.map(|one| one.at_ms()).take_while(|one| *one < at_ms).last()
+        },
+    )
 }
 
 struct About<'a> {
@@ -134,7 +140,9 @@ impl About<'_> {
             (_, Schedule::Manual | Schedule::After { .. }) => {
                 (Verdict::NotDue, "the job has no fixed due times".to_owned())
             }
-            (None, _) => (Verdict::NotDue, "by its present definition it is not due then".to_owned()),
+            (None, _) => {
+                (Verdict::NotDue, "by its present definition it is not due then".to_owned())
+            }
             (Some(Occurrence::Skipped { .. }), _) => {
                 (Verdict::NotDue, "a change of clocks skips or repeats this time".to_owned())
             }
@@ -152,7 +160,8 @@ impl About<'_> {
             return (Verdict::Pending, self.pending());
         }
         if self.at_ms <= self.row.changed_ms {
-            let text = "the definition has changed since; due times before the change did not count";
+            let text =
+                "the definition has changed since; due times before the change did not count";
             return (Verdict::BeforeDefinition, text.to_owned());
         }
         (Verdict::Forgotten, "it is too long ago: the history was purged".to_owned())
@@ -176,11 +185,16 @@ impl About<'_> {
             return "it is in the future, and the job is switched off".to_owned();
         }
         if let Some(pause) = &self.row.paused {
-            return format!("it is in the future, and the job is paused by {}: {}", pause.by, pause.why);
+            return format!(
+                "it is in the future, and the job is paused by {}: {}",
+                pause.by, pause.why
+            );
         }
         match self.due {
             Some(Occurrence::Fire { .. }) => "it is in the future, and due".to_owned(),
-            Some(Occurrence::Skipped { .. }) | None => "it is in the future, and not due".to_owned(),
+            Some(Occurrence::Skipped { .. }) | None => {
+                "it is in the future, and not due".to_owned()
+            }
         }
     }
 }

@@ -103,7 +103,11 @@ async fn run(name: &'static str, hooks: &[Hook], node: &NodeContext, jobs: &Jobs
         match tokio::time::timeout(LIMIT, task).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => warn!(hook = name, "a hook panicked"),
-            Err(_) => warn!(hook = name, limit_s = LIMIT.as_secs(), "a hook took too long and was left behind"),
+            Err(_) => warn!(
+                hook = name,
+                limit_s = LIMIT.as_secs(),
+                "a hook took too long and was left behind"
+            ),
         }
     }
 }

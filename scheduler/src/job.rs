@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::context::JobContext;
 use crate::error::JobError;
 use crate::spec::{
-    Fold, Gap, JobName, JobSpec, Misfire, OnFailure, OnLeaseLoss, OnOrphan, Overlap, Placement, Retry,
-    Schedule,
+    Fold, Gap, JobName, JobSpec, Misfire, OnFailure, OnLeaseLoss, OnOrphan, Overlap, Placement,
+    Retry, Schedule,
 };
 
 /// What a handler reports, as JSON; `null` when it has nothing to report.
@@ -306,7 +306,9 @@ impl Registry {
         let Job { name, spec, handler, bad_then } = job;
         if let Some(bad) = bad_then {
             let bad = bad.escape_default();
-            self.problems.push(format!("the job `{name}` is followed by `{bad}`, which cannot be a job's name"));
+            self.problems.push(format!(
+                "the job `{name}` is followed by `{bad}`, which cannot be a job's name"
+            ));
             return;
         }
         if spec.name.as_str() != name || (spec.name.is_system() && !spec.system) {

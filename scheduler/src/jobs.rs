@@ -17,10 +17,13 @@ use crate::run::{Cause, RunId};
 use crate::schedule::Occurrence;
 use crate::spec::JobName;
 use crate::store::{
-    Cancelled, DefinitionError, EnqueueError, Enqueued, Order, Origin, Store, Switch, Tx, enqueue_in as store_in,
+    Cancelled, DefinitionError, EnqueueError, Enqueued, Order, Origin, Store, Switch, Tx,
+    enqueue_in as store_in,
 };
 
-pub(crate) use bus::{CancelHere, CouldLead, LookAgain, Standing, StepDownHere, LookAround as LookAroundHere};
+pub(crate) use bus::{
+    CancelHere, CouldLead, LookAgain, LookAround as LookAroundHere, Standing, StepDownHere,
+};
 
 /// How long another node may take to hear that a run is to end.
 const TELL_LIMIT: Duration = Duration::from_secs(1);
@@ -86,7 +89,12 @@ pub enum BackfillError {
 }
 
 impl Jobs {
-    pub(crate) fn new(store: Store, leader: LeaderHandle, bus: Bus, membership: Membership) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        leader: LeaderHandle,
+        bus: Bus,
+        membership: Membership,
+    ) -> Self {
         Self { inner: Arc::new(Inner { store, leader, bus, membership }) }
     }
 
@@ -118,7 +126,11 @@ impl Jobs {
     /// # Errors
     /// [`EnqueueError`]; after a retryable database error the run may be in or not: use [`Jobs::order`] with a key of
     /// your own to be able to ask again.
-    pub async fn enqueue<P: Serialize>(&self, job: &str, params: &P) -> Result<RunId, EnqueueError> {
+    pub async fn enqueue<P: Serialize>(
+        &self,
+        job: &str,
+        params: &P,
+    ) -> Result<RunId, EnqueueError> {
         Ok(self.order(order_of(job, params)?).await?.run)
     }
 
@@ -225,7 +237,12 @@ impl Jobs {
     ///
     /// # Errors
     /// [`DefinitionError`].
-    pub async fn pause(&self, job: &JobName, by: &str, why: Option<&str>) -> Result<i64, DefinitionError> {
+    pub async fn pause(
+        &self,
+        job: &JobName,
+        by: &str,
+        why: Option<&str>,
+    ) -> Result<i64, DefinitionError> {
         let store = &self.inner.store;
         let revision = match why {
             Some(why) => store.pause(job, by, why).await?,
@@ -256,7 +273,12 @@ impl Jobs {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn freeze_leader(&self, frozen: bool, by: &str, why: &str) -> Result<(), DatabaseError> {
+    pub async fn freeze_leader(
+        &self,
+        frozen: bool,
+        by: &str,
+        why: &str,
+    ) -> Result<(), DatabaseError> {
         self.switch("frozen", if frozen { "frozen" } else { "" }, by, why).await
     }
 
@@ -264,20 +286,28 @@ impl Jobs {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn maintain(&self, node: &str, on: bool, by: &str, why: &str) -> Result<(), DatabaseError> {
+    pub async fn maintain(
+        &self,
+        node: &str,
+        on: bool,
+        by: &str,
+        why: &str,
+    ) -> Result<(), DatabaseError> {
         let switch = Switch { by: by.to_owned(), why: why.to_owned(), ..Switch::default() };
         self.inner.store.set_maintenance(node, on, switch).await?;
         self.look_around();
         Ok(())
     }
 
-    async fn switch(&self, name: &'static str, value: &str, by: &str, why: &str) -> Result<(), DatabaseError> {
-        let switch = Switch {
-            value: value.to_owned(),
-            by: by.to_owned(),
-            why: why.to_owned(),
-            at_ms: 0,
-        };
+    async fn switch(
+        &self,
+        name: &'static str,
+        value: &str,
+        by: &str,
+        why: &str,
+    ) -> Result<(), DatabaseError> {
+        let switch =
+            Switch { value: value.to_owned(), by: by.to_owned(), why: why.to_owned(), at_ms: 0 };
         self.inner.store.set_switch(name, switch).await?;
         self.look_around();
         Ok(())
@@ -326,7 +356,10 @@ impl actix_web::FromRequest for Jobs {
     type Error = actix_web::Error;
     type Future = std::future::Ready<Result<Self, actix_web::Error>>;
 
-    fn from_request(request: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+    fn from_request(
+        request: &actix_web::HttpRequest,
+        _: &mut actix_web::dev::Payload,
+    ) -> Self::Future {
         let found = request.app_data::<Self>().cloned();
         std::future::ready(found.ok_or_else(|| {
             actix_web::error::ErrorInternalServerError("the scheduler is not part of this node")

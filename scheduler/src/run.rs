@@ -78,7 +78,9 @@ impl fmt::Display for RunState {
 
 /// A text that names no state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be one of queued, running, retrying, completed, failed, cancelled, skipped, lost, dead, incompatible")]
+#[error(
+    "must be one of queued, running, retrying, completed, failed, cancelled, skipped, lost, dead, incompatible"
+)]
 pub struct UnknownState;
 
 impl FromStr for RunState {

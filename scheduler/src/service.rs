@@ -122,12 +122,17 @@ impl Service for SchedulerService {
         let last = BootInstant::from_nanos(started.shared.last_round.load(Ordering::Acquire));
         let silent = started.node.clock.now().saturating_duration_since(last);
         if last.as_nanos() > 0 && silent > STALLED {
-            return Health::Degraded(format!("jobs do not start: no round for {} s", silent.as_secs()));
+            return Health::Degraded(format!(
+                "jobs do not start: no round for {} s",
+                silent.as_secs()
+            ));
         }
         let offset_ms = surroundings.offset_ms;
         if offset_ms.abs() > 1_000 {
             return Health::Degraded(format!(
-                "the clock of this node is {offset_ms} ms behind that of the database"
+                "the clock of this node is {} ms {} that of the database",
+                offset_ms.abs(),
+                if offset_ms > 0 { "behind" } else { "ahead of" }
             ));
         }
         Health::Ready
@@ -169,7 +174,10 @@ impl Service for SchedulerService {
         crate::hooks::on_stop(&started.hooks, &started.node, &started.jobs).await;
         let node = started.node.node_id.to_string();
         if let Err(error) = started.jobs.store().forget_node(&node).await {
-            tracing::debug!(error = chain(&error), "the scheduler's entry of this node runs out by itself");
+            tracing::debug!(
+                error = chain(&error),
+                "the scheduler's entry of this node runs out by itself"
+            );
         }
     }
 }

@@ -45,7 +45,12 @@ pub struct JobSpec {
     #[serde(default)]
     pub misfire: Misfire,
     /// How late a missed due time may still start; the node's `JOBS_MISFIRE_WINDOW_S` when not said.
-    #[serde(default, with = "millis::option", rename = "misfire_grace_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "millis::option",
+        rename = "misfire_grace_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub misfire_grace: Option<Duration>,
     /// What happens when a run is due while an earlier one has not ended.
     #[serde(default)]
@@ -57,7 +62,12 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
     /// How long one attempt may take; none is for ever.
-    #[serde(default, with = "millis::option", rename = "timeout_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "millis::option",
+        rename = "timeout_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub timeout: Option<Duration>,
     /// Whether and when a failed attempt is tried again.
     #[serde(default)]
@@ -72,7 +82,12 @@ pub struct JobSpec {
     #[serde(default)]
     pub priority: i32,
     /// Starts are put off by a random time of up to this, so that many jobs of one due time do not start at once.
-    #[serde(default, with = "millis::plain", rename = "jitter_ms", skip_serializing_if = "Duration::is_zero")]
+    #[serde(
+        default,
+        with = "millis::plain",
+        rename = "jitter_ms",
+        skip_serializing_if = "Duration::is_zero"
+    )]
     pub jitter: Duration,
     /// Jobs that run one after the other when this one has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

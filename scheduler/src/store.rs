@@ -31,7 +31,7 @@ pub(crate) use definitions::Cursor;
 pub use definitions::{Definition, DefinitionError, Origin, Pause, SyncReport};
 pub(crate) use enqueue::enqueue_in;
 pub use enqueue::{EnqueueError, Enqueued, Order};
-pub(crate) use finish::{Ending, Finished, carry_out as finish_in, guard};
+pub(crate) use finish::{Ending, Finished, carry_out as finish_in, guard, lock_before};
 pub(crate) use history::RunLine;
 pub use history::{Attempt, DecisionRow, LogLine, RunFilter, RunRow};
 pub use look::{CursorRow, DueRow, JobRow};

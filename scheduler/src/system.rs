@@ -31,7 +31,12 @@ const NODE_SILENCE: Duration = Duration::from_secs(600);
 const MOST_BATCHES: u32 = 100;
 
 /// Adds the jobs of Understudy, those that services have offered included.
-pub(crate) fn register(registry: &mut Registry, node: &NodeContext, store: &Store, shared: &Arc<Shared>) {
+pub(crate) fn register(
+    registry: &mut Registry,
+    node: &NodeContext,
+    store: &Store,
+    shared: &Arc<Shared>,
+) {
     let stale_ms = millis(node.config.jobs.stale_after);
     let (for_reaping, surroundings) = (store.clone(), Arc::clone(shared));
     registry.add(keeper(
@@ -46,9 +51,11 @@ pub(crate) fn register(registry: &mut Registry, node: &NodeContext, store: &Stor
         Job::every("system.history", PURGE_EVERY, move |job| purge(job, for_purging.clone(), keep)),
         "Forgets runs, decisions and terms that are older than they are kept.",
     ));
-    let for_nodes = store.clone();
+    let (for_nodes, around) = (store.clone(), Arc::clone(shared));
     registry.add(keeper(
-        Job::every("system.nodes", NODES_EVERY, move |_job| sweep_nodes(for_nodes.clone())),
+        Job::every("system.nodes", NODES_EVERY, move |job| {
+            sweep_nodes(job, for_nodes.clone(), Arc::clone(&around))
+        }),
         "Forgets nodes that are gone.",
     ));
     for duty in node.duties.all() {
@@ -78,22 +85,28 @@ async fn reap(
     shared: Arc<Shared>,
     stale_ms: i64,
 ) -> Result<Value, JobError> {
-    // After an outage nobody has shown a sign of life: all get the time for one.
-    let patience = RECOVERY + job.node().config.jobs.alive * 2;
-    let now = job.node().clock.now();
-    let reached = shared.surroundings.load().reached_since;
-    if reached.is_none_or(|since| now.saturating_duration_since(since) < patience) {
-        return Ok(json!({ "waits": "the database was away a moment ago, or this node has just started" }));
+    if !is_settled(&job, &shared) {
+        return Ok(json!({ "waits": UNSETTLED }));
+    }
+    let me = job.node().node_id.to_string();
+    let surroundings = shared.surroundings.load_full();
+    if let Some(leader) = surroundings.nodes.iter().find(|node| node.node == me) {
+        store.leave_to_others(job.fence().epoch, leader).await?;
     }
     let waiting = store.waiting_handlers().await?;
-    let unhandled = shared.surroundings.load().unhandled(waiting.iter().map(String::as_str));
+    let unhandled = surroundings.unhandled(waiting.iter().map(String::as_str));
     let reaped = store.reap(job.fence().epoch, stale_ms, unhandled).await?;
     if !reaped.epoch_ok {
         return Err(JobError::fatal("another node leads"));
     }
     let given_up = reaped.retried + reaped.lost + reaped.dead;
     if given_up > 0 {
-        tracing::warn!(retried = reaped.retried, lost = reaped.lost, dead = reaped.dead, "runs of silent nodes were given up");
+        tracing::warn!(
+            retried = reaped.retried,
+            lost = reaped.lost,
+            dead = reaped.dead,
+            "runs of silent nodes were given up"
+        );
         metrics::counter!("orphaned_runs_total").increment(given_up);
         job.node().bus.send(&job.node().node_id, &crate::jobs::LookAgain {});
     }
@@ -117,9 +130,27 @@ async fn purge(
     Ok(json!({ "forgotten": gone }))
 }
 
-async fn sweep_nodes(store: Store) -> Result<Value, JobError> {
+async fn sweep_nodes(
+    job: JobContext,
+    store: Store,
+    shared: Arc<Shared>,
+) -> Result<Value, JobError> {
+    if !is_settled(&job, &shared) {
+        return Ok(json!({ "waits": UNSETTLED }));
+    }
     let gone = store.forget_silent_nodes(millis(NODE_SILENCE)).await?;
-    Ok(json!({ "forgotten": gone }))
+    let scopes = store.forget_gone_scopes().await?;
+    Ok(json!({ "forgotten": gone, "left_behind": scopes }))
+}
+
+const UNSETTLED: &str = "the database was away a moment ago, or this node has just started";
+
+/// Whether the database has answered for so long that whoever lives has shown a sign of life since it was away.
+fn is_settled(job: &JobContext, shared: &Shared) -> bool {
+    let patience = RECOVERY + job.node().config.jobs.alive * 2;
+    let now = job.node().clock.now();
+    let reached = shared.surroundings.load().reached_since;
+    reached.is_some_and(|since| now.saturating_duration_since(since) >= patience)
 }
 
 async fn carry_out(job: JobContext, duty: Duty) -> Result<Value, JobError> {

@@ -143,14 +143,17 @@ impl WorkerActor {
             worker.beating = false;
             match heard {
                 Ok(heartbeat) => worker.heard(&known, heartbeat, ctx),
-                Err(error) => debug!(error = chain(&error), "the runs could not say that they live"),
+                Err(error) => {
+                    debug!(error = chain(&error), "the runs could not say that they live")
+                }
             }
         }));
     }
 
     fn heard(&mut self, asked: &[(RunId, u32)], heartbeat: Heartbeat, ctx: &mut Context<Self>) {
         for (id, attempt) in asked {
-            let alive = heartbeat.alive.iter().find(|(run, number, _)| (run, number) == (id, attempt));
+            let alive =
+                heartbeat.alive.iter().find(|(run, number, _)| (run, number) == (id, attempt));
             let Some(running) = self.runs.get(id).filter(|one| one.run.attempt == *attempt) else {
                 continue;
             };

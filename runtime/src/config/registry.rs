@@ -138,7 +138,7 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_JOBS_MISFIRE_WINDOW_S", "3600", "How long a missed due time can be made up for."),
     shared("UNDERSTUDY_JOBS_TIMEZONE", "UTC", "Time zone of schedules that name none, such as `Europe/Oslo`."),
     shared("UNDERSTUDY_JOBS_HISTORY_S", "604800", "How long runs that have ended are kept."),
-    shared("UNDERSTUDY_JOBS_HISTORY_MAX_PER_JOB", "500", "Most runs kept of one job."),
+    shared("UNDERSTUDY_JOBS_HISTORY_MAX_PER_JOB", "10000", "Most runs kept of one job."),
     shared("UNDERSTUDY_JOBS_CLEANUP_BATCH", "10000", "Most rows deleted in one step of cleaning up."),
     shared("UNDERSTUDY_JOBS_SHUTDOWN_GRACE_MS", "10000", "How long runs may take to finish when their node stops."),
 

@@ -68,7 +68,7 @@ fn options(ttl: Duration, wait: Duration) -> LockOptions {
     LockOptions::default().ttl(ttl).wait(wait)
 }
 
-fn is_lost<T>(result: Result<T, LockError>) -> bool {
+fn is_lost<T>(result: &Result<T, LockError>) -> bool {
     matches!(result, Err(LockError::Lost { .. }))
 }
 
@@ -85,7 +85,7 @@ async fn the_token_of_a_name_grows_whatever_happens_to_the_lock() {
         next("nothing").await.release().await.unwrap();
         let lock = next("a release").await;
         bench.a.clear("t").await.unwrap().unwrap();
-        assert!(is_lost(lock.release().await));
+        assert!(is_lost(&lock.release().await));
         next("an operator took it away").await.release().await.unwrap();
         bench.a.free_all().await.unwrap();
         drop(next("all were freed").await);
@@ -251,7 +251,7 @@ async fn j17_a_lock_that_an_operator_takes_away_is_lost_at_once() {
         assert!(!lock.is_held());
         let next = bench.b.try_acquire("c", LONG).await.unwrap().unwrap();
         assert!(next.token() > lock.token());
-        assert!(is_lost(lock.release().await));
+        assert!(is_lost(&lock.release().await));
         assert!(next.is_held() && bench.a.list().await.unwrap().len() == 1, "the next one stays");
     }
 }

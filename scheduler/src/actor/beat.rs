@@ -73,9 +73,7 @@ fn failed(core: &Core, before: &Surroundings, (began, error): (BootInstant, &str
     core.tools.shared.surroundings.store(std::sync::Arc::new(surroundings));
 }
 
-async fn try_beat(
-    core: &Core,
-) -> Result<Surroundings, DatabaseError> {
+async fn try_beat(core: &Core) -> Result<Surroundings, DatabaseError> {
     let tools = &core.tools;
     let (store, config) = (&tools.store, tools.config());
     let in_maintenance = store.in_maintenance().await?;

@@ -13,8 +13,10 @@ use tokio::sync::Notify;
 use tracing::{debug, error, warn};
 use understudy_runtime::database::DatabaseError;
 use understudy_runtime::error::chain;
+use understudy_runtime::ids::NodeId;
 
 use super::SchedulerTools;
+use crate::jobs::CancelHere;
 use crate::leader::Term;
 use crate::plan::{self, Moment};
 use crate::store::{ClaimOutcome, Claimant, Cursor, Definition, JobPlan, Room, Taker};
@@ -98,7 +100,10 @@ impl Core {
         let round = AssertUnwindSafe(self.try_round()).catch_unwind().await;
         let pause = match round.unwrap_or_else(|_| Err(panicked())) {
             Ok(pause) => {
-                self.tools.shared.last_round.store(self.tools.clock.boot().as_nanos(), Ordering::Release);
+                self.tools
+                    .shared
+                    .last_round
+                    .store(self.tools.clock.boot().as_nanos(), Ordering::Release);
                 self.told.set(false);
                 pause
             }
@@ -206,7 +211,11 @@ impl Core {
         if first.is_empty() {
             let job = due.first().map(|cursor| cursor.job.to_string());
             error!(job.name = job, error = chain(&refused), "a due time of a job cannot be stored");
-            return Ok(ClaimOutcome { epoch_ok: true, stale_plans: due.len(), ..ClaimOutcome::default() });
+            return Ok(ClaimOutcome {
+                epoch_ok: true,
+                stale_plans: due.len(),
+                ..ClaimOutcome::default()
+            });
         }
         let mut outcome = Box::pin(self.claim_all(claimant.clone(), first, now_ms)).await?;
         if outcome.epoch_ok {
@@ -255,7 +264,8 @@ impl Core {
         let considered = if size >= MOST_ROWS { considered } else { due.len() };
         let handlers = plans.iter().map(|(_, definition)| definition.spec.handler.as_str());
         let unhandled = self.tools.shared.surroundings.load().unhandled(handlers);
-        let unhandled = unhandled.into_iter().filter(|one| !self.room.handlers.contains(one)).collect();
+        let unhandled =
+            unhandled.into_iter().filter(|one| !self.room.handlers.contains(one)).collect();
         let asked = self.tools.clock.boot();
         let left_out = considered.saturating_sub(plans.len());
         let grace_ms = plan::millis(config.misfire_grace);
@@ -289,6 +299,13 @@ impl Core {
         if !outcome.started.is_empty() {
             // Waited for, so that the next claim counts them as busy.
             self.tools.worker.send(Begin(outcome.started.clone())).await.ok();
+        }
+        for (run, node) in &outcome.cancelled {
+            // Should it not hear, it learns of it with its next sign of life.
+            if let Ok(node) = node.parse::<NodeId>() {
+                let message = CancelHere { run: run.0, by: "overlap".to_owned() };
+                self.tools.node.bus.send(&node, &message);
+            }
         }
         if outcome.queued > 0 {
             crate::jobs::look_again(&self.tools.node.bus, &self.tools.node.membership);

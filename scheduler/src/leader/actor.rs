@@ -71,8 +71,12 @@ pub(super) struct LeaderActor {
 impl LeaderActor {
     pub(super) fn new(spec: LeaderSpec, tools: Tools, shared: Arc<LeaderShared>) -> Self {
         let now = spec.clock.now();
+        let mut leadership = Leadership::new(spec.rules(), rand::random(), now);
+        // Before its first bid: nothing is due yet, so nothing is to be done about it.
+        leadership.step(now, Event::Maintenance(spec.maintenance));
+        leadership.step(now, Event::Frozen(spec.frozen));
         Self {
-            leadership: Leadership::new(spec.rules(), rand::random(), now),
+            leadership,
             reconnects: tools.lease.reconnects(),
             last_step: now,
             timer: None,

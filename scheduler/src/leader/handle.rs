@@ -38,6 +38,10 @@ pub struct LeaderSpec {
     pub eligible: bool,
     /// Of several nodes that may lead, the one with the greatest does in the end.
     pub priority: i32,
+    /// Whether it begins in maintenance, see [`LeaderHandle::set_maintenance`].
+    pub maintenance: bool,
+    /// Whether it begins frozen, see [`LeaderHandle::set_frozen`].
+    pub frozen: bool,
 }
 
 impl LeaderSpec {

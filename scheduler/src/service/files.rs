@@ -26,11 +26,9 @@ impl FileJobs {
     ///
     /// # Errors
     /// When a definition is wrong, or the database is away.
-    pub async fn bring(
-        &self,
-        specs: &[JobSpec],
-    ) -> Result<SyncReport, DefinitionError> {
-        if let Some(taken) = specs.iter().find(|spec| self.of_code.contains(&spec.name.to_string())) {
+    pub async fn bring(&self, specs: &[JobSpec]) -> Result<SyncReport, DefinitionError> {
+        if let Some(taken) = specs.iter().find(|spec| self.of_code.contains(&spec.name.to_string()))
+        {
             let whose = format!("the program has a job `{}` already", taken.name);
             return Err(DefinitionError::Invalid(vec![SpecError::new("name", whose)]));
         }

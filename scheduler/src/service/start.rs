@@ -19,7 +19,8 @@ use crate::hooks::Hooks;
 use crate::job::Registry;
 use crate::jobs::{CancelHere, Jobs, LookAgain, LookAroundHere};
 use crate::leader::{
-    DatabaseLease, FallbackLease, LeaderHandle, LeaderLease, LeaderPhase, LeaderSpec, RedisLease, SingleLease,
+    DatabaseLease, FallbackLease, LeaderHandle, LeaderLease, LeaderPhase, LeaderSpec, RedisLease,
+    SingleLease,
 };
 use crate::schedule::ZoneName;
 use crate::spec::JobSpec;
@@ -49,7 +50,8 @@ pub(super) async fn begin(
 ) -> Result<Started, ServiceError> {
     let zone: ZoneName = node.config.jobs.time_zone.parse().map_err(|_| {
         ServiceError::Configuration(
-            "UNDERSTUDY_JOBS_TIMEZONE must be the IANA name of a time zone, such as Europe/Oslo".to_owned(),
+            "UNDERSTUDY_JOBS_TIMEZONE must be the IANA name of a time zone, such as Europe/Oslo"
+                .to_owned(),
         )
     })?;
     // Handlers that use up the application's connections must not keep runs from saying that they live.
@@ -116,7 +118,10 @@ async fn start_actors(
         store: parts.store.clone(),
         clock: parts.clock.clone(),
         registry: Arc::clone(&parts.registry),
-        threads: threads.0.as_ref().map_or_else(|| here.clone(), |threads| threads.handle().clone()),
+        threads: threads
+            .0
+            .as_ref()
+            .map_or_else(|| here.clone(), |threads| threads.handle().clone()),
         watch: here,
         lines,
         busy: Arc::clone(&busy),
@@ -189,7 +194,10 @@ async fn bring_definitions(
             ServiceError::Failed { message: error.to_string(), source: None }
         })?;
         for name in &report.older {
-            tracing::warn!(job.name = name.as_str(), "another node has a newer definition of a job: it stays in force");
+            tracing::warn!(
+                job.name = name.as_str(),
+                "another node has a newer definition of a job: it stays in force"
+            );
         }
     }
     let list = match &node.config.jobs.enabled {
@@ -217,6 +225,10 @@ fn job_threads(node: &NodeContext) -> Result<JobThreads, ServiceError> {
 
 async fn start_leader(node: &NodeContext, store: &Store) -> Result<LeaderHandle, ServiceError> {
     let config = &node.config.leader;
+    let name = node.node_id.name().as_str();
+    let in_maintenance = store.in_maintenance().await.map_err(|error| away(&error))?;
+    let maintenance = in_maintenance.iter().any(|(one, _)| one == name);
+    let switches = store.switches().await.map_err(|error| away(&error))?;
     let spec = LeaderSpec {
         node_id: node.node_id.clone(),
         clock: Arc::clone(&node.clock),
@@ -225,16 +237,24 @@ async fn start_leader(node: &NodeContext, store: &Store) -> Result<LeaderHandle,
         margin: config.margin,
         eligible: config.eligible,
         priority: config.priority,
+        maintenance,
+        frozen: switches.is_frozen(),
     };
     let inauguration: Arc<dyn crate::leader::Inauguration> = Arc::new(store.clone());
     let redis = config.redis.clone().filter(|_| node.config.cluster.enabled);
     let Some(redis) = redis else {
         let lease: Arc<dyn LeaderLease> = Arc::new(SingleLease::new());
-        let started = LeaderHandle::start(spec, node.bus.clone(), inauguration, move || async move { Ok(lease) });
+        let started = LeaderHandle::start(
+            spec,
+            node.bus.clone(),
+            inauguration,
+            move || async move { Ok(lease) },
+        );
         return started.await.map_err(|never: std::convert::Infallible| match never {});
     };
     let redis = spec.redis(&redis);
-    let (keys, node_id, min_replicas) = (Arc::clone(&node.keys), node.node_id.clone(), config.min_replicas);
+    let (keys, node_id, min_replicas) =
+        (Arc::clone(&node.keys), node.node_id.clone(), config.min_replicas);
     let fallback = (config.fallback == LeaderFallback::Database)
         .then(|| DatabaseLease::new(node.database.clone(), spec.command_timeout()));
     let (clock, ttl) = (Arc::clone(&node.clock), spec.ttl);
@@ -242,7 +262,9 @@ async fn start_leader(node: &NodeContext, store: &Store) -> Result<LeaderHandle,
         let redis = Redis::connect(&redis, Role::Leader, &node_id).await?;
         let redis = RedisLease::new(redis, &keys, min_replicas);
         let lease: Arc<dyn LeaderLease> = match fallback {
-            Some(database) => Arc::new(FallbackLease::new(Arc::new(redis), Arc::new(database), clock, ttl)),
+            Some(database) => {
+                Arc::new(FallbackLease::new(Arc::new(redis), Arc::new(database), clock, ttl))
+            }
             None => Arc::new(redis),
         };
         Ok(lease)
@@ -336,4 +358,3 @@ fn follow(
         }
     });
 }
-

@@ -74,7 +74,10 @@ impl JobSpec {
         let Some(error) = validator.iter_errors(params).next() else { return Ok(()) };
         let (place, rule) = (error.instance_path().to_string(), error.schema_path().to_string());
         let place = if place.is_empty() { "/".to_owned() } else { place };
-        Err(SpecError::new("params", format!("breaks the rule `{rule}` of the schema at `{place}`")))
+        Err(SpecError::new(
+            "params",
+            format!("breaks the rule `{rule}` of the schema at `{place}`"),
+        ))
     }
 
     fn check_texts(&self, errors: &mut Vec<SpecError>) {
@@ -105,8 +108,16 @@ impl JobSpec {
         };
         let sane = |duration: Duration| duration <= MAX_DURATION;
         let positive = |duration: Duration| !duration.is_zero() && sane(duration);
-        demand(self.timeout.is_none_or(positive), "timeout_ms", "must be more than 0 and less than 100 years");
-        demand(self.misfire_grace.is_none_or(sane), "misfire_grace_ms", "must be less than 100 years");
+        demand(
+            self.timeout.is_none_or(positive),
+            "timeout_ms",
+            "must be more than 0 and less than 100 years",
+        );
+        demand(
+            self.misfire_grace.is_none_or(sane),
+            "misfire_grace_ms",
+            "must be less than 100 years",
+        );
         demand(sane(self.jitter), "jitter_ms", "must be less than 100 years");
         demand(sane(self.retry.delay), "retry.delay_ms", "must be less than 100 years");
         demand(sane(self.retry.max_delay), "retry.max_delay_ms", "must be less than 100 years");

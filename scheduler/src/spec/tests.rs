@@ -78,10 +78,7 @@ fn pauses_between_attempts_follow_the_formula() {
     let second = Duration::from_secs(1);
     assert_eq!(seconds(Retry::never()), [None; 5]);
     assert_eq!(seconds(Retry::fixed(2, second)), [Some(1), Some(1), None, None, None]);
-    assert_eq!(
-        seconds(Retry::exponential(4, second)),
-        [Some(1), Some(2), Some(4), Some(8), None]
-    );
+    assert_eq!(seconds(Retry::exponential(4, second)), [Some(1), Some(2), Some(4), Some(8), None]);
     let bounded = Retry { max_delay: Duration::from_secs(3), ..Retry::exponential(9, second) };
     assert_eq!(seconds(bounded), [Some(1), Some(2), Some(3), Some(3), Some(3)]);
 }

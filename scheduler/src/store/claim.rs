@@ -107,6 +107,8 @@ pub enum Outcome {
     NoHandler,
     /// No node led.
     Leaderless,
+    /// The definition was changed or removed before it was decided.
+    Superseded,
 }
 
 impl Outcome {
@@ -123,6 +125,7 @@ impl Outcome {
             Self::Disabled => "disabled",
             Self::NoHandler => "no_handler",
             Self::Leaderless => "leaderless",
+            Self::Superseded => "superseded",
         }
     }
 }
@@ -165,7 +168,9 @@ pub struct ClaimOutcome {
     pub started: Vec<TakenRun>,
     /// How many runs wait for a node.
     pub queued: usize,
-    /// Jobs whose cursor had moved; they are planned anew.
+    /// Runs that are to end because a later one takes their place, and the nodes that have them.
+    pub cancelled: Vec<(RunId, String)>,
+    /// Jobs whose cursor had moved, or was locked; they are planned anew.
     pub stale_plans: usize,
     /// How many due times started nothing, by outcome.
     pub decided: HashMap<Outcome, i64>,
@@ -180,6 +185,7 @@ impl ClaimOutcome {
         self.started.extend(other.started);
         self.queued += other.queued;
         self.stale_plans += other.stale_plans;
+        self.cancelled.extend(other.cancelled);
         for (outcome, fires) in other.decided {
             *self.decided.entry(outcome).or_default() += fires;
         }

@@ -103,7 +103,9 @@ impl Definition {
             return None;
         }
         match self.spec.schedule {
-            Schedule::After { delay } => Some((now_ms + crate::plan::millis(delay)).max(last_ms + 1)),
+            Schedule::After { delay } => {
+                Some((now_ms + crate::plan::millis(delay)).max(last_ms + 1))
+            }
             Schedule::Cron { .. }
             | Schedule::Every { .. }
             | Schedule::Once { .. }

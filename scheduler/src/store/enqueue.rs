@@ -1,12 +1,16 @@
 //! Runs that somebody asks for: started by a person, put into the queue by the application, or asked for afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sea_orm::DbErr;
 use serde_json::json;
 use understudy_runtime::database::DatabaseError;
+use understudy_runtime::http::problem::{ApiError, Problem};
 
 use super::claim::insert_runs_sql;
 use super::finish::spec_of;
@@ -71,6 +75,56 @@ pub enum EnqueueError {
     /// The database does not do it.
     #[error("the run cannot be stored")]
     Database(#[from] DatabaseError),
+}
+
+/// So that [`crate::Jobs::enqueue_in`] can be followed by `?` in a transaction, which it then rolls back.
+impl From<EnqueueError> for DbErr {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            // As it was: whether it is worth trying again is read from it.
+            EnqueueError::Database(DatabaseError::Away(error) | DatabaseError::Refused(error)) => {
+                error
+            }
+            EnqueueError::Database(_)
+            | EnqueueError::UnknownJob
+            | EnqueueError::RunsEverywhere
+            | EnqueueError::Busy(_)
+            | EnqueueError::Params(_)
+            | EnqueueError::Key => Self::Custom(understudy_runtime::error::chain(&error)),
+        }
+    }
+}
+
+impl ApiError for EnqueueError {
+    fn problem(&self) -> Problem {
+        let (status, code) = match self {
+            Self::UnknownJob => (StatusCode::NOT_FOUND, "unknown_job"),
+            Self::RunsEverywhere => (StatusCode::CONFLICT, "runs_everywhere"),
+            Self::Busy(_) => (StatusCode::CONFLICT, "already_running"),
+            Self::Params(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_params"),
+            Self::Key => (StatusCode::BAD_REQUEST, "bad_idempotency_key"),
+            Self::Database(error) if error.is_retryable() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "job_store_unavailable")
+            }
+            Self::Database(_) => (StatusCode::INTERNAL_SERVER_ERROR, "job_store_refuses"),
+        };
+        let problem = Problem::new(status, code, self.to_string());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            problem.with_retry_after(Duration::from_secs(1))
+        } else {
+            problem
+        }
+    }
+}
+
+impl ResponseError for EnqueueError {
+    fn status_code(&self) -> StatusCode {
+        self.problem().status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.problem().response()
+    }
 }
 
 /// What is to be stored.

@@ -102,6 +102,14 @@ fn identity(run: &TakenRun, node: &str) -> Vec<Value> {
     vec![run.id.0.into(), attempt.into(), node.into()]
 }
 
+/// Locks what must be locked before a run that is going to end: the cursor of a job that is due again then.
+pub(crate) async fn lock_before(tx: &Tx<'_>, run: &TakenRun) -> std::result::Result<(), DbErr> {
+    if let Schedule::After { .. } = run.definition.spec.schedule {
+        lock_cursor(tx, run.definition.spec.name.as_str(), &run.scope).await?;
+    }
+    Ok(())
+}
+
 /// Ends an attempt within a transaction.
 pub(crate) async fn carry_out(
     tx: &Tx<'_>,
@@ -109,9 +117,7 @@ pub(crate) async fn carry_out(
     node: &str,
     (ending, progress): (&Ending, Option<&str>),
 ) -> std::result::Result<Finished, DbErr> {
-    if let Schedule::After { .. } = run.definition.spec.schedule {
-        lock_cursor(tx, run.definition.spec.name.as_str(), &run.scope).await?;
-    }
+    lock_before(tx, run).await?;
     match ending {
         Ending::Again { after_ms, outcome, error, uncounted } => {
             again(tx, run, node, (*after_ms, outcome, error.as_deref(), *uncounted)).await
@@ -312,7 +318,10 @@ async fn follow(
                 continue;
             }
             None => {
-                tracing::warn!(job.name = job.as_str(), "there is no such job in a chain; it is passed over");
+                tracing::warn!(
+                    job.name = job.as_str(),
+                    "there is no such job in a chain; it is passed over"
+                );
                 continue;
             }
         };

@@ -343,29 +343,26 @@ impl Store {
     /// Forgets runs that ended, and decisions, older than `keep_ms` or beyond `most_per_job`, at most `batch` of each;
     /// gives how many. What is under way, and where cursors stand, is never forgotten: nothing can start again.
     pub(crate) async fn purge(&self, keep_ms: i64, most_per_job: u32, batch: u32) -> Result<u64> {
-        let now = self.backend().now_ms();
-        let old = format!(
-            "SELECT id FROM us_job_run WHERE finished_ms < {now} - $1 \
-             AND {MAY_GO} ORDER BY finished_ms LIMIT $2"
-        );
-        let surplus = format!(
-            "SELECT id FROM (SELECT id, job, row_number() OVER (PARTITION BY job ORDER BY id DESC) AS place \
-             FROM us_job_run WHERE finished_ms IS NOT NULL AND {MAY_GO}) ranked \
-             WHERE place > (CASE WHEN job LIKE 'system.%' THEN 200 ELSE $1 END) LIMIT $2"
-        );
-        let mut gone = self.forget(&old, vec![keep_ms.into(), i64::from(batch).into()]).await?;
-        let values = vec![i64::from(most_per_job).into(), i64::from(batch).into()];
-        gone += self.forget(&surplus, values).await?;
+        let now = super::now_once(self.backend());
+        let batch = i64::from(batch);
         let decisions = format!(
             "DELETE FROM us_fire_decision WHERE id IN \
              (SELECT id FROM us_fire_decision WHERE at_ms < {now} - $1 ORDER BY at_ms LIMIT $2)"
         );
-        gone += self.execute(decisions, vec![keep_ms.into(), i64::from(batch).into()]).await?;
+        let mut gone = self.execute(decisions, vec![keep_ms.into(), batch.into()]).await?;
         let terms = format!(
-            "DELETE FROM us_leader_history WHERE ended_ms < {now} - $1 AND epoch < \
-             (SELECT max(epoch) FROM us_leader_history) - 100"
+            "DELETE FROM us_leader_history WHERE epoch IN (SELECT epoch FROM us_leader_history \
+             WHERE ended_ms < {now} - $1 AND epoch < (SELECT max(epoch) FROM us_leader_history) - 100 \
+             ORDER BY epoch LIMIT $2)"
         );
-        gone += self.execute(terms, vec![keep_ms.into()]).await?;
+        gone += self.execute(terms, vec![keep_ms.into(), batch.into()]).await?;
+        let old = format!(
+            "SELECT id FROM us_job_run WHERE finished_ms < {now} - $1 \
+             AND {MAY_GO} ORDER BY finished_ms LIMIT $2"
+        );
+        gone += self.forget(&old, vec![keep_ms.into(), batch.into()]).await?;
+        let values = vec![i64::from(most_per_job).into(), batch.into()];
+        gone += self.forget(&surplus(), values).await?;
         Ok(gone)
     }
 
@@ -389,6 +386,28 @@ impl Store {
         );
         self.execute(sql, vec![ids.into()]).await
     }
+}
+
+/// Finds runs beyond the number that is kept of each job (`$1`), at most `$2`: goes from job to job by the index, and in each
+/// no further than to the first run that goes.
+fn surplus() -> String {
+    let edge = |offset: &str| {
+        format!(
+            "(SELECT r.id FROM us_job_run r WHERE r.job = j.job AND r.finished_ms IS NOT NULL \
+             ORDER BY r.id DESC LIMIT 1 OFFSET {offset})"
+        )
+    };
+    let (of_system, of_others) = (edge("200"), edge("$1"));
+    format!(
+        "WITH RECURSIVE jobs(job) AS (\
+           SELECT min(job) FROM us_job_run WHERE finished_ms IS NOT NULL UNION ALL \
+           SELECT (SELECT min(r.job) FROM us_job_run r WHERE r.finished_ms IS NOT NULL AND r.job > jobs.job) \
+           FROM jobs WHERE jobs.job IS NOT NULL), \
+         edges AS (SELECT j.job, CASE WHEN j.job LIKE 'system.%' THEN {of_system} ELSE {of_others} END AS edge \
+           FROM jobs j WHERE j.job IS NOT NULL AND {MAY_GO}) \
+         SELECT r.id FROM edges e JOIN us_job_run r ON r.job = e.job AND r.id <= e.edge \
+         WHERE r.finished_ms IS NOT NULL LIMIT $2"
+    )
 }
 
 fn state_of(text: &str) -> std::result::Result<RunState, DbErr> {

@@ -35,7 +35,7 @@ impl Store {
              offset_ms) VALUES ($1, {}, $2, $3, $4, $5, $6, $7) ON CONFLICT (node) DO UPDATE SET \
              seen_ms = excluded.seen_ms, handlers = excluded.handlers, definitions = excluded.definitions, \
              labels = excluded.labels, tzdb = excluded.tzdb, takes_jobs = excluded.takes_jobs, \
-             offset_ms = excluded.offset_ms RETURNING seen_ms",
+             offset_ms = excluded.offset_ms, left_ms = NULL RETURNING seen_ms",
             self.backend().now_ms()
         );
         let values = vec![
@@ -58,7 +58,7 @@ impl Store {
     pub async fn nodes(&self, silent_ms: i64) -> Result<Vec<SchedulerNode>> {
         let sql = format!(
             "SELECT node, seen_ms, handlers, definitions, labels, tzdb, takes_jobs, offset_ms \
-             FROM us_scheduler_node WHERE seen_ms > {} - $1 ORDER BY node",
+             FROM us_scheduler_node WHERE seen_ms > {} - $1 AND left_ms IS NULL ORDER BY node",
             super::now_once(self.backend())
         );
         let mut nodes = Vec::new();
@@ -78,10 +78,11 @@ impl Store {
         Ok(nodes)
     }
 
-    /// Forgets a node that leaves.
+    /// Counts a node that leaves as gone. Its row stays for a while, so that its name is known until it may have come back.
     pub(crate) async fn forget_node(&self, node: &str) -> Result<()> {
-        let sql = "DELETE FROM us_scheduler_node WHERE node = $1";
-        self.execute(sql.to_owned(), vec![node.into()]).await.map(|_| ())
+        let now = self.backend().now_ms();
+        let sql = format!("UPDATE us_scheduler_node SET left_ms = {now} WHERE node = $1");
+        self.execute(sql, vec![node.into()]).await.map(|_| ())
     }
 
     /// Forgets nodes that are silent for so long; gives how many.
@@ -91,5 +92,26 @@ impl Store {
             super::now_once(self.backend())
         );
         self.execute(sql, vec![silent_ms.into()]).await
+    }
+
+    /// Forgets where the jobs that run on every node stand on nodes that are gone for good, by name, and ends the runs that wait
+    /// for them; gives how many of both. To be called after [`Store::forget_silent_nodes`].
+    pub(crate) async fn forget_gone_scopes(&self) -> Result<u64> {
+        let gone = |scope: &str| {
+            format!(
+                "{scope} <> '' AND NOT EXISTS (SELECT 1 FROM us_scheduler_node n \
+                 WHERE substr(n.node, 1, length({scope}) + 1) = {scope} || '#')"
+            )
+        };
+        let cursors = format!("DELETE FROM us_job_cursor WHERE {}", gone("scope"));
+        let mut forgotten = self.execute(cursors, Vec::new()).await?;
+        let runs = format!(
+            "UPDATE us_job_run SET state = 'lost', finished_ms = {}, error = 'its node is gone' \
+             WHERE state IN ('queued', 'retrying') AND placement = 'every' AND {}",
+            self.backend().now_ms(),
+            gone("scope")
+        );
+        forgotten += self.execute(runs, Vec::new()).await?;
+        Ok(forgotten)
     }
 }

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::claim::{TAKEN, epoch_is_ours};
 use super::finish::{Ended, after_end, lock_cursor};
 use super::recordset::{Kind, recordset};
-use super::take::TakenRun;
-use super::{Result, Store, Tx, text_of};
+use super::take::{TakenRun, labels_suit};
+use super::{Result, SchedulerNode, Store, Tx, text_of};
 use crate::run::{Chain, RunId, RunState};
 use crate::spec::{OnOrphan, Schedule};
 
@@ -113,6 +113,26 @@ impl Store {
         self.execute(sql, vec![stale_ms.into()]).await
     }
 
+    /// Leaves runs that wait for the leader to any node that can run them, when this leader lacks their handler or labels;
+    /// gives how many. Fenced by the epoch.
+    pub(crate) async fn leave_to_others(&self, epoch: u64, leader: &SchedulerNode) -> Result<u64> {
+        let handlers = recordset(self.backend(), 1, &[("handler", Kind::Text)]);
+        let sql = format!(
+            "UPDATE us_job_run SET placement = 'any' WHERE state IN ('queued', 'retrying') AND id IN \
+             (SELECT r.id FROM us_job_run r WHERE r.state IN ('queued', 'retrying') AND r.placement = 'leader' \
+              AND (r.handler NOT IN (SELECT x.handler FROM {handlers}) \
+                   OR (r.labels IS NOT NULL AND NOT ({labels}))) ORDER BY r.id LIMIT 500{skip}) \
+             AND EXISTS (SELECT 1 FROM us_leader_term WHERE name = 'scheduler' AND epoch = $3)",
+            labels = labels_suit(self.backend()),
+            skip = self.backend().skip_locked()
+        );
+        let handlers: Vec<_> =
+            leader.handlers.iter().map(|handler| json!({ "handler": handler })).collect();
+        let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+        let values = vec![text_of(&handlers).into(), text_of(&leader.labels).into(), epoch.into()];
+        self.execute(sql, values).await
+    }
+
     /// Gives the handlers of runs that wait.
     pub(crate) async fn waiting_handlers(&self) -> Result<Vec<String>> {
         let sql = "SELECT DISTINCT handler FROM us_job_run WHERE state IN ('queued', 'retrying')";
@@ -138,12 +158,14 @@ impl Store {
                 break;
             }
             let mut reap = self.silent(epoch, stale_ms, after).await?;
-            let last = reap.orphans.iter().map(|run| run.id).chain(reap.nameless.iter().copied()).max();
+            let last =
+                reap.orphans.iter().map(|run| run.id).chain(reap.nameless.iter().copied()).max();
             more = reap.orphans.len() + reap.nameless.len() >= REAPED_AT_ONCE;
             let Some(last) = last else { break };
             after = last;
             // Cursors are locked before runs and in their order, as claims do.
-            let place = |run: &TakenRun| (run.definition.spec.name.clone(), run.scope.clone(), run.id);
+            let place =
+                |run: &TakenRun| (run.definition.spec.name.clone(), run.scope.clone(), run.id);
             reap.orphans.sort_by_cached_key(place);
             reaped.add(self.transaction(reap, reap_boxed).await?);
         }
@@ -240,12 +262,7 @@ impl Dropped {
     }
 
     fn ended(&self) -> Ended<'_> {
-        Ended {
-            run: self.run,
-            job: &self.job,
-            scope: &self.scope,
-            chain: self.chain.as_ref(),
-        }
+        Ended { run: self.run, job: &self.job, scope: &self.scope, chain: self.chain.as_ref() }
     }
 }
 
@@ -388,11 +405,7 @@ const MOST_EXPIRED: usize = 100;
 
 /// Locks the cursor of a job that is due again when its run has ended, unless somebody else has it; gives whether the
 /// run may be ended.
-async fn try_lock_cursor(
-    tx: &Tx<'_>,
-    job: &str,
-    scope: &str,
-) -> std::result::Result<bool, DbErr> {
+async fn try_lock_cursor(tx: &Tx<'_>, job: &str, scope: &str) -> std::result::Result<bool, DbErr> {
     let sql = "SELECT job FROM us_job_cursor WHERE job = $1 AND scope = $2";
     let values = || vec![job.into(), scope.into()];
     if tx.one(&format!("{sql}{}", tx.backend.skip_locked()), values()).await?.is_some() {

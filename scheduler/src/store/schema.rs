@@ -210,7 +210,8 @@ const AROUND: &str = "
         labels text NOT NULL,
         tzdb text NOT NULL,
         takes_jobs boolean NOT NULL,
-        offset_ms bigint NOT NULL
+        offset_ms bigint NOT NULL,
+        left_ms bigint
     );
     CREATE TABLE us_scheduler_state (
         name text NOT NULL PRIMARY KEY,

@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sea_orm::{DbErr, QueryResult};
 use serde_json::json;
+use understudy_runtime::database::Backend;
 
 use super::claim::{Room, TAKEN, epoch_is_ours, taken};
 use super::recordset::{Kind, recordset};
@@ -254,28 +255,7 @@ async fn candidates(
     taker: &Taker,
     Asked { leads, most, passed_over }: Asked<'_>,
 ) -> std::result::Result<Vec<Candidate>, DbErr> {
-    let handlers = recordset(tx.backend, 1, &[("handler", Kind::Text)]);
-    let labels = match tx.backend {
-        understudy_runtime::database::Backend::Postgres => {
-            "CAST(r.labels AS jsonb) <@ CAST($2 AS jsonb)"
-        }
-        understudy_runtime::database::Backend::Sqlite => {
-            "NOT EXISTS (SELECT 1 FROM json_each(r.labels) w WHERE NOT EXISTS \
-             (SELECT 1 FROM json_each($2) h WHERE h.key = w.key AND h.value = w.value))"
-        }
-    };
-    let passing = recordset(tx.backend, 5, &[("job", Kind::Text)]);
-    let placed = if leads { "r.placement IN ('any', 'leader')" } else { "r.placement = 'any'" };
-    let sql = format!(
-        "SELECT id, job, scope, exclusive, limit_key, system FROM us_job_run r \
-         WHERE r.state IN ('queued', 'retrying') AND r.not_before_ms <= {now} \
-         AND (({placed}) OR (r.placement = 'every' AND r.scope = $3)) \
-         AND r.handler IN (SELECT handler FROM {handlers}) \
-         AND (r.labels IS NULL OR {labels}) AND r.job NOT IN (SELECT job FROM {passing}) \
-         AND {WITHIN_LIMITS} \
-         ORDER BY r.system DESC, r.priority DESC, r.not_before_ms, r.id LIMIT $4",
-        now = tx.now_once()
-    );
+    let sql = candidates_sql(tx.backend, leads);
     let names: Vec<_> =
         taker.room.handlers.iter().map(|handler| json!({ "handler": handler })).collect();
     let values = vec![
@@ -305,6 +285,36 @@ async fn candidates(
         });
     }
     Ok(found)
+}
+
+/// Finds runs of handlers (`$1`) that labels (`$2`) and the node's name (`$3`) are right for, at most `$4`, but of no job in
+/// `$5`. In the order of an index, so that a long queue is not sorted to take a few runs from its front.
+pub(super) fn candidates_sql(backend: Backend, leads: bool) -> String {
+    let handlers = recordset(backend, 1, &[("handler", Kind::Text)]);
+    let labels = labels_suit(backend);
+    let passing = recordset(backend, 5, &[("job", Kind::Text)]);
+    let placed = if leads { "r.placement IN ('any', 'leader')" } else { "r.placement = 'any'" };
+    format!(
+        "SELECT id, job, scope, exclusive, limit_key, system FROM us_job_run r \
+         WHERE r.state IN ('queued', 'retrying') AND r.not_before_ms <= {now} \
+         AND (({placed}) OR (r.placement = 'every' AND r.scope = $3)) \
+         AND r.handler IN (SELECT handler FROM {handlers}) \
+         AND (r.labels IS NULL OR {labels}) AND r.job NOT IN (SELECT job FROM {passing}) \
+         AND {WITHIN_LIMITS} \
+         ORDER BY r.system DESC, r.priority DESC, r.not_before_ms, r.id LIMIT $4",
+        now = super::now_once(backend)
+    )
+}
+
+/// Whether the labels in `$2` have all that a run `r` asks for.
+pub(super) const fn labels_suit(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Postgres => "CAST(r.labels AS jsonb) <@ CAST($2 AS jsonb)",
+        Backend::Sqlite => {
+            "NOT EXISTS (SELECT 1 FROM json_each(r.labels) w WHERE NOT EXISTS \
+             (SELECT 1 FROM json_each($2) h WHERE h.key = w.key AND h.value = w.value))"
+        }
+    }
 }
 
 /// So many runs of Understudy itself at once.

@@ -43,8 +43,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     pub(super) fn new(tools: &WorkerTools, run: TakenRun) -> Self {
-        let journal =
-            Journal::new((run.id, run.attempt), tools.lines.clone(), tools.clock.clone());
+        let journal = Journal::new((run.id, run.attempt), tools.lines.clone(), tools.clock.clone());
         Self {
             tools: tools.clone(),
             progress: Teller::new(tools.clock.clone()),
@@ -77,7 +76,8 @@ impl Attempt {
         async {
             let lateness_ms = self.run.started_ms - self.run.fire_ms;
             if !spec.system && self.run.attempt == 1 && is_due_by_schedule(&self.run.fire_key) {
-                let seconds = f64::from(i32::try_from(lateness_ms.max(0)).unwrap_or(i32::MAX)) / 1_000.0;
+                let seconds =
+                    f64::from(i32::try_from(lateness_ms.max(0)).unwrap_or(i32::MAX)) / 1_000.0;
                 metrics::histogram!("fire_lateness_seconds").record(seconds);
             }
             let outcome = self.run_handler().await;
@@ -150,14 +150,14 @@ impl Attempt {
         }
         let ending = self.ending(outcome);
         let progress = self.progress.current();
-        let progress = (!progress.stages.is_empty())
-            .then(|| serde_json::to_string(&progress).ok())
-            .flatten();
+        let progress =
+            (!progress.stages.is_empty()).then(|| serde_json::to_string(&progress).ok()).flatten();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         let node = self.tools.node.node_id.to_string();
         let mut refused = false;
         loop {
-            match self.tools.store.finish(&self.run, &node, ending.clone(), progress.clone()).await {
+            match self.tools.store.finish(&self.run, &node, ending.clone(), progress.clone()).await
+            {
                 Ok(Finished::Done) => return self.told(&ending),
                 Ok(Finished::Fenced) => {
                     // Also after an answer that was lost: then it was this node that ended it.
@@ -171,7 +171,10 @@ impl Attempt {
                 // The run stays this node's until its end is noted: else it would be taken for one that never began.
                 Err(error) => {
                     if !std::mem::replace(&mut refused, true) {
-                        tracing::error!(error = chain(&error), "the end of a run cannot be noted; it is tried again");
+                        tracing::error!(
+                            error = chain(&error),
+                            "the end of a run cannot be noted; it is tried again"
+                        );
                     }
                     tokio::time::sleep(REFUSED_PAUSE).await;
                 }
@@ -184,7 +187,11 @@ impl Attempt {
             Ending::Final { state, error, .. } => {
                 count(*state);
                 if *state != RunState::Completed {
-                    info!(state = state.as_str(), error = error.as_deref(), "a run ended without success");
+                    info!(
+                        state = state.as_str(),
+                        error = error.as_deref(),
+                        "a run ended without success"
+                    );
                 }
             }
             Ending::Again { after_ms, outcome, error, .. } => {
@@ -208,8 +215,12 @@ impl Attempt {
                 let error = format!("it took longer than {} ms", limit.as_millis());
                 return self.failed(&JobError::failed(error));
             }
-            Some(CancelReason::NodeStops) => return self.given_up("its node stopped", "handed_back"),
-            Some(CancelReason::LeaseLost) => return self.given_up("its node lost the lead", "lost"),
+            Some(CancelReason::NodeStops) => {
+                return self.given_up("its node stopped", "handed_back");
+            }
+            Some(CancelReason::LeaseLost) => {
+                return self.given_up("its node lost the lead", "lost");
+            }
             Some(CancelReason::Fenced) | None => {}
         }
         self.failed(&error)

@@ -52,6 +52,8 @@ struct Cluster {
 impl Cluster {
     fn spec(name: &str) -> LeaderSpec {
         LeaderSpec {
+            maintenance: false,
+            frozen: false,
             node_id: node(name),
             clock: SystemClock::shared(),
             ttl: TTL,

@@ -147,12 +147,13 @@ fn spawn(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    command.spawn().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => JobError::fatal(format!("there is no program `{program}`")),
-        ErrorKind::PermissionDenied => {
+    command.spawn().map_err(|error| {
+        let kind = error.kind();
+        if kind == ErrorKind::NotFound {
+            JobError::fatal(format!("there is no program `{program}`"))
+        } else if kind == ErrorKind::PermissionDenied {
             JobError::fatal(format!("the program `{program}` may not be run"))
-        }
-        _ => {
+        } else {
             JobError::failed(format!("the program `{program}` was not started: {}", chain(&error)))
         }
     })

@@ -75,6 +75,7 @@ fn definitions() -> Vec<Bad> {
 }
 
 /// Other requests, of a node that has the job `here`, which takes a text `day`.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn requests() -> Vec<Bad> {
     let get = |path, status, named| (Method::GET, path, String::new(), status, named);
     let post =

@@ -105,14 +105,21 @@ async fn a_job_of_a_file_calls_its_sink_once_per_due_time_while_nodes_come_and_g
         wait::until("the sink is called again", LIMIT, async || sink.calls().len() > seen).await;
         stage.cluster.restart(victim).await;
     }
-    oracle::note(&format!("{faults} nodes were killed or stopped in {} s", begun.elapsed().as_secs()));
+    oracle::note(&format!(
+        "{faults} nodes were killed or stopped in {} s",
+        begun.elapsed().as_secs()
+    ));
     a_broken_file_is_refused_as_a_whole(&stage, &path, sink.port).await;
     let calls = sink.calls();
     let twice = calls.values().filter(|calls| calls.len() > 1).count();
     oracle!(&format!("due times of {} that were called more than once", calls.len()), twice, 0);
     let all = calls.values().flatten();
     oracle!("calls without a key", all.clone().filter(|call| call.key.is_empty()).count(), 0);
-    oracle!("calls that were not the first attempt", all.filter(|call| call.attempt != "1").count(), 0);
+    oracle!(
+        "calls that were not the first attempt",
+        all.filter(|call| call.attempt != "1").count(),
+        0
+    );
     let mut keys: Vec<&str> = calls.values().flatten().map(|call| call.key.as_str()).collect();
     keys.sort_unstable();
     let before = keys.len();
@@ -138,7 +145,11 @@ async fn a_broken_file_is_refused_as_a_whole(stage: &Stage, path: &std::path::Pa
     })
     .await;
     let job = stage.get("/v1/jobs/pong").await.json::<serde_json::Value>();
-    assert_eq!(job["spec"]["schedule"]["every_ms"], json!(1_000), "the old one stays in force: {job}");
+    assert_eq!(
+        job["spec"]["schedule"]["every_ms"],
+        json!(1_000),
+        "the old one stays in force: {job}"
+    );
     std::fs::write(path, file(port)).unwrap();
     wait::until("the job is gone that no file names", LIMIT, async || {
         stage.get("/v1/jobs/pong").await.status == 404

@@ -105,7 +105,8 @@ impl Stage {
 
     /// The number in the cluster of the node that leads, once all that answer agree on one that leads.
     pub(crate) async fn leader(&self) -> usize {
-        let (leader, _) = wait::until_some("one node leads", LIMIT, async || self.leads().await).await;
+        let (leader, _) =
+            wait::until_some("one node leads", LIMIT, async || self.leads().await).await;
         leader
     }
 
@@ -117,7 +118,9 @@ impl Stage {
                 continue;
             }
             let answer = client.get(node.admin_url(), "/v1/leader").await;
-            if answer.is_ok_and(|answer| answer.status == 200 && answer.json::<Value>()["leader"] == true) {
+            if answer.is_ok_and(|answer| {
+                answer.status == 200 && answer.json::<Value>()["leader"] == true
+            }) {
                 return Some(number);
             }
         }
@@ -139,7 +142,9 @@ impl Stage {
     pub(crate) async fn goes_on(&self) {
         let now = self.now_ms();
         wait::until("the probe starts again", LIMIT, async || {
-            self.count(&format!("SELECT count(*) FROM probe WHERE job = 'probe' AND fire_ms > {now}")) > 0
+            self.count(&format!(
+                "SELECT count(*) FROM probe WHERE job = 'probe' AND fire_ms > {now}"
+            )) > 0
         })
         .await;
     }
@@ -241,7 +246,8 @@ impl Stage {
             }
             let answer = self.client.get(node.admin_url(), "/v1/leader").await.ok()?;
             let told: Value = (answer.status == 200).then(|| answer.json())?;
-            let said = ["leaderNodeId", "leaderNodeUuid", "epoch", "token", "since_ms"].map(|it| told[it].clone());
+            let said = ["leaderNodeId", "leaderNodeUuid", "epoch", "token", "since_ms"]
+                .map(|it| told[it].clone());
             if said.contains(&Value::Null) || *named.get_or_insert_with(|| said.clone()) != said {
                 return None;
             }
@@ -260,7 +266,9 @@ impl Stage {
 
     /// Waits until a term has begun after an epoch; gives when it did, by the database's clock.
     pub(crate) async fn term_after(&self, epoch: u64) -> u64 {
-        let sql = format!("SELECT COALESCE(min(started_ms), 0) FROM us_leader_history WHERE epoch > {epoch}");
+        let sql = format!(
+            "SELECT COALESCE(min(started_ms), 0) FROM us_leader_history WHERE epoch > {epoch}"
+        );
         let begun = async || Some(self.count(&sql)).filter(|started_ms| *started_ms > 0);
         wait::poll("another term begins", LIMIT, Duration::from_millis(50), begun).await.0
     }

@@ -95,7 +95,10 @@ fn j1_jobs_are_all_none_or_those_of_a_list() {
 fn the_usual_options_of_jobs_are_those_of_the_page() {
     let jobs = good(&[]).jobs;
     assert!(jobs.file.is_none() && jobs.threads >= 1);
-    assert_eq!((jobs.concurrency, jobs.history_max_per_job, jobs.cleanup_batch), (10, 500, 10_000));
+    assert_eq!(
+        (jobs.concurrency, jobs.history_max_per_job, jobs.cleanup_batch),
+        (10, 10_000, 10_000)
+    );
     assert_eq!((jobs.tick, jobs.alive, jobs.stale_after), (ms(1_000), ms(5_000), ms(30_000)));
     assert_eq!((jobs.misfire_after, jobs.misfire_grace), (ms(2_000), ms(3_600_000)));
     assert_eq!((jobs.history, jobs.shutdown_grace), (ms(604_800_000), ms(10_000)));

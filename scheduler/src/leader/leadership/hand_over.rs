@@ -78,7 +78,8 @@ impl Leadership {
             return HandOverAnswer::Never;
         }
         if self.frozen {
-            return HandOverAnswer::not_before(BETWEEN_HAND_OVERS);
+            // The other does not know yet, or asks again soon after this is over.
+            return HandOverAnswer::not_before(ASK_AGAIN);
         }
         let again = self.handed_over_at.map(|at| at + BETWEEN_HAND_OVERS);
         let ripe =

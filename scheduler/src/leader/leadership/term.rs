@@ -130,7 +130,10 @@ impl Leadership {
             }
             // Too late: nobody led in this epoch.
             Phase::Holding(_) | Phase::Standby | Phase::Ending { .. } | Phase::Stopped => {
-                actions.push(Action::EndTerm { epoch, reason: self.last_end.unwrap_or(EndReason::LostLease) });
+                actions.push(Action::EndTerm {
+                    epoch,
+                    reason: self.last_end.unwrap_or(EndReason::LostLease),
+                });
             }
         }
     }

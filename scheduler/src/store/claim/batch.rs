@@ -13,7 +13,7 @@ use super::{
     Active, Claim, ClaimOutcome, Decision, JobPlan, Outcome, Start, insert_decisions,
     insert_runs_sql, taken,
 };
-use crate::run::{Cause, Chain};
+use crate::run::{Cause, Chain, RunId};
 use crate::spec::{Overlap, Placement, Schedule};
 
 /// What a claim writes, collected so that each table is written once.
@@ -129,9 +129,9 @@ impl<'a> Batch<'a> {
         self.runs.push(row);
         let active = self.active.entry(key).or_default();
         if here {
-            active.running += 1
+            active.running += 1;
         } else {
-            active.waiting += 1
+            active.waiting += 1;
         }
         if self.claim.unhandled.contains(&definition.spec.handler) {
             self.decide(
@@ -216,7 +216,7 @@ impl<'a> Batch<'a> {
     ) -> Result<(), DbErr> {
         outcome.decided = std::mem::take(&mut self.decided);
         if !self.cancels.is_empty() {
-            self.cancel_others(tx).await?;
+            outcome.cancelled = self.cancel_others(tx).await?;
         }
         if !self.runs.is_empty() {
             self.insert_runs(tx, outcome).await?;
@@ -271,8 +271,8 @@ impl<'a> Batch<'a> {
         tx.execute(&sql, vec![text_of(&self.cursors).into()]).await.map(|_| ())
     }
 
-    /// Asks runs that still go on to end, and drops those that wait.
-    async fn cancel_others(&self, tx: &Tx<'_>) -> Result<(), DbErr> {
+    /// Asks runs that still go on to end, and drops those that wait; gives the former, with their nodes.
+    async fn cancel_others(&self, tx: &Tx<'_>) -> Result<Vec<(RunId, String)>, DbErr> {
         let rows = recordset(tx.backend, 1, &[("job", Kind::Text), ("scope", Kind::Text)]);
         let same = format!(
             "EXISTS (SELECT 1 FROM {rows} WHERE x.job = us_job_run.job AND x.scope = us_job_run.scope)"
@@ -280,16 +280,22 @@ impl<'a> Batch<'a> {
         let jobs = text_of(&self.cancels);
         let running = format!(
             "UPDATE us_job_run SET cancel_ms = {}, cancel_by = 'overlap' \
-             WHERE state = 'running' AND cancel_ms IS NULL AND {same}",
+             WHERE state = 'running' AND cancel_ms IS NULL AND {same} RETURNING id, node",
             self.now_ms
         );
-        tx.execute(&running, vec![jobs.clone().into()]).await?;
+        let mut told = Vec::new();
+        for row in tx.all(&running, vec![jobs.clone().into()]).await? {
+            let (id, node): (i64, Option<String>) =
+                (row.try_get("", "id")?, row.try_get("", "node")?);
+            told.extend(node.map(|node| (RunId(id), node)));
+        }
         let waiting = format!(
             "UPDATE us_job_run SET state = 'cancelled', finished_ms = {}, cancel_by = 'overlap', \
              error = 'a later run took its place' WHERE state IN ('queued', 'retrying') AND {same}",
             self.now_ms
         );
-        tx.execute(&waiting, vec![jobs.into()]).await.map(|_| ())
+        tx.execute(&waiting, vec![jobs.into()]).await?;
+        Ok(told)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the program or the file of a node defines is brought into the database, without undoing what is newer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
@@ -50,7 +50,7 @@ impl Store {
         let seen = self.seen(specs).await?;
         for spec in specs {
             let fingerprint = spec.fingerprint();
-            let was_seen = seen.contains(&(spec.name.to_string(), fingerprint.clone()));
+            let was_seen = seen.contains(&(spec.name.to_string(), fingerprint));
             self.bring(
                 spec,
                 origin,
@@ -58,8 +58,8 @@ impl Store {
                 &mut report,
             )
             .await?;
-            self.note_seen(&spec.name, &fingerprint).await?;
         }
+        self.note_seen(specs).await?;
         if origin == Origin::File {
             self.remove_unnamed(specs, living, &mut report).await?;
         }
@@ -132,7 +132,7 @@ impl Store {
         Ok(known)
     }
 
-    async fn seen(&self, specs: &[JobSpec]) -> super::Result<Vec<(String, String)>> {
+    async fn seen(&self, specs: &[JobSpec]) -> super::Result<HashSet<(String, String)>> {
         let rows = recordset(self.backend(), 1, &[("job", Kind::Text)]);
         let sql = format!(
             "SELECT job, fingerprint FROM us_job_definition WHERE job IN (SELECT job FROM {rows})"
@@ -143,13 +143,18 @@ impl Store {
         pairs.collect()
     }
 
-    async fn note_seen(&self, job: &JobName, fingerprint: &str) -> super::Result<()> {
+    async fn note_seen(&self, specs: &[JobSpec]) -> super::Result<()> {
+        let rows = recordset(self.backend(), 1, &[("job", Kind::Text), ("print", Kind::Text)]);
         let sql = format!(
-            "INSERT INTO us_job_definition (job, fingerprint, first_ms) VALUES ($1, $2, {}) \
-             ON CONFLICT (job, fingerprint) DO NOTHING",
+            "INSERT INTO us_job_definition (job, fingerprint, first_ms) SELECT x.job, x.print, {} \
+             FROM {rows} WHERE true ON CONFLICT (job, fingerprint) DO NOTHING",
             self.backend().now_ms()
         );
-        self.execute(sql, vec![job.as_str().into(), fingerprint.into()]).await.map(|_| ())
+        let seen: Vec<_> = specs
+            .iter()
+            .map(|spec| serde_json::json!({ "job": spec.name, "print": spec.fingerprint() }))
+            .collect();
+        self.execute(sql, vec![super::super::text_of(&seen).into()]).await.map(|_| ())
     }
 
     async fn remove_unnamed(

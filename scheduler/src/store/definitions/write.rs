@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use sea_orm::DbErr;
 
 use super::super::claim::insert_decisions;
-use super::super::{Store, Tx, text_of};
+use super::super::{Outcome, Store, Tx, text_of};
 use super::{Cursor, Definition, DefinitionError, Origin, Pause, spec_of};
 use crate::plan::{self, Moment};
 use crate::schedule::{Timetable, ZoneName};
@@ -176,8 +176,11 @@ async fn carry_out(tx: &Tx<'_>, change: &Change) -> Result<Done, DbErr> {
             if !whose.is_empty() && !force {
                 return Ok(Done::NotYours(whose));
             }
-            remove(tx, change, before.revision).await?;
-            Ok(Done::Revision(before.revision))
+            let revision = before.revision;
+            let reason = "the job was removed before it was decided";
+            supersede(tx, (before, &change.zone), tx.now_ms().await?, reason).await?;
+            remove(tx, change, revision).await?;
+            Ok(Done::Revision(revision))
         }
     }
 }
@@ -233,24 +236,20 @@ async fn define(
         enabled: before.as_ref().is_none_or(|before| before.enabled),
         paused: before.as_ref().and_then(|before| before.paused.clone()),
     };
-    // An operator's edit of a job of the program keeps what the program says for a reset.
-    let edits =
-        origin == Origin::Api && before.as_ref().is_some_and(|before| before.origin != Origin::Api);
-    let (kept_origin, code) = match &before {
-        Some(before) if edits => {
-            let code = before.code_spec.clone().unwrap_or_else(|| text_of(&before.spec));
-            (before.origin, Some(code))
-        }
-        Some(_) | None => (origin, None),
-    };
-    let row = Row { spec, origin: kept_origin, code, revision, by: &change.by, now_ms };
+    let (origin, code) = kept(origin, before.as_ref());
+    let row = Row { spec, origin, code, revision, by: &change.by, now_ms };
     definition.revision = row.write(tx).await?;
-    let is_due_as_before = before.as_ref().is_some_and(|before| {
+    let is_due_as = |before: &Before| {
         before.spec.schedule == spec.schedule && before.spec.placement == spec.placement
-    });
+    };
     let catches_up = |spec: &JobSpec| spec.catch_up_on_resume;
-    match before.filter(|_| is_due_as_before) {
+    match before {
         None => place_cursors(tx, &definition, now_ms).await?,
+        Some(before) if !is_due_as(&before) => {
+            let reason = "the definition was changed before it was decided";
+            supersede(tx, (before, &change.zone), now_ms, reason).await?;
+            place_cursors(tx, &definition, now_ms).await?;
+        }
         // Whether there is a next due time during a pause depends on it.
         Some(before) if catches_up(&before.spec) != catches_up(spec) => {
             move_on(tx, &definition, now_ms).await?;
@@ -258,6 +257,18 @@ async fn define(
         Some(_) => raise(tx, &change.job, definition.revision).await?,
     }
     Ok(definition.revision)
+}
+
+/// Whose the job is after a change, and what the program says when an operator's edit stands before it: that is kept for a
+/// reset.
+fn kept(origin: Origin, before: Option<&Before>) -> (Origin, Option<String>) {
+    match before {
+        Some(before) if origin == Origin::Api && before.origin != Origin::Api => {
+            let code = before.code_spec.clone().unwrap_or_else(|| text_of(&before.spec));
+            (before.origin, Some(code))
+        }
+        Some(_) | None => (origin, None),
+    }
 }
 
 /// The row of a job, as it will be.
@@ -385,26 +396,56 @@ async fn hold(tx: &Tx<'_>, change: &Change, before: Before) -> Result<Done, DbEr
         paused: before.paused,
     };
     if held.held_back().is_some() {
-        settle(tx, &held, now_ms).await?;
+        settle(tx, &held, now_ms, None).await?;
     }
     let definition = Definition { revision, enabled, paused, ..held };
     move_on(tx, &definition, now_ms).await?;
     Ok(Done::Revision(revision))
 }
 
-/// Decides what was due while a job was held back and no leader came to, so that it does not start now.
-async fn settle(tx: &Tx<'_>, held: &Definition, now_ms: i64) -> Result<(), DbErr> {
+/// Decides what was due by a definition that is over and that no leader came to, so that no due time goes without a word.
+async fn supersede(
+    tx: &Tx<'_>,
+    (before, zone): (Before, &ZoneName),
+    now_ms: i64,
+    reason: &str,
+) -> Result<(), DbErr> {
+    let Before { spec, revision, enabled, paused, .. } = before;
+    // By the rules of this zone it is never due.
+    let Ok(timetable) = Timetable::parse(&spec.schedule, zone) else { return Ok(()) };
+    let mut held = Definition { spec, timetable, revision, enabled, paused };
+    if held.held_back().is_some() && !held.catches_up_later() {
+        return settle(tx, &held, now_ms, None).await;
+    }
+    (held.enabled, held.paused) = (false, None);
+    settle(tx, &held, now_ms, Some(reason)).await
+}
+
+/// Decides what was due while a job was held back and no leader came to, so that it does not start now; with a reason if
+/// it was not held back but is over.
+async fn settle(
+    tx: &Tx<'_>,
+    held: &Definition,
+    now_ms: i64,
+    superseded: Option<&str>,
+) -> Result<(), DbErr> {
     let (none, job) = (std::time::Duration::ZERO, held.spec.name.as_str());
     let at = Moment { now_ms, misfire_after: none, misfire_grace: none, leaderless: &[] };
     let sql =
         "SELECT job, scope, last_fire_ms, next_fire_ms, revision FROM us_job_cursor WHERE job = $1";
     for row in tx.all(sql, vec![job.into()]).await? {
         let mut cursor = Cursor::read(&row)?;
-        if cursor.next_ms.is_none() {
+        let used = cursor.scope.is_empty() != (held.spec.placement == Placement::Every);
+        if !used || (cursor.next_ms.is_none() && superseded.is_none()) {
             continue;
         }
         for _ in 0..MOST_SETTLED {
-            let Some(plan) = plan::plan(held, &cursor, at) else { break };
+            let Some(mut plan) = plan::plan(held, &cursor, at) else { break };
+            for decision in &mut plan.decisions {
+                if let Some(reason) = superseded {
+                    (decision.outcome, decision.reason) = (Outcome::Superseded, reason.to_owned());
+                }
+            }
             let rows: Vec<_> = plan
                 .decisions
                 .iter()

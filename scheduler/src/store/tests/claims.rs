@@ -313,3 +313,22 @@ async fn a_claim_waits_for_an_open_inauguration_and_then_writes_nothing() {
     assert!(!claim.await.unwrap().epoch_ok);
     assert_eq!(bench.runs("job").await, []);
 }
+
+#[tokio::test]
+async fn a_cursor_that_the_application_holds_keeps_no_other_job_waiting() {
+    let bench = Bench::postgres().await;
+    let epoch = bench.lead("a").await;
+    bench.job(rare("held")).await;
+    bench.job(rare("job")).await;
+    let plans = vec![bench.one_fire("held").await, bench.one_fire("job").await];
+    let open = bench.store.database().connection().begin().await.unwrap();
+    let executor = DatabaseExecutor::Transaction(&open);
+    let tx = Tx::new(&executor, bench.store.backend());
+    let order = Order::new(name("held"), crate::run::Cause::Task);
+    enqueue_in(&tx, order).await.unwrap();
+    let outcome = bench.claim(epoch, plans.clone()).await;
+    assert_eq!((outcome.started.len(), outcome.stale_plans), (1, 1));
+    assert_eq!(outcome.started[0].definition.spec.name.as_str(), "job");
+    open.rollback().await.unwrap();
+    assert_eq!(bench.claim(epoch, plans).await.started.len(), 1);
+}

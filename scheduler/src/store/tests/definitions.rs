@@ -10,6 +10,7 @@ use crate::run::RunState;
 use crate::spec::{JobSpec, Overlap, Placement, Schedule};
 
 on_both!(
+    due_times_before_a_change_or_a_removal_are_not_silently_gone,
     migrations_are_applied_once,
     a_new_job_is_due_from_now_on,
     an_edited_schedule_counts_from_now_on_and_any_other_edit_keeps_the_cursor,
@@ -297,4 +298,20 @@ async fn a_pause_does_not_let_a_job_run_beside_itself(bench: Bench) {
     let ended = bench.run(outcome.started[0].id).await.finished_ms.unwrap();
     let next = bench.cursor("job", "").await.next_ms.unwrap();
     assert!((ended + 60_000..ended + 65_000).contains(&next));
+}
+
+async fn due_times_before_a_change_or_a_removal_are_not_silently_gone(bench: Bench) {
+    let every = |seconds| Schedule::Every { every: Duration::from_secs(seconds), anchor_ms: 0 };
+    let define = async |seconds| {
+        let spec = JobSpec::new(name("job"), every(seconds));
+        bench.store.define(spec, Origin::Api, "ann", None).await.unwrap();
+    };
+    define(1).await;
+    assert_eq!(bench.outcomes("job").await, [""; 0]);
+    bench.rewind("job", 3_000).await;
+    define(2).await;
+    assert_eq!(bench.outcomes("job").await, ["superseded"; 3]);
+    bench.rewind("job", 4_000).await;
+    bench.store.remove(&name("job"), "ann").await.unwrap();
+    assert_eq!(bench.outcomes("job").await, ["superseded"; 5]);
 }

@@ -18,6 +18,7 @@ on_both!(
     a_run_that_was_told_to_end_is_not_tried_again,
     a_chain_goes_on_when_a_run_succeeds,
     the_rest_of_a_chain_is_skipped_or_goes_on_when_a_run_fails,
+    a_run_ends_although_what_depends_on_it_cannot_be_read_here,
     a_job_that_waits_for_its_run_is_due_again_however_the_run_ends,
     a_job_whose_schedule_was_edited_while_it_ran_is_not_due_by_the_old_one,
     a_job_without_a_pause_is_due_later_than_the_run_that_ended,
@@ -80,6 +81,7 @@ async fn a_failed_attempt_is_tried_again_after_its_pause(bench: Bench) {
     let second = bench.take(taker("b", 1, &["job"])).await.remove(0);
     assert_eq!((second.id, second.attempt), (run.id, 2));
     assert!(second.fence() > run.fence());
+    assert_eq!((run.failed, second.failed), (0, 1));
     assert_eq!(bench.end(&run, "a", RunState::Completed).await, Finished::Fenced);
     assert_eq!(bench.end(&second, "b", RunState::Completed).await, Finished::Done);
 }
@@ -278,4 +280,34 @@ async fn a_run_whose_handler_guards_its_writes_lives_and_holds_nobody_up() {
     finish_in(&tx, &run, &id("a"), (&ending, None)).await.unwrap();
     open.commit().await.unwrap();
     assert_eq!(bench.run(run.id).await.state, RunState::Completed);
+}
+
+/// Makes a definition one of a newer program.
+async fn renew(bench: &Bench, job: &str) {
+    let sql = format!(
+        "UPDATE us_job SET spec = replace(spec, '\"handler\"', '\"more\":1,\"handler\"'), revision = revision + 1 \
+         WHERE name = '{job}'"
+    );
+    assert_eq!(bench.sql(&sql).await, 1);
+    assert!(bench.store.definition(&name(job)).await.unwrap().is_none());
+}
+
+async fn a_run_ends_although_what_depends_on_it_cannot_be_read_here(bench: Bench) {
+    let epoch = bench.lead("a").await;
+    bench.job(chain("one", &["newer", "two"], OnFailure::Skip)).await;
+    bench.job(parallel("newer")).await;
+    bench.job(parallel("two")).await;
+    let (good, bad) = (running(&bench, "one").await, running(&bench, "one").await);
+    renew(&bench, "newer").await;
+    assert_eq!(bench.end(&good, "a", RunState::Completed).await, Finished::Done);
+    assert_eq!(bench.end(&bad, "a", RunState::Failed).await, Finished::Done);
+    assert_eq!(bench.runs("newer").await, []);
+    let states: Vec<_> = bench.runs("two").await.iter().map(|run| run.state).collect();
+    assert_eq!(states, [RunState::Skipped, RunState::Queued]);
+    let delay = Duration::from_secs(3_600);
+    bench.job(JobSpec::new(name("job"), Schedule::After { delay })).await;
+    let run = due_after(&bench, epoch).await.unwrap();
+    renew(&bench, "job").await;
+    assert_eq!(bench.end(&run, "a", RunState::Completed).await, Finished::Done);
+    assert!(bench.cursor("job", "").await.next_ms.unwrap() > bench.now().await + 3_000_000);
 }

@@ -15,6 +15,7 @@ on_both!(
     progress_is_kept_while_a_run_goes_on,
     nodes_are_known_while_they_live,
     nodes_in_maintenance_stay_so,
+    what_waits_for_a_node_that_is_gone_for_good_is_lost,
 );
 
 /// Makes runs that ended: the first is the oldest.
@@ -191,7 +192,49 @@ async fn nodes_are_known_while_they_live(bench: Bench) {
     assert_eq!(bench.store.nodes(60_000).await.unwrap(), [b]);
     assert_eq!(bench.store.forget_silent_nodes(60_000).await.unwrap(), 1);
     bench.store.forget_node(&id("b")).await.unwrap();
-    assert_eq!(bench.count("us_scheduler_node").await, 0);
+    assert_eq!(bench.store.nodes(60_000).await.unwrap(), []);
+    tell("b", "new").await;
+    assert_eq!(bench.store.nodes(60_000).await.unwrap().len(), 1);
+}
+
+async fn what_waits_for_a_node_that_is_gone_for_good_is_lost(bench: Bench) {
+    let mut spec = super::bench::seconds("job");
+    spec.placement = crate::spec::Placement::Every;
+    bench.store.define(spec, Origin::Code, "test", None).await.unwrap();
+    for on in ["a", "a_b"] {
+        let node = SchedulerNode {
+            node: id(on),
+            seen_ms: 0,
+            handlers: [].into(),
+            definitions: [].into(),
+            labels: [].into(),
+            tzdb: String::new(),
+            takes_jobs: true,
+            offset_ms: 0,
+        };
+        bench.store.report_node(&node).await.unwrap();
+        assert_eq!(bench.store.meet_jobs(on).await.unwrap(), 1);
+        let cursor = bench.cursor("job", on).await;
+        let plan = super::bench::fire_at(&cursor, cursor.last_ms);
+        let plans = vec![(plan, bench.definition("job").await)];
+        let claimant =
+            Claimant { node: id(on), epoch: None, room: super::bench::room(0, &["job"]) };
+        bench.store.claim(claimant, plans, Vec::new(), HOUR_MS).await.unwrap();
+    }
+    // One that leaves may come back for a while.
+    bench.store.forget_node(&id("a")).await.unwrap();
+    assert_eq!(bench.store.forget_silent_nodes(60_000).await.unwrap(), 0);
+    assert_eq!(bench.store.forget_gone_scopes().await.unwrap(), 0);
+    bench
+        .sql(&format!("UPDATE us_scheduler_node SET seen_ms = 1 WHERE node = '{}'", id("a")))
+        .await;
+    assert_eq!(bench.store.forget_silent_nodes(60_000).await.unwrap(), 1);
+    assert_eq!(bench.store.forget_gone_scopes().await.unwrap(), 2);
+    let states = bench.runs("job").await.into_iter().map(|run| (run.scope, run.state));
+    let states: Vec<_> = states.collect();
+    let wanted = [("a_b", RunState::Queued), ("a", RunState::Lost)];
+    assert_eq!(states, wanted.map(|(scope, state)| (scope.to_owned(), state)));
+    assert_eq!(bench.count("us_job_cursor WHERE scope = 'a_b'").await, 1);
 }
 
 async fn nodes_in_maintenance_stay_so(bench: Bench) {

@@ -70,10 +70,11 @@ async fn queue_all_lets_all_wait_and_they_run_one_after_the_other(bench: Bench) 
 async fn cancel_previous_tells_the_running_one_and_drops_the_waiting_one(bench: Bench) {
     let epoch = with(&bench, Overlap::CancelPrevious).await;
     let first = bench.fire(epoch, "job").await.started.remove(0);
-    bench.fire(epoch, "job").await;
+    let second = bench.fire(epoch, "job").await;
+    assert_eq!(second.cancelled, [(first.id, super::bench::id("a"))]);
     let asked = bench.run(first.id).await;
     assert_eq!((asked.state, asked.cancel_by.as_deref()), (RunState::Running, Some("overlap")));
-    bench.fire(epoch, "job").await;
+    assert_eq!(bench.fire(epoch, "job").await.cancelled, []);
     assert_eq!(states(&bench).await, [RunState::Running, RunState::Cancelled, RunState::Queued]);
     bench.end(&first, "a", RunState::Cancelled).await;
     let mut leader = taker("a", 10, &["job"]);

@@ -17,6 +17,8 @@ on_both!(
     parameters_are_held_against_the_schema,
     wrong_orders_are_refused,
     past_due_times_are_filled_in_once,
+    fences_never_go_backwards_between_due_and_ordered_runs,
+    what_goes_wrong_is_told_in_a_transaction_and_to_clients,
 );
 
 async fn a_task_is_there_if_and_only_if_the_transaction_around_it_commits(bench: Bench) {
@@ -128,4 +130,37 @@ async fn past_due_times_are_filled_in_once(bench: Bench) {
     assert_eq!(bench.store.backfill(spec, fires(), Some("x")).await.unwrap(), 0);
     assert_eq!(bench.store.backfill(spec, Vec::new(), None).await.unwrap(), 0);
     assert_eq!(bench.runs("job").await.len(), 6);
+}
+
+async fn fences_never_go_backwards_between_due_and_ordered_runs(bench: Bench) {
+    let mut spec = rare("job");
+    spec.overlap = Overlap::Allow { max: 10 };
+    spec.then = vec![name("next")];
+    bench.job(spec).await;
+    bench.job(parallel("next")).await;
+    bench.task("job", None).await.unwrap();
+    let mut fences = vec![bench.take(taker("a", 1, &["job"])).await.remove(0).fence()];
+    assert_eq!(fences[0].epoch, 0);
+    for on in ["a", "b"] {
+        let epoch = bench.lead(on).await;
+        fences.push(bench.fire(epoch, "job").await.started.remove(0).fence());
+        bench.task("job", None).await.unwrap();
+        let run = bench.take(taker("a", 1, &["job"])).await.remove(0);
+        fences.push(run.fence());
+        bench.end(&run, "a", RunState::Completed).await;
+        fences.push(bench.take(taker("a", 1, &["next"])).await.remove(0).fence());
+        assert_eq!(fences[fences.len() - 1].epoch, epoch);
+    }
+    assert!(fences.is_sorted(), "{fences:?}");
+}
+
+async fn what_goes_wrong_is_told_in_a_transaction_and_to_clients(bench: Bench) {
+    use actix_web::ResponseError as _;
+    bench.job(rare("job")).await;
+    bench.task("job", None).await.unwrap();
+    let busy = bench.task("job", None).await.unwrap_err();
+    assert_eq!(busy.status_code().as_u16(), 409);
+    let text = busy.to_string();
+    assert!(DbErr::from(busy).to_string().contains(&text));
+    assert_eq!(bench.task("none", None).await.unwrap_err().status_code().as_u16(), 404);
 }

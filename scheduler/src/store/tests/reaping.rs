@@ -16,6 +16,8 @@ on_both!(
     a_run_of_a_removed_job_is_given_up_too,
     a_sign_of_life_tells_what_is_new,
     a_run_is_cancelled_wherever_it_stands,
+    many_runs_of_a_silent_node_are_given_up_at_one_go,
+    runs_that_wait_for_a_leader_without_their_handler_are_left_to_others,
 );
 
 const STALE_MS: i64 = 15_000;
@@ -159,4 +161,59 @@ async fn a_run_is_cancelled_wherever_it_stands(bench: Bench) {
     let ended = bench.store.cancel(run.id, "ann").await.unwrap();
     assert_eq!(ended, Cancelled::Ended("cancelled".to_owned()));
     assert_eq!(bench.store.cancel(RunId(77), "ann").await.unwrap(), Cancelled::Unknown);
+}
+
+async fn many_runs_of_a_silent_node_are_given_up_at_one_go(bench: Bench) {
+    let epoch = bench.lead("a").await;
+    bench.job(parallel("job")).await;
+    for _ in 0..60 {
+        bench.task("job", None).await.unwrap();
+    }
+    assert_eq!(bench.take(taker("a", 60, &["job"])).await.len(), 60);
+    silence(&bench).await;
+    let reaped = bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap();
+    assert_eq!((reaped.epoch_ok, reaped.retried), (true, 60));
+    let again = bench.take(taker("b", 60, &["job"])).await;
+    // What was lost does not count as a failure.
+    assert!(again.len() == 60 && again.iter().all(|run| run.attempt == 2 && run.failed == 0));
+}
+
+async fn runs_that_wait_for_a_leader_without_their_handler_are_left_to_others(bench: Bench) {
+    let epoch = bench.lead("a").await;
+    for job in ["known", "unknown", "labelled"] {
+        let mut spec = rare(job);
+        if job == "labelled" {
+            spec.labels = [("disk".to_owned(), "ssd".to_owned())].into();
+        }
+        bench.job(spec).await;
+    }
+    for job in ["known", "unknown"] {
+        let claimant =
+            Claimant { node: id("a"), epoch: Some(epoch), room: super::bench::room(0, &[job]) };
+        let plans = vec![bench.one_fire(job).await];
+        bench.store.claim(claimant, plans, Vec::new(), 1_000).await.unwrap();
+    }
+    let mut leader = SchedulerNode {
+        node: id("a"),
+        seen_ms: 0,
+        handlers: ["known".to_owned(), "labelled".to_owned()].into(),
+        definitions: [].into(),
+        labels: [("disk".to_owned(), "ssd".to_owned())].into(),
+        tzdb: String::new(),
+        takes_jobs: true,
+        offset_ms: 0,
+    };
+    assert_eq!(bench.store.leave_to_others(epoch - 1, &leader).await.unwrap(), 0);
+    assert_eq!(bench.store.leave_to_others(epoch, &leader).await.unwrap(), 1);
+    assert_eq!(bench.runs("known").await[0].placement, "leader");
+    assert_eq!(bench.runs("unknown").await[0].placement, "any");
+    let mut claimant =
+        Claimant { node: id("a"), epoch: Some(epoch), room: super::bench::room(0, &["labelled"]) };
+    claimant.room.labels = Arc::new(leader.labels.clone());
+    let plans = vec![bench.one_fire("labelled").await];
+    bench.store.claim(claimant, plans, Vec::new(), 1_000).await.unwrap();
+    assert_eq!(bench.store.leave_to_others(epoch, &leader).await.unwrap(), 0);
+    leader.labels.clear();
+    assert_eq!(bench.store.leave_to_others(epoch, &leader).await.unwrap(), 1);
+    assert_eq!(bench.runs("labelled").await[0].placement, "any");
 }

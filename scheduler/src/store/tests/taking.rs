@@ -20,6 +20,7 @@ on_both!(
     a_run_for_every_node_is_taken_by_its_own_node_only,
     a_paused_cluster_takes_nothing_but_system_runs,
     a_run_waits_until_its_time,
+    a_run_whose_definition_cannot_be_read_here_is_left_to_others,
     ten_thousand_tasks_are_taken_once_each,
 );
 
@@ -246,4 +247,60 @@ async fn ten_thousand_tasks_are_taken_once_each(bench: Bench) {
     assert_eq!(i64::try_from(taken.iter().map(Vec::len).sum::<usize>()).unwrap(), tasks);
     let all = began.elapsed();
     assert!(all.as_secs() < 60, "taken after {all:?}");
+}
+
+async fn a_run_whose_definition_cannot_be_read_here_is_left_to_others(bench: Bench) {
+    for job in ["newer", "gone", "job"] {
+        bench.job(parallel(job)).await;
+        // More than are looked at once, in front of the one that can be taken.
+        for _ in 0..20 {
+            bench.task(job, None).await.unwrap();
+        }
+    }
+    bench.sql("UPDATE us_job SET spec = '{}', revision = 9 WHERE name = 'newer'").await;
+    bench.sql("DELETE FROM us_job WHERE name = 'gone'").await;
+    bench.sql("DELETE FROM us_job_cursor WHERE job = 'gone'").await;
+    let taken = bench.take(taker("a", 1, &["newer", "gone", "job"])).await;
+    assert_eq!((taken.len(), taken[0].definition.spec.name.as_str()), (1, "job"));
+    assert_eq!(bench.count("us_job_run WHERE state = 'running'").await, 1);
+    let cancelled = "us_job_run WHERE state = 'cancelled' AND error = 'the job was removed'";
+    assert_eq!(bench.count(cancelled).await, 20);
+    assert_eq!(bench.count("us_job_run WHERE job = 'newer' AND state = 'queued'").await, 20);
+}
+
+#[tokio::test]
+async fn a_long_queue_is_not_sorted_to_take_from_its_front() {
+    let bench = Bench::postgres().await;
+    let backend = bench.store.backend();
+    bench.job(parallel("job")).await;
+    let explain = async |what: &str| {
+        let sql = format!("EXPLAIN ANALYZE {}", take::candidates_sql(backend, false));
+        let values = vec![
+            "[{\"handler\":\"job\"}]".into(),
+            "{}".into(),
+            "a".into(),
+            48_i64.into(),
+            "[]".into(),
+        ];
+        let rows = bench.store.all(sql, values).await.unwrap();
+        let lines = rows.iter().map(|row| row.try_get_by_index::<String>(0).unwrap());
+        let plan = lines.collect::<Vec<_>>().join("\n");
+        eprintln!("{what}\n{plan}");
+        assert!(!plan.contains("Sort"), "{what}: {plan}");
+    };
+    for (runs, exclusive) in [(10_000, false), (100_000, false), (10_000, true), (100_000, true)] {
+        bench.sql("DELETE FROM us_job_run").await;
+        let sql = format!(
+            "INSERT INTO us_job_run (job, fire_key, scope, fire_ms, cause, state, attempt, placement, \
+             handler, priority, system, exclusive, queued_ms, not_before_ms, epoch) \
+             SELECT 'job', g::text, '', g, 'task', CASE WHEN g = 1 THEN 'running' ELSE 'queued' END, 1, \
+             'any', 'job', 0, false, {exclusive}, g, g, 1 FROM generate_series(1, {runs}) g"
+        );
+        bench.sql(&sql).await;
+        bench.sql("ANALYZE us_job_run").await;
+        explain(&format!("{runs} runs, exclusive: {exclusive}")).await;
+        let began = tokio::time::Instant::now();
+        bench.take(taker("a", 10, &["job"])).await;
+        eprintln!("take: {:?}", began.elapsed());
+    }
 }
