@@ -71,10 +71,9 @@ pub(super) struct LeaderActor {
 impl LeaderActor {
     pub(super) fn new(spec: LeaderSpec, tools: Tools, shared: Arc<LeaderShared>) -> Self {
         let now = spec.clock.now();
-        let mut leadership = Leadership::new(spec.rules(), rand::random(), now);
-        // Before its first bid: nothing is due yet, so nothing is to be done about it.
-        leadership.step(now, Event::Maintenance(spec.maintenance));
-        leadership.step(now, Event::Frozen(spec.frozen));
+        // The marks before the first step: it may be a bid.
+        let leadership = Leadership::new(spec.rules(), rand::random(), now)
+            .marked(spec.maintenance, spec.frozen);
         Self {
             leadership,
             reconnects: tools.lease.reconnects(),

@@ -226,6 +226,13 @@ impl Leadership {
         }
     }
 
+    /// Begins in maintenance, or frozen; to be said before the first step.
+    #[must_use]
+    pub fn marked(mut self, maintenance: bool, frozen: bool) -> Self {
+        (self.maintenance, self.frozen) = (maintenance, frozen);
+        self
+    }
+
     /// Returns why the last term of this node that has ended did so; `None` when it had none.
     #[must_use]
     pub fn last_end(&self) -> Option<EndReason> {

@@ -45,7 +45,11 @@ impl JobSpec {
         self.check_combinations(&mut errors);
         // A job that is only started by hand, or from the queue, may be given its parameters each time.
         let given_later = self.params.is_null() && self.schedule == Schedule::Manual;
-        let params = if given_later { Ok(()) } else { self.check_params(&self.params) };
+        let params = if given_later {
+            self.params_validator().map(|_| ())
+        } else {
+            self.check_params(&self.params)
+        };
         if let Err(error) = params {
             errors.push(error);
         }
@@ -66,11 +70,7 @@ impl JobSpec {
         if length > MAX_PARAMS {
             return Err(SpecError::new("params", format!("must be at most {MAX_PARAMS} bytes")));
         }
-        let Some(schema) = &self.params_schema else { return Ok(()) };
-        let validator = jsonschema::validator_for(schema).map_err(|error| {
-            let place = error.instance_path().to_string();
-            SpecError::new("params_schema", format!("is not a JSON schema (at `{place}`)"))
-        })?;
+        let Some(validator) = self.params_validator()? else { return Ok(()) };
         let Some(error) = validator.iter_errors(params).next() else { return Ok(()) };
         let (place, rule) = (error.instance_path().to_string(), error.schema_path().to_string());
         let place = if place.is_empty() { "/".to_owned() } else { place };
@@ -78,6 +78,15 @@ impl JobSpec {
             "params",
             format!("breaks the rule `{rule}` of the schema at `{place}`"),
         ))
+    }
+
+    /// Reads the schema, if there is one.
+    fn params_validator(&self) -> Result<Option<jsonschema::Validator>, SpecError> {
+        let Some(schema) = &self.params_schema else { return Ok(None) };
+        jsonschema::validator_for(schema).map(Some).map_err(|error| {
+            let place = error.instance_path().to_string();
+            SpecError::new("params_schema", format!("is not a JSON schema (at `{place}`)"))
+        })
     }
 
     fn check_texts(&self, errors: &mut Vec<SpecError>) {

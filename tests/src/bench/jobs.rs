@@ -35,8 +35,8 @@ const TASKS: u64 = 5_000;
 const MUCH_ROOM: u64 = 1_000;
 /// The default of `UNDERSTUDY_JOBS_CONCURRENCY`.
 const USUAL_ROOM: u64 = 10;
-/// How often per second each of two sets of jobs wants to run.
-const WANTED: [u64; 2] = [500, 2_000];
+/// How many due times there are per second: few, many, and more than two cores can carry out.
+const WANTED: [u64; 3] = [500, 2_000, 4_000];
 
 /// Whether `--only` asks for this part.
 pub fn is_wanted(options: &Options) -> bool {

@@ -119,7 +119,9 @@ async fn j17_an_operator_takes_a_lock_away_and_its_holder_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn j17_a_bad_name_or_time_is_told_and_nothing_is_locked() {
-    let node = started(NodeSpec::new("alone").program(Program::Fixture)).await;
+    // The time to live is said by the program: a wrong one is its mistake.
+    let spec = NodeSpec::new("alone").program(Program::Fixture);
+    let node = started(spec.allow_error("the ttl of a lock")).await;
     let try_it = async |query: &str| {
         let answer = Client::new().post(node.public_url(), &format!("/lock-try?{query}")).await;
         let answer = answer.unwrap();

@@ -458,6 +458,14 @@ fn resigning_is_for_good() {
 }
 
 #[test]
+fn a_node_that_begins_in_maintenance_does_not_bid() {
+    let rules = rules("a", 0);
+    let mut state = Leadership::new(rules, 7, at(0)).marked(true, false);
+    let actions = state.step(at(0), Event::Woke);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Bid(_))), "{actions:?}");
+}
+
+#[test]
 fn a_holder_gives_way_only_to_a_higher_priority_and_not_too_often() {
     let ask = |one: &mut One, now, priority| {
         let actions = one.step(now, Event::HandOverRequested { from: node("b"), priority });
@@ -480,7 +488,7 @@ fn a_holder_gives_way_only_to_a_higher_priority_and_not_too_often() {
         one.renewed(now + 1, &own, now, Renewal::Renewed);
     }
     one.step(10_005, Event::Frozen(true));
-    assert_eq!(ask(&mut one, 10_020, 6).0, not_now(60_000));
+    assert_eq!(ask(&mut one, 10_020, 6).0, not_now(10_000), "frozen, for who knows how long");
     one.step(10_025, Event::Frozen(false));
     let actions = one.step(10_030, Event::HandOverRequested { from: node("b"), priority: 6 });
     let for_b = Action::Release { value: own.clone(), successor: Some(node("b")) };

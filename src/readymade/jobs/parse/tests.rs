@@ -246,7 +246,7 @@ fn every_mistake_names_its_line_and_its_field() {
         ("placement = \"all\"", "3:1", "placement must be one of leader, any, every"),
         ("labels = { zone = 1 }", "3:12", "labels.zone must be a text"),
         ("labels = [\"a\"]", "3:1", "labels must be a table"),
-        ("misfire = { fire_all = 0 }", "3:1", "misfire.fire_all must be 1 to 10000"),
+        ("misfire = { fire_all = 0 }", "3:1", "misfire.fire_all must be 1 to 1000"),
         ("misfire = { fire_all = 1, x = 2 }", "3:1", "misfire must be"),
         ("misfire_grace = 5", "3:1", "misfire_grace must be a duration"),
         ("overlap = \"none\"", "3:1", "overlap must be"),

@@ -12,13 +12,13 @@ use super::stage::{Due, JobStage};
 use crate::Node;
 
 /// How long the node is watched while next to nothing is due.
-const WATCHED: Duration = Duration::from_secs(8);
+const WATCHED: Duration = Duration::from_secs(6);
 /// How long it may settle before that.
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(1);
 /// How long the old leader does not lead again, ms.
 const HOLD_MS: u64 = 1_000;
 /// How long after a step-down the probe is watched, ms.
-const AFTER_MS: i64 = 3_000;
+const AFTER_MS: i64 = 2_000;
 /// A day, ms: the jobs are due so far away.
 const DAY_MS: i64 = 86_400_000;
 /// How often each question of an operator is asked.

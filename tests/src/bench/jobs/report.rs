@@ -124,21 +124,20 @@ impl JobsReport {
         writeln!(
             f,
             "\n| tasks, at most at once | into the queue/s | of INSERTs over one connection | over 20 | carried out/s \
-             | of INSERTs over one connection | over 20 | node CPU µs each | PostgreSQL CPU µs each | transactions each \
-             |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+             | of INSERTs over one connection | over 20 | node CPU µs each | PostgreSQL CPU µs each |\n\
+             |--:|--:|--:|--:|--:|--:|--:|--:|--:|"
         )?;
         for line in &self.tasks {
             writeln!(
                 f,
-                "| {} | {:.0} | {} | {:.0} | {} | {:.0} | {:.0} | {:.2} |",
+                "| {} | {:.0} | {} | {:.0} | {} | {:.0} | {:.0} |",
                 line.room,
                 line.enqueued,
                 self.parts(line.enqueued),
                 line.ended,
                 self.parts(line.ended),
                 line.node_us,
-                line.postgres_us,
-                line.transactions
+                line.postgres_us
             )?;
         }
         Ok(())

@@ -9,9 +9,9 @@ use super::stage::{Due, JobStage};
 /// So many due times are measured; figures are medians.
 const FIRES: usize = 3;
 /// The pause between them, ms: longer than all runs take.
-const EVERY_MS: i64 = 4_000;
+const EVERY_MS: i64 = 3_000;
 /// How long before the first due time the jobs are made, ms.
-const AHEAD_MS: i64 = 1_500;
+const AHEAD_MS: i64 = 1_000;
 
 /// 1,000 jobs of one due time.
 #[derive(Debug, Clone, PartialEq)]

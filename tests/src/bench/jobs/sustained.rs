@@ -7,7 +7,7 @@ use super::costs::Look;
 use super::stage::{Due, JobStage};
 
 /// How long it is measured.
-const MEASURED: Duration = Duration::from_secs(5);
+const MEASURED: Duration = Duration::from_secs(4);
 /// How long it runs before that, ms.
 const WARM_UP_MS: i64 = 1_500;
 /// How long before the first due time the jobs are made, ms.

@@ -26,8 +26,6 @@ pub struct Tasks {
     pub node_us: f64,
     /// Processor time of PostgreSQL per task carried out, µs.
     pub postgres_us: f64,
-    /// Transactions per task carried out.
-    pub transactions: f64,
 }
 
 impl fmt::Display for Tasks {
@@ -35,8 +33,8 @@ impl fmt::Display for Tasks {
         write!(
             f,
             "tasks, {} at once: {:.0}/s into the queue, {:.0}/s carried out; per task {:.0} µs of the node, {:.0} of \
-             PostgreSQL, {:.2} transactions",
-            self.room, self.enqueued, self.ended, self.node_us, self.postgres_us, self.transactions
+             PostgreSQL",
+            self.room, self.enqueued, self.ended, self.node_us, self.postgres_us
         )
     }
 }
@@ -73,7 +71,6 @@ pub(super) async fn measure(stage: &JobStage, room: u64) -> Tasks {
         ended: tasks / seconds,
         node_us: costs.node_us(tasks),
         postgres_us: costs.postgres_us(tasks),
-        transactions: costs.transactions / tasks,
     }
 }
 
