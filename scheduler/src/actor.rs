@@ -100,6 +100,7 @@ pub(crate) struct SchedulerActor {
     beating: bool,
     timer: Option<SpawnHandle>,
     stopping: bool,
+    said_farewell: bool,
 }
 
 /// Something has changed: look at once.
@@ -135,6 +136,7 @@ impl SchedulerActor {
             beating: false,
             timer: None,
             stopping: false,
+            said_farewell: false,
         }
     }
 
@@ -167,6 +169,10 @@ impl SchedulerActor {
     }
 
     fn beat(&mut self, ctx: &mut Context<Self>) {
+        // A node that leaves must not come back with a sign of life.
+        if self.core.is_closed() && std::mem::replace(&mut self.said_farewell, true) {
+            return;
+        }
         if std::mem::replace(&mut self.beating, true) {
             return;
         }
@@ -226,9 +232,11 @@ impl Handler<LeaderChanged> for SchedulerActor {
 impl Handler<Close> for SchedulerActor {
     type Result = actix::ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, _: Close, _ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Close, ctx: &mut Self::Context) -> Self::Result {
         self.stopping = true;
         self.core.close();
+        // The last: it says that this node takes no runs any more.
+        self.beat(ctx);
         let core = Rc::clone(&self.core);
         let idle = async move { core.idle().await };
         Box::pin(idle.into_actor(self))

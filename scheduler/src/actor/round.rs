@@ -341,7 +341,8 @@ impl Core {
     /// How long until something is due.
     async fn pause(&self, name: &str) -> Result<Duration> {
         let tick = self.tools.config().tick;
-        let mut next = self.tools.store.next_due(name).await?;
+        let waiting = self.tools.store.next_waiting().await?;
+        let mut next = self.tools.store.next_due(name).await?.into_iter().chain(waiting).min();
         if self.term().is_some() {
             let of_leader = self.tools.store.next_due("").await?;
             next = next.into_iter().chain(of_leader).min();

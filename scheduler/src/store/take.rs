@@ -105,6 +105,16 @@ impl Store {
         self.execute(sql, vec![text_of(&jobs).into()]).await
     }
 
+    /// When the next run that was put off may start, ms; none when nothing waits.
+    pub(crate) async fn next_waiting(&self) -> Result<Option<i64>> {
+        let sql = format!(
+            "SELECT min(not_before_ms) AS next FROM us_job_run \
+             WHERE state IN ('queued', 'retrying') AND not_before_ms > {}",
+            super::now_once(self.backend())
+        );
+        Ok(required(self.one(sql, Vec::new()).await?)?.try_get("", "next")?)
+    }
+
     /// Gives rows of runs the definitions of their jobs; those whose job was removed are left out.
     pub(super) async fn with_definitions(&self, rows: &[QueryResult]) -> Result<Vec<TakenRun>> {
         if rows.is_empty() {
@@ -370,7 +380,8 @@ async fn lock_limits(tx: &Tx<'_>, candidates: &[Candidate]) -> std::result::Resu
     tx.all(&lock, vec![wanted.into()]).await.map(|_| ())
 }
 
-/// Locks runs that nobody else is taking, and chooses those within the limits.
+/// Locks runs that nobody else is taking, and chooses those within the limits. All is asked again: since they were looked
+/// at, another node may have taken one, failed, and put it off.
 async fn lock_runs(
     tx: &Tx<'_>,
     ids: &str,
@@ -379,8 +390,10 @@ async fn lock_runs(
     let rows = recordset(tx.backend, 1, &[("id", Kind::Big)]);
     let sql = format!(
         "SELECT id, job, scope, exclusive, limit_key, limit_max, system FROM us_job_run r \
-         WHERE id IN (SELECT id FROM {rows}) AND state IN ('queued', 'retrying') AND {WITHIN_LIMITS} \
+         WHERE id IN (SELECT id FROM {rows}) AND state IN ('queued', 'retrying') \
+         AND not_before_ms <= {} AND {WITHIN_LIMITS} \
          ORDER BY system DESC, priority DESC, not_before_ms, id LIMIT $2{}",
+        tx.now_once(),
         tx.backend.skip_locked()
     );
     let bound = i64::try_from(most + SYSTEM_ROOM).unwrap_or(i64::MAX);

@@ -118,6 +118,9 @@ impl<'a> Batch<'a> {
         match admit(definition.spec.overlap, active, start) {
             Admission::Now => {}
             Admission::Waits => now = false,
+            Admission::Skipped(reason) if self.is_unhandled(definition) => {
+                return Some((Outcome::NoHandler, format!("{}; {reason}", no_handler(definition))));
+            }
             Admission::Skipped(reason) => return Some((Outcome::SkippedOverlap, reason)),
             Admission::CancelsOthers => {
                 self.cancels.push(json!({ "job": plan.job, "scope": plan.scope }));
@@ -133,22 +136,22 @@ impl<'a> Batch<'a> {
         } else {
             active.waiting += 1;
         }
-        if self.claim.unhandled.contains(&definition.spec.handler) {
-            self.decide(
-                plan,
-                &Decision {
-                    from_ms: start.fire_ms,
-                    to_ms: start.fire_ms,
-                    fires: 1,
-                    outcome: Outcome::NoHandler,
-                    reason: format!(
-                        "no living node has the handler `{}`; the run waits for one",
-                        definition.spec.handler
-                    ),
-                },
-            );
+        if self.is_unhandled(definition) {
+            let decision = Decision {
+                from_ms: start.fire_ms,
+                to_ms: start.fire_ms,
+                fires: 1,
+                outcome: Outcome::NoHandler,
+                reason: format!("{}; the run waits for one", no_handler(definition)),
+            };
+            self.decide(plan, &decision);
         }
         None
+    }
+
+    /// Whether no living node could run it: then that is why nothing starts, whatever stands in the way besides.
+    fn is_unhandled(&self, definition: &Definition) -> bool {
+        self.claim.unhandled.contains(&definition.spec.handler)
     }
 
     /// Whether a run begins here and at once; takes a slot for it.
@@ -297,6 +300,10 @@ impl<'a> Batch<'a> {
         tx.execute(&waiting, vec![jobs.into()]).await?;
         Ok(told)
     }
+}
+
+fn no_handler(definition: &Definition) -> String {
+    format!("no living node has the handler `{}`", definition.spec.handler)
 }
 
 fn admit(overlap: Overlap, active: Active, start: &Start) -> Admission {
