@@ -269,7 +269,8 @@ impl World {
         if edited {
             assert!((before_ms..=now_ms).contains(&after.last_ms), "an edit counts from now");
             let step_ms = sequence.step_ms();
-            sequence.segments.last_mut().unwrap().to_ms = cursor.last_ms;
+            // What was due until then is decided with the edit, as superseded or as what held it back.
+            sequence.segments.last_mut().unwrap().to_ms = after.last_ms;
             sequence.segments.push(Segment {
                 step_ms,
                 from_ms: after.last_ms,
@@ -317,9 +318,8 @@ impl World {
             assert!(queued_ms >= fire_ms - 50, "{} fired early", sequence.job());
             *sequence.covered.entry(fire_ms).or_default() += 1;
         }
-        // What an edit found undecided is told as such, and belongs to no definition that counts any more.
-        let sql = "SELECT id, job, from_ms, to_ms, fires FROM us_fire_decision \
-                   WHERE id > $1 AND outcome <> 'superseded' ORDER BY id";
+        let sql =
+            "SELECT id, job, from_ms, to_ms, fires FROM us_fire_decision WHERE id > $1 ORDER BY id";
         for row in
             self.bench.store.all(sql.to_owned(), vec![self.last_decision.into()]).await.unwrap()
         {
