@@ -23,7 +23,7 @@ use understudy_runtime::service::NodeContext;
 use crate::clock::DatabaseClock;
 use crate::job::Registry;
 use crate::leader::{EndReason, LeaderHandle, LeaderPhase, LeaderState};
-use crate::store::{SchedulerNode, Store};
+use crate::store::{Need, SchedulerNode, Store};
 use crate::worker::{EpochEnded, WorkerActor};
 
 pub(crate) use beat::BeatReport;
@@ -74,19 +74,11 @@ pub(crate) struct Surroundings {
 }
 
 impl Surroundings {
-    /// Gives the handlers out of `wanted` that no living node has.
-    pub(crate) fn unhandled<'a>(&self, wanted: impl Iterator<Item = &'a str>) -> Vec<String> {
-        let known: BTreeSet<&str> = self
-            .nodes
-            .iter()
-            .filter(|node| node.takes_jobs)
-            .flat_map(|node| node.handlers.iter().map(String::as_str))
-            .collect();
-        let mut missing: Vec<String> =
-            wanted.filter(|handler| !known.contains(handler)).map(str::to_owned).collect();
-        missing.sort_unstable();
-        missing.dedup();
-        missing
+    /// Gives those out of `wanted` that no living node meets.
+    pub(crate) fn unmet(&self, wanted: impl Iterator<Item = Need>) -> BTreeSet<Need> {
+        let all: BTreeSet<Need> = wanted.collect();
+        let unmet = |need: &Need| !self.nodes.iter().any(|node| node.meets(need));
+        all.into_iter().filter(unmet).collect()
     }
 }
 

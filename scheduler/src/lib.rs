@@ -13,7 +13,6 @@ mod clock;
 mod context;
 mod error;
 mod explain;
-pub mod failpoint;
 mod hooks;
 mod job;
 mod jobs;

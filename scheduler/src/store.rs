@@ -35,6 +35,7 @@ pub(crate) use finish::{Ending, Finished, carry_out as finish_in, guard, lock_be
 pub(crate) use history::RunLine;
 pub use history::{Attempt, DecisionRow, LogLine, RunFilter, RunRow};
 pub use look::{CursorRow, DueRow, JobRow};
+pub(crate) use nodes::Need;
 pub use nodes::SchedulerNode;
 pub(crate) use runs::{Cancelled, Heartbeat};
 pub use schema::migrations;

@@ -93,9 +93,8 @@ async fn reap(
     if let Some(leader) = surroundings.nodes.iter().find(|node| node.node == me) {
         store.leave_to_others(job.fence().epoch, leader).await?;
     }
-    let waiting = store.waiting_handlers().await?;
-    let unhandled = surroundings.unhandled(waiting.iter().map(String::as_str));
-    let reaped = store.reap(job.fence().epoch, stale_ms, unhandled).await?;
+    let unmet = surroundings.unmet(store.waiting_needs().await?.into_iter());
+    let reaped = store.reap(job.fence().epoch, stale_ms, unmet).await?;
     if !reaped.epoch_ok {
         return Err(JobError::fatal("another node leads"));
     }

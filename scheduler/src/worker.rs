@@ -25,10 +25,11 @@ use understudy_runtime::service::NodeContext;
 use crate::clock::DatabaseClock;
 use crate::context::{Cancel, CancelReason};
 use crate::job::Registry;
+use crate::leader::LeaderBoard;
 use crate::progress::Progress;
 use crate::run::RunId;
 use crate::spec::OnLeaseLoss;
-use crate::store::{Heartbeat, RunLine, Store, TakenRun};
+use crate::store::{Ending, Heartbeat, RunLine, Store, TakenRun};
 
 pub(crate) use messages::{Begin, CancelRun, Ended, EpochEnded, HandBack, Underway};
 
@@ -44,6 +45,8 @@ pub(crate) struct WorkerTools {
     pub(crate) store: Store,
     pub(crate) clock: DatabaseClock,
     pub(crate) registry: Arc<Registry>,
+    /// Whether this node leads.
+    pub(crate) board: LeaderBoard,
     /// Where handlers run.
     pub(crate) threads: Handle,
     /// Where they are watched.
@@ -60,7 +63,7 @@ pub(crate) struct WorkerTools {
 /// The runs of this node.
 pub(crate) struct WorkerActor {
     tools: WorkerTools,
-    runs: HashMap<RunId, Running>,
+    runs: HashMap<(RunId, u32), Running>,
     /// Attempts that were begun here, the latest of them: none of those is begun again.
     begun: Begun,
     beating: bool,
@@ -107,18 +110,19 @@ impl WorkerActor {
     }
 
     fn begin(&mut self, run: TakenRun, ctx: &mut Context<Self>) {
-        let id = run.id;
-        if self.runs.contains_key(&id) {
+        // By attempt: the next one may come before the end of the last was heard of.
+        let which = (run.id, run.attempt);
+        if self.runs.contains_key(&which) {
             return;
         }
-        self.begun.note((id, run.attempt));
+        self.begun.note(which);
         if !run.definition.spec.system {
             self.tools.busy.fetch_add(1, Ordering::AcqRel);
         }
         let attempt = attempt::Attempt::new(&self.tools, run.clone());
         let (cancel, progress) = (attempt.cancel(), attempt.progress());
-        self.runs.insert(id, Running { run, cancel, progress });
-        let told = Tell { address: ctx.address(), run: id };
+        self.runs.insert(which, Running { run, cancel, progress });
+        let told = Tell { address: ctx.address(), which };
         self.tools.watch.spawn(async move {
             attempt.carry_out().await;
             drop(told);
@@ -126,7 +130,7 @@ impl WorkerActor {
     }
 
     fn known(&self) -> Vec<(RunId, u32)> {
-        self.runs.values().map(|one| (one.run.id, one.run.attempt)).collect()
+        self.runs.keys().copied().collect()
     }
 
     /// Says that the runs live; hears who of them is cancelled or was given away.
@@ -151,12 +155,9 @@ impl WorkerActor {
     }
 
     fn heard(&mut self, asked: &[(RunId, u32)], heartbeat: Heartbeat, ctx: &mut Context<Self>) {
-        for (id, attempt) in asked {
-            let alive =
-                heartbeat.alive.iter().find(|(run, number, _)| (run, number) == (id, attempt));
-            let Some(running) = self.runs.get(id).filter(|one| one.run.attempt == *attempt) else {
-                continue;
-            };
+        for which in asked {
+            let alive = heartbeat.alive.iter().find(|(run, number, _)| (*run, *number) == *which);
+            let Some(running) = self.runs.get(which) else { continue };
             match alive {
                 // Also the answer for a run that has just ended here: its handler hears of it no more.
                 None => running.cancel.cancel(CancelReason::Fenced),
@@ -165,16 +166,13 @@ impl WorkerActor {
             }
         }
         for run in heartbeat.unknown {
-            let ended_meanwhile = asked.iter().any(|(id, _)| *id == run.id);
-            if !ended_meanwhile && !self.runs.contains_key(&run.id) {
-                self.adopt(run, ctx);
-            }
+            self.adopt(run, ctx);
         }
     }
 
     /// A run was started for this node, but the answer that said so was lost: nobody has begun it.
     fn adopt(&mut self, run: TakenRun, ctx: &mut Context<Self>) {
-        if self.closing || self.begun.known.contains(&(run.id, run.attempt)) {
+        if self.begun.known.contains(&(run.id, run.attempt)) {
             return;
         }
         // A claim whose answer is on its way looks the same for a moment.
@@ -182,8 +180,28 @@ impl WorkerActor {
         if age_ms < crate::plan::millis(self.tools.alive) {
             return;
         }
-        warn!(run.id = %run.id, job.name = run.definition.spec.name.as_str(), "a run whose start was not heard of begins late");
+        let job = run.definition.spec.name.as_str();
+        let term = self.tools.board.leading(self.tools.clock.boot());
+        let not_ours = run.by_leader && term.is_none_or(|term| term.epoch != run.epoch);
+        if self.closing || not_ours {
+            warn!(run.id = %run.id, job.name = job, "a run whose start was not heard of is left to others");
+            return self.leave(run);
+        }
+        warn!(run.id = %run.id, job.name = job, "a run whose start was not heard of begins late");
         self.begin(run, ctx);
+    }
+
+    /// Puts a run that never began back into the queue: its next attempt is the same. Should that fail, the next sign of
+    /// life finds it again.
+    fn leave(&self, run: TakenRun) {
+        let (store, node) = (self.tools.store.clone(), self.tools.node.node_id.to_string());
+        let unbegun =
+            Ending::Again { after_ms: 0, outcome: "handed_back", error: None, uncounted: true };
+        self.tools.watch.spawn(async move {
+            if let Err(error) = store.finish(&run, &node, unbegun, None).await {
+                debug!(error = chain(&error), "a run that never began could not be put back");
+            }
+        });
     }
 
     /// Writes how far the runs are, of those that have told something new.
@@ -210,12 +228,12 @@ impl WorkerActor {
 /// Says that a run has ended, whatever ended it, a panic included.
 struct Tell {
     address: Addr<WorkerActor>,
-    run: RunId,
+    which: (RunId, u32),
 }
 
 impl Drop for Tell {
     fn drop(&mut self) {
-        self.address.do_send(Ended(self.run));
+        self.address.do_send(Ended(self.which));
     }
 }
 
@@ -242,8 +260,8 @@ impl Handler<Begin> for WorkerActor {
 impl Handler<Ended> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, Ended(run): Ended, _ctx: &mut Self::Context) {
-        let Some(ended) = self.runs.remove(&run) else { return };
+    fn handle(&mut self, Ended(which): Ended, _ctx: &mut Self::Context) {
+        let Some(ended) = self.runs.remove(&which) else { return };
         if !ended.run.definition.spec.system {
             self.tools.busy.fetch_sub(1, Ordering::AcqRel);
         }
@@ -255,9 +273,12 @@ impl Handler<CancelRun> for WorkerActor {
     type Result = bool;
 
     fn handle(&mut self, CancelRun { run, by }: CancelRun, _ctx: &mut Self::Context) -> bool {
-        let Some(running) = self.runs.get(&run) else { return false };
-        running.cancel.cancel(CancelReason::Asked(by));
-        true
+        let mut attempts = self.runs.values().filter(|one| one.run.id == run).peekable();
+        let found = attempts.peek().is_some();
+        for running in attempts {
+            running.cancel.cancel(CancelReason::Asked(by.clone()));
+        }
+        found
     }
 }
 

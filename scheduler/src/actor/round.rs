@@ -19,7 +19,7 @@ use super::SchedulerTools;
 use crate::jobs::CancelHere;
 use crate::leader::Term;
 use crate::plan::{self, Moment};
-use crate::store::{ClaimOutcome, Claimant, Cursor, Definition, JobPlan, Room, Taker};
+use crate::store::{ClaimOutcome, Claimant, Cursor, Definition, JobPlan, Need, Room, Taker};
 use crate::worker::Begin;
 
 /// So many jobs are decided in one claim.
@@ -34,6 +34,9 @@ const MOST_CLAIMS: usize = 200;
 const AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// Timers fire up to this late; a round that is a little early finds nothing due.
 const EARLIEST: Duration = Duration::from_millis(1);
+
+/// What a round came to.
+type Result<T> = std::result::Result<T, DatabaseError>;
 
 /// Spans of time: from, to, in ms.
 type Gaps = Arc<Vec<(i64, i64)>>;
@@ -57,9 +60,6 @@ pub(crate) struct Core {
 fn panicked() -> DatabaseError {
     DatabaseError::Refused(DbErr::Custom("a round of the scheduler panicked".into()))
 }
-
-/// What a round came to.
-type Result<T> = std::result::Result<T, DatabaseError>;
 
 impl Core {
     pub(super) fn new(tools: SchedulerTools) -> Self {
@@ -125,10 +125,10 @@ impl Core {
     async fn try_round(&self) -> Result<Duration> {
         let name = self.tools.node.node_id.name().as_str();
         self.left.set(false);
-        if self.claims("").await? {
+        if self.claims("") {
             self.claim_due("").await?;
         }
-        if self.claims(name).await? {
+        if self.claims(name) {
             self.claim_due(name).await?;
         }
         self.take().await?;
@@ -136,11 +136,9 @@ impl Core {
     }
 
     /// Whether this node decides about due times of a scope at present.
-    async fn claims(&self, scope: &str) -> Result<bool> {
-        if self.closed.get() || !self.tools.clock.is_known() {
-            return Ok(false);
-        }
-        Ok(!scope.is_empty() || self.term().is_some())
+    fn claims(&self, scope: &str) -> bool {
+        let able = !self.closed.get() && self.tools.clock.is_known();
+        able && (!scope.is_empty() || self.term().is_some())
     }
 
     fn term(&self) -> Option<Term> {
@@ -158,7 +156,6 @@ impl Core {
             let claimant = if scope.is_empty() {
                 // The moment that counts: from here on the epoch protects what is written.
                 let Some(term) = self.term() else { return Ok(()) };
-                crate::failpoint::hit("scheduler.before_claim").await;
                 Claimant { epoch: Some(term.epoch), ..self.claimant() }
             } else {
                 self.claimant()
@@ -242,15 +239,20 @@ impl Core {
             leaderless: &leaderless,
         };
         let (mut plans, mut size): (Vec<(JobPlan, Arc<Definition>)>, usize) = (Vec::new(), 0);
+        let mut left_out = 0;
         for cursor in due {
             // Changed between the two reads, or of a newer program: the next round has both anew.
             let definition = by_name.get(cursor.job.as_str());
             let Some(definition) = definition.filter(|one| one.revision == cursor.revision) else {
+                left_out += 1;
                 continue;
             };
-            if let Some(plan) = plan::plan(definition, cursor, at) {
-                size += plan.starts.len() + plan.decisions.len();
-                plans.push((plan, Arc::clone(definition)));
+            match plan::plan(definition, cursor, at) {
+                Some(plan) => {
+                    size += plan.starts.len() + plan.decisions.len();
+                    plans.push((plan, Arc::clone(definition)));
+                }
+                None => left_out += 1,
             }
             // What is left is still due, and comes with the next claim.
             if size >= MOST_ROWS {
@@ -258,22 +260,13 @@ impl Core {
             }
             tokio::task::yield_now().await;
         }
-        let considered = plans.last().map_or(due.len(), |(last, _)| {
-            due.iter().position(|one| one.job == last.job).map_or(due.len(), |place| place + 1)
-        });
-        let considered = if size >= MOST_ROWS { considered } else { due.len() };
-        let handlers = plans.iter().map(|(_, definition)| definition.spec.handler.as_str());
-        let unhandled = self.tools.shared.surroundings.load().unhandled(handlers);
-        let unhandled =
-            unhandled.into_iter().filter(|one| !self.room.handlers.contains(one)).collect();
-        let asked = self.tools.clock.boot();
-        let left_out = considered.saturating_sub(plans.len());
+        let needs = plans.iter().map(|(_, definition)| Need::of(&definition.spec));
+        let mut unmet = self.tools.shared.surroundings.load().unmet(needs);
+        // What this node has told the others may be older than what it has.
+        unmet.retain(|need| !self.room.meets(need));
         let grace_ms = plan::millis(config.misfire_grace);
-        let mut outcome = store.claim(claimant, plans, unhandled, grace_ms).await?;
+        let mut outcome = store.claim(claimant, plans, unmet, grace_ms).await?;
         outcome.stale_plans += left_out;
-        if outcome.epoch_ok && outcome.now_ms > 0 {
-            self.tools.clock.heard(asked, outcome.now_ms);
-        }
         Ok(outcome)
     }
 

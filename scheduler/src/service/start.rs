@@ -118,6 +118,7 @@ async fn start_actors(
         store: parts.store.clone(),
         clock: parts.clock.clone(),
         registry: Arc::clone(&parts.registry),
+        board: parts.leader.board().clone(),
         threads: threads
             .0
             .as_ref()
@@ -260,7 +261,7 @@ async fn start_leader(node: &NodeContext, store: &Store) -> Result<LeaderHandle,
     let (clock, ttl) = (Arc::clone(&node.clock), spec.ttl);
     let connect = move || async move {
         let redis = Redis::connect(&redis, Role::Leader, &node_id).await?;
-        let redis = RedisLease::new(redis, &keys, min_replicas);
+        let redis = RedisLease::new(redis, &keys, min_replicas, ttl);
         let lease: Arc<dyn LeaderLease> = match fallback {
             Some(database) => {
                 Arc::new(FallbackLease::new(Arc::new(redis), Arc::new(database), clock, ttl))

@@ -8,7 +8,7 @@
 
 mod batch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -21,7 +21,7 @@ use batch::Batch;
 
 use super::recordset::{Kind, recordset};
 use super::take::TakenRun;
-use super::{Definition, Result, Store, Tx, text_of};
+use super::{Definition, Need, Result, Store, Tx, text_of};
 use crate::run::RunId;
 use crate::spec::JobName;
 
@@ -103,7 +103,7 @@ pub enum Outcome {
     Paused,
     /// The job was switched off.
     Disabled,
-    /// No living node had the handler; the run waits for one.
+    /// No living node had the handler and the labels; the run waits for one.
     NoHandler,
     /// No node led.
     Leaderless,
@@ -147,15 +147,19 @@ pub(crate) struct Room {
     /// How many runs; those of Understudy itself do not count.
     pub(crate) slots: usize,
     /// The handlers it has.
-    pub(crate) handlers: Arc<std::collections::BTreeSet<String>>,
+    pub(crate) handlers: Arc<BTreeSet<String>>,
     /// Its labels.
     pub(crate) labels: Arc<BTreeMap<String, String>>,
 }
 
 impl Room {
+    pub(crate) fn meets(&self, need: &Need) -> bool {
+        let has = |(key, value): (&String, &String)| self.labels.get(key) == Some(value);
+        self.handlers.contains(&need.handler) && need.labels.iter().all(has)
+    }
+
     fn suits(&self, definition: &Definition) -> bool {
-        self.handlers.contains(&definition.spec.handler)
-            && definition.spec.labels.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+        self.meets(&Need::of(&definition.spec))
     }
 }
 
@@ -174,8 +178,6 @@ pub struct ClaimOutcome {
     pub stale_plans: usize,
     /// How many due times started nothing, by outcome.
     pub decided: HashMap<Outcome, i64>,
-    /// The database's time, ms.
-    pub now_ms: i64,
 }
 
 impl ClaimOutcome {
@@ -189,28 +191,27 @@ impl ClaimOutcome {
         for (outcome, fires) in other.decided {
             *self.decided.entry(outcome).or_default() += fires;
         }
-        self.now_ms = self.now_ms.max(other.now_ms);
     }
 }
 
 struct Claim {
     claimant: Claimant,
     plans: Vec<(JobPlan, Arc<Definition>)>,
-    unhandled: Vec<String>,
+    unmet: BTreeSet<Need>,
     grace_ms: i64,
 }
 
 impl Store {
-    /// Carries out plans. `unhandled` are the handlers that no living node has; `grace_ms` how long a run waits for a node
+    /// Carries out plans. `unmet` is what they ask for and no living node has; `grace_ms` how long a run waits for a node
     /// unless its job says otherwise.
     pub(crate) async fn claim(
         &self,
         claimant: Claimant,
         plans: Vec<(JobPlan, Arc<Definition>)>,
-        unhandled: Vec<String>,
+        unmet: BTreeSet<Need>,
         grace_ms: i64,
     ) -> Result<ClaimOutcome> {
-        let claim = Claim { claimant, plans, unhandled, grace_ms };
+        let claim = Claim { claimant, plans, unmet, grace_ms };
         self.transaction(claim, claim_boxed).await
     }
 
@@ -251,7 +252,7 @@ async fn carry_out(tx: &Tx<'_>, claim: &Claim) -> std::result::Result<ClaimOutco
     let held_back = super::switches::held_back(tx).await?;
     let cursors = lock_cursors(tx, &claim.plans).await?;
     let (now_ms, active) = read_state(tx, &claim.plans).await?;
-    let mut outcome = ClaimOutcome { epoch_ok: true, now_ms, ..ClaimOutcome::default() };
+    let mut outcome = ClaimOutcome { epoch_ok: true, ..ClaimOutcome::default() };
     let mut batch = Batch::new(claim, active, now_ms);
     for (plan, definition) in &claim.plans {
         let found = cursors.get(&(plan.job.as_str(), plan.scope.as_str()));

@@ -3,6 +3,7 @@
 //! An operator's edit stands before what program and file say, until it is reset. Of two programs with different
 //! definitions the newer wins, whichever starts later: a definition that was never seen before is newer than any that was.
 
+mod hold;
 mod meet;
 mod sync;
 mod write;

@@ -27,6 +27,40 @@ pub struct SchedulerNode {
     pub offset_ms: i64,
 }
 
+/// What a run asks of the node that is to start it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Need {
+    /// The handler.
+    pub(crate) handler: String,
+    /// The labels; none asks for nothing.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+impl Need {
+    pub(crate) fn of(spec: &crate::spec::JobSpec) -> Self {
+        Self { handler: spec.handler.clone(), labels: spec.labels.clone() }
+    }
+}
+
+impl std::fmt::Display for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no living node has the handler `{}`", self.handler)?;
+        for (place, (key, value)) in self.labels.iter().enumerate() {
+            let joint = if place == 0 { " and the labels" } else { "," };
+            write!(f, "{joint} {key}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl SchedulerNode {
+    /// Whether it starts runs that ask for this.
+    pub(crate) fn meets(&self, need: &Need) -> bool {
+        let has = |(key, value): (&String, &String)| self.labels.get(key) == Some(value);
+        self.takes_jobs && self.handlers.contains(&need.handler) && need.labels.iter().all(has)
+    }
+}
+
 impl Store {
     /// Tells the others about this node; gives the database's time, ms.
     pub(crate) async fn report_node(&self, node: &SchedulerNode) -> Result<i64> {

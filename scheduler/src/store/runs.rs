@@ -1,6 +1,6 @@
 //! Runs while they run: signs of life, cancelling, giving up those whose node is silent, and what they write.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -12,7 +12,7 @@ use super::claim::{TAKEN, epoch_is_ours};
 use super::finish::{Ended, after_end, lock_cursor};
 use super::recordset::{Kind, recordset};
 use super::take::{TakenRun, labels_suit};
-use super::{Result, SchedulerNode, Store, Tx, text_of};
+use super::{Need, Result, SchedulerNode, Store, Tx, text_of};
 use crate::run::{Chain, RunId, RunState};
 use crate::spec::{OnOrphan, Schedule};
 
@@ -34,7 +34,7 @@ pub(crate) struct Reaped {
     pub(crate) lost: u64,
     /// They were given up so often that they are taken to be the cause.
     pub(crate) dead: u64,
-    /// They waited for longer than their grace, and no living node has the handler.
+    /// They waited for longer than their grace, and no living node has what they ask for.
     pub(crate) expired: u64,
     /// Whether the epoch was still ours.
     pub(crate) epoch_ok: bool,
@@ -133,14 +133,17 @@ impl Store {
         self.execute(sql, values).await
     }
 
-    /// Gives the handlers of runs that wait.
-    pub(crate) async fn waiting_handlers(&self) -> Result<Vec<String>> {
-        let sql = "SELECT DISTINCT handler FROM us_job_run WHERE state IN ('queued', 'retrying')";
-        let rows = self.all(sql.to_owned(), Vec::new()).await?;
-        Ok(rows
-            .iter()
-            .map(|row| row.try_get("", "handler"))
-            .collect::<std::result::Result<_, _>>()?)
+    /// Gives what runs that wait ask of a node.
+    pub(crate) async fn waiting_needs(&self) -> Result<Vec<Need>> {
+        let sql =
+            "SELECT DISTINCT handler, labels FROM us_job_run WHERE state IN ('queued', 'retrying')";
+        let mut needs = Vec::new();
+        for row in self.all(sql.to_owned(), Vec::new()).await? {
+            let labels: Option<String> = row.try_get("", "labels")?;
+            let labels = labels.as_deref().map(super::json).transpose()?.unwrap_or_default();
+            needs.push(Need { handler: row.try_get("", "handler")?, labels });
+        }
+        Ok(needs)
     }
 
     /// Gives up runs whose node was silent for `stale_ms`, and drops those that nobody can start. Fenced by the epoch, of
@@ -149,7 +152,7 @@ impl Store {
         &self,
         epoch: u64,
         stale_ms: i64,
-        unhandled: Vec<String>,
+        unmet: BTreeSet<Need>,
     ) -> Result<Reaped> {
         let mut reaped = Reaped { epoch_ok: true, ..Reaped::default() };
         let (mut after, mut more) = (RunId(0), true);
@@ -171,7 +174,7 @@ impl Store {
         }
         if reaped.epoch_ok {
             // Also when there is nothing to drop: the caller asks whether it still leads.
-            let expire = Expire { epoch, unhandled };
+            let expire = Expire { epoch, unmet };
             reaped.add(self.transaction(expire, expire_boxed).await?);
         }
         Ok(reaped)
@@ -314,7 +317,7 @@ async fn carry_out(tx: &Tx<'_>, reap: &Reap) -> std::result::Result<Reaped, DbEr
 
 struct Expire {
     epoch: u64,
-    unhandled: Vec<String>,
+    unmet: BTreeSet<Need>,
 }
 
 fn expire_boxed<'c>(
@@ -325,8 +328,8 @@ fn expire_boxed<'c>(
         let mut reaped = Reaped::default();
         if epoch_is_ours(tx, Some(expire.epoch)).await? {
             reaped.epoch_ok = true;
-            if !expire.unhandled.is_empty() {
-                reaped.expired = self::expire(tx, &expire.unhandled).await?;
+            if !expire.unmet.is_empty() {
+                reaped.expired = self::expire(tx, &expire.unmet).await?;
             }
         }
         Ok(reaped)
@@ -415,21 +418,27 @@ async fn try_lock_cursor(tx: &Tx<'_>, job: &str, scope: &str) -> std::result::Re
     Ok(tx.one(sql, values()).await?.is_none())
 }
 
-/// Drops runs that waited for longer than their grace for a handler that no living node has.
-async fn expire(tx: &Tx<'_>, unhandled: &[String]) -> std::result::Result<u64, DbErr> {
-    let rows = recordset(tx.backend, 1, &[("handler", Kind::Text)]);
+/// Drops runs that waited for longer than their grace for what no living node has.
+async fn expire(tx: &Tx<'_>, unmet: &BTreeSet<Need>) -> std::result::Result<u64, DbErr> {
+    let rows = recordset(tx.backend, 1, &[("handler", Kind::Text), ("labels", Kind::Text)]);
+    // Labels are always written in the same order, so that texts can be compared.
     let sql = format!(
         "UPDATE us_job_run SET state = 'skipped', finished_ms = {now}, \
-         error = 'no living node had its handler within its grace' WHERE id IN \
+         error = 'no living node had its handler and labels within its grace' WHERE id IN \
          (SELECT r.id FROM us_job_run r WHERE r.state IN ('queued', 'retrying') AND r.expires_ms < {once} \
-         AND r.handler IN (SELECT x.handler FROM {rows}) ORDER BY r.id LIMIT {MOST_EXPIRED}{skip}) \
+         AND EXISTS (SELECT 1 FROM {rows} WHERE x.handler = r.handler \
+           AND COALESCE(x.labels, '') = COALESCE(r.labels, '')) ORDER BY r.id LIMIT {MOST_EXPIRED}{skip}) \
          AND state IN ('queued', 'retrying') RETURNING id, job, scope, chain",
         now = tx.now(),
         once = tx.now_once(),
         skip = tx.backend.skip_locked()
     );
-    let handlers: Vec<_> = unhandled.iter().map(|handler| json!({ "handler": handler })).collect();
-    let rows = tx.all(&sql, vec![text_of(&handlers).into()]).await?;
+    let row = |need: &Need| {
+        let labels = (!need.labels.is_empty()).then(|| text_of(&need.labels));
+        json!({ "handler": need.handler, "labels": labels })
+    };
+    let needs: Vec<_> = unmet.iter().map(row).collect();
+    let rows = tx.all(&sql, vec![text_of(&needs).into()]).await?;
     for row in &rows {
         let dropped = Dropped::read(RunId(row.try_get("", "id")?), row)?;
         after_end(tx, &dropped.ended(), RunState::Skipped).await?;

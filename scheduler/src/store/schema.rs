@@ -6,7 +6,7 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 /// Gives this crate's migrations in their order. Names are for ever: a database remembers them.
 #[must_use]
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(Jobs)]
+    vec![Box::new(Jobs), Box::new(Lookups)]
 }
 
 /// Leader terms, jobs with their cursors, runs with their logs, decisions, nodes, and what operators have set.
@@ -47,6 +47,30 @@ impl MigrationTrait for Jobs {
             connection.execute_unprepared(&part.replace("{key}", key)).await?;
         }
         Ok(())
+    }
+}
+
+/// Indexes for two questions that would otherwise look through all jobs: which run on every node, asked with each sign of
+/// life; and what is due soon in any scope, asked by operators.
+struct Lookups;
+
+impl MigrationName for Lookups {
+    fn name(&self) -> &'static str {
+        "scheduler_0002_lookups"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Lookups {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "
+            CREATE INDEX us_job_every ON us_job (name) WHERE placement = 'every';
+            CREATE INDEX us_job_cursor_soon ON us_job_cursor (next_fire_ms) WHERE next_fire_ms IS NOT NULL";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
     }
 }
 

@@ -10,10 +10,10 @@ use crate::store::TakenRun;
 #[rtype(result = "()")]
 pub(crate) struct Begin(pub(crate) Vec<TakenRun>);
 
-/// A run has ended, whatever became of it.
+/// An attempt of a run has ended, whatever became of it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Ended(pub(crate) RunId);
+pub(crate) struct Ended(pub(crate) (RunId, u32));
 
 /// Tells a run to end; answers whether this node has it.
 #[derive(Debug, Message)]

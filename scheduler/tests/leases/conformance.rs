@@ -22,10 +22,34 @@ async fn redis_passes() {
     lease.release(&own).await.unwrap();
     server.cli(&["set", "us:t:{leader}:lease", "written by hand"]);
     let held = lease.peek().await.unwrap().unwrap();
-    assert_eq!((held.holder, held.remaining), (None, None), "without an end, and unreadable");
+    assert_eq!((held.holder, held.remaining), (None, Some(LONG)), "without an end, and unreadable");
+    far_away_ends_are_cut(&server, &lease).await;
     server.cli(&["config", "set", "maxmemory", "1"]);
     server.cli(&["del", "us:t:{leader}:lease"]);
     assert_eq!(lease.acquire(&own, LONG).await.unwrap(), Acquire::Won, "on a full server, too");
+}
+
+/// As after the clock of Redis was set back by hours while the leader died: the others must not wait for as long.
+async fn far_away_ends_are_cut(server: &RedisServer, lease: &dyn LeaderLease) {
+    let (dead, other) = (value("dead"), value("other"));
+    for by_look in [true, false] {
+        server.cli(&["set", "us:t:{leader}:lease", &dead.to_string(), "px", "36000000"]);
+        let held = if by_look {
+            lease.peek().await.unwrap()
+        } else {
+            let Acquire::Held(held) = lease.acquire(&other, LONG).await.unwrap() else {
+                panic!("it is held")
+            };
+            Some(held)
+        };
+        assert_eq!(held.unwrap().remaining, Some(LONG));
+        let left: i64 = server.cli(&["pttl", "us:t:{leader}:lease"]).trim().parse().unwrap();
+        assert!(left <= 60_000, "{left}");
+    }
+    // That of a cluster which is just getting a shorter one is left alone.
+    server.cli(&["set", "us:t:{leader}:lease", &dead.to_string(), "px", "300000"]);
+    let remaining = lease.peek().await.unwrap().unwrap().remaining.unwrap();
+    assert!(remaining > LONG * 4, "{remaining:?}");
 }
 
 #[tokio::test]

@@ -89,7 +89,8 @@ impl RedisServer {
     }
 
     pub(crate) async fn lease(&self, min_replicas: u32) -> RedisLease {
-        RedisLease::new(self.connect(Role::Leader).await, &keys(), min_replicas)
+        let ttl = Duration::from_secs(60);
+        RedisLease::new(self.connect(Role::Leader).await, &keys(), min_replicas, ttl)
     }
 }
 

@@ -69,7 +69,7 @@ impl Cluster {
         let bus = Bus::local(&self.hub, spec.node_id.clone());
         let connect = move || async move {
             let redis = Redis::connect(&config, Role::Leader, &node_id).await?;
-            let lease: Arc<dyn LeaderLease> = Arc::new(RedisLease::new(redis, &keys(), 0));
+            let lease: Arc<dyn LeaderLease> = Arc::new(RedisLease::new(redis, &keys(), 0, TTL));
             Ok::<_, ConnectError>(lease)
         };
         LeaderHandle::start(spec, bus, self.terms.clone(), connect).await.unwrap()

@@ -83,7 +83,7 @@ async fn too_late(stage: &Stage) -> i64 {
         wait::poll("the run is dropped", LIMIT, EACH, async || stage.first(dropped)).await;
     let run: i64 = dropped.0.parse().unwrap();
     let row = stage.row(run).await;
-    assert_eq!(row["error"], "no living node had its handler within its grace", "{row}");
+    assert_eq!(row["error"], "no living node had its handler and labels within its grace", "{row}");
     run
 }
 

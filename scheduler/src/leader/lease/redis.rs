@@ -25,6 +25,7 @@ pub struct RedisLease {
     redis: Redis,
     key: String,
     min_replicas: u32,
+    ttl: Duration,
 }
 
 impl RedisLease {
@@ -32,10 +33,11 @@ impl RedisLease {
     /// leader's actor, whose command time-out is short.
     ///
     /// A lease counts only if `min_replicas` replicas know of it within half a command time-out: else it is given back,
-    /// for a failover would lose it. 0 asks no replica.
+    /// for a failover would lose it. 0 asks no replica. `ttl` is how long leases last here: one that would last many times
+    /// as long, since the clock of Redis was set back, is cut to it.
     #[must_use]
-    pub fn new(redis: Redis, keys: &KeySpace, min_replicas: u32) -> Self {
-        Self { redis, key: keys.leader(), min_replicas }
+    pub fn new(redis: Redis, keys: &KeySpace, min_replicas: u32, ttl: Duration) -> Self {
+        Self { redis, key: keys.leader(), min_replicas, ttl }
     }
 
     async fn call(
@@ -84,7 +86,7 @@ impl LeaderLease for RedisLease {
     }
 
     async fn peek(&self) -> Result<Option<Held>, LeaderLeaseError> {
-        let reply = self.call(&PEEK, Vec::new()).await?;
+        let reply = self.call(&PEEK, vec![millis(self.ttl)]).await?;
         Ok(held(&reply, "peek")?)
     }
 
@@ -118,7 +120,6 @@ fn held(reply: &Reply, script: &str) -> Result<Option<Held>, RedisError> {
     let Reply::Array(row) = reply else { return Err(unexpected(script)) };
     let Some(left) = row.first() else { return Ok(None) };
     let left = left.as_i64().ok_or_else(|| unexpected(script))?;
-    // Negative: somebody wrote the key by hand, without an end.
     let remaining = u64::try_from(left).ok().map(Duration::from_millis);
     Ok(Some(Held { holder: row.get(1).and_then(holder), remaining }))
 }

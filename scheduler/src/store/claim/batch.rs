@@ -8,7 +8,7 @@ use sea_orm::DbErr;
 use serde_json::json;
 
 use super::super::recordset::{Kind, recordset};
-use super::super::{Definition, Tx, text_of};
+use super::super::{Definition, Need, Tx, text_of};
 use super::{
     Active, Claim, ClaimOutcome, Decision, JobPlan, Outcome, Start, insert_decisions,
     insert_runs_sql, taken,
@@ -115,13 +115,16 @@ impl<'a> Batch<'a> {
         let key = (plan.job.as_str().to_owned(), plan.scope.clone());
         let active = self.active.get(&key).copied().unwrap_or_default();
         let mut now = true;
+        let unmet = self.unmet(definition);
         match admit(definition.spec.overlap, active, start) {
             Admission::Now => {}
             Admission::Waits => now = false,
-            Admission::Skipped(reason) if self.is_unhandled(definition) => {
-                return Some((Outcome::NoHandler, format!("{}; {reason}", no_handler(definition))));
+            Admission::Skipped(reason) => {
+                return Some(match unmet {
+                    Some(need) => (Outcome::NoHandler, format!("{need}; {reason}")),
+                    None => (Outcome::SkippedOverlap, reason),
+                });
             }
-            Admission::Skipped(reason) => return Some((Outcome::SkippedOverlap, reason)),
             Admission::CancelsOthers => {
                 self.cancels.push(json!({ "job": plan.job, "scope": plan.scope }));
                 now = false;
@@ -136,13 +139,13 @@ impl<'a> Batch<'a> {
         } else {
             active.waiting += 1;
         }
-        if self.is_unhandled(definition) {
+        if let Some(need) = unmet {
             let decision = Decision {
                 from_ms: start.fire_ms,
                 to_ms: start.fire_ms,
                 fires: 1,
                 outcome: Outcome::NoHandler,
-                reason: format!("{}; the run waits for one", no_handler(definition)),
+                reason: format!("{need}; the run waits for one"),
             };
             self.decide(plan, &decision);
         }
@@ -150,8 +153,8 @@ impl<'a> Batch<'a> {
     }
 
     /// Whether no living node could run it: then that is why nothing starts, whatever stands in the way besides.
-    fn is_unhandled(&self, definition: &Definition) -> bool {
-        self.claim.unhandled.contains(&definition.spec.handler)
+    fn unmet(&self, definition: &Definition) -> Option<&'a Need> {
+        self.claim.unmet.get(&Need::of(&definition.spec))
     }
 
     /// Whether a run begins here and at once; takes a slot for it.
@@ -300,10 +303,6 @@ impl<'a> Batch<'a> {
         tx.execute(&waiting, vec![jobs.into()]).await?;
         Ok(told)
     }
-}
-
-fn no_handler(definition: &Definition) -> String {
-    format!("no living node has the handler `{}`", definition.spec.handler)
 }
 
 fn admit(overlap: Overlap, active: Active, start: &Start) -> Admission {

@@ -20,6 +20,11 @@ use crate::spec::{JobName, JobSpec, Overlap, Placement, Schedule};
 
 pub(super) const HOUR_MS: i64 = 3_600_000;
 
+/// What runs of a handler without labels ask for.
+pub(super) fn need(handler: &str) -> Need {
+    Need { handler: handler.to_owned(), labels: BTreeMap::new() }
+}
+
 /// One server for all tests that run at the same time; it ends with the last of them.
 static SERVER: Mutex<Weak<Server>> = Mutex::const_new(Weak::new());
 
@@ -158,7 +163,7 @@ impl Bench {
         let handlers: Vec<&str> =
             plans.iter().map(|(_, definition)| definition.spec.handler.as_str()).collect();
         let claimant = Claimant { node: id("a"), epoch: Some(epoch), room: room(100, &handlers) };
-        self.store.claim(claimant, plans, Vec::new(), HOUR_MS).await.unwrap()
+        self.store.claim(claimant, plans, BTreeSet::new(), HOUR_MS).await.unwrap()
     }
 
     /// Lets a job fire once more.

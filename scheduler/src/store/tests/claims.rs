@@ -1,6 +1,6 @@
 //! Claims: each due time starts once, whatever leaders and clocks do.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use sea_orm::TransactionTrait as _;
 
@@ -141,9 +141,9 @@ async fn eight_claimants_of_the_same_plans_start_each_due_time_once(bench: Bench
             let handlers: Vec<&str> = jobs.iter().map(String::as_str).collect();
             let claimant =
                 Claimant { node: id("a"), epoch: Some(epoch), room: room(100, &handlers) };
-            tokio::spawn(
-                async move { store.claim(claimant, plans, Vec::new(), HOUR_MS).await.unwrap() },
-            )
+            tokio::spawn(async move {
+                store.claim(claimant, plans, BTreeSet::new(), HOUR_MS).await.unwrap()
+            })
         });
         let mut started = Vec::new();
         for claim in claims.collect::<Vec<_>>() {
@@ -214,7 +214,7 @@ async fn what_no_node_can_run_waits_and_is_noted(bench: Bench) {
     bench.job(rare("job")).await;
     let claimant = Claimant { node: id("a"), epoch: Some(epoch), room: room(10, &[]) };
     let plans = vec![bench.one_fire("job").await];
-    let unhandled = vec!["job".to_owned()];
+    let unhandled = BTreeSet::from([super::bench::need("job")]);
     let outcome = bench.store.claim(claimant, plans, unhandled, HOUR_MS).await.unwrap();
     assert_eq!((outcome.queued, outcome.decided.get(&Outcome::NoHandler)), (1, Some(&1)));
     assert_eq!(bench.outcomes("job").await, ["no_handler"]);
@@ -226,7 +226,7 @@ async fn a_leader_without_the_handler_leaves_the_run_to_others(bench: Bench) {
     bench.job(rare("job")).await;
     let claimant = Claimant { node: id("a"), epoch: Some(epoch), room: room(10, &["other"]) };
     let plans = vec![bench.one_fire("job").await];
-    let outcome = bench.store.claim(claimant, plans, Vec::new(), HOUR_MS).await.unwrap();
+    let outcome = bench.store.claim(claimant, plans, BTreeSet::new(), HOUR_MS).await.unwrap();
     assert_eq!((outcome.started.len(), outcome.queued), (0, 1));
     let taken = bench.take(super::bench::taker("b", 1, &["job"])).await;
     assert_eq!(taken.len(), 1);
@@ -239,7 +239,7 @@ async fn a_full_leader_leaves_the_run_in_its_queue(bench: Bench) {
     bench.job(rare("two")).await;
     let claimant = Claimant { node: id("a"), epoch: Some(epoch), room: room(1, &["one", "two"]) };
     let plans = vec![bench.one_fire("one").await, bench.one_fire("two").await];
-    let outcome = bench.store.claim(claimant, plans, Vec::new(), HOUR_MS).await.unwrap();
+    let outcome = bench.store.claim(claimant, plans, BTreeSet::new(), HOUR_MS).await.unwrap();
     assert_eq!((outcome.started.len(), outcome.queued), (1, 1));
     // It stays with whoever leads.
     assert!(bench.take(super::bench::taker("b", 1, &["one", "two"])).await.is_empty());
@@ -306,7 +306,7 @@ async fn a_claim_waits_for_an_open_inauguration_and_then_writes_nothing() {
     let store = bench.store.clone();
     let claimant = Claimant { node: id("a"), epoch: Some(epoch), room: room(1, &["job"]) };
     let claim = tokio::spawn(async move {
-        store.claim(claimant, vec![plan], Vec::new(), HOUR_MS).await.unwrap()
+        store.claim(claimant, vec![plan], BTreeSet::new(), HOUR_MS).await.unwrap()
     });
     bench.until_blocked().await;
     inauguration.commit().await.unwrap();

@@ -1,5 +1,6 @@
 //! Definitions and cursors: what a change of a job does to its due times.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::*;
@@ -289,7 +290,7 @@ async fn a_pause_does_not_let_a_job_run_beside_itself(bench: Bench) {
     bench.sql("UPDATE us_job_cursor SET next_fire_ms = last_fire_ms + 1").await;
     let plan = bench.planned("job").await.unwrap();
     let claimant = Claimant { node: id("a"), epoch: Some(epoch), room: room(1, &["job"]) };
-    let outcome = bench.store.claim(claimant, vec![plan], Vec::new(), 0).await.unwrap();
+    let outcome = bench.store.claim(claimant, vec![plan], BTreeSet::new(), 0).await.unwrap();
     assert_eq!(bench.cursor("job", "").await.next_ms, None);
     bench.store.pause(&name("job"), "ann", "why").await.unwrap();
     bench.store.resume(&name("job"), "ann").await.unwrap();

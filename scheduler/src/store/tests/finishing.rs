@@ -1,5 +1,6 @@
 //! The end of an attempt, what it is fenced by, and what depends on it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -180,7 +181,7 @@ async fn a_job_that_waits_for_its_run_is_due_again_however_the_run_ends(bench: B
     // Its node is lost.
     due_after(&bench, epoch).await.unwrap();
     bench.sql("UPDATE us_job_run SET heartbeat_ms = 1 WHERE state = 'running'").await;
-    assert_eq!(bench.store.reap(epoch, 1_000, Vec::new()).await.unwrap().lost, 1);
+    assert_eq!(bench.store.reap(epoch, 1_000, BTreeSet::new()).await.unwrap().lost, 1);
     assert!(next().await.is_some());
     // It is cancelled while it waits.
     spec.placement = Placement::Any;
@@ -192,7 +193,15 @@ async fn a_job_that_waits_for_its_run_is_due_again_however_the_run_ends(bench: B
     // Nobody can run it.
     due_after(&bench, epoch).await;
     bench.sql("UPDATE us_job_run SET expires_ms = 1").await;
-    assert_eq!(bench.store.reap(epoch, 1_000, vec!["job".to_owned()]).await.unwrap().expired, 1);
+    assert_eq!(
+        bench
+            .store
+            .reap(epoch, 1_000, BTreeSet::from([super::bench::need("job")]))
+            .await
+            .unwrap()
+            .expired,
+        1
+    );
     assert!(next().await.is_some());
     // A run that is skipped, because another goes on, does not end the waiting either.
     bench.task("job", None).await.unwrap();
@@ -268,7 +277,7 @@ async fn a_run_whose_handler_guards_its_writes_lives_and_holds_nobody_up() {
     let executor = DatabaseExecutor::Transaction(&open);
     let tx = Tx::new(&executor, bench.store.backend());
     assert!(guard(&tx, &run, &id("a")).await.unwrap());
-    let reaped = bench.store.reap(epoch, 1_000, Vec::new()).await.unwrap();
+    let reaped = bench.store.reap(epoch, 1_000, BTreeSet::new()).await.unwrap();
     assert_eq!((reaped.epoch_ok, reaped.retried), (true, 1));
     assert_eq!(bench.run(run.id).await.state, RunState::Running);
     assert_eq!(bench.run(other.id).await.state, RunState::Retrying);

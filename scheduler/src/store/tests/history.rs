@@ -1,5 +1,7 @@
 //! What is kept, found again and forgotten.
 
+use std::collections::BTreeSet;
+
 use super::super::*;
 use super::bench::{Bench, HOUR_MS, id, name, parallel, rare, taker};
 use super::on_both;
@@ -219,7 +221,7 @@ async fn what_waits_for_a_node_that_is_gone_for_good_is_lost(bench: Bench) {
         let plans = vec![(plan, bench.definition("job").await)];
         let claimant =
             Claimant { node: id(on), epoch: None, room: super::bench::room(0, &["job"]) };
-        bench.store.claim(claimant, plans, Vec::new(), HOUR_MS).await.unwrap();
+        bench.store.claim(claimant, plans, BTreeSet::new(), HOUR_MS).await.unwrap();
     }
     // One that leaves may come back for a while.
     bench.store.forget_node(&id("a")).await.unwrap();

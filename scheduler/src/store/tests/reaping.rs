@@ -1,5 +1,7 @@
 //! Signs of life, cancelling, and giving up runs whose node is silent.
 
+use std::collections::BTreeSet;
+
 use super::super::*;
 use super::bench::{Bench, id, parallel, rare, taker};
 use super::on_both;
@@ -13,6 +15,7 @@ on_both!(
     an_old_leader_gives_up_nothing,
     a_run_that_was_told_to_end_is_not_given_to_another_node,
     a_run_that_nobody_can_start_is_dropped_after_its_grace,
+    a_run_whose_labels_no_node_has_says_so_and_is_dropped_after_its_grace,
     a_run_of_a_removed_job_is_given_up_too,
     a_sign_of_life_tells_what_is_new,
     a_run_is_cancelled_wherever_it_stands,
@@ -37,10 +40,10 @@ async fn running(bench: &Bench, on_orphan: OnOrphan) -> TakenRun {
 async fn a_run_whose_node_is_silent_is_tried_again_and_dead_in_the_end(bench: Bench) {
     let epoch = bench.lead("a").await;
     let run = running(&bench, OnOrphan::Retry { max: 2 }).await;
-    assert_eq!(bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap().retried, 0);
+    assert_eq!(bench.store.reap(epoch, STALE_MS, BTreeSet::new()).await.unwrap().retried, 0);
     for round in 1..=2 {
         silence(&bench).await;
-        let reaped = bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap();
+        let reaped = bench.store.reap(epoch, STALE_MS, BTreeSet::new()).await.unwrap();
         assert_eq!((reaped.epoch_ok, reaped.retried), (true, 1));
         let row = bench.run(run.id).await;
         assert_eq!((row.state, row.attempt, row.orphaned), (RunState::Retrying, round + 1, round));
@@ -48,7 +51,7 @@ async fn a_run_whose_node_is_silent_is_tried_again_and_dead_in_the_end(bench: Be
         assert_eq!(bench.take(taker("b", 1, &["job"])).await.len(), 1);
     }
     silence(&bench).await;
-    let reaped = bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap();
+    let reaped = bench.store.reap(epoch, STALE_MS, BTreeSet::new()).await.unwrap();
     assert_eq!((reaped.dead, reaped.retried), (1, 0));
     let row = bench.run(run.id).await;
     assert_eq!((row.state, row.orphaned), (RunState::Dead, 3));
@@ -61,9 +64,9 @@ async fn a_run_that_may_run_once_only_is_lost(bench: Bench) {
     let epoch = bench.lead("a").await;
     let run = running(&bench, OnOrphan::Fail).await;
     silence(&bench).await;
-    assert_eq!(bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap().lost, 1);
+    assert_eq!(bench.store.reap(epoch, STALE_MS, BTreeSet::new()).await.unwrap().lost, 1);
     assert_eq!(bench.run(run.id).await.state, RunState::Lost);
-    assert_eq!(bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap().lost, 0);
+    assert_eq!(bench.store.reap(epoch, STALE_MS, BTreeSet::new()).await.unwrap().lost, 0);
 }
 
 async fn a_sign_of_life_in_between_saves_a_run(bench: Bench) {
@@ -72,7 +75,7 @@ async fn a_sign_of_life_in_between_saves_a_run(bench: Bench) {
     silence(&bench).await;
     let heard = bench.store.heartbeat(&id("a"), &[(run.id, run.attempt)]).await.unwrap();
     assert_eq!(heard.alive, [(run.id, 1, None)]);
-    assert_eq!(bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap().retried, 0);
+    assert_eq!(bench.store.reap(epoch, STALE_MS, BTreeSet::new()).await.unwrap().retried, 0);
     assert_eq!(bench.run(run.id).await.state, RunState::Running);
 }
 
@@ -81,7 +84,14 @@ async fn an_old_leader_gives_up_nothing(bench: Bench) {
     let run = running(&bench, OnOrphan::Retry { max: 2 }).await;
     silence(&bench).await;
     bench.lead("b").await;
-    assert!(!bench.store.reap(old, STALE_MS, vec!["job".to_owned()]).await.unwrap().epoch_ok);
+    assert!(
+        !bench
+            .store
+            .reap(old, STALE_MS, BTreeSet::from([super::bench::need("job")]))
+            .await
+            .unwrap()
+            .epoch_ok
+    );
     assert_eq!(bench.run(run.id).await.state, RunState::Running);
 }
 
@@ -90,7 +100,7 @@ async fn a_run_that_was_told_to_end_is_not_given_to_another_node(bench: Bench) {
     let run = running(&bench, OnOrphan::Retry { max: 2 }).await;
     bench.store.cancel(run.id, "ann").await.unwrap();
     silence(&bench).await;
-    let reaped = bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap();
+    let reaped = bench.store.reap(epoch, STALE_MS, BTreeSet::new()).await.unwrap();
     assert_eq!(reaped.retried, 0);
     assert_eq!(bench.run(run.id).await.state, RunState::Cancelled);
 }
@@ -101,15 +111,42 @@ async fn a_run_that_nobody_can_start_is_dropped_after_its_grace(bench: Bench) {
     bench.job(rare("other")).await;
     let claimant = Claimant { node: id("a"), epoch: Some(epoch), room: super::bench::room(5, &[]) };
     let plans = vec![bench.one_fire("job").await, bench.one_fire("other").await];
-    bench.store.claim(claimant, plans, Vec::new(), 1_000).await.unwrap();
-    assert_eq!(bench.store.waiting_handlers().await.unwrap().len(), 2);
-    let unhandled = || vec!["job".to_owned()];
+    bench.store.claim(claimant, plans, BTreeSet::new(), 1_000).await.unwrap();
+    assert_eq!(bench.store.waiting_needs().await.unwrap().len(), 2);
+    let unhandled = || BTreeSet::from([super::bench::need("job")]);
     assert_eq!(bench.store.reap(epoch, STALE_MS, unhandled()).await.unwrap().expired, 0);
     bench.sql("UPDATE us_job_run SET expires_ms = expires_ms - 20000").await;
-    assert_eq!(bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap().expired, 0);
+    assert_eq!(bench.store.reap(epoch, STALE_MS, BTreeSet::new()).await.unwrap().expired, 0);
     assert_eq!(bench.store.reap(epoch, STALE_MS, unhandled()).await.unwrap().expired, 1);
     assert_eq!(bench.runs("job").await[0].state, RunState::Skipped);
     assert_eq!(bench.runs("other").await[0].state, RunState::Queued);
+}
+
+async fn a_run_whose_labels_no_node_has_says_so_and_is_dropped_after_its_grace(bench: Bench) {
+    let epoch = bench.lead("a").await;
+    let mut spec = rare("job");
+    spec.labels = [("zone".to_owned(), "b".to_owned())].into();
+    let need = Need::of(&spec);
+    bench.job(spec).await;
+    let room = super::bench::room(5, &["job"]);
+    assert!(room.handlers.contains("job") && !room.meets(&need), "it has the handler only");
+    let claimant = Claimant { node: id("a"), epoch: Some(epoch), room };
+    let plans = vec![bench.one_fire("job").await];
+    let unmet = BTreeSet::from([need]);
+    let outcome = bench.store.claim(claimant, plans, unmet.clone(), 1_000).await.unwrap();
+    assert_eq!((outcome.queued, outcome.decided[&Outcome::NoHandler]), (1, 1));
+    let around = (i64::MIN, i64::MAX);
+    let told = bench.store.decisions(&super::bench::name("job"), around, 10).await.unwrap();
+    assert!(told[0].reason.contains("zone=b"), "{told:?}");
+    assert_eq!(
+        bench.store.waiting_needs().await.unwrap(),
+        unmet.iter().cloned().collect::<Vec<_>>()
+    );
+    bench.sql("UPDATE us_job_run SET expires_ms = 1").await;
+    let others = BTreeSet::from([super::bench::need("job")]);
+    assert_eq!(bench.store.reap(epoch, STALE_MS, others).await.unwrap().expired, 0);
+    assert_eq!(bench.store.reap(epoch, STALE_MS, unmet).await.unwrap().expired, 1);
+    assert_eq!(bench.runs("job").await[0].state, RunState::Skipped);
 }
 
 async fn a_run_of_a_removed_job_is_given_up_too(bench: Bench) {
@@ -117,7 +154,7 @@ async fn a_run_of_a_removed_job_is_given_up_too(bench: Bench) {
     let run = running(&bench, OnOrphan::Retry { max: 2 }).await;
     bench.store.remove(&super::bench::name("job"), "ann").await.unwrap();
     silence(&bench).await;
-    assert_eq!(bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap().lost, 1);
+    assert_eq!(bench.store.reap(epoch, STALE_MS, BTreeSet::new()).await.unwrap().lost, 1);
     assert_eq!(bench.run(run.id).await.state, RunState::Lost);
 }
 
@@ -171,7 +208,7 @@ async fn many_runs_of_a_silent_node_are_given_up_at_one_go(bench: Bench) {
     }
     assert_eq!(bench.take(taker("a", 60, &["job"])).await.len(), 60);
     silence(&bench).await;
-    let reaped = bench.store.reap(epoch, STALE_MS, Vec::new()).await.unwrap();
+    let reaped = bench.store.reap(epoch, STALE_MS, BTreeSet::new()).await.unwrap();
     assert_eq!((reaped.epoch_ok, reaped.retried), (true, 60));
     let again = bench.take(taker("b", 60, &["job"])).await;
     // What was lost does not count as a failure.
@@ -191,7 +228,7 @@ async fn runs_that_wait_for_a_leader_without_their_handler_are_left_to_others(be
         let claimant =
             Claimant { node: id("a"), epoch: Some(epoch), room: super::bench::room(0, &[job]) };
         let plans = vec![bench.one_fire(job).await];
-        bench.store.claim(claimant, plans, Vec::new(), 1_000).await.unwrap();
+        bench.store.claim(claimant, plans, BTreeSet::new(), 1_000).await.unwrap();
     }
     let mut leader = SchedulerNode {
         node: id("a"),
@@ -211,7 +248,7 @@ async fn runs_that_wait_for_a_leader_without_their_handler_are_left_to_others(be
         Claimant { node: id("a"), epoch: Some(epoch), room: super::bench::room(0, &["labelled"]) };
     claimant.room.labels = Arc::new(leader.labels.clone());
     let plans = vec![bench.one_fire("labelled").await];
-    bench.store.claim(claimant, plans, Vec::new(), 1_000).await.unwrap();
+    bench.store.claim(claimant, plans, BTreeSet::new(), 1_000).await.unwrap();
     assert_eq!(bench.store.leave_to_others(epoch, &leader).await.unwrap(), 0);
     leader.labels.clear();
     assert_eq!(bench.store.leave_to_others(epoch, &leader).await.unwrap(), 1);

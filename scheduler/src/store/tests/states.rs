@@ -1,6 +1,6 @@
 //! Every state that a run can be in is reached by what the store does.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::super::*;
 use super::bench::{Bench, id, parallel, taker};
@@ -41,7 +41,7 @@ async fn every_state_is_reached(bench: Bench) {
     let dead = begin("retry").await;
     for _ in 0..2 {
         bench.sql("UPDATE us_job_run SET heartbeat_ms = 1 WHERE state = 'running'").await;
-        bench.store.reap(epoch, 1_000, Vec::new()).await.unwrap();
+        bench.store.reap(epoch, 1_000, BTreeSet::new()).await.unwrap();
         seen.insert(bench.run(lost.id).await.state);
         seen.insert(bench.run(dead.id).await.state);
         bench.take(taker("b", 1, &["retry"])).await;

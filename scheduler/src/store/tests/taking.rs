@@ -1,6 +1,6 @@
 //! Taking runs from the queue: never more of them at once than are allowed, whoever takes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::FutureExt as _;
 
@@ -131,7 +131,7 @@ async fn runs_of_the_leader_need_its_epoch(bench: Bench) {
     bench.job(rare("job")).await;
     let claimant = Claimant { node: id("a"), epoch: Some(old), room: room(0, &["job"]) };
     let plans = vec![bench.one_fire("job").await];
-    bench.store.claim(claimant, plans, Vec::new(), HOUR_MS).await.unwrap();
+    bench.store.claim(claimant, plans, BTreeSet::new(), HOUR_MS).await.unwrap();
     let new = bench.lead("b").await;
     let leads = |epoch| Taker { epoch, ..taker("b", 5, &["job"]) };
     assert!(bench.take(leads(None)).await.is_empty());
@@ -156,7 +156,7 @@ async fn a_run_for_every_node_is_taken_by_its_own_node_only(bench: Bench) {
         let claimant = Claimant { node: id(scope), epoch: None, room: room(slots, &["job"]) };
         let plan = fire_at(&cursor, cursor.last_ms + 1);
         let plans = vec![(plan, Arc::clone(&definition))];
-        let outcome = bench.store.claim(claimant, plans, Vec::new(), HOUR_MS).await.unwrap();
+        let outcome = bench.store.claim(claimant, plans, BTreeSet::new(), HOUR_MS).await.unwrap();
         states.push((outcome.started.len(), outcome.queued));
     }
     assert_eq!(states, [(1, 0), (0, 1)]);
