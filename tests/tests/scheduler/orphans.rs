@@ -159,3 +159,42 @@ async fn j7_a_job_that_kills_its_node_ends_dead_and_one_that_may_not_be_repeated
     let rest = stage.cluster.nodes.iter().filter(|node| !node.is_running()).count();
     oracle!("nodes that are dead in the end", rest, 0);
 }
+
+/// What is left when the answer to a claim or to taking is lost after its commit: the database says that a node runs it,
+/// and the node has never heard of it.
+fn start_that_was_not_heard_of(stage: &Stage, run: i64, node: &str, placement: &str) {
+    let now = "CAST(extract(epoch from clock_timestamp()) * 1000 AS bigint)";
+    stage.cluster.postgres.query(&format!(
+        "UPDATE us_job_run SET state = 'running', node = '{node}', placement = '{placement}', epoch = 0, \
+         started_ms = {now} - 60000, heartbeat_ms = {now} + 60000 WHERE id = {run} AND state = 'queued'"
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_its_node_has_not_heard_of_begins_once_or_is_left_to_the_leader() {
+    let stage = Stage::with(impatient(options(Cluster::builder()))).await;
+    stage.manual("unheard", "probe", json!({ "overlap": { "policy": "allow", "max": 10 } })).await;
+    // Nobody takes anything, so that what begins is what was not heard of.
+    stage.post("/v1/scheduler/pause", json!({ "why": "a test" })).await.expect(200);
+    let (here, left) = (stage.run("unheard").await, stage.run("unheard").await);
+    let id = |number: usize| {
+        let name = stage.cluster.nodes[number].name();
+        let sql = format!("SELECT node FROM us_scheduler_node WHERE node LIKE '{name}#%'");
+        stage.first(&sql).unwrap()
+    };
+    let leader = stage.leader().await;
+    let other = id((leader + 1) % 3);
+    start_that_was_not_heard_of(&stage, here, &other, "any");
+    start_that_was_not_heard_of(&stage, left, &other, "leader");
+    let row = stage.until_state(here, &["completed"]).await;
+    oracle!("node that began late", row["node"], json!(other));
+    oracle!("attempts of what began late", row["attempt"], json!(1));
+    // A run that belongs to the leader is not for a node that does not lead.
+    let row = stage.until_state(left, &["queued"]).await;
+    oracle!("attempts of what was left", row["attempt"], json!(1));
+    stage.post("/v1/scheduler/resume", json!({})).await.expect(200);
+    let row = stage.until_state(left, &["completed"]).await;
+    oracle!("node that ran what was left", row["node"], json!(id(leader)));
+    oracle!("starts of both", stage.starts("unheard"), 2);
+    stage.no_second_start("unheard");
+}
