@@ -13,6 +13,7 @@ mod openapi;
 mod operation;
 mod operations;
 mod people;
+mod repeated;
 mod resources;
 mod seal;
 pub(crate) mod tokens;

@@ -57,7 +57,7 @@ pub const ROLES: [Role; 4] = [Role::Viewer, Role::Support, Role::Operator, Role:
 pub struct Principal {
     /// What they may do.
     pub role: Role,
-    /// Who they are: the name of their token.
+    /// Who they are: the name of their token; that of the role when the token is in the options of the node.
     pub name: Arc<str>,
     /// Which token of the database it was, if it was one.
     pub(super) token: Option<Arc<str>>,
@@ -142,7 +142,7 @@ impl AdminPort {
         for (role, known) in &self.inner.configured {
             let same: Choice = known.ct_eq(&digest);
             if bool::from(same) && found.as_ref().is_none_or(|found| found.role < *role) {
-                found = Some(Principal::new(*role, configured_name(*role)));
+                found = Some(Principal::new(*role, &role.to_string()));
             }
         }
         for known in self.inner.known.load().iter() {
@@ -316,14 +316,6 @@ pub(super) fn operation(request: &HttpRequest) -> Option<&'static Operation> {
 /// A 403 problem when the sender has less, or is not known.
 pub fn require(request: &HttpRequest, needed: Role) -> Result<Principal, Problem> {
     principal(request).filter(|principal| principal.role >= needed).ok_or_else(|| forbidden(needed))
-}
-
-fn configured_name(role: Role) -> &'static str {
-    match role {
-        Role::Admin => "ADMIN_TOKEN",
-        Role::Operator => "ADMIN_OPERATOR_TOKEN",
-        Role::Support | Role::Viewer => "ADMIN_VIEWER_TOKEN",
-    }
 }
 
 /// The digest under which a token is remembered. Tokens are random and long, so it needs no salt and no slowness.
@@ -519,7 +511,7 @@ mod tests {
     fn x1_a_node_asks_itself_on_behalf_of_whom_has_signed_in() {
         let access = access();
         let operator = access.owner_of("run-it").unwrap();
-        assert_eq!((operator.role, &*operator.name), (Role::Operator, "ADMIN_OPERATOR_TOKEN"));
+        assert_eq!((operator.role, &*operator.name), (Role::Operator, "operator"));
         let (cookie, _) = access.sign_in(&operator);
         let signed_in = access.browser(Some(&cookie)).unwrap();
         let inside = access.on_behalf_of(&signed_in);

@@ -350,12 +350,13 @@ pub(crate) fn purging(database: &Database, keep: Duration) -> Duty {
                     some => purged += some,
                 }
             }
-            Ok(serde_json::json!({ "purged": purged }))
+            let actions = super::repeated::purge(&database).await.map_err(|error| chain(&error))?;
+            Ok(serde_json::json!({ "purged": purged, "actions": actions }))
         })
     });
     Duty {
         name: "audit-purge",
-        description: "Takes away entries of the audit log that are older than UNDERSTUDY_ADMIN_AUDIT_DAYS",
+        description: "Takes away entries of the audit log that are older than UNDERSTUDY_ADMIN_AUDIT_DAYS, and answers kept for a day",
         every: PURGE_EVERY,
         run,
     }

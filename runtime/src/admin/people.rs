@@ -187,7 +187,7 @@ fn invalid(detail: String) -> Problem {
 
 /// The database did not do what it was asked; the client is not told what it said.
 #[expect(clippy::needless_pass_by_value, reason = "it is for map_err")]
-fn refusal(error: DatabaseError) -> Problem {
+pub(super) fn refusal(error: DatabaseError) -> Problem {
     warn!(error = chain(&error), "a request of an operator failed at the database");
     if error.is_retryable() {
         let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable");

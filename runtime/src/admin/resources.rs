@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
+use super::repeated::look_after;
 use super::tokens::Tokens;
 use super::{AdminPort, OPERATIONS, Operations};
 use crate::clock::SharedClock;
@@ -44,6 +46,13 @@ pub(crate) struct AdminState {
 
 /// Adds the resources, and those of the services.
 pub(crate) fn configure(app: &mut web::ServiceConfig, state: &AdminState) {
+    let database = state.context.as_ref().map(|context| context.database.clone());
+    let repeated = from_fn(move |request, next| look_after(database.clone(), request, next));
+    let all = web::scope("").wrap(repeated).configure(|app| configure_all(app, state));
+    app.service(all);
+}
+
+fn configure_all(app: &mut web::ServiceConfig, state: &AdminState) {
     health::configure(app, &state.lifecycle, Detail::Reasons);
     for service in &state.services {
         service.admin(app);

@@ -76,8 +76,8 @@ impl MigrationTrait for ClusterLocks {
     }
 }
 
-/// `us_audit` has a row per change and per refusal on the admin port, `us_admin_token` one per token; see
-/// [`crate::admin::Audit`]. Of a token only a digest is kept.
+/// `us_audit` has a row per change and per refusal on the admin port, `us_admin_token` one per token, of
+/// which only a digest is kept; `us_admin_action` what actions with an idempotency key came to. See [`crate::admin`].
 struct Operators;
 
 impl MigrationName for Operators {
@@ -127,6 +127,14 @@ impl MigrationTrait for Operators {
                  expires_ms bigint,
                  used_ms bigint,
                  revoked_ms bigint
+             );
+             CREATE TABLE us_admin_action (
+                 key text NOT NULL PRIMARY KEY,
+                 request text NOT NULL,
+                 claimed_ms bigint NOT NULL,
+                 status integer,
+                 kind text,
+                 answer text
              )"
         );
         connection.execute_unprepared(&create).await.map(|_| ())
