@@ -67,6 +67,13 @@
 //! | `POST /v1/scheduler/pause` `{why}`, `/resume` | nothing starts in the whole cluster but what keeps it clean, or again | the switch |
 //! | `PUT /v1/scheduler/jobs-enabled` `{"value": "all"}` | which jobs are on: `all`, `none`, or a comma list | the switch |
 //!
+//! # All of it
+//!
+//! | resource | what it does | answer |
+//! |---|---|---|
+//! | `GET /v1/definitions` (admin) | what operators have set about jobs, as one document | `understudy_definitions`: 1, `jobs`: `name`, `spec?`, `enabled`, `paused?` |
+//! | `PUT /v1/definitions?dry_run=` (admin) | brings the jobs of such a document to what it says; all is checked before any is done | `changes`: `job`, `what`; `unknown`: jobs that are neither here nor defined in it. 422 `invalid_job` |
+//!
 //! A database that is away is 503 `database_unavailable` everywhere; what was asked for may then have been done.
 
 mod answer;
@@ -78,6 +85,7 @@ mod leader;
 mod operations;
 mod runs;
 mod starts;
+mod transfer;
 
 use actix_web::web::{Data, ServiceConfig};
 use understudy_runtime::service::NodeContext;
@@ -101,4 +109,5 @@ pub(crate) fn configure(app: &mut ServiceConfig, jobs: &Jobs, node: &NodeContext
     definitions::configure(app);
     runs::configure(app);
     cluster::configure(app);
+    transfer::configure(app);
 }

@@ -139,7 +139,11 @@ fn spec_of(name: &str, given: Value) -> Result<JobSpec, Refusal> {
 
 impl AdminJobs {
     /// Refuses what makes sense in itself and not at this time, or not from an operator.
-    async fn check(&self, spec: &JobSpec, before: Option<&JobRow>) -> Result<(), Refusal> {
+    pub(super) async fn check(
+        &self,
+        spec: &JobSpec,
+        before: Option<&JobRow>,
+    ) -> Result<(), Refusal> {
         let store = self.jobs.store();
         let mut errors = spec.check(store.zone()).err().unwrap_or_default();
         if spec.system != before.is_some_and(|before| before.spec.system) {

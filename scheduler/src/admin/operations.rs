@@ -1,6 +1,6 @@
 //! What can be asked of the scheduler's resources, and who may.
 
-use understudy_runtime::admin::{Operation, Parameter};
+use understudy_runtime::admin::{Operation, Parameter, Role};
 
 const TEXT: &str = r#"{"type":"string"}"#;
 const FLAG: &str = r#"{"type":"boolean"}"#;
@@ -34,6 +34,9 @@ const BACKFILL: &str = r#"{"type":"object","required":["from","to"],"additionalP
     "from":{},"to":{},"again":{"type":"string"}}}"#;
 const ENABLED: &str = r#"{"type":"object","required":["value"],"additionalProperties":false,"properties":{
     "value":{"type":"string","description":"all, none, or names of jobs separated by commas"}}}"#;
+
+const DOCUMENT: &str = r#"{"type":"object","required":["understudy_definitions","jobs"],"additionalProperties":false,
+    "properties":{"understudy_definitions":{"const":1},"jobs":{"type":"array","items":{"type":"object"}}}}"#;
 
 const STARTED: &[(u16, &str)] = &[
     (202, "The run"),
@@ -147,13 +150,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         .cli("job put")
         .console("jobs"),
     Operation::delete("jobs.delete", "/v1/jobs/{name}", "Removes a job that an operator made")
-        .headers(&[IF_MATCH])
-        .answers(&[
-            (204, "It is gone"),
-            (404, "unknown_job"),
-            (409, "job_not_yours"),
-            (412, "revision_changed"),
-        ])
+        .answers(&[(204, "It is gone"), (404, "unknown_job"), (409, "job_not_yours")])
         .cli("job delete")
         .console("jobs"),
     Operation::post(
@@ -167,19 +164,16 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     .cli("job pause")
     .console("jobs"),
     Operation::post("jobs.resume", "/v1/jobs/{name}/resume", "Ends the pause of a job")
-        .headers(&[IF_MATCH])
         .optional_body(PERHAPS_WHY)
         .answers(JOB)
         .cli("job resume")
         .console("jobs"),
     Operation::post("jobs.enable", "/v1/jobs/{name}/enable", "Switches a job on")
-        .headers(&[IF_MATCH])
         .optional_body(PERHAPS_WHY)
         .answers(JOB)
         .cli("job enable")
         .console("jobs"),
     Operation::post("jobs.disable", "/v1/jobs/{name}/disable", "Switches a job off")
-        .headers(&[IF_MATCH])
         .optional_body(PERHAPS_WHY)
         .answers(JOB)
         .cli("job disable")
@@ -326,4 +320,21 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     .answers(&[(200, "The switch"), (422, "invalid_value")])
     .cli("scheduler jobs-enabled")
     .console("jobs"),
+    Operation::get(
+        "definitions.export",
+        "/v1/definitions",
+        "Shows what operators have set about jobs as one document",
+    )
+    .role(Role::Admin)
+    .cli("export"),
+    Operation::put(
+        "definitions.import",
+        "/v1/definitions",
+        "Brings jobs to what such a document says",
+    )
+    .role(Role::Admin)
+    .query(&[Parameter::new("dry_run", FLAG, "Only tell what would change")])
+    .body(DOCUMENT)
+    .answers(&[(200, "What changed"), (422, "invalid_job")])
+    .cli("import"),
 ];
