@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use sea_orm_migration::MigrationTrait;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use understudy_runtime::admin::Operation;
 use understudy_runtime::error::chain;
+use understudy_runtime::finding::Finding;
 use understudy_runtime::service::{Health, NodeContext, RequestWrap, Service, ServiceError};
 use understudy_scheduler::run::Cause;
 use understudy_scheduler::spec::JobName;
@@ -133,6 +135,14 @@ impl Service for Scheduling {
 
     fn web(&self, app: &mut ServiceConfig) {
         self.scheduler.web(app);
+    }
+
+    fn operations(&self) -> &'static [Operation] {
+        self.scheduler.operations()
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.scheduler.findings()
     }
 
     fn admin(&self, app: &mut ServiceConfig) {

@@ -15,6 +15,7 @@ pub mod config;
 pub mod database;
 pub mod duty;
 pub mod error;
+pub mod finding;
 pub mod http;
 pub mod ids;
 pub mod keys;

@@ -11,11 +11,13 @@ use actix_web::{HttpRequest, web};
 use async_trait::async_trait;
 use sea_orm_migration::MigrationTrait;
 
+use crate::admin::{AdminPort, Operation};
 use crate::bus::Bus;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::database::Database;
 use crate::duty::Duties;
+use crate::finding::Finding;
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::lease::LeaseHandle;
@@ -59,9 +61,20 @@ pub trait Service: Send + Sync + 'static {
         let _ = app;
     }
 
-    /// Adds resources to the admin port; they are called only by requests whose role was checked.
+    /// Adds resources to the admin port; they are called only by requests that one of [`operations`](Self::operations)
+    /// describes, and whose role was checked.
     fn admin(&self, app: &mut web::ServiceConfig) {
         let _ = app;
+    }
+
+    /// Describes what can be asked of the service's resources on the admin port, and who may.
+    fn operations(&self) -> &'static [Operation] {
+        &[]
+    }
+
+    /// Says what an operator should know or change right now; asked each second, must not block.
+    fn findings(&self) -> Vec<Finding> {
+        Vec::new()
     }
 
     /// Returns what the service wants to see of every request on the public port, if anything.
@@ -170,4 +183,6 @@ pub struct NodeContext {
     pub duties: Duties,
     /// In which phase of its life the node is.
     pub lifecycle: Lifecycle,
+    /// Who asks on the admin port.
+    pub admin: AdminPort,
 }

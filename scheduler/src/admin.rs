@@ -75,6 +75,7 @@ mod cluster;
 mod definitions;
 mod hand_over;
 mod leader;
+mod operations;
 mod runs;
 mod starts;
 
@@ -84,6 +85,7 @@ use understudy_runtime::service::NodeContext;
 use crate::jobs::Jobs;
 
 pub(crate) use hand_over::listen;
+pub(crate) use operations::OPERATIONS;
 
 /// What the resources stand on.
 struct AdminJobs {

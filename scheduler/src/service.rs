@@ -11,6 +11,7 @@ use actix_web::web::ServiceConfig;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use sea_orm_migration::MigrationTrait;
+use understudy_runtime::admin::Operation;
 use understudy_runtime::clock::BootInstant;
 use understudy_runtime::error::chain;
 use understudy_runtime::service::{Health, NodeContext, Service, ServiceError};
@@ -142,6 +143,10 @@ impl Service for SchedulerService {
         if let Some(started) = self.started.get() {
             app.app_data(started.jobs.clone());
         }
+    }
+
+    fn operations(&self) -> &'static [Operation] {
+        crate::admin::OPERATIONS
     }
 
     fn admin(&self, app: &mut ServiceConfig) {

@@ -1,99 +1,290 @@
 //! Who may do what on the admin port: bearer tokens with roles, compared in constant time, deny by default.
 //!
-//! A request that only looks needs the role viewer, any other the role operator; what needs more asks for it with
-//! [`require`]. A token counts only in the `Authorization` header: one in a URL would end up in logs.
+//! A request is let in when an [`Operation`] describes it and its sender has the role that this one names; whatever is
+//! written down nowhere is refused. A token counts only in the `Authorization` header: one in a URL would end up in logs.
+//! Pages of the console, which browsers ask for, are let in without: they find out from a cookie who it is, see
+//! [`AdminPort::browser`], and ask the API on that person's behalf.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actix_web::dev::ServiceRequest;
-use actix_web::http::{Method, StatusCode, header};
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest};
+use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use tracing::info;
 
+use super::audit::{Audit, Entry};
+use super::operation::{Asked, Operation, Operations};
+use super::seal::{Purpose, Seals};
+use super::tokens::KnownToken;
+use crate::clock::SharedClock;
 use crate::config::AdminConfig;
 use crate::http::problem::Problem;
-use crate::http::{health, request_id};
+use crate::http::{cross_site, health, links, request_id};
+
+/// Where the console's pages are; the API is everything else.
+const PAGES: &str = "/console";
+/// How long a browser stays signed in.
+const SIGNED_IN: Duration = Duration::from_secs(12 * 3_600);
+/// How long a request of a node to itself may take to arrive.
+const INSIDE: Duration = Duration::from_secs(30);
 
 /// What somebody may do; each role may do all that the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Look.
+    /// Look, but not at people.
     Viewer,
-    /// Run the node: drain, run jobs, end sessions.
+    /// Look after people: find their sessions and end them.
+    Support,
+    /// Run the cluster: drain nodes, run and pause jobs, hand over the lead.
     Operator,
-    /// Everything.
+    /// Everything: tokens, the log's level, other people's requests.
     Admin,
 }
 
+/// All roles, the least first.
+pub const ROLES: [Role; 4] = [Role::Viewer, Role::Support, Role::Operator, Role::Admin];
+
 /// Who sent a request to the admin port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     /// What they may do.
     pub role: Role,
+    /// Who they are: the name of their token.
+    pub name: Arc<str>,
+    /// Which token of the database it was, if it was one.
+    pub(super) token: Option<Arc<str>>,
 }
 
-/// The tokens of the admin port.
-#[derive(Debug)]
-pub(crate) struct AdminAccess {
+impl Principal {
+    /// Somebody whose token is in the options of the node.
+    #[must_use]
+    pub fn new(role: Role, name: &str) -> Self {
+        Self { role, name: name.into(), token: None }
+    }
+}
+
+/// The admin port as the parts of a node see it: who its visitors are, and how it is asked; a cheap clone.
+#[derive(Clone)]
+pub struct AdminPort {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Where it listens, if it does.
+    address: OnceLock<SocketAddr>,
     /// Digests, so that all have one length and none stays in memory as it is.
-    tokens: Vec<(Role, [u8; 32])>,
+    configured: Vec<(Role, [u8; 32])>,
+    /// Those of the database.
+    known: ArcSwap<Vec<KnownToken>>,
+    operations: ArcSwap<Operations>,
+    audit: Audit,
+    seals: Seals,
+    clock: SharedClock,
 }
 
-impl AdminAccess {
-    pub(crate) fn new(config: &AdminConfig) -> Self {
+impl AdminPort {
+    pub(crate) fn new(config: &AdminConfig, audit: Audit, clock: SharedClock) -> Self {
         let tokens = [
             (Role::Admin, &config.token),
             (Role::Operator, &config.operator_token),
             (Role::Viewer, &config.viewer_token),
         ];
-        let digest = |token: &String| Sha256::digest(token.as_bytes()).into();
-        let digests = tokens
+        let configured: Vec<(Role, [u8; 32])> = tokens
             .into_iter()
-            .filter_map(|(role, token)| token.as_ref().map(|token| (role, digest(token.expose()))));
-        Self { tokens: digests.collect() }
+            .filter_map(|(role, token)| Some((role, digest(token.as_ref()?.expose()))))
+            .collect();
+        let seals = Seals::new(&key(&configured));
+        let (known, operations) = (ArcSwap::default(), ArcSwap::default());
+        let address = OnceLock::new();
+        let inner = Inner { address, configured, known, operations, audit, seals, clock };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Decides whether a request may come in, and notes who sent it.
+    /// Returns where the port can be reached from this machine.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        let mut address = *self.inner.address.get()?;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        Some(address)
+    }
+
+    /// Returns what can be asked of the port.
+    #[must_use]
+    pub fn operations(&self) -> Arc<Operations> {
+        self.inner.operations.load_full()
+    }
+
+    /// Returns what writes down who did what.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.inner.audit
+    }
+
+    /// Finds out whose token it is; `None` when it is nobody's. All are compared, whichever matches.
+    #[must_use]
+    pub fn owner_of(&self, token: &str) -> Option<Principal> {
+        let digest = digest(token);
+        let now_ms = self.inner.clock.wall_ms();
+        let mut found: Option<Principal> = None;
+        for (role, known) in &self.inner.configured {
+            let same: Choice = known.ct_eq(&digest);
+            if bool::from(same) && found.as_ref().is_none_or(|found| found.role < *role) {
+                found = Some(Principal::new(*role, configured_name(*role)));
+            }
+        }
+        for known in self.inner.known.load().iter() {
+            let same: Choice = known.digest.ct_eq(&digest);
+            if bool::from(same) && found.is_none() && known.counts(now_ms) {
+                found = Some(known.principal());
+            }
+        }
+        found
+    }
+
+    /// Returns whether whoever reaches the port may look: when it has no token and listens on loopback only.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.inner.configured.is_empty()
+    }
+
+    /// Writes down for a browser who has signed in with it; returns it with the time it is good for.
+    #[must_use]
+    pub fn sign_in(&self, who: &Principal) -> (String, Duration) {
+        (self.seal(Purpose::Browser, who, SIGNED_IN), SIGNED_IN)
+    }
+
+    /// Finds out who has signed in with a browser, from what [`sign_in`](Self::sign_in) wrote; on an open port everybody
+    /// is a viewer without.
+    #[must_use]
+    pub fn browser(&self, sealed: Option<&str>) -> Option<Principal> {
+        let signed_in = sealed.and_then(|sealed| self.open(Purpose::Browser, sealed));
+        signed_in.or_else(|| self.is_open().then(|| Principal::new(Role::Viewer, "loopback")))
+    }
+
+    /// Returns the bearer token with which this node asks its own API on somebody's behalf.
+    #[must_use]
+    pub fn on_behalf_of(&self, who: &Principal) -> String {
+        self.seal(Purpose::Inside, who, INSIDE)
+    }
+
+    /// Says where the port listens; the first word counts.
+    pub(crate) fn set_address(&self, address: SocketAddr) {
+        self.inner.address.get_or_init(|| address);
+    }
+
+    /// Returns the tokens of the database, as far as this node knows.
+    pub(super) fn known(&self) -> Arc<Vec<KnownToken>> {
+        self.inner.known.load_full()
+    }
+
+    /// Replaces the tokens of the database.
+    pub(super) fn set_known(&self, known: Vec<KnownToken>) {
+        self.inner.known.store(Arc::new(known));
+    }
+
+    /// Says what can be asked of the port.
+    pub(crate) fn set_operations(&self, operations: Operations) {
+        self.inner.operations.store(Arc::new(operations));
+    }
+
+    /// Decides whether a request may come in, and notes who sent it and for what.
     pub(crate) fn admit(&self, request: &ServiceRequest) -> Result<(), Problem> {
         if health::is_health(request.path()) {
             return Ok(());
         }
-        let role = self.role_of(request)?;
-        let needed = needed_for(request.method());
-        if role < needed {
-            return Err(forbidden(needed));
+        self.check_host(request)?;
+        if is_page(request.path()) {
+            return check_page(request);
         }
-        if needed > Role::Viewer {
+        let asked = self.inner.operations.load().find(request.method(), request.path());
+        let admitted = self.admit_to(request, &asked);
+        if let Err(problem) = &admitted
+            && matches!(problem.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        {
+            self.inner.audit.write(Entry::refused(request, &asked, problem));
+        }
+        admitted
+    }
+
+    fn admit_to(&self, request: &ServiceRequest, asked: &Asked) -> Result<(), Problem> {
+        let who = self.sender(request)?;
+        let operation = match asked {
+            Asked::For(operation) => *operation,
+            Asked::Otherwise(methods) => return Err(other_methods(methods)),
+            Asked::Unknown => return Err(Problem::from_status(StatusCode::NOT_FOUND)),
+        };
+        request.extensions_mut().insert(who.clone());
+        if who.role < operation.role {
+            // Who may not even look is not told whether there is more.
+            return Err(match operation.changes() && self.is_open() {
+                true => unauthorized(),
+                false => forbidden(operation.role),
+            });
+        }
+        if operation.changes() {
             let id = request_id(request.request());
             let (method, path) = (request.method(), request.path());
-            info!(%role, request_id = %id, http.method = %method, http.path = path, "admin action");
+            info!(role = %who.role, by = %who.name, operation = operation.id, request_id = %id, http.method = %method, http.path = path, "admin action");
         }
-        request.extensions_mut().insert(Principal { role });
+        request.extensions_mut().insert(operation);
         Ok(())
     }
 
-    fn role_of(&self, request: &ServiceRequest) -> Result<Role, Problem> {
-        if self.tokens.is_empty() {
-            return open_on_loopback(request);
-        }
+    fn sender(&self, request: &ServiceRequest) -> Result<Principal, Problem> {
         let given = request.headers().get(header::AUTHORIZATION);
-        let token = given.and_then(|value| value.to_str().ok()).and_then(bearer);
+        if given.is_none() && self.is_open() {
+            return Ok(Principal::new(Role::Viewer, "loopback"));
+        }
+        let token =
+            given.and_then(|value| value.to_str().ok()).and_then(bearer).unwrap_or_default();
         // Missing and wrong look the same, and take the same time.
-        self.role_of_token(token.unwrap_or_default()).ok_or_else(unauthorized)
+        let owner = self.owner_of(token);
+        owner.or_else(|| self.open(Purpose::Inside, token)).ok_or_else(unauthorized)
     }
 
-    fn role_of_token(&self, token: &str) -> Option<Role> {
-        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let mut found = None;
-        for (role, known) in &self.tokens {
-            let same: Choice = known.ct_eq(&digest);
-            // All are compared, whichever matches.
-            if bool::from(same) {
-                found = found.max(Some(*role));
-            }
+    /// Without any token the port listens on loopback only. A page in a browser on this machine could reach it too, under
+    /// a name of its own that it lets point here: so the request must be addressed to loopback by name.
+    fn check_host(&self, request: &ServiceRequest) -> Result<(), Problem> {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        if self.is_open() && host.is_some_and(|host| !is_loopback_name(host)) {
+            return Err(forbidden(Role::Viewer));
         }
-        found
+        Ok(())
+    }
+
+    fn seal(&self, purpose: Purpose, who: &Principal, good_for: Duration) -> String {
+        let good_for = u64::try_from(good_for.as_millis()).unwrap_or(u64::MAX);
+        let until_ms = self.inner.clock.wall_ms().saturating_add(good_for);
+        self.inner.seals.seal(purpose, who, until_ms)
+    }
+
+    /// What a token of the database sealed ends with it.
+    fn open(&self, purpose: Purpose, sealed: &str) -> Option<Principal> {
+        let now_ms = self.inner.clock.wall_ms();
+        let who = self.inner.seals.open(purpose, sealed, now_ms)?;
+        let Some(token) = &who.token else { return Some(who) };
+        let known = self.inner.known.load();
+        let still = known.iter().find(|known| known.id == *token && known.counts(now_ms))?;
+        Some(still.principal())
+    }
+}
+
+impl std::fmt::Debug for AdminPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminPort").field("address", &self.address()).finish_non_exhaustive()
     }
 }
 
@@ -101,6 +292,7 @@ impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Viewer => "viewer",
+            Self::Support => "support",
             Self::Operator => "operator",
             Self::Admin => "admin",
         })
@@ -110,10 +302,15 @@ impl std::fmt::Display for Role {
 /// Returns who sent a request; `None` on the public port.
 #[must_use]
 pub fn principal(request: &HttpRequest) -> Option<Principal> {
-    request.extensions().get::<Principal>().copied()
+    request.extensions().get::<Principal>().cloned()
 }
 
-/// Demands a role, for a resource that needs more than its method does.
+/// Returns what a request on the admin port asks for.
+pub(super) fn operation(request: &HttpRequest) -> Option<&'static Operation> {
+    request.extensions().get::<&'static Operation>().copied()
+}
+
+/// Demands a role, for a resource that needs more than its operation says, depending on what is asked of it.
 ///
 /// # Errors
 /// A 403 problem when the sender has less, or is not known.
@@ -121,26 +318,43 @@ pub fn require(request: &HttpRequest, needed: Role) -> Result<Principal, Problem
     principal(request).filter(|principal| principal.role >= needed).ok_or_else(|| forbidden(needed))
 }
 
-fn needed_for(method: &Method) -> Role {
-    match *method {
-        Method::GET | Method::HEAD | Method::OPTIONS => Role::Viewer,
-        _ => Role::Operator,
+fn configured_name(role: Role) -> &'static str {
+    match role {
+        Role::Admin => "ADMIN_TOKEN",
+        Role::Operator => "ADMIN_OPERATOR_TOKEN",
+        Role::Support | Role::Viewer => "ADMIN_VIEWER_TOKEN",
     }
 }
 
-/// Without any token the port listens on loopback only, and whoever reaches it may look.
-///
-/// A page in a browser on this machine could reach it too, under a name of its own that it lets point here: so
-/// the request must be addressed to loopback by name.
-fn open_on_loopback(request: &ServiceRequest) -> Result<Role, Problem> {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    if host.is_some_and(|host| !is_loopback_name(host)) {
-        return Err(forbidden(Role::Viewer));
+/// The digest under which a token is remembered. Tokens are random and long, so it needs no salt and no slowness.
+pub(super) fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The key of the seals: the same on all nodes with the same tokens; without any, of this process alone.
+fn key(tokens: &[(Role, [u8; 32])]) -> [u8; 32] {
+    if tokens.is_empty() {
+        return rand::random();
     }
-    match needed_for(request.method()) {
-        Role::Viewer => Ok(Role::Viewer),
-        Role::Operator | Role::Admin => Err(unauthorized()),
+    let mut hash = Sha256::new_with_prefix(b"understudy admin seals 1");
+    for (role, digest) in tokens {
+        hash.update([*role as u8]);
+        hash.update(digest);
     }
+    hash.finalize().into()
+}
+
+fn is_page(path: &str) -> bool {
+    path == "/"
+        || path.strip_prefix(PAGES).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What a browser sends without being asked: a form of another site could reach a page that changes something.
+fn check_page(request: &ServiceRequest) -> Result<(), Problem> {
+    if cross_site::is_unsafe(request.method()) {
+        cross_site::check_strictly(request.headers(), || links::own_origin(request.request()))?;
+    }
+    Ok(())
 }
 
 fn is_loopback_name(host: &str) -> bool {
@@ -166,28 +380,52 @@ fn forbidden(needed: Role) -> Problem {
         .with_member("needed_role", needed.to_string())
 }
 
+fn other_methods(methods: &str) -> Problem {
+    Problem::from_status(StatusCode::METHOD_NOT_ALLOWED).with_member("allowed", methods)
+}
+
 #[cfg(test)]
 mod tests {
+    use actix_web::http::Method;
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::clock::SystemClock;
     use crate::config::Config;
     use crate::secret::Secret;
 
-    fn access() -> AdminAccess {
+    const SOME: &[Operation] = &[
+        Operation::get("about.show", "/v1/about", "Shows the node"),
+        Operation::post("node.drain", "/v1/about", "Drains it"),
+        Operation::get("sessions.list", "/v1/sessions", "Lists sessions").role(Role::Support),
+        Operation::put("tokens.make", "/v1/tokens", "Makes a token").role(Role::Admin),
+    ];
+
+    fn port(config: &AdminConfig) -> AdminPort {
+        let port = AdminPort::new(config, Audit::unwritten(), SystemClock::shared());
+        port.set_operations(Operations::new([SOME]));
+        port
+    }
+
+    fn access() -> AdminPort {
         let mut config = Config::for_test().admin;
         config.token = Some(Secret::new("all-of-it".to_owned()));
         config.operator_token = Some(Secret::new("run-it".to_owned()));
         config.viewer_token = Some(Secret::new("see-it".to_owned()));
-        AdminAccess::new(&config)
+        port(&config)
     }
 
-    fn ask(access: &AdminAccess, method: Method, authorization: &str) -> u16 {
-        let mut request = TestRequest::with_uri("/v1/about?token=all-of-it").method(method);
+    fn ask_for(access: &AdminPort, (method, path): (&str, &str), authorization: &str) -> u16 {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = TestRequest::with_uri(path).method(method);
         if !authorization.is_empty() {
             request = request.insert_header((header::AUTHORIZATION, authorization));
         }
         access.admit(&request.to_srv_request()).err().map_or(200, |problem| problem.status.as_u16())
+    }
+
+    fn ask(access: &AdminPort, method: &str, authorization: &str) -> u16 {
+        ask_for(access, (method, "/v1/about?token=all-of-it"), authorization)
     }
 
     #[test]
@@ -207,18 +445,35 @@ mod tests {
             ("", 401, 401),
         ];
         for (authorization, get, post) in table {
-            assert_eq!(ask(&access, Method::GET, authorization), get, "GET {authorization}");
-            for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
-                assert_eq!(ask(&access, method, authorization), post, "{authorization}");
-            }
+            assert_eq!(ask(&access, "GET", authorization), get, "GET {authorization}");
+            assert_eq!(ask(&access, "POST", authorization), post, "{authorization}");
+        }
+        for (role, status) in [("run-it", 403), ("all-of-it", 200)] {
+            let tokens = ("PUT", "/v1/tokens");
+            assert_eq!(ask_for(&access, tokens, &format!("Bearer {role}")), status, "{role}");
+        }
+        assert_eq!(ask_for(&access, ("GET", "/v1/sessions"), "Bearer see-it"), 403);
+    }
+
+    #[test]
+    fn x1_what_is_written_down_nowhere_is_refused_to_everybody() {
+        let access = access();
+        for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"] {
+            assert_eq!(ask(&access, method, "Bearer all-of-it"), 405, "{method}");
+            assert_eq!(ask(&access, method, "Bearer wrong"), 401, "{method}");
+        }
+        for path in ["/v1/secret", "/v1/about/", "/v2/about", "/v1//about", "/consoles"] {
+            assert_eq!(ask_for(&access, ("GET", path), "Bearer all-of-it"), 404, "{path}");
+            assert_eq!(ask_for(&access, ("GET", path), ""), 401, "{path}");
         }
     }
 
     #[test]
     fn x1_without_a_token_loopback_may_look_and_no_more() {
-        let access = AdminAccess::new(&Config::for_test().admin);
-        assert_eq!(ask(&access, Method::GET, ""), 200);
-        assert_eq!(ask(&access, Method::POST, ""), 401);
+        let access = port(&Config::for_test().admin);
+        assert_eq!(ask(&access, "GET", ""), 200);
+        assert_eq!(ask(&access, "POST", ""), 401);
+        assert_eq!(ask(&access, "GET", "Bearer wrong"), 401);
         for (host, status) in [
             ("127.0.0.1:9090", 200),
             ("localhost", 200),
@@ -227,13 +482,12 @@ mod tests {
             ("127.0.0.1.evil.test", 403),
             ("localhost.evil.test", 403),
         ] {
-            let request = TestRequest::with_uri("/v1/about").insert_header((header::HOST, host));
-            let answer = access.admit(&request.to_srv_request());
-            assert_eq!(
-                answer.err().map_or(200, |problem| problem.status.as_u16()),
-                status,
-                "{host}"
-            );
+            for path in ["/v1/about", "/console/nodes"] {
+                let request = TestRequest::with_uri(path).insert_header((header::HOST, host));
+                let answer = access.admit(&request.to_srv_request());
+                let answered = answer.err().map_or(200, |problem| problem.status.as_u16());
+                assert_eq!(answered, status, "{host}");
+            }
         }
     }
 
@@ -244,10 +498,45 @@ mod tests {
     }
 
     #[test]
+    fn x2_a_page_is_let_in_but_not_when_another_site_sends_it() {
+        let access = access();
+        for page in ["/", "/console", "/console/jobs"] {
+            assert_eq!(ask_for(&access, ("GET", page), ""), 200, "{page}");
+            // A browser always says where a form comes from; what does not say it is refused.
+            assert_eq!(ask_for(&access, ("POST", page), ""), 403, "{page}");
+            for (site, status) in [("same-origin", 200), ("cross-site", 403), ("none", 403)] {
+                let request = TestRequest::with_uri(page)
+                    .method(Method::POST)
+                    .insert_header(("sec-fetch-site", site));
+                let answer = access.admit(&request.to_srv_request());
+                let answered = answer.err().map_or(200, |problem| problem.status.as_u16());
+                assert_eq!(answered, status, "{page} {site}");
+            }
+        }
+    }
+
+    #[test]
+    fn x1_a_node_asks_itself_on_behalf_of_whom_has_signed_in() {
+        let access = access();
+        let operator = access.owner_of("run-it").unwrap();
+        assert_eq!((operator.role, &*operator.name), (Role::Operator, "ADMIN_OPERATOR_TOKEN"));
+        let (cookie, _) = access.sign_in(&operator);
+        let signed_in = access.browser(Some(&cookie)).unwrap();
+        let inside = access.on_behalf_of(&signed_in);
+        assert_eq!(ask(&access, "POST", &format!("Bearer {inside}")), 200);
+        let admin_only = ("PUT", "/v1/tokens");
+        assert_eq!(ask_for(&access, admin_only, &format!("Bearer {inside}")), 403);
+        // What the browser has is no token of the API.
+        assert_eq!(ask(&access, "GET", &format!("Bearer {cookie}")), 401);
+        assert_eq!(access.browser(Some(&inside)), None);
+        assert_eq!(access.browser(None), None);
+    }
+
+    #[test]
     fn x1_a_resource_may_demand_more() {
         let request = TestRequest::default().to_http_request();
         assert!(require(&request, Role::Viewer).is_err());
-        request.extensions_mut().insert(Principal { role: Role::Operator });
+        request.extensions_mut().insert(Principal::new(Role::Operator, "o"));
         assert!(require(&request, Role::Operator).is_ok());
         assert_eq!(require(&request, Role::Admin).unwrap_err().status, 403);
     }
@@ -255,8 +544,8 @@ mod tests {
     #[test]
     fn x1_refusals_look_the_same_whatever_was_wrong() {
         let bodies = ["", "Bearer wrong", "Bearer see-i"].map(|authorization| {
-            let request =
-                TestRequest::default().insert_header((header::AUTHORIZATION, authorization));
+            let request = TestRequest::with_uri("/v1/about")
+                .insert_header((header::AUTHORIZATION, authorization));
             access().admit(&request.to_srv_request()).unwrap_err().body(None)
         });
         assert!(bodies.iter().all(|body| *body == bodies[0]));

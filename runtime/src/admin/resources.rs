@@ -9,6 +9,8 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
+use super::tokens::Tokens;
+use super::{AdminPort, OPERATIONS, Operations};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::database::Finding;
@@ -18,7 +20,7 @@ use crate::ids::NodeId;
 use crate::lock::ClusterLocks;
 use crate::membership::{Member, Membership};
 use crate::node::{Lifecycle, Phase, Reason};
-use crate::service::{Health, Service};
+use crate::service::{Health, NodeContext, Service};
 use crate::telemetry::metrics_text;
 
 /// What the resources show; the parts that exist only after the start are empty before.
@@ -35,6 +37,9 @@ pub(crate) struct AdminState {
     pub(crate) services: Vec<Arc<dyn Service>>,
     /// What an operator should change at the database.
     pub(crate) findings: Vec<Finding>,
+    pub(crate) port: AdminPort,
+    pub(crate) context: Option<NodeContext>,
+    pub(crate) tokens: Option<Tokens>,
 }
 
 /// Adds the resources, and those of the services.
@@ -47,6 +52,8 @@ pub(crate) fn configure(app: &mut web::ServiceConfig, state: &AdminState) {
         app.route("/metrics", web::get().to(metrics));
     }
     super::locks::configure(app, state.locks.as_ref());
+    super::people::configure(app, state);
+    super::openapi::configure(app, &state.port);
     let about = state.clone();
     let nodes = state.clone();
     let config = state.clone();
@@ -64,6 +71,12 @@ pub(crate) async fn metrics() -> HttpResponse {
 }
 
 impl AdminState {
+    /// Returns what can be asked of the port, in this phase of the node.
+    pub(crate) fn operations(&self) -> Operations {
+        let services = self.services.iter().map(|service| service.operations());
+        Operations::new(std::iter::once(OPERATIONS).chain(services))
+    }
+
     fn about(&self) -> About<'_> {
         About {
             name: "understudy",

@@ -1,6 +1,7 @@
 //! The administration listener: `ADMIN_*`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -18,6 +19,8 @@ pub struct AdminConfig {
     pub operator_token: Option<Secret<String>>,
     /// `ADMIN_VIEWER_TOKEN`: may look.
     pub viewer_token: Option<Secret<String>>,
+    /// `ADMIN_AUDIT_DAYS`: how long entries of the audit log are kept.
+    pub audit_keep: Duration,
 }
 
 #[derive(Deserialize)]
@@ -27,6 +30,7 @@ struct Raw {
     token: Option<String>,
     operator_token: Option<String>,
     viewer_token: Option<String>,
+    audit_days: Option<String>,
 }
 
 impl AdminConfig {
@@ -44,6 +48,13 @@ impl AdminConfig {
             token: token(read, "UNDERSTUDY_ADMIN_TOKEN", raw.token),
             operator_token: token(read, "UNDERSTUDY_ADMIN_OPERATOR_TOKEN", raw.operator_token),
             viewer_token: token(read, "UNDERSTUDY_ADMIN_VIEWER_TOKEN", raw.viewer_token),
+            audit_keep: Duration::from_hours(
+                24 * read.number::<u64>(
+                    "UNDERSTUDY_ADMIN_AUDIT_DAYS",
+                    raw.audit_days.as_deref(),
+                    1..=36_500,
+                ),
+            ),
         }
     }
 

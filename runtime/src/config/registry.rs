@@ -68,6 +68,7 @@ static VARIABLES: &[Variable] = &[
     secret("UNDERSTUDY_ADMIN_TOKEN", "", "Bearer token that may do everything. Some token is required unless the listener is on loopback."),
     secret("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", "", "Bearer token that may run the nodes."),
     secret("UNDERSTUDY_ADMIN_VIEWER_TOKEN", "", "Bearer token that may look."),
+    shared("UNDERSTUDY_ADMIN_AUDIT_DAYS", "400", "How long entries of the audit log are kept, 1 to 36500."),
 
     shared("UNDERSTUDY_CLUSTER_ENABLED", "false", "Work together with other nodes; else this process is on its own (embedded mode)."),
     shared("UNDERSTUDY_CLUSTER_NAME", "understudy", "Keeps clusters on one Redis apart: 1 to 32 of `a-z 0-9 _ -`."),

@@ -1,11 +1,12 @@
-//! The runtime's own tables: facts about the database, node leases for stores that are not Redis, locks of the cluster.
+//! The runtime's own tables: facts about the database, node leases for stores that are not Redis, locks of the
+//! cluster, who did what on the admin port and who may.
 
-use sea_orm::{ConnectionTrait as _, DbErr, Statement};
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 /// Gives the runtime's migrations in their order. Names are for ever: a database remembers them.
 pub(crate) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(NodeLeases), Box::new(ClusterLocks)]
+    vec![Box::new(NodeLeases), Box::new(ClusterLocks), Box::new(Operators)]
 }
 
 /// `us_meta` holds the identity of the database, drawn once; `us_node_lease` a lease per life of a node.
@@ -72,5 +73,62 @@ impl MigrationTrait for ClusterLocks {
              INSERT INTO us_cluster_lock (name, token, holder, node, acquired_ms, deadline_ms)
              VALUES ('', 0, NULL, '', 0, 0)";
         manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
+}
+
+/// `us_audit` has a row per change and per refusal on the admin port, `us_admin_token` one per token; see
+/// [`crate::admin::Audit`]. Of a token only a digest is kept.
+struct Operators;
+
+impl MigrationName for Operators {
+    fn name(&self) -> &'static str {
+        "runtime_0003_operators"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Operators {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        let key = if connection.get_database_backend() == DbBackend::Sqlite {
+            "integer NOT NULL PRIMARY KEY AUTOINCREMENT"
+        } else {
+            "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+        };
+        let create = format!(
+            "CREATE TABLE us_audit (
+                 id {key},
+                 at_ms bigint NOT NULL,
+                 by_name text,
+                 role text,
+                 action text NOT NULL,
+                 method text NOT NULL,
+                 path text NOT NULL,
+                 outcome text NOT NULL,
+                 status integer NOT NULL,
+                 address text NOT NULL,
+                 request_id text NOT NULL,
+                 node text NOT NULL,
+                 note text
+             );
+             CREATE INDEX us_audit_at ON us_audit (at_ms);
+             CREATE INDEX us_audit_action ON us_audit (action, id);
+             CREATE TABLE us_admin_token (
+                 id text NOT NULL PRIMARY KEY,
+                 name text NOT NULL,
+                 role text NOT NULL,
+                 digest text NOT NULL UNIQUE,
+                 created_ms bigint NOT NULL,
+                 created_by text NOT NULL,
+                 expires_ms bigint,
+                 used_ms bigint,
+                 revoked_ms bigint
+             )"
+        );
+        connection.execute_unprepared(&create).await.map(|_| ())
     }
 }

@@ -39,6 +39,21 @@ pub(crate) fn check(
     }
 }
 
+/// Judges a request that only a page of this application may send: one that says neither where it comes from nor from
+/// which origin is refused as well.
+pub(crate) fn check_strictly(
+    headers: &HeaderMap,
+    own: impl FnOnce() -> Option<String>,
+) -> Result<(), Problem> {
+    if headers.get(&SEC_FETCH_SITE).is_some_and(|site| site == "none") {
+        return Err(refused("Sec-Fetch-Site says that no page of this application sent this"));
+    }
+    if !headers.contains_key(&SEC_FETCH_SITE) && !headers.contains_key(ORIGIN) {
+        return Err(refused("neither Sec-Fetch-Site nor Origin says which page sent this"));
+    }
+    check(headers, own)
+}
+
 /// Writes an origin in one way: lower case, without the port that its scheme has anyway.
 pub(crate) fn normal_origin(text: &str) -> Option<String> {
     let text = text.trim_end_matches('/').to_ascii_lowercase();

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::error::{connect_error, database_error, join_error};
 use super::{Lifecycle, NodeError};
+use crate::admin::{AdminPort, Audit};
 use crate::bus::{Bus, LocalHub};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, RedisConfig, StoreKind};
@@ -36,6 +37,7 @@ pub(super) struct Base {
     pub(super) node_id: NodeId,
     pub(super) clock: SharedClock,
     pub(super) lifecycle: Lifecycle,
+    pub(super) admin: AdminPort,
 }
 
 /// What the services stand on, and what must be held for as long as they run.
@@ -54,10 +56,12 @@ pub(super) struct Held {
 impl Base {
     /// Begins a life of the node.
     pub(super) fn new(config: Config) -> Self {
+        let clock = SystemClock::shared();
         Self {
             node_id: NodeId::begin(config.node.id.clone()),
+            admin: AdminPort::new(&config.admin, Audit::unwritten(), Arc::clone(&clock)),
             config: Arc::new(config),
-            clock: SystemClock::shared(),
+            clock,
             lifecycle: Lifecycle::starting(),
         }
     }
@@ -107,6 +111,7 @@ impl Base {
             locks,
             duties: Duties::default(),
             lifecycle: self.lifecycle.clone(),
+            admin: self.admin.clone(),
         };
         Ok(Assembled { context, held: Held { _data_dir: Some(lock), presence } })
     }
@@ -144,6 +149,7 @@ impl Base {
             locks,
             duties: Duties::default(),
             lifecycle: self.lifecycle.clone(),
+            admin: self.admin.clone(),
         };
         Ok(Assembled { context, held: Held { _data_dir: None, presence } })
     }

@@ -14,7 +14,7 @@ use actix_web::web;
 use tokio::net::TcpSocket;
 
 use super::{Lifecycle, NodeError};
-use crate::admin::{self, AdminAccess, AdminState};
+use crate::admin::{self, AdminState};
 use crate::config::Config;
 use crate::http::edge::EdgeContext;
 use crate::http::server::{Configure, ServerOptions, open, refuse, reserve, serve, turn_away};
@@ -188,10 +188,13 @@ pub(super) async fn serve_admin(
     state: AdminState,
 ) -> Result<(), NodeError> {
     let Some(port) = &mut listeners.admin else { return Ok(()) };
-    let access = AdminAccess::new(&state.config.admin);
+    let access = state.port.clone();
+    access.set_address(port.address);
+    access.set_operations(state.operations());
     let lifecycle: Lifecycle = state.lifecycle.clone();
     let settings = Arc::new(HttpSettings::for_admin(settings));
     let mut context = EdgeContext::new(settings, lifecycle);
+    context.wraps.push(access.audit().watch());
     context.gate = Some(Arc::new(move |request| access.admit(request)));
     let configure: Configure =
         Arc::new(move |app: &mut web::ServiceConfig| admin::configure(app, &state));

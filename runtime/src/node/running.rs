@@ -10,6 +10,7 @@ use super::assembly::{Assembled, Base, Held, first_signs};
 use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
 use super::{NodeError, Phase, Routes};
+use crate::admin::tokens::Tokens;
 use crate::admin::{self, AdminState};
 use crate::config::{Config, DrainMode};
 use crate::error::chain;
@@ -49,6 +50,7 @@ pub(super) struct Running {
     /// Those of the public port.
     requests: Requests,
     _monitor: Supervised,
+    _tokens: Supervised,
 }
 
 impl Booting {
@@ -66,6 +68,9 @@ impl Booting {
             locks: None,
             services: Vec::new(),
             findings: Vec::new(),
+            port: base.admin.clone(),
+            context: None,
+            tokens: None,
         };
         serve_while_starting(&mut listeners, &settings, &admin).await?;
         info!(
@@ -99,6 +104,10 @@ impl Booting {
         for service in &mut services {
             start_service(service.as_mut(), &context).await?;
         }
+        context.admin.audit().write_to(context.database.clone(), context.node_id.to_string());
+        let keep = self.base.config.admin.audit_keep;
+        context.duties.add(admin::audit::purging(&context.database, keep));
+        let (tokens, tokens_task) = Tokens::start(&context).await;
         first_signs(&context).await;
         let services: Vec<Arc<dyn Service>> = services.into_iter().map(Arc::from).collect();
         let mut monitor = Monitor::new(context.clone(), services.clone());
@@ -106,6 +115,8 @@ impl Booting {
         self.admin.membership = Some(context.membership.clone());
         self.admin.locks = Some(context.locks.clone());
         self.admin.services.clone_from(&services);
+        self.admin.context = Some(context.clone());
+        self.admin.tokens = Some(tokens);
         // Only now is every pool made, and every node that lives is known.
         let nodes = context.membership.live().len();
         self.admin.findings = context.database.warn_of_findings(nodes).await;
@@ -117,6 +128,7 @@ impl Booting {
         context.membership.set_state(MemberState::Ready);
         let running = Running {
             _monitor: watch(monitor),
+            _tokens: tokens_task,
             listeners: self.listeners,
             context,
             held,

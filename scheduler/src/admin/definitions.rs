@@ -12,7 +12,7 @@ use super::answer::{
     Answer, Refusal, answer, invalid_job, ok, revision_changed, rfc3339, unknown_job,
 };
 use super::asked::{
-    Match, Nothing, PossibleReason, Query, Reason, bad_form, body, by, job_name, revision,
+    Match, Nothing, PossibleReason, Query, Reason, bad_form, body, by, job, job_name, revision,
 };
 use super::runs::RunBody;
 use crate::schedule::{Timetable, ZoneName};
@@ -66,7 +66,7 @@ impl JobBody {
 async fn list(admin: Data<AdminJobs>, request: HttpRequest) -> Answer {
     let query = Query::of(&request, &["system", "after", "limit"])?;
     let (limit, system) = (query.limit()?, query.flag("system")?);
-    let after = query.job("after")?;
+    let after = job(&query, "after")?;
     let store = admin.jobs.store();
     let rows = store.jobs(after.as_ref().map_or("", JobName::as_str), limit, system).await?;
     let full = u32::try_from(rows.len()).is_ok_and(|found| found == limit);

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::AdminJobs;
 use super::answer::{Answer, Refusal, answer, conflict, ok, rfc3339, unknown_run};
-use super::asked::{Nothing, Query, body, by, header, run_id};
+use super::asked::{Nothing, Query, body, by, header, job, run, run_id};
 use super::starts::ordered;
 use crate::run::{Cause, RunId, RunState};
 use crate::store::{Attempt, Order, RunFilter, RunRow};
@@ -52,11 +52,11 @@ async fn list(admin: Data<AdminJobs>, request: HttpRequest) -> Answer {
     };
     admin
         .page(RunFilter {
-            job: query.job("job")?,
+            job: job(&query, "job")?,
             states: states(&query)?.unwrap_or_default(),
             fire_ms,
             silent_ms: silent.map(|seconds| seconds * 1_000),
-            before: query.run("before")?,
+            before: run(&query, "before")?,
             system: query.flag("system")?,
             limit: query.limit()?,
             ..RunFilter::default()
@@ -71,10 +71,10 @@ async fn tasks(admin: Data<AdminJobs>, request: HttpRequest) -> Answer {
         || vec![RunState::Failed, RunState::Dead, RunState::Lost, RunState::Incompatible];
     admin
         .page(RunFilter {
-            job: query.job("job")?,
+            job: job(&query, "job")?,
             states: states(&query)?.unwrap_or_else(to_nothing),
             cause: Some(Cause::Task),
-            before: query.run("before")?,
+            before: run(&query, "before")?,
             limit: query.limit()?,
             ..RunFilter::default()
         })

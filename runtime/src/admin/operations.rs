@@ -1,0 +1,69 @@
+//! What can be asked of every node, whatever its services.
+
+use super::{Operation, Parameter, Role};
+
+const LIMIT: Parameter = Parameter::new(
+    "limit",
+    r#"{"type":"integer","minimum":1,"maximum":1000,"default":100}"#,
+    "How many at most",
+);
+
+/// The operations of the runtime.
+pub(crate) const OPERATIONS: &[Operation] = &[
+    Operation::get("about.show", "/v1/about", "Shows this node, its phase and its services")
+        .cli("about")
+        .console("overview"),
+    Operation::get("whoami.show", "/v1/whoami", "Says whose token it is and what it may do")
+        .cli("whoami")
+        .console("overview"),
+    Operation::get("openapi.show", "/v1/openapi.json", "Shows this API as an OpenAPI document")
+        .cli("openapi"),
+    Operation::get("metrics.show", "/metrics", "Shows all metrics in the text format of Prometheus")
+        .cli("metrics"),
+    Operation::get("nodes.list", "/v1/nodes", "Lists the nodes of the cluster")
+        .cli("nodes")
+        .console("nodes"),
+    Operation::get("config.show", "/v1/config", "Shows every option in effect, secrets as stars")
+        .cli("config show")
+        .console("config"),
+    Operation::get("locks.list", "/v1/locks", "Lists the locks that are held in the cluster")
+        .cli("locks")
+        .console("locks"),
+    Operation::delete("locks.clear", "/v1/locks/{name*}", "Takes a lock away from its holder")
+        .answers(&[(404, "lock_not_held: nobody holds a lock of this name")])
+        .cli("locks clear")
+        .console("locks"),
+    Operation::get("audit.list", "/v1/audit", "Lists who did what and who was refused, the newest first")
+        .role(Role::Operator)
+        .query(&[
+            Parameter::new("before", r#"{"type":"integer","minimum":1}"#, "The `next` of the page before"),
+            LIMIT,
+            Parameter::new("by", r#"{"type":"string"}"#, "Of whom"),
+            Parameter::new("action", r#"{"type":"string"}"#, "Of which operation"),
+            Parameter::new("outcome", r#"{"enum":["done","refused","failed"]}"#, "With which outcome"),
+            Parameter::new("from", r#"{"type":"string"}"#, "From this time on, ms since 1970 or RFC 3339"),
+            Parameter::new("to", r#"{"type":"string"}"#, "Before this time"),
+        ])
+        .cli("audit")
+        .console("audit"),
+    Operation::get("tokens.list", "/v1/tokens", "Lists the tokens that are kept in the database")
+        .role(Role::Admin)
+        .cli("token list")
+        .console("tokens"),
+    Operation::post("tokens.create", "/v1/tokens", "Makes a token, which is shown this once")
+        .role(Role::Admin)
+        .body(
+            r#"{"type":"object","required":["name","role"],"additionalProperties":false,"properties":{
+                "name":{"type":"string","minLength":1,"maxLength":64},
+                "role":{"enum":["viewer","support","operator","admin"]},
+                "expires_in_s":{"type":"integer","minimum":1,"maximum":316224000}}}"#,
+        )
+        .answers(&[(201, "The token")])
+        .cli("token create")
+        .console("tokens"),
+    Operation::delete("tokens.revoke", "/v1/tokens/{id}", "Ends a token on all nodes")
+        .role(Role::Admin)
+        .answers(&[(204, "It counts no more"), (404, "unknown_token: there is none of this id")])
+        .cli("token revoke")
+        .console("tokens"),
+];
