@@ -13,13 +13,16 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use dashmap::DashMap;
 use sea_orm_migration::MigrationTrait;
+use understudy_runtime::admin::Operation;
+use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::config::StoreKind;
 use understudy_runtime::secret::Secret;
 use understudy_runtime::service::{Health, NodeContext, RequestWrap, Service, ServiceError};
 
+use crate::admin::{Admin, OPERATIONS, Residents};
 use crate::expiry::{Heard, Listener, SessionExpired, Sweeper};
 use crate::forward::{Forward, serve};
-use crate::handle::{Inner, SessionHandle, Shard};
+use crate::handle::{EndedMessage, Inner, SessionHandle, Shard, serve_ends};
 use crate::keeper;
 use crate::keyring::KeyRing;
 use crate::metrics::Counters;
@@ -42,6 +45,7 @@ pub struct SessionService {
 
 struct Started {
     handle: SessionHandle,
+    admin: Admin,
     arbiters: Vec<Arbiter>,
     shards: Shards,
 }
@@ -104,6 +108,14 @@ impl Service for SessionService {
         let handle = started.handle.clone();
         let serving = handle.clone();
         node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
+        let hearing = handle.clone();
+        node.bus.handle::<EndedMessage, _, _>(move |_from, message| {
+            serve_ends(hearing.clone(), message)
+        });
+        let counting = handle.clone();
+        node.bus.handle::<Residents, _, _>(move |_from, Residents| {
+            std::future::ready(counting.0.residents.len() as u64)
+        });
         let inner = Arc::clone(&handle.0);
         node.lease.before_settling(Arc::new(move |bucket, _stamp| {
             Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
@@ -141,6 +153,16 @@ impl Service for SessionService {
         let handle = SessionHandle(Arc::clone(&handle.0), worker);
         app.app_data(Rc::new(handle.clone()));
         app.app_data(handle);
+    }
+
+    fn operations(&self) -> &'static [Operation] {
+        OPERATIONS
+    }
+
+    fn admin(&self, app: &mut ServiceConfig) {
+        if let Some(started) = self.started.get() {
+            crate::admin::configure(app, &started.admin);
+        }
     }
 
     fn web_wrap(&self) -> Option<Arc<dyn RequestWrap>> {
@@ -192,9 +214,14 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
         shards,
         workers: ArcSwap::default(),
         closed,
+        beginning: DashMap::new(),
+        lease_ttl: node.config.cluster.node_ttl,
+        bus: node.bus.clone(),
         key_agreed: AtomicBool::new(true),
     };
-    Ok(Started { handle: SessionHandle(Arc::new(inner), None), arbiters, shards: makes })
+    let handle = SessionHandle(Arc::new(inner), None);
+    let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };
+    Ok(Started { handle, admin, arbiters, shards: makes })
 }
 
 /// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.

@@ -294,6 +294,14 @@ impl Sight {
     }
 }
 
+impl Sight {
+    /// Says whether the session lives and is not the user's.
+    #[must_use]
+    pub fn is_of_another(&self, user: &str) -> bool {
+        matches!(self, Self::Seen(_)) && self.of_user(user).is_none()
+    }
+}
+
 impl Glimpse {
     /// Says when it is over if nothing more is asked of it, ms since 1970 on the store's clock.
     #[must_use]
