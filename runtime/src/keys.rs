@@ -76,7 +76,7 @@ impl KeySpace {
         format!("{}{{u{digest}}}:u", self.prefix)
     }
 
-    /// Returns the hash that counts failures to log in; `digest` stands for who, and from where.
+    /// Returns the counter of failures to log in; `digest` stands for who, and from where.
     #[must_use]
     pub fn lockout(&self, digest: &str) -> String {
         format!("{}{{k{digest}}}:k", self.prefix)

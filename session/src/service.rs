@@ -25,6 +25,7 @@ use crate::forward::{Forward, serve};
 use crate::handle::{EndedMessage, Inner, SessionHandle, Shard, serve_ends};
 use crate::keeper;
 use crate::keyring::KeyRing;
+use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
@@ -46,6 +47,7 @@ pub struct SessionService {
 struct Started {
     handle: SessionHandle,
     admin: Admin,
+    lockout: Lockout,
     arbiters: Vec<Arbiter>,
     shards: Shards,
 }
@@ -145,7 +147,8 @@ impl Service for SessionService {
     }
 
     fn web(&self, app: &mut ServiceConfig) {
-        let Some(Started { handle, shards, .. }) = self.started.get() else { return };
+        let Some(Started { handle, shards, lockout, .. }) = self.started.get() else { return };
+        app.app_data(lockout.clone());
         let worker = handle.0.shards.first().map(|model| shards.start_here(model));
         if let Some(worker) = &worker {
             handle.0.workers.rcu(|workers| [workers.as_slice(), &[Arc::clone(worker)]].concat());
@@ -221,7 +224,8 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
     };
     let handle = SessionHandle(Arc::new(inner), None);
     let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };
-    Ok(Started { handle, admin, arbiters, shards: makes })
+    let lockout = Lockout::of(node);
+    Ok(Started { handle, admin, lockout, arbiters, shards: makes })
 }
 
 /// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.

@@ -19,7 +19,7 @@ use super::answer::{
     Answer, Refusal, accepted, ambiguous_id, invalid_value, ok, unknown_session,
 };
 use crate::handle::{EndError, SessionHandle};
-use crate::record::{Locator, Token};
+use crate::record::Token;
 use crate::store::StoreError;
 use crate::store::register::{Cursor, Glimpse, is_digit};
 use crate::users::is_name;

@@ -6,7 +6,7 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 /// Gives this crate's migrations in their order. Names are for ever: a database remembers them.
 #[must_use]
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(Sessions), Box::new(Expired), Box::new(Users)]
+    vec![Box::new(Sessions), Box::new(Expired), Box::new(Users), Box::new(Lockouts)]
 }
 
 /// One row for each session or tombstone.
@@ -149,4 +149,31 @@ async fn name_sessions(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         connection.execute_raw(Statement::from_sql_and_values(backend, name, values)).await?;
     }
     Ok(())
+}
+
+/// Failures to log in, where there is no Redis to count them: one row for each user and address, by a hash of both.
+struct Lockouts;
+
+impl MigrationName for Lockouts {
+    fn name(&self) -> &'static str {
+        "session_0004_lockout"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Lockouts {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "
+            CREATE TABLE us_lockout (
+                key text NOT NULL PRIMARY KEY,
+                attempts bigint NOT NULL,
+                until_ms bigint NOT NULL
+            );
+            CREATE INDEX us_lockout_until ON us_lockout (until_ms)";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
 }
