@@ -39,8 +39,8 @@
 //!
 //! # Where the promise ends
 //!
-//! Nodes of a version before this log users in without the roll: their sessions are not on it in Redis until they log in
-//! again (the database finds them by the record). A failover of one server of a Redis Cluster may lose the latest places
+//! Nodes of a version before this begin sessions and log users in without the roll. In Redis such a session comes onto it
+//! when a node of this version first claims it, or at its next login; the database finds it by the record. A failover of one server of a Redis Cluster may lose the latest places
 //! and keep the sessions on another server. With one Redis the roll comes before the record in the same stream of changes,
 //! so what survives of the record survives of the roll; and an owner that puts its copy back puts it on the roll first.
 //!
@@ -55,7 +55,7 @@ use crate::error::SessionError;
 use crate::handle::{EndError, SessionHandle};
 use crate::record::Locator;
 use crate::store::register::{
-    Condemn, Confirmed, Enrolled, Enrolment, Glimpse, Place, Progress, is_vain,
+    Condemn, Confirmed, Enrolled, Enrolment, Glimpse, Listed, Place, Progress, Roll, Sight, is_vain,
 };
 use crate::store::{SharedStore, StoreError};
 
@@ -117,18 +117,24 @@ impl SessionHandle {
         }
     }
 
-    /// Strikes off what is over, and carries out what somebody condemned and did not finish.
-    async fn tidy_roll(&self, user: &str) -> Result<(), StoreError> {
+    /// Reads a roll and looks at its sessions; strikes off what is over.
+    async fn seen_roll(&self, user: &str) -> Result<(Roll, Vec<Sight>), StoreError> {
         let store = self.register();
         let roll = store.roll(user).await?;
         let locators: Vec<Locator> = roll.places.iter().map(|(place, _)| place.locator).collect();
         let sights = store.look(&locators).await?;
         let seen = roll.places.iter().zip(&sights);
-        let vain = seen.filter(|(place, sight)| is_vain(**place, user, sight, roll.now_ms));
-        let vain: Vec<Place> = vain.map(|((place, _), _)| *place).collect();
+        let vain = seen.filter(|(listed, sight)| is_vain(**listed, user, sight, roll.now_ms));
+        let vain: Vec<Listed> = vain.map(|(listed, _)| *listed).collect();
         if !vain.is_empty() {
             store.strike(user, &vain).await?;
         }
+        Ok((roll, sights))
+    }
+
+    /// Strikes off what is over, and carries out what somebody condemned and did not finish.
+    async fn tidy_roll(&self, user: &str) -> Result<(), StoreError> {
+        let (roll, _) = self.seen_roll(user).await?;
         let condemned = roll.places.iter().filter(|(_, it)| *it == Progress::Condemned);
         let condemned: Vec<Place> = condemned.map(|(place, _)| *place).collect();
         self.carry_out_soon(user, &condemned).await
@@ -148,7 +154,9 @@ impl SessionHandle {
         let theirs = seen.filter(|(_, sight)| !sight.is_of_another(user));
         let theirs: Vec<Locator> = theirs.map(|(locator, _)| *locator).collect();
         self.end(&theirs).await?;
-        store.strike(user, condemned).await.map_err(EndError::Store)?;
+        let done: Vec<Listed> =
+            condemned.iter().map(|place| (*place, Progress::Condemned)).collect();
+        store.strike(user, &done).await.map_err(EndError::Store)?;
         Ok(lived)
     }
 
@@ -185,16 +193,7 @@ impl SessionHandle {
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
     pub async fn sessions_of(&self, user: &str) -> Result<Vec<Glimpse>, StoreError> {
-        let store = self.register();
-        let roll = store.roll(user).await?;
-        let locators: Vec<Locator> = roll.places.iter().map(|(place, _)| place.locator).collect();
-        let sights = store.look(&locators).await?;
-        let seen = roll.places.iter().zip(&sights);
-        let vain = seen.filter(|(place, sight)| is_vain(**place, user, sight, roll.now_ms));
-        let vain: Vec<Place> = vain.map(|((place, _), _)| *place).collect();
-        if !vain.is_empty() {
-            store.strike(user, &vain).await?;
-        }
+        let (_, sights) = self.seen_roll(user).await?;
         Ok(sights.into_iter().filter_map(|sight| sight.of_user(user).cloned()).collect())
     }
 
@@ -228,8 +227,9 @@ impl SessionHandle {
     pub(crate) async fn leave_roll(&self, user: &str, locator: Locator) -> Result<(), StoreError> {
         let store = self.store(locator);
         let roll = store.roll(user).await?;
-        let places = roll.places.iter().map(|(place, _)| *place);
-        let places: Vec<Place> = places.filter(|place| place.locator == locator).collect();
+        let places = roll.places.into_iter();
+        let places: Vec<Listed> =
+            places.filter(|(place, _)| place.locator == locator).collect();
         store.strike(user, &places).await
     }
 }
@@ -241,7 +241,7 @@ impl Login<'_> {
             return;
         }
         let store = self.handle.store(self.place.locator);
-        if let Err(error) = store.strike(self.user, &[self.place]).await {
+        if let Err(error) = store.strike(self.user, &[(self.place, Progress::Begun)]).await {
             tracing::debug!(%error, "the roll of a user names a login that failed");
         }
     }

@@ -4,7 +4,7 @@ use crate::record::{Locator, Record, Token};
 use crate::spec::{Spec, Stored, is_over};
 use crate::state::size;
 use crate::store::register::{
-    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Page, Place, Progress, Roll,
+    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress, Roll,
     Sight, StillHeld,
 };
 
@@ -66,10 +66,10 @@ impl Spec {
     }
 
     /// See [`SessionRegister::strike`](crate::store::SessionRegister::strike).
-    pub fn strike(&mut self, user: &str, places: &[Place]) {
+    pub fn strike(&mut self, user: &str, places: &[Listed]) {
         let Some(roll) = self.rolls.get_mut(user) else { return };
-        for place in places {
-            if roll.get(&place.locator).is_some_and(|(at_ms, _)| *at_ms == place.at_ms) {
+        for (place, progress) in places {
+            if roll.get(&place.locator) == Some(&(place.at_ms, *progress)) {
                 roll.remove(&place.locator);
             }
         }
@@ -95,7 +95,7 @@ impl Spec {
     #[must_use]
     pub fn roll(&self, user: &str, now_ms: u64) -> Roll {
         let roll = self.rolls.get(user).into_iter().flatten();
-        let mut places: Vec<(Place, Progress)> = roll
+        let mut places: Vec<Listed> = roll
             .map(|(locator, (at_ms, progress))| {
                 (Place { at_ms: *at_ms, locator: *locator }, *progress)
             })

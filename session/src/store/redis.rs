@@ -171,7 +171,11 @@ impl SessionStore for RedisStore {
         Ok(match tag(&reply)? {
             "OK" => {
                 let [epoch, version, now_ms] = [int(&reply, 1)?, int(&reply, 2)?, int(&reply, 3)?];
-                let record = record(reply.drain(4..).next())?.map(Box::new);
+                let unlisted = int(&reply, 4)? == 1;
+                let record = record(reply.drain(5..).next())?.map(Box::new);
+                if let Some(record) = record.as_ref().filter(|_| unlisted) {
+                    self.list_elder(locator, record).await;
+                }
                 ClaimReply::Claimed { epoch, version, now_ms, record }
             }
             "OWNED" => {

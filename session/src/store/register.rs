@@ -43,11 +43,11 @@ pub trait SessionRegister: Send + Sync {
     /// [`StoreError`] when the store is away or refuses.
     async fn condemn(&self, user: &str, which: Condemn) -> Result<Vec<Place>, StoreError>;
 
-    /// Strikes places off the roll, each only if it is still the same.
+    /// Strikes places off the roll, each only if it is still as it was seen: a login may have gone on meanwhile.
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
-    async fn strike(&self, user: &str, places: &[Place]) -> Result<(), StoreError>;
+    async fn strike(&self, user: &str, places: &[Listed]) -> Result<(), StoreError>;
 
     /// Reads the roll of a user, the oldest places first.
     ///
@@ -158,13 +158,16 @@ pub enum Progress {
     Condemned,
 }
 
+/// A place, and how far it is.
+pub type Listed = (Place, Progress);
+
 /// The roll of one user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Roll {
     /// The store's clock, ms since 1970.
     pub now_ms: u64,
     /// The places, the oldest first.
-    pub places: Vec<(Place, Progress)>,
+    pub places: Vec<Listed>,
 }
 
 /// What a look at a session shows.
@@ -319,7 +322,7 @@ pub(crate) fn is_digit(byte: u8) -> bool {
 /// after the roll was read at `now_ms`.
 #[must_use]
 pub fn is_vain(
-    (place, progress): (Place, Progress),
+    (place, progress): Listed,
     user: &str,
     sight: &Sight,
     now_ms: u64,

@@ -17,14 +17,14 @@ use super::{DatabaseStore, row};
 use crate::record::Locator;
 use crate::store::StoreError;
 use crate::store::register::{
-    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Page, Place, Progress, Roll,
+    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress, Roll,
     SessionRegister, Sight, StillHeld,
 };
 
 /// Most sessions that one statement looks at.
 const LOOKS: usize = 256;
 
-type Places = Vec<(Place, Progress)>;
+type Places = Vec<Listed>;
 
 /// How the roll of one user is read by somebody who is alone with it until the transaction ends.
 #[derive(Debug, Clone)]
@@ -167,11 +167,11 @@ impl SessionRegister for DatabaseStore {
         Ok(condemned.await?)
     }
 
-    async fn strike(&self, user: &str, places: &[Place]) -> Result<(), StoreError> {
-        for place in places {
+    async fn strike(&self, user: &str, places: &[Listed]) -> Result<(), StoreError> {
+        for (place, progress) in places {
             let sql = self.statements.register.strike;
             let mut values = vec![user.into(), place.locator.to_string().into()];
-            values.push(row::number(place.at_ms));
+            values.extend([row::number(place.at_ms), progress.as_str().into()]);
             self.count_rows(self.statement(sql, values)).await?;
         }
         Ok(())
@@ -258,7 +258,7 @@ fn standing(places: &Places) -> impl Iterator<Item = Place> {
 }
 
 /// Reads a place; `None` when it is not one of ours.
-fn place(row: &QueryResult) -> Result<Option<(Place, Progress)>, DbErr> {
+fn place(row: &QueryResult) -> Result<Option<Listed>, DbErr> {
     let [locator, progress] =
         [row.try_get::<String>("", "locator")?, row.try_get("", "progress")?];
     let at_ms = row.try_get::<i64>("", "at_ms")?.cast_unsigned();

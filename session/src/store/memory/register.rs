@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::MemoryStore;
 use crate::record::Locator;
 use crate::store::register::{
-    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Page, Place, Roll, SessionRegister,
+    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Listed, Page, Place, Roll, SessionRegister,
     Sight, StillHeld,
 };
 use crate::store::StoreError;
@@ -24,7 +24,7 @@ impl SessionRegister for MemoryStore {
         Ok(self.spec.lock().await.condemn(user, which))
     }
 
-    async fn strike(&self, user: &str, places: &[Place]) -> Result<(), StoreError> {
+    async fn strike(&self, user: &str, places: &[Listed]) -> Result<(), StoreError> {
         self.spec.lock().await.strike(user, places);
         Ok(())
     }

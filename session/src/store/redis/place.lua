@@ -9,3 +9,7 @@ local function since(score)
   if score >= BEGUN then return score - BEGUN end
   return math.abs(score)
 end
+local function progress(score)
+  if score < 0 then return 'condemned' end
+  return score < BEGUN and 'stands' or 'begun'
+end

@@ -20,7 +20,7 @@ use super::{
 use crate::record::{Locator, Record, Token};
 use crate::store::StoreError;
 use crate::store::register::{
-    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Page, Place, Progress, Roll,
+    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress, Roll,
     SessionRegister, Sight, StillHeld,
 };
 
@@ -59,10 +59,17 @@ impl RedisStore {
         self.call(&ADMIT, vec![self.roll_key(user)], args).await.map(|_| ())
     }
 
+    /// Gives a session that a node of an older version began a place on the roll of its user.
+    pub(super) async fn list_elder(&self, locator: Locator, record: &Record) {
+        if let Err(error) = self.admit(locator, record).await {
+            tracing::debug!(%error, "a session of an older node is not on the roll of its user");
+        }
+    }
+
     /// Takes sessions that are over off the rolls, whatever their places are. Whoever looks next does it when this fails.
     pub(super) async fn take_off_rolls(&self, ended: &[(String, Locator)]) {
         let strikes = ended.iter().map(|(user, locator)| {
-            let args = vec![text(&locator.to_string()), text("")];
+            let args = vec![text(&locator.to_string()), text(""), text("")];
             self.call(&STRIKE, vec![self.roll_key(user)], args)
         });
         let mut strikes = stream::iter(strikes.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
@@ -171,10 +178,11 @@ impl SessionRegister for RedisStore {
         pairs.iter().map(|pair| place(&pair[0], &pair[1])).collect()
     }
 
-    async fn strike(&self, user: &str, places: &[Place]) -> Result<(), StoreError> {
+    async fn strike(&self, user: &str, places: &[Listed]) -> Result<(), StoreError> {
         for some in places.chunks(FORGETS) {
-            let args = some.iter().flat_map(|place| {
-                [text(&place.locator.to_string()), number(place.at_ms)]
+            let args = some.iter().flat_map(|(place, progress)| {
+                let locator = text(&place.locator.to_string());
+                [locator, number(place.at_ms), text(progress.as_str())]
             });
             self.call(&STRIKE, vec![self.roll_key(user)], args.collect()).await?;
         }

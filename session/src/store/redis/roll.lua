@@ -7,6 +7,6 @@ for i = 1, #all, 2 do
   local score = tonumber(all[i + 1])
   places[#places + 1] = all[i]
   places[#places + 1] = text(since(score))
-  places[#places + 1] = score < 0 and 'condemned' or score < BEGUN and 'stands' or 'begun'
+  places[#places + 1] = progress(score)
 end
 return places

@@ -23,7 +23,7 @@ pub(in super::super) struct RegisterStatements {
     pub(in super::super) condemn: &'static str,
     /// Condemns all. Parameter: user.
     pub(in super::super) condemn_all: &'static str,
-    /// Strikes a place off. Parameters: user, locator, time.
+    /// Strikes a place off. Parameters: user, locator, time, progress.
     pub(in super::super) strike: &'static str,
     /// Reads sessions behind a public id. Parameters: public id, slack, limit. Gives a [`glimpse`].
     pub(in super::super) page: String,
@@ -64,7 +64,8 @@ impl RegisterStatements {
             condemn: "UPDATE us_session_user SET progress = 'condemned' \
                       WHERE user_name = $1 AND locator = $2",
             condemn_all: "UPDATE us_session_user SET progress = 'condemned' WHERE user_name = $1",
-            strike: "DELETE FROM us_session_user WHERE user_name = $1 AND locator = $2 AND at_ms = $3",
+            strike: "DELETE FROM us_session_user WHERE user_name = $1 AND locator = $2 \
+                     AND at_ms = $3 AND progress = $4",
             page: format!(
                 "{} WHERE s.public_id > $1 AND {} ORDER BY s.public_id LIMIT $3",
                 glimpse(backend),
