@@ -129,18 +129,15 @@ impl Lockout {
     ///
     /// # Errors
     /// [`LockoutError`]; then it must not be judged.
-    pub async fn attempt(
-        &self,
-        user: &str,
-        address: IpAddr,
-    ) -> Result<Attempt<'_>, LockoutError> {
+    pub async fn attempt(&self, user: &str, address: IpAddr) -> Result<Attempt<'_>, LockoutError> {
         let key = key(user, address);
         let Some(most) = self.attempts else {
             return Ok(Attempt { lockout: self, key, left: u32::MAX });
         };
         let counted = match &self.counters {
             Counters::Redis { redis, keys } => {
-                let args = vec![Arg::from(most.to_string()), Arg::from(self.window_ms().to_string())];
+                let args =
+                    vec![Arg::from(most.to_string()), Arg::from(self.window_ms().to_string())];
                 count_in_redis(redis, keys.lockout(&key), args).await?
             }
             Counters::Database(database) => {
@@ -207,10 +204,10 @@ async fn count_in_redis(
     args: Vec<Arg>,
 ) -> Result<Counted, LockoutError> {
     let reply = redis.call(&ATTEMPT, vec![key], args).await?;
-    let numbers = match &reply {
-        Reply::Array(items) => items.iter().map(Reply::as_i64).collect::<Option<Vec<i64>>>(),
-        _no_list => None,
+    let Reply::Array(items) = &reply else {
+        return Err(LockoutError::Unavailable("unexpected reply of a script".to_owned()));
     };
+    let numbers = items.iter().map(Reply::as_i64).collect::<Option<Vec<i64>>>();
     match numbers.as_deref() {
         Some([left, for_ms]) => {
             Ok(Counted { left: *left, for_ms: u64::try_from(*for_ms).unwrap_or(0) })
@@ -256,11 +253,7 @@ async fn count_in_database(
     })
 }
 
-async fn execute(
-    database: &Database,
-    sql: &str,
-    values: Vec<Value>,
-) -> Result<(), LockoutError> {
+async fn execute(database: &Database, sql: &str, values: Vec<Value>) -> Result<(), LockoutError> {
     let statement = database.backend().statement(sql, values);
     let done = database.step(move |executor| {
         let statement = statement.clone();

@@ -228,8 +228,7 @@ impl SessionHandle {
         let store = self.store(locator);
         let roll = store.roll(user).await?;
         let places = roll.places.into_iter();
-        let places: Vec<Listed> =
-            places.filter(|(place, _)| place.locator == locator).collect();
+        let places: Vec<Listed> = places.filter(|(place, _)| place.locator == locator).collect();
         store.strike(user, &places).await
     }
 }

@@ -35,11 +35,15 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation::get("sessions.count", "/v1/sessions/count", "Counts sessions")
         .cli("sessions count")
         .console("overview"),
-    Operation::get("sessions.show", "/v1/sessions/{id}", "Shows what a session is, not its content")
-        .role(Role::Support)
-        .answers(ONE)
-        .cli("session show")
-        .console("sessions"),
+    Operation::get(
+        "sessions.show",
+        "/v1/sessions/{id}",
+        "Shows what a session is, not its content",
+    )
+    .role(Role::Support)
+    .answers(ONE)
+    .cli("session show")
+    .console("sessions"),
     Operation::delete("sessions.end", "/v1/sessions/{id}", "Ends a session on every node")
         .role(Role::Support)
         .answers(ENDED_ONE)

@@ -15,9 +15,7 @@ use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::bus::BusRequest;
 use understudy_runtime::http::problem::Problem;
 
-use super::answer::{
-    Answer, Refusal, accepted, ambiguous_id, invalid_value, ok, unknown_session,
-};
+use super::answer::{Answer, Refusal, accepted, ambiguous_id, invalid_value, ok, unknown_session};
 use crate::handle::{EndError, SessionHandle};
 use crate::record::Token;
 use crate::store::StoreError;
@@ -53,9 +51,8 @@ pub(crate) struct Admin {
 
 /// Adds the resources.
 pub(crate) fn configure(app: &mut ServiceConfig, admin: &Admin) {
-    let one = web::resource("/v1/sessions/{id}")
-        .route(web::get().to(show))
-        .route(web::delete().to(end));
+    let one =
+        web::resource("/v1/sessions/{id}").route(web::get().to(show)).route(web::delete().to(end));
     app.app_data(Data::new(admin.clone()))
         .service(web::resource("/v1/sessions").route(web::get().to(list)))
         .service(web::resource("/v1/sessions/count").route(web::get().to(count)))
@@ -180,12 +177,7 @@ async fn show(admin: Data<Admin>, request: HttpRequest, id: Path<String>) -> Ans
     Ok(ok(&SessionBody::from(glimpse)))
 }
 
-async fn end(
-    admin: Data<Admin>,
-    request: HttpRequest,
-    id: Path<String>,
-    bytes: Bytes,
-) -> Answer {
+async fn end(admin: Data<Admin>, request: HttpRequest, id: Path<String>, bytes: Bytes) -> Answer {
     Query::of(&request, &[])?;
     let Nothing {} = body(&request, &bytes)?;
     let glimpse = found(&admin.handle, &id).await?;

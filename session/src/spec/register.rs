@@ -4,8 +4,8 @@ use crate::record::{Locator, Record, Token};
 use crate::spec::{Spec, Stored, is_over};
 use crate::state::size;
 use crate::store::register::{
-    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress, Roll,
-    Sight, StillHeld,
+    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress,
+    Roll, Sight, StillHeld,
 };
 
 impl Spec {
@@ -14,9 +14,9 @@ impl Spec {
         let roll = self.rolls.entry(enrolment.user.to_owned()).or_default();
         let locator = enrolment.locator;
         let before = roll.get(&locator).map(|(_, progress)| *progress);
-        let others = roll
-            .iter()
-            .filter(|(other, (_, progress))| **other != locator && *progress != Progress::Condemned);
+        let others = roll.iter().filter(|(other, (_, progress))| {
+            **other != locator && *progress != Progress::Condemned
+        });
         let full = enrolment.most.is_some_and(|most| others.count() >= most as usize);
         match before {
             Some(Progress::Condemned) => Enrolled::Condemned,
@@ -60,7 +60,9 @@ impl Spec {
             }
         }
         let roll = self.rolls.entry(user.to_owned()).or_default();
-        roll.extend(places.iter().map(|(place, progress)| (place.locator, (place.at_ms, *progress))));
+        roll.extend(
+            places.iter().map(|(place, progress)| (place.locator, (place.at_ms, *progress))),
+        );
         let condemned = places.into_iter().filter(|(_, progress)| *progress == Progress::Condemned);
         condemned.map(|(place, _)| place).collect()
     }

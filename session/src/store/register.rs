@@ -272,7 +272,7 @@ impl Cursor {
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
         let (part, id) = text.split_once('.')?;
-        let fits = id.len() <= 64 && id.bytes().all(|digit| is_digit(digit));
+        let fits = id.len() <= 64 && id.bytes().all(is_digit);
         fits.then_some(Self { part: part.parse().ok()?, id: id.to_owned() })
     }
 }
@@ -321,12 +321,7 @@ pub(crate) fn is_digit(byte: u8) -> bool {
 /// Says whether a place may be struck off: what it stands for is over, or came to nothing. `sight` is of the session, taken
 /// after the roll was read at `now_ms`.
 #[must_use]
-pub fn is_vain(
-    (place, progress): Listed,
-    user: &str,
-    sight: &Sight,
-    now_ms: u64,
-) -> bool {
+pub fn is_vain((place, progress): Listed, user: &str, sight: &Sight, now_ms: u64) -> bool {
     let is_young = now_ms < place.at_ms.saturating_add(LEFT_ALONE_MS);
     match (sight, progress) {
         // Whoever carries it out strikes it off.

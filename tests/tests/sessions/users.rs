@@ -61,9 +61,7 @@ struct Refused {
 }
 
 fn with_operators(builder: ClusterBuilder) -> ClusterBuilder {
-    builder
-        .env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR)
-        .env("UNDERSTUDY_ADMIN_TOKEN", ADMIN)
+    builder.env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR).env("UNDERSTUDY_ADMIN_TOKEN", ADMIN)
 }
 
 fn operator() -> Client {
@@ -143,8 +141,7 @@ async fn s6_of_eleven_parallel_logins_exactly_ten_live() {
         clients.push((logged_in(cluster.url(number % 3), "in-turn").await, 204));
     }
     let ended: BTreeSet<usize> = (0..13).collect();
-    let ended: Vec<usize> =
-        ended.difference(&alive(&cluster, &clients).await).copied().collect();
+    let ended: Vec<usize> = ended.difference(&alive(&cluster, &clients).await).copied().collect();
     oracle!("of 13 logins in turn these ended", format!("{ended:?}"), "[0, 1, 2]");
     // A logout makes room.
     clients[5].0.post(cluster.url(0), "/logout").await.unwrap().expect(204);
@@ -329,7 +326,14 @@ async fn lists_show_what_the_records_say(cluster: &Cluster) {
     const STEPS: usize = 300;
     let mut dice = dice("logins and logouts");
     let throws: Vec<[usize; 4]> = (0..STEPS)
-        .map(|_| [dice.random_range(0..20), dice.random_range(0..6), dice.random_range(0..3), dice.random_range(0..5)])
+        .map(|_| {
+            [
+                dice.random_range(0..20),
+                dice.random_range(0..6),
+                dice.random_range(0..3),
+                dice.random_range(0..5),
+            ]
+        })
         .collect();
     let http = Client::new();
     let clients: Vec<Client> = (0..20).map(|_| http.stranger()).collect();
@@ -352,7 +356,8 @@ async fn lists_show_what_the_records_say(cluster: &Cluster) {
     for shown in &everything {
         assert!(shown.version > 0 && shown.created_ms <= shown.changed_ms, "{shown:?}");
         assert!(shown.changed_ms < shown.expires_ms && shown.bytes < 10_000, "{shown:?}");
-        let owned = shown.lease.as_ref().is_none_or(|lease| Some(&lease.node) == shown.owner.as_ref());
+        let owned =
+            shown.lease.as_ref().is_none_or(|lease| Some(&lease.node) == shown.owner.as_ref());
         assert!(owned, "{shown:?}");
         if let Some(user) = &shown.user {
             users.entry(user.clone()).or_default().insert(shown.id.clone());

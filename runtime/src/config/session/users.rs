@@ -42,7 +42,11 @@ pub(super) fn read(read: &mut Reader, raw: &Raw) -> UserConfig {
             lockout_attempts,
             1_000,
         ),
-        lockout: read.seconds("UNDERSTUDY_SESSION_LOCKOUT_S", raw.lockout_s.as_deref(), 1..=604_800),
+        lockout: read.seconds(
+            "UNDERSTUDY_SESSION_LOCKOUT_S",
+            raw.lockout_s.as_deref(),
+            1..=604_800,
+        ),
     }
 }
 

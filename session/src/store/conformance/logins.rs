@@ -57,8 +57,7 @@ pub(super) async fn compare(fixture: &dyn Fixture, seed: u64, steps: usize, leap
     let bench = Bench::new(fixture);
     let users = (0..USERS).map(|_| bench.user()).collect();
     let random = StdRng::seed_from_u64(seed);
-    let mut world =
-        World { bench, users, clients: Vec::new(), tidying: Vec::new(), random };
+    let mut world = World { bench, users, clients: Vec::new(), tidying: Vec::new(), random };
     for step in 0..steps {
         let what = world.step(leap).await;
         world.check(&format!("step {step} of seed {seed}: {what}")).await;

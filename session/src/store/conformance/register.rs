@@ -165,7 +165,8 @@ pub(super) async fn what_is_over_leaves_the_roll(bench: &Bench<'_>) {
     assert_eq!(bench.roll(&user).await, [(kept_place, Progress::Stands)]);
     // And what a sweep ends.
     let idle = std::time::Duration::from_millis(1_000);
-    let record = Record { user: Some(user.as_str().into()), idle_ms: ms(idle), ..blank(&node("a")) };
+    let record =
+        Record { user: Some(user.as_str().into()), idle_ms: ms(idle), ..blank(&node("a")) };
     let locator = Locator::random();
     bench.place(&user, locator).await;
     bench.store.create(locator, &record, ms(LONG)).await.expect("create answers");
@@ -226,7 +227,8 @@ pub(super) async fn pages_show_each_session_once(bench: &Bench<'_>) {
     }
     let ended = bench.session(&node("a")).await.locator;
     bench.store.revoke(ended, End::Asked).await.expect("revoke answers");
-    let (mut seen, mut after, mut last): (Vec<Locator>, Option<Cursor>, _) = (Vec::new(), None, None);
+    let (mut seen, mut after, mut last): (Vec<Locator>, Option<Cursor>, _) =
+        (Vec::new(), None, None);
     loop {
         let page = bench.store.page(after.as_ref(), 7).await.expect("page answers");
         assert!(page.sessions.len() <= 7);

@@ -17,8 +17,8 @@ use super::{DatabaseStore, row};
 use crate::record::Locator;
 use crate::store::StoreError;
 use crate::store::register::{
-    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress, Roll,
-    SessionRegister, Sight, StillHeld,
+    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress,
+    Roll, SessionRegister, Sight, StillHeld,
 };
 
 /// Most sessions that one statement looks at.
@@ -225,16 +225,18 @@ impl SessionRegister for DatabaseStore {
         let values = vec![id.into(), format!("{id}~").into()];
         let rows = self.fetch_all(self.statement(self.statements.register.find, values)).await?;
         let texts = rows.iter().map(|row| row::text(row, "locator"));
-        Ok(texts.filter_map(|text| text.map(|text| text.parse().ok()).transpose()).collect::<Result<
-            _,
-            StoreError,
-        >>()?)
+        Ok(texts
+            .filter_map(|text| text.map(|text| text.parse().ok()).transpose())
+            .collect::<Result<_, StoreError>>()?)
     }
 
     async fn count(&self) -> Result<Count, StoreError> {
         let values = vec![row::time(self.slack_ms)];
         let count = self.statement(&self.statements.register.count, values);
-        let row = self.fetch(count).await?.ok_or_else(|| StoreError::from(DatabaseError::from(no_row())))?;
+        let row = self
+            .fetch(count)
+            .await?
+            .ok_or_else(|| StoreError::from(DatabaseError::from(no_row())))?;
         Ok(Count {
             sessions: row::read_number(&row, "sessions")?,
             users: Some(row::read_number(&row, "users")?),
@@ -259,8 +261,7 @@ fn standing(places: &Places) -> impl Iterator<Item = Place> {
 
 /// Reads a place; `None` when it is not one of ours.
 fn place(row: &QueryResult) -> Result<Option<Listed>, DbErr> {
-    let [locator, progress] =
-        [row.try_get::<String>("", "locator")?, row.try_get("", "progress")?];
+    let [locator, progress] = [row.try_get::<String>("", "locator")?, row.try_get("", "progress")?];
     let at_ms = row.try_get::<i64>("", "at_ms")?.cast_unsigned();
     let progress = Progress::from_text(&progress);
     let place = locator.parse().ok().map(|locator| Place { at_ms, locator });

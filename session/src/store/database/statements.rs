@@ -82,10 +82,7 @@ impl Statements {
                 "SELECT owner_node FROM us_session WHERE locator = $1{}",
                 backend.for_update()
             ),
-            lock_lease: format!(
-                "SELECT node FROM us_node_lease WHERE node = $1{}",
-                backend.for_update()
-            ),
+            lock_lease: lock_lease(backend),
             take: format!("{claim} {claimed}"),
             read: format!("SELECT {COLUMNS} FROM us_session WHERE locator = $1"),
             validate: format!(
@@ -147,6 +144,10 @@ impl Statements {
         );
         Ok(self.backend.statement(&sql, values))
     }
+}
+
+fn lock_lease(backend: Backend) -> String {
+    format!("SELECT node FROM us_node_lease WHERE node = $1{}", backend.for_update())
 }
 
 /// The columns that the store takes from a record as they are; the order of [`stored_values`].

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::record::Locator;
-use crate::store::register::{
-    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Listed, Page, Place, Roll, SessionRegister,
-    Sight, StillHeld,
-};
 use crate::store::StoreError;
+use crate::store::register::{
+    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Listed, Page, Place, Roll,
+    SessionRegister, Sight, StillHeld,
+};
 
 #[async_trait]
 impl SessionRegister for MemoryStore {

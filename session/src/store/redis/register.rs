@@ -20,8 +20,8 @@ use super::{
 use crate::record::{Locator, Record, Token};
 use crate::store::StoreError;
 use crate::store::register::{
-    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress, Roll,
-    SessionRegister, Sight, StillHeld,
+    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress,
+    Roll, SessionRegister, Sight, StillHeld,
 };
 
 /// Most sessions that one script looks at: the server does nothing else meanwhile, usually for some 10 microseconds each.

@@ -3,8 +3,8 @@
 use sea_orm::Statement;
 use understudy_runtime::database::Backend;
 
-use super::placeholders_from;
 use super::expiry::with_locators;
+use super::placeholders_from;
 
 /// The statements whose text does not depend on what is asked for.
 #[derive(Debug)]
@@ -46,7 +46,9 @@ impl RegisterStatements {
             lock: match backend {
                 Backend::Sqlite => "",
                 // Held until the transaction ends. Users of the same sum wait for each other, which does no harm.
-                Backend::Postgres => "SELECT pg_advisory_xact_lock(hashtextextended('us_session_user ' || $1, 0))",
+                Backend::Postgres => {
+                    "SELECT pg_advisory_xact_lock(hashtextextended('us_session_user ' || $1, 0))"
+                }
             },
             adopt: "INSERT INTO us_session_user (user_name, locator, at_ms, progress) \
                     SELECT s.user_name, s.locator, s.created_ms, 'stands' FROM us_session s \
