@@ -48,7 +48,7 @@ pub use node::NodeConfig;
 pub use ops::{DrainMode, OpsConfig, Requirement};
 pub use redis::{RedisConfig, RedisTarget, Topology};
 pub use registry::{Variable, registry};
-pub use session::{SameSite, SessionConfig, StoreKind};
+pub use session::{MaxPolicy, SameSite, SessionConfig, StoreKind, UserConfig};
 
 /// The exit status of a process whose configuration is wrong: `EX_CONFIG` of sysexits.h.
 pub const EXIT_CONFIG: i32 = 78;

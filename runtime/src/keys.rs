@@ -63,6 +63,25 @@ impl KeySpace {
         format!("{}{{{bucket}}}:x", self.prefix)
     }
 
+    /// Returns the sorted set of a bucket's sessions by the id that operators see, to find one and to page by.
+    #[must_use]
+    pub fn session_ids(&self, bucket: Bucket) -> String {
+        format!("{}{{{bucket}}}:i", self.prefix)
+    }
+
+    /// Returns the sorted set of a user's sessions, spread over the slots by user; `digest` stands for the name, which may
+    /// hold anything.
+    #[must_use]
+    pub fn user_sessions(&self, digest: &str) -> String {
+        format!("{}{{u{digest}}}:u", self.prefix)
+    }
+
+    /// Returns the counter of failures to log in; `digest` stands for who, and from where.
+    #[must_use]
+    pub fn lockout(&self, digest: &str) -> String {
+        format!("{}{{k{digest}}}:k", self.prefix)
+    }
+
     /// Returns the hash of all nodes, by name.
     #[must_use]
     pub fn members(&self) -> String {
@@ -116,6 +135,9 @@ mod tests {
         assert_eq!(keys.lease_table(Bucket(7)), "us:shop:{7}:L");
         assert_eq!(keys.session(Bucket(7), "abc"), "us:shop:{7}:s:abc");
         assert_eq!(keys.session_expiry(Bucket(7)), "us:shop:{7}:x");
+        assert_eq!(keys.session_ids(Bucket(7)), "us:shop:{7}:i");
+        assert_eq!(keys.user_sessions("abc"), "us:shop:{uabc}:u");
+        assert_eq!(keys.lockout("abc"), "us:shop:{kabc}:k");
         assert_eq!(keys.members(), "us:shop:{m}:nodes");
         assert_eq!(keys.broadcast_channel(), "us:shop:{m}:bus");
         assert_eq!(keys.leader(), "us:shop:{leader}:lease");
@@ -132,6 +154,9 @@ mod tests {
             keys.lease_table(Bucket(0)),
             keys.session(Bucket(0), "l"),
             keys.session_expiry(Bucket(0)),
+            keys.session_ids(Bucket(0)),
+            keys.user_sessions("d"),
+            keys.lockout("d"),
             keys.members(),
             keys.leader(),
             keys.node_channel(&node),

@@ -91,6 +91,9 @@ impl SessionActor {
 
     /// Takes steps until one is under way or there is nothing to do, then answers.
     fn turn(&mut self, ctx: &mut Context<Self>) {
+        if self.cell.is_ended() {
+            self.engine.hear_end();
+        }
         loop {
             let moment = self.moment();
             match self.engine.next(moment) {

@@ -5,6 +5,7 @@
 //! operations that arrive meanwhile form the next write (group commit). Answers leave through [`Engine::take_answers`],
 //! after the actor has published the new snapshot, so that nobody who was answered reads something older.
 
+mod answers;
 mod job;
 mod replies;
 mod step;
@@ -74,6 +75,8 @@ pub struct Engine {
     contested: bool,
     /// Nobody used it for too long.
     expired: bool,
+    /// Somebody ended it at the store.
+    over: bool,
     remembered: VecDeque<(OpId, Outcome, u64)>,
 }
 
@@ -99,6 +102,7 @@ impl Engine {
             repair_wanted: false,
             contested: false,
             expired: false,
+            over: false,
             remembered: VecDeque::new(),
         }
     }
@@ -183,6 +187,12 @@ impl Engine {
         }
     }
 
+    /// Takes in that somebody has ended the session at the store: a step that is under way is waited for, and after that
+    /// there is none. A locator is never used again, so this stays.
+    pub fn hear_end(&mut self) {
+        self.over = true;
+    }
+
     /// Owns the session no more, but keeps the last durable copy: should the store lose it, it can be put back.
     fn disown(&mut self) {
         if let Role::Owner(owned) = &self.role {
@@ -200,6 +210,9 @@ impl Engine {
     /// by its `on_…` call before another one is given.
     pub fn next(&mut self, moment: Moment) -> Step {
         self.give_up_late_jobs(moment.now);
+        if self.over && !self.in_step {
+            self.end();
+        }
         if self.in_step || (self.queue.is_empty() && self.batch.is_none() && !self.check_wanted) {
             return Step::Rest;
         }
@@ -433,65 +446,5 @@ impl Engine {
         job.sent += 1;
         let limit = patience.min(job.deadline.saturating_duration_since(moment.now));
         Step::Forward { node, job, limit }
-    }
-
-    fn refuse_all(&mut self, refusal: Refusal) -> Step {
-        if let Some(Batch { unsure, .. }) = self.batch {
-            // An attempt that got no reply may have been carried out, whatever became of the next.
-            self.drop_batch(if unsure { Refusal::OutcomeUnknown } else { refusal });
-            if unsure {
-                self.disown(); // and others may see what it did: look before the next use
-            }
-        }
-        let ending = std::mem::take(&mut self.ending);
-        let queued = std::mem::take(&mut self.queue);
-        for job in ending.into_iter().chain(queued) {
-            let over = refusal == Refusal::Ended && matches!(job.work, Work::Revoke(_));
-            self.answers.push((job, if over { Ok(Reply::Revoked) } else { Err(refusal) }));
-        }
-        self.check_wanted = false;
-        Step::Rest
-    }
-
-    fn answer_done(&mut self, jobs: Vec<(Job, Outcome)>, version: u64) {
-        for (job, outcome) in jobs {
-            if let Some(trace) = job.trace.filter(|_| job.from_peer) {
-                if self.remembered.len() >= REMEMBERED {
-                    self.remembered.pop_front();
-                }
-                self.remembered.push_back((trace.id, outcome.clone(), version));
-            }
-            self.answers.push((job, Ok(Reply::Done(outcome, version))));
-        }
-    }
-
-    /// Refuses those whose time is up: their callers have gone, or will this instant.
-    fn give_up_late_jobs(&mut self, now: BootInstant) {
-        for job in take_if(&mut self.queue, |job| job.deadline <= now) {
-            let unsure = job.trace.is_some_and(|trace| trace.uncertain);
-            self.answers
-                .push((job, Err(if unsure { Refusal::OutcomeUnknown } else { Refusal::Busy })));
-        }
-    }
-
-    /// Refuses those who have waited for the store long enough; a write on its way is given up with them.
-    fn lose_patience(&mut self, now: BootInstant) {
-        for job in take_if(&mut self.queue, |job| now >= job.submitted + STORE_PATIENCE) {
-            self.answers.push((job, Err(Refusal::Unavailable)));
-        }
-        for job in self.ending.extract_if(.., |job| now >= job.submitted + STORE_PATIENCE) {
-            self.answers.push((job, Err(Refusal::Unavailable)));
-        }
-        if self.batch.as_ref().is_some_and(|batch| now >= batch.since + STORE_PATIENCE) {
-            self.drop_batch(Refusal::Unavailable);
-            // It may still arrive at the store, late. A new claim brings a new token, which fences it.
-            self.disown();
-        }
-    }
-
-    fn drop_batch(&mut self, refusal: Refusal) {
-        for (job, _) in self.batch.take().into_iter().flat_map(|batch| batch.jobs) {
-            self.answers.push((job, Err(refusal)));
-        }
     }
 }

@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, ResponseError};
 use understudy_runtime::http::problem::{ApiError, Problem};
 
 use crate::engine::Refusal;
+use crate::store::StoreError;
 
 /// Why a session could not be read or changed.
 ///
@@ -60,6 +61,12 @@ pub enum SessionError {
     /// The name is empty or longer than 256 bytes.
     #[error("an attribute's name has 1 to 256 bytes")]
     BadName,
+    /// The name of the user is empty, longer than 256 bytes, or has control characters in it.
+    #[error("a user's name has 1 to 256 bytes and no control characters")]
+    BadUser,
+    /// The user has as many sessions as allowed, and a further login is refused.
+    #[error("the user has as many sessions as allowed")]
+    TooManySessions,
     /// The application runs without the session service.
     #[error("the session service is not installed in this application")]
     NotInstalled,
@@ -90,6 +97,16 @@ impl From<Refusal> for SessionError {
     }
 }
 
+impl From<StoreError> for SessionError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::Unavailable,
+            StoreError::Refused(_) => Self::Refused,
+            StoreError::Unreadable(_) => Self::Unreadable,
+        }
+    }
+}
+
 impl ApiError for SessionError {
     fn problem(&self) -> Problem {
         let (status, code) = match self {
@@ -104,6 +121,8 @@ impl ApiError for SessionError {
             Self::NotJson { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_json"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "session_too_large"),
             Self::BadName => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_name"),
+            Self::BadUser => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_user"),
+            Self::TooManySessions => (StatusCode::CONFLICT, "session_too_many"),
             Self::NotInstalled => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_installed"),
         };
         let problem = Problem::new(status, code, self.to_string());

@@ -47,6 +47,31 @@ pub(crate) enum ForwardReply {
     Lost,
 }
 
+impl Forward {
+    /// Asks the owner to end a session, whatever opens it.
+    pub(crate) fn end(locator: Locator, wait: Duration) -> Self {
+        Self {
+            locator,
+            secret: None,
+            what: What::Revoke,
+            id: OpId::random(),
+            known_version: 0,
+            uncertain: false,
+            wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl ForwardReply {
+    /// Whether the node that says so shows nothing of the session any more.
+    pub(crate) fn is_over(&self) -> bool {
+        match self {
+            Self::Revoked | Self::Refused(Refusal::Ended | Refusal::NotOwner) => true,
+            Self::Done(..) | Self::Lost | Self::Refused(_) => false,
+        }
+    }
+}
+
 impl BusRequest for Forward {
     const NAME: &'static str = "session.forward";
     type Reply = ForwardReply;

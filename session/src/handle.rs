@@ -3,6 +3,9 @@
 //! A handle is cheap to clone and may be used from any thread. It finds the actor of a session, starts one if there is
 //! none, and bounds every wait.
 
+mod begin;
+mod ending;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,21 +22,16 @@ use understudy_runtime::keys::KeySpace;
 use understudy_runtime::lease::LeaseBoard;
 
 use crate::actor::{SessionActor, Submit};
-use crate::engine::{
-    Answer, Engine, Job, Owned, RETRY, Refusal, Reply, STORE_PATIENCE, Trace, View, Work,
-};
+use crate::engine::{Answer, Engine, Job, Refusal, Reply, Trace, View, Work};
 use crate::keyring::KeyRing;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
-use crate::ownership::Held;
-use crate::record::{Attributes, Fence, Locator, RecentOps, Record, SecretHash, Token};
+use crate::record::{Locator, SecretHash, Token};
 use crate::resident::{Cell, Resident};
 use crate::shards::Worker;
-use crate::state::{Ask, Op, Outcome, Task, opens, plan};
-use crate::store::{CreateReply, ReadReply, SharedStore, StoreError};
+use crate::state::{Ask, Op, Outcome, Task, opens};
+use crate::store::{ReadReply, SharedStore, StoreError};
 
-/// How often a locator is drawn anew when it is taken: with 128 random bits once is never needed.
-const DRAWS: usize = 3;
 /// How often an actor is looked for that goes just when it is wanted: once a millisecond, and it leaves in less.
 const HANDS: usize = 100;
 /// A read that fails sooner did not wait for a silent store: its connection broke.
@@ -65,6 +63,9 @@ impl Shard {
     }
 }
 
+pub use ending::EndError;
+pub(crate) use ending::{EndedMessage, serve_ends};
+
 /// Reaches the sessions of the cluster from this node.
 #[derive(Clone)]
 pub struct SessionHandle(pub(crate) Arc<Inner>, pub(crate) Option<Arc<Worker>>);
@@ -81,6 +82,11 @@ pub(crate) struct Inner {
     pub(crate) shards: Vec<Arc<Shard>>,
     pub(crate) workers: ArcSwap<Vec<Arc<Worker>>>,
     pub(crate) closed: Arc<AtomicBool>,
+    /// Sessions that this node is just putting into the store.
+    pub(crate) beginning: DashMap<Locator, ()>,
+    /// How long a node's lease lasts without a renewal.
+    pub(crate) lease_ttl: Duration,
+    pub(crate) bus: Bus,
     /// Whether the latest look found a key that all living nodes know.
     pub(crate) key_agreed: AtomicBool,
 }
@@ -230,92 +236,6 @@ impl SessionHandle {
         }
     }
 
-    /// Begins a session, owned by this node, with `ops` already applied; gives its locator and their outcomes. When they
-    /// change nothing, or all are rejected, no session begins and there is no locator.
-    ///
-    /// # Errors
-    /// [`Refusal`]; nothing is left behind that a client could use.
-    pub async fn create(
-        &self,
-        secret: SecretHash,
-        ops: Vec<Op>,
-    ) -> Result<(Option<Locator>, Vec<Outcome>), Refusal> {
-        let inner = &self.0;
-        let token = Token::new(&inner.node_id);
-        let mut record = self.blank(secret, &token);
-        let mut asks: Vec<Ask> =
-            ops.into_iter().map(|op| Ask { secret, task: Task::Op(op), remote: None }).collect();
-        let now_ms = inner.board.server_now_ms(&*inner.clock);
-        let planned =
-            plan(&record, &mut asks.iter_mut().collect::<Vec<_>>(), &inner.options.limits, now_ms);
-        match planned.write {
-            Some((_, after)) => record = Record { version: 1, ..after },
-            None => return Ok((None, planned.outcomes)), // nothing to keep: no session
-        }
-        let (began, mut draws) = (inner.clock.now(), 0);
-        while draws < DRAWS {
-            let locator = Locator::random();
-            let bucket = inner.keys.bucket_of(locator.as_bytes());
-            let sent_at = inner.clock.now();
-            let Some(stamp) = inner.board.current(bucket, sent_at) else {
-                self.outlast(sent_at, began).await?;
-                continue;
-            };
-            let lifetime_ms = u64::try_from(inner.options.absolute.as_millis()).unwrap_or(u64::MAX);
-            match self.shard(locator).store.create(locator, &record, lifetime_ms).await {
-                Ok(CreateReply::Created { now_ms }) => {
-                    record.created_ms = now_ms;
-                    record.last_access_ms = now_ms;
-                    record.absolute_ms = now_ms.saturating_add(lifetime_ms);
-                    let held = Held { fence: Fence { token, epoch: 1 }, stamp, version: 1 };
-                    let owned = Owned { held, record: Arc::new(record), base: (sent_at, now_ms) };
-                    let engine = Engine::owning(inner.node_id.clone(), inner.options.limits, owned);
-                    // Should there be no room for it in memory, the next request claims it.
-                    drop(self.resident(locator, || engine));
-                    inner.counters.created.increment(1);
-                    return Ok((Some(locator), planned.outcomes));
-                }
-                Ok(CreateReply::Exists) => draws += 1,
-                Err(StoreError::Refused(_) | StoreError::Unreadable(_)) => {
-                    return Err(Refusal::Refused);
-                }
-                // Should it be there all the same, nobody has its secret, and it runs out.
-                Err(StoreError::Unavailable(_)) => self.outlast(sent_at, began).await?,
-            }
-        }
-        Err(Refusal::Refused)
-    }
-
-    /// Waits a moment after an attempt of `sent_at` that failed because a connection broke or a lease is due; refuses
-    /// when the store was silent, or everything has taken long enough since `began`.
-    async fn outlast(&self, sent_at: BootInstant, began: BootInstant) -> Result<(), Refusal> {
-        let now = self.0.clock.now();
-        if now >= sent_at + BROKE_WITHIN || now >= began + STORE_PATIENCE {
-            return Err(Refusal::Unavailable);
-        }
-        tokio::time::sleep(RETRY).await;
-        Ok(())
-    }
-
-    fn blank(&self, secret: SecretHash, token: &Token) -> Record {
-        Record {
-            owner: Some(token.clone()),
-            epoch: 1,
-            version: 0,
-            last_op: None,
-            created_ms: 0,
-            absolute_ms: 0,
-            last_access_ms: 0,
-            idle_ms: u64::try_from(self.0.options.idle.as_millis()).unwrap_or(u64::MAX),
-            user: None,
-            secret,
-            previous_secret: None,
-            attributes: Arc::new(Attributes::new()),
-            recent: RecentOps::default(),
-            unknown: std::collections::BTreeMap::new(),
-        }
-    }
-
     pub(crate) async fn submit_for_peer(
         &self,
         locator: Locator,
@@ -399,6 +319,11 @@ impl SessionHandle {
             Resident { cell, actor }
         });
         Some(entry.clone())
+    }
+
+    /// The store, over the connection of the shard that a session would live on.
+    pub(crate) fn store(&self, locator: Locator) -> &SharedStore {
+        &self.shard(locator).store
     }
 
     /// The shard of this HTTP worker, else one of those that have a thread of their own.

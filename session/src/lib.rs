@@ -13,10 +13,14 @@
 //! | [`ownership`], [`state`], [`record`] | when a copy may be trusted; what operations do; what a session is |
 //! | [`store`], [`spec`] | where sessions are kept, and what every store must do |
 //! | [`expiry`] | ends sessions that ran out of time, and tells the application |
+//! | `admin` | what operators see of and do with sessions |
+//! | [`users`] | who is logged in where, and how often |
+//! | [`lockout`] | counts failures to log in |
 //! | [`keyring`] | the cookie and the keys that sign it |
 //! | [`service`] | how a node starts and drains all this |
 
 mod actor;
+mod admin;
 mod cookie;
 pub mod engine;
 pub mod error;
@@ -25,6 +29,7 @@ mod forward;
 pub mod handle;
 mod keeper;
 pub mod keyring;
+pub mod lockout;
 mod metrics;
 pub mod middleware;
 pub mod options;
@@ -37,10 +42,12 @@ mod shards;
 pub mod spec;
 pub mod state;
 pub mod store;
+pub mod users;
 
 pub use error::SessionError;
 pub use expiry::{ExpiryReason, SessionExpired};
 pub use handle::SessionHandle;
+pub use lockout::{Lockout, LockoutError};
 pub use middleware::SessionMiddleware;
 pub use service::SessionService;
 pub use session::{Session, SessionInfo};

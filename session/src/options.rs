@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understudy_runtime::config::{SameSite, SessionConfig};
+use understudy_runtime::config::{SameSite, SessionConfig, UserConfig};
 
 use crate::state::Limits;
 
@@ -23,6 +23,8 @@ pub struct SessionOptions {
     pub actors_max: usize,
     /// How long a request waits for an owner that is silent.
     pub wait: Duration,
+    /// What users may.
+    pub users: UserConfig,
     /// The cookie.
     pub cookie: CookieOptions,
 }
@@ -63,6 +65,7 @@ impl From<&SessionConfig> for SessionOptions {
             passivate_after: config.passivate_after,
             actors_max: config.actors_max,
             wait: config.wait,
+            users: config.users.clone(),
             cookie: CookieOptions {
                 name: config.cookie_name.clone(),
                 secure: config.cookie_secure,

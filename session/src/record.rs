@@ -39,6 +39,13 @@ impl Locator {
         self.digest(6)
     }
 
+    /// Gives the 32 hexadecimal digits by which operators name the session; they begin with those of
+    /// [`Self::id_for_logs`], and cannot be turned back into a cookie.
+    #[must_use]
+    pub fn public_id(&self) -> String {
+        self.digest(16)
+    }
+
     /// Gives `bytes` bytes of the hash of the locator, in hexadecimal digits.
     pub(crate) fn digest(&self, bytes: usize) -> String {
         let digest = Sha256::digest(self.0);

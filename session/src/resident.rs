@@ -37,6 +37,8 @@ pub(crate) struct Cell {
     snapshot: ArcSwapOption<Snapshot>,
     /// A change was sent and its answer has not been published: others may have seen it.
     changing: AtomicBool,
+    /// The session was ended at the store: nothing is shown any more, whatever the actor still believes.
+    ended: AtomicBool,
     last_access: AtomicU64,
     last_touch: AtomicU64,
     elsewhere_until: AtomicU64,
@@ -64,6 +66,7 @@ impl Cell {
             bucket,
             snapshot: ArcSwapOption::empty(),
             changing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             last_access: AtomicU64::new(now.as_nanos()),
             last_touch: AtomicU64::new(now.as_nanos()),
             elsewhere_until: AtomicU64::new(0),
@@ -79,7 +82,7 @@ impl Cell {
     /// `None` also while a change is on its way; the actor then answers as soon as its fate is known.
     pub(crate) fn view(&self, board: &LeaseBoard, now: BootInstant) -> Option<View> {
         // Before the snapshot is taken: it is published before this is taken back.
-        if self.changing.load(Ordering::Acquire) {
+        if self.changing.load(Ordering::Acquire) || self.is_ended() {
             return None;
         }
         let snapshot = self.snapshot.load();
@@ -119,6 +122,17 @@ impl Cell {
             absolute_at: at + left,
             base: owned.base,
         })));
+    }
+
+    /// To be called when the session was ended at the store: whoever looks from now on is shown nothing.
+    pub(crate) fn end(&self) {
+        // First this: an actor that is just publishing may do so after the next line.
+        self.ended.store(true, Ordering::SeqCst);
+        self.snapshot.store(None);
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// To be called before a change is sent.
@@ -263,6 +277,17 @@ mod tests {
         assert!(cell.view(&board, now).is_none(), "the next change may have been sent already");
         cell.end_change();
         assert!(cell.view(&board, now).is_some());
+    }
+
+    #[test]
+    fn s7_nothing_is_shown_of_a_session_that_was_ended_whatever_is_published() {
+        let (board, now) = (LeaseBoard::always(), BootInstant::from_nanos(1_000_000));
+        let cell = Cell::new(Locator::random(), Bucket(0), now);
+        cell.publish(Some(&owned(&board, now)));
+        cell.end();
+        assert!(cell.view(&board, now).is_none());
+        cell.publish(Some(&owned(&board, now)));
+        assert!(cell.view(&board, now).is_none(), "the actor has not heard yet");
     }
 
     #[test]

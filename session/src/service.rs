@@ -13,15 +13,19 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use dashmap::DashMap;
 use sea_orm_migration::MigrationTrait;
+use understudy_runtime::admin::Operation;
+use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::config::StoreKind;
 use understudy_runtime::secret::Secret;
 use understudy_runtime::service::{Health, NodeContext, RequestWrap, Service, ServiceError};
 
+use crate::admin::{Admin, OPERATIONS, Residents};
 use crate::expiry::{Heard, Listener, SessionExpired, Sweeper};
 use crate::forward::{Forward, serve};
-use crate::handle::{Inner, SessionHandle, Shard};
+use crate::handle::{EndedMessage, Inner, SessionHandle, Shard, serve_ends};
 use crate::keeper;
 use crate::keyring::KeyRing;
+use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
@@ -42,6 +46,8 @@ pub struct SessionService {
 
 struct Started {
     handle: SessionHandle,
+    admin: Admin,
+    lockout: Lockout,
     arbiters: Vec<Arbiter>,
     shards: Shards,
 }
@@ -104,6 +110,14 @@ impl Service for SessionService {
         let handle = started.handle.clone();
         let serving = handle.clone();
         node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
+        let hearing = handle.clone();
+        node.bus.handle::<EndedMessage, _, _>(move |_from, message| {
+            serve_ends(hearing.clone(), message)
+        });
+        let counting = handle.clone();
+        node.bus.handle::<Residents, _, _>(move |_from, Residents| {
+            std::future::ready(counting.0.residents.len() as u64)
+        });
         let inner = Arc::clone(&handle.0);
         node.lease.before_settling(Arc::new(move |bucket, _stamp| {
             Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
@@ -133,7 +147,8 @@ impl Service for SessionService {
     }
 
     fn web(&self, app: &mut ServiceConfig) {
-        let Some(Started { handle, shards, .. }) = self.started.get() else { return };
+        let Some(Started { handle, shards, lockout, .. }) = self.started.get() else { return };
+        app.app_data(lockout.clone());
         let worker = handle.0.shards.first().map(|model| shards.start_here(model));
         if let Some(worker) = &worker {
             handle.0.workers.rcu(|workers| [workers.as_slice(), &[Arc::clone(worker)]].concat());
@@ -141,6 +156,16 @@ impl Service for SessionService {
         let handle = SessionHandle(Arc::clone(&handle.0), worker);
         app.app_data(Rc::new(handle.clone()));
         app.app_data(handle);
+    }
+
+    fn operations(&self) -> &'static [Operation] {
+        OPERATIONS
+    }
+
+    fn admin(&self, app: &mut ServiceConfig) {
+        if let Some(started) = self.started.get() {
+            crate::admin::configure(app, &started.admin);
+        }
     }
 
     fn web_wrap(&self) -> Option<Arc<dyn RequestWrap>> {
@@ -192,9 +217,15 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
         shards,
         workers: ArcSwap::default(),
         closed,
+        beginning: DashMap::new(),
+        lease_ttl: node.config.cluster.node_ttl,
+        bus: node.bus.clone(),
         key_agreed: AtomicBool::new(true),
     };
-    Ok(Started { handle: SessionHandle(Arc::new(inner), None), arbiters, shards: makes })
+    let handle = SessionHandle(Arc::new(inner), None);
+    let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };
+    let lockout = Lockout::of(node);
+    Ok(Started { handle, admin, lockout, arbiters, shards: makes })
 }
 
 /// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.

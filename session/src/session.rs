@@ -1,5 +1,6 @@
 //! The session of a request, as handlers use it.
 
+mod login;
 mod slot;
 
 use std::cell::RefCell;
@@ -8,7 +9,6 @@ use std::fmt;
 use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderMap;
@@ -23,11 +23,9 @@ use crate::keyring::SecretBytes;
 use crate::resident::Cell;
 use crate::state::{Op, Outcome, Rejection, Task, UpdateFn};
 
-use slot::{CookieChange, Presented, Settling, Slot, State};
+use slot::{Presented, Settling, Slot, State};
 use slot::{checked, judged, name_of, parsed, presented, settled, to_json};
 
-/// How long the old cookie works after a rotation that is no login, for requests already on their way.
-const ROTATION_GRACE: Duration = Duration::from_secs(10);
 /// How often an update is run again when others change the attribute meanwhile.
 const UPDATE_TRIES: usize = 64;
 
@@ -290,70 +288,6 @@ impl Session {
             return Ok(());
         }
         self.write(Op::Clear).await.map(|_| ())
-    }
-
-    /// Logs a user in: names the user, gives the session a new secret (the old cookie is dead on every node when this
-    /// returns) and a new life. What another user left in the session is removed first.
-    ///
-    /// # Errors
-    /// [`SessionError::Ended`] when another login or a logout came first; else when it cannot be stored now.
-    pub async fn login(&self, user: &str) -> Result<(), SessionError> {
-        let lifetime = self.0.handle.0.options.absolute;
-        let secret = SecretBytes::random();
-        let op = Op::Login {
-            user: user.to_owned(),
-            secret: secret.hash().to_text(),
-            lifetime_ms: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
-        };
-        self.replace_secret(op, secret).await
-    }
-
-    /// Gives the session a new secret, after a change of privileges for example. The old cookie works for ten more
-    /// seconds, for requests already on their way. Without a session nothing happens.
-    ///
-    /// # Errors
-    /// When it cannot be stored now.
-    pub async fn rotate(&self) -> Result<(), SessionError> {
-        if self.view().await?.is_none() {
-            return Ok(());
-        }
-        let secret = SecretBytes::random();
-        let keep_ms = u64::try_from(ROTATION_GRACE.as_millis()).unwrap_or(0);
-        self.replace_secret(Op::Rotate { secret: secret.hash().to_text(), keep_ms }, secret).await
-    }
-
-    async fn replace_secret(&self, op: Op, secret: SecretBytes) -> Result<(), SessionError> {
-        if let Some(presented) = self.presented() {
-            let answer =
-                self.0.handle.ask(presented.locator, presented.secret.hash(), op.clone()).await;
-            match judged(answer, "", presented.seen) {
-                Ok(_) => {
-                    let presented = Presented { secret, seen: true, outdated: false, ..presented };
-                    self.carry(presented);
-                    return Ok(());
-                }
-                Err(Settling::Gone) => self.forget_presented(),
-                Err(Settling::Changed) => return Err(SessionError::Conflict),
-                Err(Settling::Error(error)) => return Err(error),
-            }
-        }
-        self.begin(secret, op).await.map(|_| ()).map_err(Settling::into_error)
-    }
-
-    /// Ends the session on every node and takes the cookie back. When this returns, neither the cookie nor a request
-    /// that is still under way can use it, anywhere.
-    ///
-    /// # Errors
-    /// When the session's end cannot be stored now.
-    pub async fn logout(&self) -> Result<(), SessionError> {
-        let Some(presented) = self.presented() else {
-            return Ok(());
-        };
-        self.0.handle.revoke(presented.locator, Some(presented.secret.hash())).await?;
-        let mut state = self.0.state.borrow_mut();
-        state.presented = None;
-        state.cookie = Some(CookieChange::Remove);
-        Ok(())
     }
 
     /// Tells who is logged in.

@@ -4,12 +4,15 @@
 //! [`crate::store::memory`], and the server that the model checker in `session/tests/model.rs` drives. Time is an
 //! argument of each step; nothing here waits, and nothing here knows of nodes other than by their leases.
 
+mod register;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use understudy_runtime::lease::table::LeaseTable;
 
 use crate::record::{Attributes, Change, Fence, Locator, Record, Token};
+use crate::store::register::Progress;
 use crate::store::{
     ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, Swept,
     ValidateReply, Write, WriteReply,
@@ -52,6 +55,8 @@ pub struct Spec {
     pub sessions: BTreeMap<Locator, Stored>,
     /// Sessions that ran out of time, and of which nobody has been told.
     pub untold: BTreeMap<Locator, Untold>,
+    /// Sessions of each user, with the time and the progress of their places.
+    pub rolls: BTreeMap<String, BTreeMap<Locator, (u64, Progress)>>,
     /// Leases of the nodes; one bucket is enough here.
     pub leases: LeaseTable,
     /// Identity of the server; another one means that it may have lost what it knew.
@@ -70,8 +75,8 @@ impl Spec {
         // A grace of no length is none.
         leases.claim_gate(server_id, 0, 0).ok();
         let server_id = server_id.to_owned();
-        let (sessions, untold) = (BTreeMap::new(), BTreeMap::new());
-        Self { sessions, untold, leases, server_id, lease_ms, touch_slack_ms }
+        let (sessions, untold, rolls) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { sessions, untold, rolls, leases, server_id, lease_ms, touch_slack_ms }
     }
 
     /// See [`crate::store::SessionStore::create`].
@@ -215,29 +220,30 @@ impl Spec {
         if !allowed || record.owner.is_none() {
             return RestoreReply::Refused;
         }
+        self.put_on_roll(locator, record);
         self.sessions.insert(locator, Stored::Live(Box::new(record.clone())));
         RestoreReply::Restored
     }
 
     /// See [`crate::store::SessionStore::revoke`].
     pub fn revoke(&mut self, locator: Locator, end: End, now_ms: u64) -> RevokeReply {
-        match self.sessions.get_mut(&locator) {
-            None => RevokeReply::Missing,
+        let mut record = match self.sessions.get(&locator) {
+            None => return RevokeReply::Missing,
             Some(Stored::Ended(tombstone)) => {
-                RevokeReply::Revoked { owner: tombstone.owner.clone() }
+                return RevokeReply::Revoked { owner: tombstone.owner.clone() };
             }
-            Some(Stored::Live(record)) => {
-                let owner = record.owner.take();
-                let expired = Expired::of(locator, record, self.touch_slack_ms, now_ms);
-                let until_ms = now_ms.saturating_add(TOMBSTONE_MS.max(2 * self.lease_ms));
-                let tombstone = Tombstone { owner: owner.clone(), until_ms };
-                self.sessions.insert(locator, Stored::Ended(tombstone));
-                if end == End::OutOfTime {
-                    self.untold.insert(locator, Untold { expired, from_ms: now_ms });
-                }
-                RevokeReply::Revoked { owner }
-            }
+            Some(Stored::Live(record)) => record.clone(),
+        };
+        let owner = record.owner.take();
+        let expired = Expired::of(locator, &record, self.touch_slack_ms, now_ms);
+        let until_ms = now_ms.saturating_add(TOMBSTONE_MS.max(2 * self.lease_ms));
+        let tombstone = Tombstone { owner: owner.clone(), until_ms };
+        self.sessions.insert(locator, Stored::Ended(tombstone));
+        if end == End::OutOfTime {
+            self.untold.insert(locator, Untold { expired, from_ms: now_ms });
         }
+        self.take_off_roll(locator, &record);
+        RevokeReply::Revoked { owner }
     }
 
     /// See [`crate::store::SessionStore::release`].
@@ -292,6 +298,7 @@ impl Spec {
             if let Some(Stored::Live(record)) = self.sessions.remove(locator) {
                 let expired = Expired::of(*locator, &record, slack, now_ms);
                 self.untold.insert(*locator, Untold { expired, from_ms: now_ms });
+                self.take_off_roll(*locator, &record);
             }
         }
         over.len()

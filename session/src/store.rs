@@ -11,6 +11,7 @@ pub mod database;
 mod expired;
 pub mod memory;
 pub mod redis;
+pub mod register;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,13 +23,14 @@ use understudy_runtime::ids::{Bucket, NodeId};
 use crate::record::{Change, Fence, Locator, OpId, Record, Token};
 
 pub use expired::{End, Expired, ExpiryReason, Swept};
+pub use register::SessionRegister;
 
 /// Keeps sessions for all nodes of a cluster, or for one process.
 ///
 /// Each method is one atomic step. A method that fails with [`StoreError::Unavailable`] may or may not have been
 /// carried out; every one of them may be sent again with the same arguments.
 #[async_trait]
-pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+pub trait SessionStore: SessionRegister + Send + Sync + fmt::Debug + 'static {
     /// Puts a new session in, owned by `record.owner` with epoch 1 and version 1.
     ///
     /// The store sets `created_ms` and `last_access_ms` to its own now, and `absolute_ms` to now + `lifetime_ms`.

@@ -24,6 +24,14 @@ async fn the_store_in_memory_passes_when_it_forgets() {
     conformance::run(&InMemory::forgetting()).await;
 }
 
+#[tokio::test]
+async fn s7_rolls_miss_nobody_however_slow_logins_are() {
+    for seed in 0..40 {
+        let leap = std::time::Duration::from_secs(61);
+        conformance::random_logins(&InMemory::keeping_everything(), seed, 400, leap).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_passes() {
     conformance::run(&OnRedis::start().await).await;

@@ -19,6 +19,7 @@ mod sessions {
     #[macro_use]
     mod topologies;
     mod updates;
+    mod users;
     mod visitor;
 
     on_every_stage!(

@@ -1,6 +1,7 @@
 //! Sessions and their cookie: `SESSION_*`.
 
 mod cookie;
+mod users;
 
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use super::reader::{Reader, one_of, whole, word};
 use super::redis::RedisSection;
 use super::{ExternalUrl, RedisConfig};
 use crate::secret::Secret;
+
+pub use users::{MaxPolicy, UserConfig};
 
 /// Sessions and their cookie.
 #[derive(Debug, Clone)]
@@ -46,6 +49,8 @@ pub struct SessionConfig {
     pub actors_max: usize,
     /// `SESSION_WAIT_MS`: how long a write waits for an owner that is silent.
     pub wait: Duration,
+    /// How many sessions a user may have, and how often a login may fail.
+    pub users: UserConfig,
 }
 
 /// Where sessions are kept.
@@ -89,6 +94,10 @@ struct Raw {
     passivate_after_ms: Option<String>,
     actors_max: Option<String>,
     wait_ms: Option<String>,
+    max_per_user: Option<String>,
+    max_policy: Option<String>,
+    lockout_attempts: Option<String>,
+    lockout_s: Option<String>,
 }
 
 /// What sessions take from other sections.
@@ -104,7 +113,7 @@ impl SessionConfig {
         let other =
             around.redis.other(read, "UNDERSTUDY_SESSION_REDIS_URL", raw.redis_url.as_deref());
         let idle = read.seconds("UNDERSTUDY_SESSION_IDLE_S", raw.idle_s.as_deref(), 1..=31_536_000);
-        let cookie = cookie::read(read, &raw, around);
+        let (cookie, users) = (cookie::read(read, &raw, around), users::read(read, &raw));
         Self {
             store: store(read, raw.store.as_deref(), around.in_cluster),
             redis: other.or_else(|| around.redis.main.clone()),
@@ -142,6 +151,7 @@ impl SessionConfig {
                 1..=100_000_000,
             ),
             wait: read.millis("UNDERSTUDY_SESSION_WAIT_MS", raw.wait_ms.as_deref(), 10..=600_000),
+            users,
         }
     }
 }

@@ -40,6 +40,24 @@ fn cluster_with(name: &'static str, value: &'static str) -> Vec<(&'static str, &
 }
 
 #[test]
+fn s6_sessions_per_user_are_limited_only_when_somebody_says_so() {
+    let users = good(&[]).session.users;
+    assert_eq!((users.max_sessions, users.max_policy), (None, MaxPolicy::Oldest));
+    assert_eq!((users.lockout_attempts, users.lockout.as_secs()), (Some(5), 900));
+    let users = good(&[
+        ("UNDERSTUDY_SESSION_MAX_PER_USER", "10"),
+        ("UNDERSTUDY_SESSION_MAX_POLICY", "reject"),
+        ("UNDERSTUDY_SESSION_LOCKOUT_ATTEMPTS", "0"),
+    ])
+    .session
+    .users;
+    assert_eq!((users.max_sessions, users.max_policy), (Some(10), MaxPolicy::Reject));
+    assert_eq!(users.lockout_attempts, None);
+    let name = "UNDERSTUDY_SESSION_MAX_POLICY";
+    assert_eq!(wrong(&[(name, "newest")]), [name]);
+}
+
+#[test]
 fn a_node_needs_no_variable_at_all() {
     let config = good(&[]);
     assert_eq!(config.http.bind.to_string(), "0.0.0.0:8080");

@@ -418,7 +418,7 @@ impl Engine {
         self.queue.push_front(job);
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.role = Role::Ended;
         self.check_wanted = false;
         self.repair_wanted = false;

@@ -206,6 +206,42 @@ fn what_arrives_during_a_write_becomes_the_next_one() {
 }
 
 #[test]
+fn s7_a_session_that_somebody_ended_is_over_after_the_step_under_way() {
+    let mut bench = Bench::owner();
+    bench.engine.hear_end();
+    let late = bench.increment(1);
+    assert!(matches!(bench.step(), Step::Rest));
+    assert_eq!(refusal(late), Refusal::Ended);
+    assert!(matches!(bench.engine.role(), Role::Ended), "and no copy is kept to be put back");
+    // In the middle of a write: what is in is told so, what comes after it is refused.
+    let mut bench = Bench::owner();
+    let (first, _) = (bench.increment(1), bench.step());
+    let second = bench.increment(1);
+    bench.engine.hear_end();
+    assert!(matches!(bench.step(), Step::Rest));
+    bench.write_answers(Ok(WriteReply::Written { version: 8, now_ms: 500 }));
+    bench.step();
+    assert_eq!((number(first), refusal(second)), (6, Refusal::Ended));
+    // In the middle of a claim that came before the end.
+    let mut bench = Bench::new();
+    let view = bench.job(Work::View);
+    let Step::Claim { token, .. } = bench.step() else { panic!("a claim is due") };
+    bench.engine.hear_end();
+    let reply = ClaimReply::Claimed {
+        epoch: 5,
+        version: 7,
+        now_ms: 500,
+        record: Some(Box::new(record(7, 5))),
+    };
+    let (sent, moment) = (bench.sent(), bench.moment());
+    bench.engine.on_claim(token, Ok(reply), sent, moment);
+    assert!(matches!(bench.step(), Step::Rest));
+    assert_eq!(refusal(view), Refusal::Ended);
+    bench.engine.want_check();
+    assert!(matches!(bench.step(), Step::Rest), "it is not put back either");
+}
+
+#[test]
 fn nobody_is_told_before_the_store_has_it() {
     let mut bench = Bench::owner();
     let waiting = bench.increment(1);

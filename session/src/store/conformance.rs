@@ -51,9 +51,11 @@ mod contents;
 mod ends;
 mod expiry;
 mod history;
+mod logins;
 mod ownership;
 mod races;
 mod recovery;
+mod register;
 mod writes;
 
 use std::fmt;
@@ -183,6 +185,19 @@ const CASES: &[(&str, Case)] = cases![
         a_copy_may_be_the_first_that_a_changed_server_hears,
         the_grace_ends_when_all_have_settled,
     },
+    register::{
+        a_place_stands_once_its_login_is_confirmed,
+        no_more_get_a_place_than_may,
+        the_oldest_beyond_the_number_are_condemned,
+        all_are_condemned_also_those_under_way,
+        a_place_is_struck_off_only_as_it_was_seen,
+        what_is_over_leaves_the_roll,
+        a_look_shows_what_a_session_is,
+        pages_show_each_session_once,
+        a_session_is_found_by_the_beginning_of_its_id,
+        who_may_still_show_an_ended_session_is_told,
+        what_is_put_back_is_on_the_roll,
+    },
     races::{
         only_one_of_many_creates_wins,
         only_the_last_of_many_claims_can_write,
@@ -207,7 +222,19 @@ pub async fn run(fixture: &dyn Fixture) {
     for seed in SEEDS {
         println!("conformance: random history, seed {seed}");
         random_history(fixture, seed, STEPS).await;
+        println!("conformance: random logins, seed {seed}");
+        random_logins(fixture, seed, STEPS / 2, Duration::ZERO).await;
     }
+}
+
+/// Does `steps` random steps of logins, logouts and tidying up, with crashes at every place, and looks after each whether
+/// every session that somebody can use is on the roll of its user. `leap` is how long time passes now and then: with more
+/// than [`LEFT_ALONE_MS`](super::register::LEFT_ALONE_MS), the rolls must be exact in the end.
+///
+/// # Panics
+/// When a session is missed; the message tells the seed and the step.
+pub async fn random_logins(fixture: &dyn Fixture, seed: u64, steps: usize, leap: Duration) {
+    logins::compare(fixture, seed, steps, leap).await;
 }
 
 /// Does `steps` random steps at the store and at the specification, and compares the answers; the same `seed` does the

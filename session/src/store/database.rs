@@ -9,6 +9,7 @@
 //! what an answered write is worth on each backend, and for the group commit on SQLite.
 
 mod expiry;
+mod register;
 mod row;
 mod schema;
 mod statements;
@@ -90,7 +91,7 @@ impl DatabaseStore {
     }
 
     /// Carries out one statement; gives how many rows it changed.
-    async fn count(&self, update: Statement) -> Result<u64, StoreError> {
+    async fn count_rows(&self, update: Statement) -> Result<u64, StoreError> {
         let step = self.database.step(move |executor| {
             let update = update.clone();
             Box::pin(async move { Ok(executor.execute_raw(update).await?.rows_affected()) })
@@ -111,7 +112,7 @@ impl DatabaseStore {
             look: self.about(&self.statements.look, locator),
             take: self.statement(
                 &self.statements.take,
-                vec![locator.to_string().into(), owner, owner_node],
+                vec![locator.to_string().into(), owner, owner_node, locator.public_id().into()],
             ),
             store: self.clone(),
         });
@@ -158,7 +159,7 @@ impl SessionStore for DatabaseStore {
         let first = Record { epoch: 1, version: 1, ..record.clone() };
         let mut values = vec![locator.to_string().into()];
         values.extend(stored_values(&first)?);
-        values.push(row::time(lifetime_ms));
+        values.extend([row::time(lifetime_ms), locator.public_id().into()]);
         match self.change(self.statement(&self.statements.create, values)).await? {
             None => Ok(CreateReply::Exists),
             Some(row) => Ok(CreateReply::Created { now_ms: row::read_number(&row, "created_ms")? }),
@@ -172,7 +173,8 @@ impl SessionStore for DatabaseStore {
         known_version: Option<u64>,
     ) -> Result<ClaimReply, StoreError> {
         let [owner, owner_node] = row::owner(Some(token));
-        let values = vec![locator.to_string().into(), owner, owner_node, row::time(self.slack_ms)];
+        let mut values = vec![locator.to_string().into(), owner, owner_node];
+        values.extend([locator.public_id().into(), row::time(self.slack_ms)]);
         let free = self.statement(&self.statements.claim_free, values);
         let look = self.about(&self.statements.look, locator);
         for _ in 0..ATTEMPTS {
@@ -252,7 +254,7 @@ impl SessionStore for DatabaseStore {
                 row::time(record.absolute_ms),
                 row::time(record.last_access_ms),
             ]);
-            if self.count(self.statement(&self.statements.restore, values)).await? == 1 {
+            if self.count_rows(self.statement(&self.statements.restore, values)).await? == 1 {
                 return Ok(RestoreReply::Restored);
             }
         }
@@ -270,19 +272,22 @@ impl SessionStore for DatabaseStore {
         };
         match revoked {
             None => Ok(RevokeReply::Missing),
-            Some(row) => Ok(RevokeReply::Revoked { owner: row::read_owner(&row)? }),
+            Some(row) => {
+                self.take_off_rolls(locator).await;
+                Ok(RevokeReply::Revoked { owner: row::read_owner(&row)? })
+            }
         }
     }
 
     async fn release(&self, locator: Locator, fence: &Fence) -> Result<bool, StoreError> {
         let owner = fence.token.as_str().to_owned();
         let values = vec![locator.to_string().into(), owner.into(), row::number(fence.epoch)];
-        Ok(self.count(self.statement(&self.statements.release, values)).await? == 1)
+        Ok(self.count_rows(self.statement(&self.statements.release, values)).await? == 1)
     }
 
     async fn touch(&self, locator: Locator) -> Result<(), StoreError> {
         let values = vec![locator.to_string().into(), row::time(self.slack_ms)];
-        self.count(self.statement(&self.statements.touch, values)).await.map(|_| ())
+        self.count_rows(self.statement(&self.statements.touch, values)).await.map(|_| ())
     }
 
     async fn sweep(
@@ -296,7 +301,7 @@ impl SessionStore for DatabaseStore {
 
     async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
         let acknowledge = self.about(self.statements.expiry.acknowledge, expired.locator);
-        self.count(acknowledge).await.map(|_| ())
+        self.count_rows(acknowledge).await.map(|_| ())
     }
 }
 

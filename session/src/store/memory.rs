@@ -3,6 +3,8 @@
 //!
 //! It is [`Spec`] behind a lock, so it does what the protocol says and nothing else. It keeps nothing on disk.
 
+mod register;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +60,7 @@ impl MemoryStore {
             Remembers::Nothing => {
                 spec.sessions.clear();
                 spec.untold.clear();
+                spec.rolls.clear();
             }
             Remembers::Earlier(earlier) => *spec = *earlier,
         }

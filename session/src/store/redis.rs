@@ -10,6 +10,7 @@ mod expiry;
 mod fields;
 mod gate;
 mod packed;
+mod register;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -48,9 +49,20 @@ script!(REVOKE, new, "revoke", "index", "entry");
 script!(RELEASE, new, "release");
 script!(TOUCH, new, "touch");
 script!(DUE, new, "due");
+script!(ENROLL, new, "enroll", "place");
+script!(CONFIRM, new, "confirm", "place");
+script!(ADMIT, new, "admit", "place");
+script!(ROLL, new, "roll", "place");
+script!(LOOK, new, "look");
+script!(IDS, new, "ids");
+script!(COUNT, new, "count");
+script!(HELD, new, "held");
 // These make room.
 script!(SWEEP, even_when_full, "sweep", "index", "entry");
 script!(ACKNOWLEDGE, even_when_full, "acknowledge");
+script!(CONDEMN, even_when_full, "condemn", "place");
+script!(STRIKE, even_when_full, "strike", "place");
+script!(FORGET_IDS, even_when_full, "forget_ids");
 
 /// How much longer than a session its key stays, besides the slack: so long may nobody sweep, or the server be away, without
 /// the end of a session going by untold.
@@ -83,13 +95,14 @@ impl RedisStore {
         self.keys.session(self.keys.bucket_of(locator.as_bytes()), &locator.to_string())
     }
 
-    /// The session and the index of its bucket.
+    /// The session, the index of its bucket, and the list of public ids.
     fn session_and_index(&self, locator: Locator) -> Vec<String> {
         let bucket = self.keys.bucket_of(locator.as_bytes());
-        vec![self.keys.session(bucket, &locator.to_string()), self.keys.session_expiry(bucket)]
+        let session = self.keys.session(bucket, &locator.to_string());
+        vec![session, self.keys.session_expiry(bucket), self.keys.session_ids(bucket)]
     }
 
-    /// The session, the leases of its bucket, and the index.
+    /// The session, the leases of its bucket, the index, and the list of public ids.
     fn all_keys(&self, locator: Locator) -> Vec<String> {
         let mut keys = self.session_and_index(locator);
         keys.insert(1, self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
@@ -126,6 +139,7 @@ impl SessionStore for RedisStore {
             number(self.slack_ms),
             self.keep(),
             text(&locator.to_string()),
+            text(&register::in_list_of_ids(locator)),
         ];
         fields::all(record, fields::Times::Stores, &mut args);
         let reply = self.call(&CREATE, self.session_and_index(locator), args).await?;
@@ -150,13 +164,18 @@ impl SessionStore for RedisStore {
             number(self.slack_ms),
             self.keep(),
             text(&locator.to_string()),
+            text(&register::in_list_of_ids(locator)),
         ];
         let mut reply = self.call(&CLAIM, self.all_keys(locator), args).await?;
         let record = |item: Option<Reply>| item.map(fields::read).transpose();
         Ok(match tag(&reply)? {
             "OK" => {
                 let [epoch, version, now_ms] = [int(&reply, 1)?, int(&reply, 2)?, int(&reply, 3)?];
-                let record = record(reply.drain(4..).next())?.map(Box::new);
+                let unlisted = int(&reply, 4)? == 1;
+                let record = record(reply.drain(5..).next())?.map(Box::new);
+                if let Some(record) = record.as_ref().filter(|_| unlisted) {
+                    self.list_elder(locator, record).await;
+                }
                 ClaimReply::Claimed { epoch, version, now_ms, record }
             }
             "OWNED" => {
@@ -221,6 +240,8 @@ impl SessionStore for RedisStore {
         let Some(owner) = &record.owner else {
             return Ok(RestoreReply::Refused);
         };
+        // First the roll, then the record: a roll may name too many, never too few.
+        self.admit(locator, record).await?;
         let mut args = vec![
             text(owner.as_str()),
             number(record.epoch),
@@ -232,6 +253,7 @@ impl SessionStore for RedisStore {
             self.keep(),
             number(record.last_access_ms),
             text(&locator.to_string()),
+            text(&register::in_list_of_ids(locator)),
         ];
         fields::all(record, fields::Times::Own, &mut args);
         let reply = self.call(&RESTORE, self.all_keys(locator), args).await?;
@@ -249,8 +271,12 @@ impl SessionStore for RedisStore {
             End::Asked => text(""),
             End::OutOfTime => number(self.slack_ms),
         };
-        let args = vec![number(stands), text(&locator.to_string()), told];
+        let id = text(&register::in_list_of_ids(locator));
+        let args = vec![number(stands), text(&locator.to_string()), told, id];
         let reply = self.call(&REVOKE, self.session_and_index(locator), args).await?;
+        if let Some(user) = reply.get(2).and_then(as_text) {
+            self.take_off_rolls(&[(user, locator)]).await;
+        }
         Ok(match tag(&reply)? {
             "REVOKED" => {
                 let owner = reply.get(1).and_then(as_text).filter(|owner| !owner.is_empty());

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 use understudy::prelude::*;
-use understudy::runtime::http::absolute_url;
+use understudy::runtime::http::{absolute_url, client_addr};
+use understudy::session::Lockout;
 
 #[path = "fixture/jobs.rs"] // beside this file they would be binaries of their own
 mod jobs;
@@ -53,6 +54,12 @@ struct Key {
 #[derive(Deserialize)]
 struct User {
     user: String,
+}
+
+#[derive(Deserialize)]
+struct Guess {
+    user: String,
+    right: bool,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +119,22 @@ async fn clear(session: Session) -> Answer {
 
 async fn login(session: Session, user: web::Query<User>) -> Answer {
     session.login(&user.user).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A login with a password that is right or not, as the test says.
+async fn guess(
+    request: HttpRequest,
+    lockout: Lockout,
+    session: Session,
+    guess: web::Query<Guess>,
+) -> Result<HttpResponse, actix_web::Error> {
+    let attempt = lockout.attempt(&guess.user, client_addr(&request)).await?;
+    if !guess.right {
+        return Ok(HttpResponse::Unauthorized().finish());
+    }
+    attempt.succeeded().await?;
+    session.login(&guess.user).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -177,6 +200,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(both("/append").to(append))
         .service(both("/clear").to(clear))
         .service(both("/login").to(login))
+        .service(both("/guess").to(guess))
         .service(both("/logout").to(logout))
         .service(both("/rotate").to(rotate))
         .service(both("/slow-write").to(slow_write))

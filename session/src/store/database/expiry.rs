@@ -6,6 +6,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr, QueryResult, Statement};
 
 use super::statements::expiry::{note_expired, remove};
+use super::statements::register::take_off_rolls;
 use super::{DatabaseStore, row};
 use crate::record::Locator;
 use crate::store::{Expired, ExpiryReason, StoreError, Swept};
@@ -71,6 +72,7 @@ impl DatabaseStore {
             let note = note_expired(backend, row::time(self.slack_ms), &locators);
             executor.execute_raw(note).await?;
             executor.execute_raw(remove(backend, &locators)).await?;
+            executor.execute_raw(take_off_rolls(backend, &locators)).await?;
         }
         Ok(locators.len())
     }

@@ -1,12 +1,12 @@
-//! The tables of sessions, and of sessions that ran out of time and of which nobody was told yet.
+//! The tables of sessions, of sessions that ran out of time and of which nobody was told yet, and of users' places.
 
-use sea_orm_migration::sea_orm::{ConnectionTrait as _, DbErr};
+use sea_orm_migration::sea_orm::{ConnectionTrait as _, DatabaseBackend, DbErr, Statement};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 /// Gives this crate's migrations in their order. Names are for ever: a database remembers them.
 #[must_use]
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(Sessions), Box::new(Expired)]
+    vec![Box::new(Sessions), Box::new(Expired), Box::new(Users), Box::new(Lockouts)]
 }
 
 /// One row for each session or tombstone.
@@ -90,6 +90,90 @@ impl MigrationTrait for Expired {
                 handed_out bigint NOT NULL
             );
             CREATE INDEX us_session_expired_hand_out ON us_session_expired (hand_out_ms)";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
+}
+
+/// Whose sessions there are, and the ids that operators see.
+///
+/// `us_session_user` has a row for each place on the roll of a user; `progress` is `begun`, `stands` or `condemned`. The
+/// user in the session itself counts: rows of sessions that nodes of an older version log in are added when they are asked
+/// for. Their `public_id` is missing until they are claimed.
+struct Users;
+
+impl MigrationName for Users {
+    fn name(&self) -> &'static str {
+        "session_0003_users"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Users {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "
+            ALTER TABLE us_session ADD COLUMN public_id text;
+            CREATE INDEX us_session_public_id ON us_session (public_id);
+            CREATE INDEX us_session_user_name ON us_session (user_name);
+            CREATE TABLE us_session_user (
+                user_name text NOT NULL,
+                locator text NOT NULL,
+                at_ms bigint NOT NULL,
+                progress text NOT NULL,
+                PRIMARY KEY (user_name, locator)
+            );
+            CREATE INDEX us_session_user_locator ON us_session_user (locator)";
+        manager.get_connection().execute_unprepared(create).await?;
+        name_sessions(manager).await
+    }
+}
+
+/// Gives the sessions that are there their public ids.
+async fn name_sessions(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let connection = manager.get_connection();
+    let backend = manager.get_database_backend();
+    if backend == DatabaseBackend::Postgres {
+        let name = "UPDATE us_session SET public_id = substr(encode(sha256(decode(\
+                    translate(locator, '-_', '+/') || '==', 'base64')), 'hex'), 1, 32)";
+        return connection.execute_unprepared(name).await.map(|_| ());
+    }
+    let all = Statement::from_string(backend, "SELECT locator FROM us_session");
+    for row in connection.query_all_raw(all).await? {
+        let locator: String = row.try_get("", "locator")?;
+        let Ok(parsed) = locator.parse::<crate::record::Locator>() else { continue };
+        let values = [parsed.public_id().into(), locator.into()];
+        let name = "UPDATE us_session SET public_id = $1 WHERE locator = $2";
+        connection.execute_raw(Statement::from_sql_and_values(backend, name, values)).await?;
+    }
+    Ok(())
+}
+
+/// Failures to log in, where there is no Redis to count them: one row for each user and address, by a hash of both.
+struct Lockouts;
+
+impl MigrationName for Lockouts {
+    fn name(&self) -> &'static str {
+        "session_0004_lockout"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Lockouts {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "
+            CREATE TABLE us_lockout (
+                key text NOT NULL PRIMARY KEY,
+                attempts bigint NOT NULL,
+                until_ms bigint NOT NULL
+            );
+            CREATE INDEX us_lockout_until ON us_lockout (until_ms)";
         manager.get_connection().execute_unprepared(create).await.map(|_| ())
     }
 }

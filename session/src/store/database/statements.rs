@@ -5,6 +5,7 @@
 //! out afterwards, off the fast path.
 
 pub(super) mod expiry;
+pub(super) mod register;
 
 use sea_orm::{Statement, Value};
 use understudy_runtime::database::Backend;
@@ -13,14 +14,15 @@ use super::row::{self, COLUMNS};
 use crate::record::{Change, Record};
 use crate::store::{StoreError, Write};
 use expiry::ExpiryStatements;
+use register::RegisterStatements;
 
 /// All statements whose text does not depend on what is written.
 #[derive(Debug)]
 pub(super) struct Statements {
     backend: Backend,
-    /// Parameters: locator, all columns of a record, lifetime. Gives `created_ms`.
+    /// Parameters: locator, all columns of a record, lifetime, public id. Gives `created_ms`.
     pub(super) create: String,
-    /// Claims what no other node owns. Parameters: locator, owner, its node, slack. Gives the record, `now_ms`.
+    /// Claims what no other node owns. Parameters: locator, owner, its node, public id, slack. Gives the record, `now_ms`.
     pub(super) claim_free: String,
     /// Looks at a session and the lease of its owner, without locks. Parameter: locator. Gives the record,
     /// `owner_node`, `lease_ms` (null: none) and `now_ms`.
@@ -45,6 +47,8 @@ pub(super) struct Statements {
     pub(super) touch: String,
     /// What the sweep does.
     pub(super) expiry: ExpiryStatements,
+    /// Rolls, pages and counts.
+    pub(super) register: RegisterStatements,
 }
 
 impl Statements {
@@ -52,22 +56,22 @@ impl Statements {
         let now = backend.now_ms();
         let touched = touched(backend);
         let claim = format!(
-            "UPDATE us_session SET owner = $2, owner_node = $3, epoch = epoch + 1, last_access_ms = {touched} \
-             WHERE locator = $1 AND revoked_until_ms IS NULL"
+            "UPDATE us_session SET owner = $2, owner_node = $3, public_id = $4, epoch = epoch + 1, \
+             last_access_ms = {touched} WHERE locator = $1 AND revoked_until_ms IS NULL"
         );
         let claimed = format!("RETURNING {COLUMNS}, {now} AS now_ms");
         let prefixed = format!("s.{}", COLUMNS.replace(", ", ", s."));
         Self {
             backend,
             create: format!(
-                "INSERT INTO us_session (locator, {STORED}, created_ms, absolute_ms, last_access_ms) \
-                 SELECT {}, t.now_ms, t.now_ms + $15, t.now_ms FROM (SELECT {now} AS now_ms) t WHERE true \
+                "INSERT INTO us_session (locator, {STORED}, created_ms, absolute_ms, last_access_ms, public_id) \
+                 SELECT {}, t.now_ms, t.now_ms + $15, t.now_ms, $16 FROM (SELECT {now} AS now_ms) t WHERE true \
                  ON CONFLICT (locator) DO NOTHING RETURNING created_ms",
                 placeholders(14)
             ),
             claim_free: format!(
                 "{claim} AND (owner_node IS NULL OR owner_node = $3) AND absolute_ms > {now} \
-                 AND last_access_ms + idle_ms + $4 > {now} {claimed}"
+                 AND last_access_ms + idle_ms + $5 > {now} {claimed}"
             ),
             look: format!(
                 "SELECT {prefixed}, s.owner_node, {now} AS now_ms, \
@@ -78,10 +82,7 @@ impl Statements {
                 "SELECT owner_node FROM us_session WHERE locator = $1{}",
                 backend.for_update()
             ),
-            lock_lease: format!(
-                "SELECT node FROM us_node_lease WHERE node = $1{}",
-                backend.for_update()
-            ),
+            lock_lease: lock_lease(backend),
             take: format!("{claim} {claimed}"),
             read: format!("SELECT {COLUMNS} FROM us_session WHERE locator = $1"),
             validate: format!(
@@ -108,6 +109,7 @@ impl Statements {
                  AND absolute_ms > {now} AND last_access_ms + idle_ms + $2 > {now}"
             ),
             expiry: ExpiryStatements::new(backend),
+            register: RegisterStatements::new(backend),
         }
     }
 
@@ -142,6 +144,10 @@ impl Statements {
         );
         Ok(self.backend.statement(&sql, values))
     }
+}
+
+fn lock_lease(backend: Backend) -> String {
+    format!("SELECT node FROM us_node_lease WHERE node = $1{}", backend.for_update())
 }
 
 /// The columns that the store takes from a record as they are; the order of [`stored_values`].

@@ -1,6 +1,7 @@
--- Takes a session over. KEYS[1] session, KEYS[2] lease table of its bucket (fields: see lease/renew.lua), KEYS[3] index;
--- ARGV: token, node, lease in ms, known version or '', slack in ms, how long the key outlives the session in ms, locator.
--- Replies {'OK', epoch, version, now[, fields]}, {'OWNED', owner token, remaining ms, now, fields}, {'GRACE', ms},
+-- Takes a session over. KEYS[1] session, KEYS[2] lease table of its bucket (fields: see lease/renew.lua), KEYS[3] index,
+-- KEYS[4] list of ids; ARGV: token, node, lease in ms, known version or '', slack in ms, how long the key outlives the session
+-- in ms, locator, its place in the list of ids.
+-- Replies {'OK', epoch, version, now, 1 if it was on no list of ids else 0[, fields]}, {'OWNED', owner token, remaining ms, now, fields}, {'GRACE', ms},
 -- {'NONE'}, {'REVOKED'}, {'EXPIRED'} or {'UNREADABLE'}. Meaning: Spec::claim; what is no session is not touched.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -38,5 +39,6 @@ local left = math.min(s[7] + ARGV[5], absolute - now)
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left + ARGV[6]))
 -- A node of an older version may have begun it without.
 note(KEYS[3], ARGV[7], now + left, now, 'NX')
-if s[3] == ARGV[4] then return {'OK', tonumber(epoch), tonumber(s[3]), now} end
-return {'OK', tonumber(epoch), tonumber(s[3]), now, redis.call('HGETALL', KEYS[1])}
+local new = list(KEYS[4], ARGV[8], absolute - now)
+if s[3] == ARGV[4] then return {'OK', tonumber(epoch), tonumber(s[3]), now, new} end
+return {'OK', tonumber(epoch), tonumber(s[3]), now, new, redis.call('HGETALL', KEYS[1])}

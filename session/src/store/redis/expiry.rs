@@ -38,9 +38,26 @@ impl RedisStore {
         let reply = self.call(&SWEEP, keys, args).await?;
         match tag(&reply)? {
             "GRACE" => Ok(Swept::default()),
-            "OK" => Ok(Swept { expired: handed_out(&reply[1..])?, more }),
+            "OK" => {
+                let expired = handed_out(&reply[1..])?;
+                self.forget_swept(bucket, &expired).await;
+                Ok(Swept { expired, more })
+            }
             other => Err(unexpected(other)),
         }
+    }
+
+    /// Takes what was swept off the list of ids and off the rolls. What is left there when that fails is struck off by
+    /// whoever looks next.
+    async fn forget_swept(&self, bucket: Bucket, expired: &[Expired]) {
+        let expired = expired.iter().filter(|expired| !expired.again);
+        let (mut locators, mut users) = (Vec::new(), Vec::new());
+        for expired in expired {
+            locators.push(expired.locator);
+            users.extend(expired.user.clone().map(|user| (user, expired.locator)));
+        }
+        self.forget_ids(bucket, &locators).await;
+        self.take_off_rolls(&users).await;
     }
 
     pub(super) async fn forget_told(&self, expired: &Expired) -> Result<(), StoreError> {

@@ -8,3 +8,12 @@ local function note(index, member, at, now, mode)
     redis.call('PEXPIRE', index, string.format('%.0f', at - now + 2 * WEEK))
   end
 end
+-- The list of a bucket's sessions by their public ids, for those who look for one and for those who read them all. 'left' is
+-- how long the session lives at most, in ms. Returns 1 if it was not there, else 0.
+local function list(ids, member, left)
+  if redis.call('ZADD', ids, 0, member) == 0 then return 0 end
+  if redis.call('PTTL', ids) < left + WEEK then
+    redis.call('PEXPIRE', ids, string.format('%.0f', left + 2 * WEEK))
+  end
+  return 1
+end

@@ -1,6 +1,7 @@
--- Puts an owner's copy back after the server lost writes. KEYS[1] session, KEYS[2] lease table of its bucket, KEYS[3] index;
+-- Puts an owner's copy back after the server lost writes. KEYS[1] session, KEYS[2] lease table of its bucket, KEYS[3] index,
+-- KEYS[4] list of ids;
 -- ARGV: token, epoch, version, idle in ms, absolute deadline in ms, slack in ms, lease in ms, how long the key outlives the
--- session in ms, latest access in ms, locator, field, value, ...
+-- session in ms, latest access in ms, locator, its place in the list of ids, field, value, ...
 -- Replies 'OK', 'REFUSED' or 'REVOKED'. Meaning: Spec::restore.
 local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'st')
 if s[4] then return 'REVOKED' end
@@ -26,9 +27,10 @@ end
 local left = math.min(ARGV[9] + ARGV[4] + ARGV[6], ARGV[5]) - now
 if left + ARGV[8] <= 0 then return 'REFUSED' end
 redis.call('DEL', KEYS[1])
-for i = 11, #ARGV, 1000 do
+for i = 12, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left + ARGV[8]))
 note(KEYS[3], ARGV[10], now + left, now, 'CH')
+list(KEYS[4], ARGV[11], ARGV[5] - now)
 return 'OK'

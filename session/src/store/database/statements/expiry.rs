@@ -97,7 +97,7 @@ pub(in super::super) fn remove(backend: Backend, locators: &[String]) -> Stateme
     backend.statement(&sql, with_locators(Vec::new(), locators))
 }
 
-fn with_locators(mut values: Vec<Value>, locators: &[String]) -> Vec<Value> {
+pub(super) fn with_locators(mut values: Vec<Value>, locators: &[String]) -> Vec<Value> {
     values.extend(locators.iter().map(|locator| locator.clone().into()));
     values
 }

@@ -1,0 +1,272 @@
+//! The resources.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::web::{self, Bytes, Data, Path, ServiceConfig};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use understudy_runtime::admin::asked::{Nothing, Query, body};
+use understudy_runtime::admin::note;
+use understudy_runtime::broadcast::Broadcast;
+use understudy_runtime::bus::BusRequest;
+use understudy_runtime::http::problem::Problem;
+
+use super::answer::{Answer, Refusal, accepted, ambiguous_id, invalid_value, ok, unknown_session};
+use crate::handle::{EndError, SessionHandle};
+use crate::record::Token;
+use crate::store::StoreError;
+use crate::store::register::{Cursor, Glimpse, is_digit};
+use crate::users::is_name;
+
+/// How long nodes have to say how many sessions they have in memory.
+const RESIDENTS_LIMIT: Duration = Duration::from_secs(1);
+/// Fewest and most digits by which a session is looked for.
+const DIGITS: std::ops::RangeInclusive<usize> = 8..=32;
+/// What must be said to end all sessions.
+const CONFIRM: &str = "end all sessions";
+/// How long the end of all sessions is waited for; after that it goes on by itself.
+const END_ALL_LIMIT: Duration = Duration::from_secs(20);
+/// What a user's name must be.
+const NAME: &str = "1 to 256 bytes without control characters";
+
+/// Asks how many sessions a node has in memory.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Residents;
+
+impl BusRequest for Residents {
+    const NAME: &'static str = "session.residents";
+    type Reply = u64;
+}
+
+/// What the resources stand on.
+#[derive(Debug, Clone)]
+pub(crate) struct Admin {
+    pub(crate) handle: SessionHandle,
+    pub(crate) broadcast: Broadcast,
+}
+
+/// Adds the resources.
+pub(crate) fn configure(app: &mut ServiceConfig, admin: &Admin) {
+    let one =
+        web::resource("/v1/sessions/{id}").route(web::get().to(show)).route(web::delete().to(end));
+    app.app_data(Data::new(admin.clone()))
+        .service(web::resource("/v1/sessions").route(web::get().to(list)))
+        .service(web::resource("/v1/sessions/count").route(web::get().to(count)))
+        .service(web::resource("/v1/sessions/end-all").route(web::post().to(end_all)))
+        .service(one)
+        .service(web::resource("/v1/users/{user}/sessions").route(web::delete().to(end_user)));
+}
+
+#[derive(Serialize)]
+struct SessionBody {
+    id: String,
+    user: Option<String>,
+    owner: Option<String>,
+    epoch: u64,
+    created_ms: u64,
+    changed_ms: u64,
+    expires_ms: u64,
+    bytes: u64,
+    version: u64,
+    lease: Option<LeaseBody>,
+}
+
+#[derive(Serialize)]
+struct LeaseBody {
+    node: String,
+    live: bool,
+}
+
+impl From<Glimpse> for SessionBody {
+    fn from(glimpse: Glimpse) -> Self {
+        let owner = glimpse.owner.as_ref().map(Token::node_text).map(str::to_owned);
+        let live = glimpse.lease_ms > 0;
+        Self {
+            id: glimpse.locator.public_id(),
+            lease: owner.clone().map(|node| LeaseBody { node, live }),
+            owner,
+            epoch: glimpse.epoch,
+            created_ms: glimpse.created_ms,
+            changed_ms: glimpse.last_access_ms,
+            expires_ms: glimpse.ends_ms(),
+            bytes: glimpse.bytes,
+            version: glimpse.version,
+            user: glimpse.user,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SessionsBody {
+    sessions: Vec<SessionBody>,
+    /// Behind which session the next page begins.
+    next: Option<String>,
+    total: Option<u64>,
+}
+
+async fn list(admin: Data<Admin>, request: HttpRequest) -> Answer {
+    let query = Query::of(&request, &["user", "after", "limit"])?;
+    let (limit, user) = (query.limit()?, query.parsed("user", NAME, user_name)?);
+    let after = query.parsed("after", "the `next` of the page before", Cursor::from_text)?;
+    let body = match user {
+        Some(user) => of_user(&admin.handle, &user, after, limit as usize).await?,
+        None => {
+            let page = admin.handle.register().page(after.as_ref(), limit).await?;
+            SessionsBody {
+                sessions: page.sessions.into_iter().map(SessionBody::from).collect(),
+                next: page.next.map(|next| next.to_text()),
+                total: Some(admin.handle.register().count().await?.sessions),
+            }
+        }
+    };
+    Ok(ok(&body))
+}
+
+/// Lists the sessions of a user in the order of their ids.
+async fn of_user(
+    handle: &SessionHandle,
+    user: &str,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<SessionsBody, StoreError> {
+    let mut sessions = handle.sessions_of(user).await?;
+    sessions.sort_by_cached_key(|session| session.locator.public_id());
+    let total = Some(sessions.len() as u64);
+    if let Some(after) = after {
+        sessions.retain(|session| session.locator.public_id() > after.id);
+    }
+    let more = sessions.len() > limit;
+    sessions.truncate(limit);
+    let last = sessions.last().filter(|_| more).map(|last| last.locator.public_id());
+    Ok(SessionsBody {
+        next: last.map(|id| Cursor { part: 0, id }.to_text()),
+        sessions: sessions.into_iter().map(SessionBody::from).collect(),
+        total,
+    })
+}
+
+#[derive(Serialize)]
+struct CountBody {
+    sessions: u64,
+    users: Option<u64>,
+    /// How many each node has in memory; `null` when it did not say.
+    residents: BTreeMap<String, Option<u64>>,
+}
+
+async fn count(admin: Data<Admin>, request: HttpRequest) -> Answer {
+    Query::of(&request, &[])?;
+    let count = admin.handle.register().count().await?;
+    let asked = admin.broadcast.clone().within(RESIDENTS_LIMIT).ask(&Residents).await;
+    let residents = asked.answers.into_iter();
+    let residents =
+        residents.map(|answer| (answer.node.name().as_str().to_owned(), answer.result.ok()));
+    Ok(ok(&CountBody {
+        sessions: count.sessions,
+        users: count.users,
+        residents: residents.collect(),
+    }))
+}
+
+async fn show(admin: Data<Admin>, request: HttpRequest, id: Path<String>) -> Answer {
+    Query::of(&request, &[])?;
+    let glimpse = found(&admin.handle, &id).await?;
+    Ok(ok(&SessionBody::from(glimpse)))
+}
+
+async fn end(admin: Data<Admin>, request: HttpRequest, id: Path<String>, bytes: Bytes) -> Answer {
+    Query::of(&request, &[])?;
+    let Nothing {} = body(&request, &bytes)?;
+    let glimpse = found(&admin.handle, &id).await?;
+    let session = glimpse.locator.id_for_logs();
+    note(&request, format!("session {session} of {}", whose(glimpse.user.as_deref())));
+    admin.handle.end(&[glimpse.locator]).await?;
+    tracing::info!(session.id = session, "an operator ended a session");
+    Ok(ok(&json!({ "ended": 1 })))
+}
+
+fn whose(user: Option<&str>) -> String {
+    user.map_or_else(|| "nobody who is logged in".to_owned(), |user| format!("user {user:?}"))
+}
+
+/// Finds the session whose id begins so.
+async fn found(handle: &SessionHandle, id: &str) -> Result<Glimpse, Refusal> {
+    let id = id.to_ascii_lowercase();
+    if !DIGITS.contains(&id.len()) || !id.bytes().all(is_digit) {
+        let right = format!("an id is {} to {} hexadecimal digits", DIGITS.start(), DIGITS.end());
+        return Err(unknown_session().with_detail(right).into());
+    }
+    let found = handle.register().find(&id).await?;
+    let sights = handle.register().look(&found).await?;
+    let mut seen = sights.into_iter().filter_map(|sight| sight.seen());
+    match (seen.next(), seen.next()) {
+        (None, _) => Err(unknown_session().into()),
+        (Some(glimpse), None) => Ok(glimpse),
+        (Some(_), Some(_)) => Err(ambiguous_id().into()),
+    }
+}
+
+async fn end_user(
+    admin: Data<Admin>,
+    request: HttpRequest,
+    user: Path<String>,
+    bytes: Bytes,
+) -> Answer {
+    Query::of(&request, &[])?;
+    let Nothing {} = body(&request, &bytes)?;
+    if !is_name(&user) {
+        return Err(invalid_value(format!("the name of a user must be {NAME}")).into());
+    }
+    let ended = admin.handle.end_user(&user).await?;
+    note(&request, format!("{ended} sessions of {}", whose(Some(user.as_str()))));
+    tracing::info!(ended, "an operator ended the sessions of a user");
+    Ok(ok(&json!({ "ended": ended })))
+}
+
+fn user_name(text: &str) -> Option<String> {
+    is_name(text).then(|| text.to_owned())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndAll {
+    confirm: String,
+    why: String,
+}
+
+impl EndAll {
+    fn check(&self) -> Result<(), Problem> {
+        if self.confirm != CONFIRM {
+            return Err(invalid_value(format!("`confirm` must be {CONFIRM:?}")));
+        }
+        if self.why.trim().is_empty() || self.why.len() > 1_000 {
+            return Err(invalid_value("`why` must be 1 to 1000 bytes"));
+        }
+        Ok(())
+    }
+}
+
+async fn end_all(admin: Data<Admin>, request: HttpRequest, bytes: Bytes) -> Answer {
+    Query::of(&request, &[])?;
+    let asked: EndAll = body(&request, &bytes)?;
+    asked.check()?;
+    tracing::warn!(why = asked.why, "an operator ends all sessions");
+    let (handle, ended) = (admin.handle.clone(), Rc::new(Cell::new(0)));
+    let counted = Rc::clone(&ended);
+    // Not dropped with the request: half of it done is no answer to what it was wanted for.
+    let ending = actix_web::rt::spawn(async move { handle.end_all(&counted).await });
+    let finished = tokio::time::timeout(END_ALL_LIMIT, ending).await;
+    note(&request, format!("{} sessions: {}", ended.get(), asked.why));
+    match finished {
+        Ok(Ok(result)) => result?,
+        Ok(Err(panic)) => {
+            let lost = format!("the task that ends all sessions was lost: {panic}");
+            return Err(EndError::Store(StoreError::Unavailable(lost)).into());
+        }
+        Err(_goes_on) => return Ok(accepted(&json!({ "ended": ended.get() }))),
+    }
+    Ok(ok(&json!({ "ended": ended.get() })))
+}

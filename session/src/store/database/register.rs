@@ -1,0 +1,298 @@
+//! Rolls of users, pages and counts.
+//!
+//! A roll is the rows of `us_session_user` with its user's name. Here too the row of the session says whose it is; the roll
+//! is kept by statements of its own, before and after, as on every store. Whoever changes a roll by what is on it holds a
+//! lock for that user meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr, QueryResult, Statement};
+use understudy_runtime::database::DatabaseError;
+use understudy_runtime::ids::NodeId;
+
+use super::statements::register::{look, take_off_rolls};
+use super::{DatabaseStore, row};
+use crate::record::Locator;
+use crate::store::StoreError;
+use crate::store::register::{
+    Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress,
+    Roll, SessionRegister, Sight, StillHeld,
+};
+
+/// Most sessions that one statement looks at.
+const LOOKS: usize = 256;
+
+type Places = Vec<Listed>;
+
+/// How the roll of one user is read by somebody who is alone with it until the transaction ends.
+#[derive(Debug, Clone)]
+struct Alone {
+    lock: Option<Statement>,
+    adopt: Statement,
+    roll: Statement,
+}
+
+impl Alone {
+    async fn places(&self, executor: &DatabaseExecutor<'_>) -> Result<Places, DbErr> {
+        if let Some(lock) = &self.lock {
+            executor.query_one_raw(lock.clone()).await?;
+        }
+        executor.execute_raw(self.adopt.clone()).await?;
+        let rows = executor.query_all_raw(self.roll.clone()).await?;
+        rows.iter().filter_map(|row| place(row).transpose()).collect()
+    }
+}
+
+impl DatabaseStore {
+    fn alone(&self, user: &str) -> Alone {
+        let register = &self.statements.register;
+        let about = |sql: &str| self.statement(sql, vec![user.into()]);
+        Alone {
+            lock: (!register.lock.is_empty()).then(|| about(register.lock)),
+            adopt: about(register.adopt),
+            roll: about(register.roll),
+        }
+    }
+
+    fn about_place(&self, sql: &str, user: &str, locator: Locator) -> Statement {
+        self.statement(sql, vec![user.into(), locator.to_string().into()])
+    }
+
+    /// Takes a session that is over off the rolls; whoever looks next does it when this fails.
+    pub(super) async fn take_off_rolls(&self, locator: Locator) {
+        let statement = take_off_rolls(self.database.backend(), &[locator.to_string()]);
+        if let Err(error) = self.count_rows(statement).await {
+            tracing::debug!(%error, "the roll of a user names a session that is over");
+        }
+    }
+
+    async fn fetch_all(&self, query: Statement) -> Result<Vec<QueryResult>, StoreError> {
+        let read = self.database.read(move |executor| {
+            let query = query.clone();
+            Box::pin(async move { executor.query_all_raw(query).await })
+        });
+        Ok(read.await?)
+    }
+
+    /// Gives ids to sessions that nodes of an older version began.
+    async fn name_the_nameless(&self) -> Result<(), StoreError> {
+        let nameless = self.statement(self.statements.register.nameless, Vec::new());
+        for row in self.fetch_all(nameless).await? {
+            let locator = row::text(&row, "locator")?;
+            let Ok(parsed) = locator.parse::<Locator>() else { continue };
+            let values = vec![locator.into(), parsed.public_id().into()];
+            self.count_rows(self.statement(self.statements.register.name, values)).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SessionRegister for DatabaseStore {
+    async fn enroll(&self, enrolment: Enrolment<'_>) -> Result<Enrolled, StoreError> {
+        let Enrolment { user, locator, most, .. } = enrolment;
+        let alone = Arc::new(self.alone(user));
+        let insert = self.about_place(&self.statements.register.enroll, user, locator);
+        let enrolled = self.database.transaction(move |executor| {
+            let (alone, insert) = (Arc::clone(&alone), insert.clone());
+            Box::pin(async move {
+                let places = alone.places(executor).await?;
+                let before = places.iter().find(|(place, _)| place.locator == locator);
+                let others = places.iter().filter(|(place, progress)| {
+                    place.locator != locator && *progress != Progress::Condemned
+                });
+                if before.is_some_and(|(_, progress)| *progress == Progress::Condemned) {
+                    return Ok(Enrolled::Condemned);
+                }
+                if most.is_some_and(|most| others.count() >= most as usize) {
+                    return Ok(Enrolled::Full);
+                }
+                let row = executor.query_one_raw(insert).await?.ok_or_else(no_row)?;
+                let at_ms = row.try_get::<i64>("", "at_ms")?.cast_unsigned();
+                Ok(Enrolled::In { place: Place { at_ms, locator }, again: before.is_some() })
+            })
+        });
+        Ok(enrolled.await?)
+    }
+
+    async fn confirm(&self, user: &str, locator: Locator) -> Result<Confirmed, StoreError> {
+        let alone = Arc::new(self.alone(user));
+        let confirm = self.about_place(self.statements.register.confirm, user, locator);
+        let confirmed = self.database.transaction(move |executor| {
+            let (alone, confirm) = (Arc::clone(&alone), confirm.clone());
+            Box::pin(async move {
+                // Looked for before a place is made for it: a place that was struck off must be missed.
+                if executor.execute_raw(confirm).await?.rows_affected() == 0 {
+                    return Ok(Confirmed::Lost);
+                }
+                let places = alone.places(executor).await?;
+                Ok(Confirmed::Stands { standing: standing(&places).count() as u64 })
+            })
+        });
+        Ok(confirmed.await?)
+    }
+
+    async fn condemn(&self, user: &str, which: Condemn) -> Result<Vec<Place>, StoreError> {
+        let alone = Arc::new(self.alone(user));
+        let all = self.statement(self.statements.register.condemn_all, vec![user.into()]);
+        let (store, user) = (self.clone(), user.to_owned());
+        let condemned = self.database.transaction(move |executor| {
+            let (alone, all) = (Arc::clone(&alone), all.clone());
+            let (store, user) = (store.clone(), user.clone());
+            Box::pin(async move {
+                let places = alone.places(executor).await?;
+                match which {
+                    Condemn::All => {
+                        executor.execute_raw(all).await?;
+                        return Ok(places.into_iter().map(|(place, _)| place).collect());
+                    }
+                    Condemn::Beyond(most) => {
+                        let beyond = standing(&places).count().saturating_sub(most as usize);
+                        for place in standing(&places).take(beyond) {
+                            let sql = store.statements.register.condemn;
+                            let one = store.about_place(sql, &user, place.locator);
+                            executor.execute_raw(one).await?;
+                        }
+                    }
+                }
+                let rows = executor.query_all_raw(alone.roll.clone()).await?;
+                let places = rows.iter().filter_map(|row| place(row).transpose());
+                let places: Places = places.collect::<Result<_, DbErr>>()?;
+                let condemned = places.into_iter().filter(|(_, it)| *it == Progress::Condemned);
+                Ok(condemned.map(|(place, _)| place).collect())
+            })
+        });
+        Ok(condemned.await?)
+    }
+
+    async fn strike(&self, user: &str, places: &[Listed]) -> Result<(), StoreError> {
+        for (place, progress) in places {
+            let sql = self.statements.register.strike;
+            let mut values = vec![user.into(), place.locator.to_string().into()];
+            values.extend([row::number(place.at_ms), progress.as_str().into()]);
+            self.count_rows(self.statement(sql, values)).await?;
+        }
+        Ok(())
+    }
+
+    async fn roll(&self, user: &str) -> Result<Roll, StoreError> {
+        let (alone, now) = (Arc::new(self.alone(user)), self.statements.register.now.clone());
+        let now = self.statement(&now, Vec::new());
+        let read = self.database.transaction(move |executor| {
+            let (alone, now) = (Arc::clone(&alone), now.clone());
+            Box::pin(async move {
+                let places = alone.places(executor).await?;
+                let row = executor.query_one_raw(now).await?.ok_or_else(no_row)?;
+                let now_ms = row.try_get::<i64>("", "now_ms")?.cast_unsigned();
+                Ok(Roll { now_ms, places })
+            })
+        });
+        Ok(read.await?)
+    }
+
+    async fn look(&self, locators: &[Locator]) -> Result<Vec<Sight>, StoreError> {
+        let mut sights: BTreeMap<Locator, Sight> = BTreeMap::new();
+        for some in locators.chunks(LOOKS) {
+            let texts: Vec<String> = some.iter().map(ToString::to_string).collect();
+            let query = look(self.database.backend(), row::time(self.slack_ms), &texts);
+            for row in self.fetch_all(query).await? {
+                let glimpse = glimpse(&row)?;
+                sights.insert(glimpse.locator, Sight::Seen(glimpse));
+            }
+        }
+        let sight = |locator| sights.get(locator).cloned().unwrap_or(Sight::Gone);
+        Ok(locators.iter().map(sight).collect())
+    }
+
+    async fn page(&self, after: Option<&Cursor>, limit: u32) -> Result<Page, StoreError> {
+        if after.is_none() {
+            self.name_the_nameless().await?;
+        }
+        let after = after.map_or_else(String::new, |cursor| cursor.id.clone());
+        let values = vec![after.into(), row::time(self.slack_ms), i64::from(limit).into()];
+        let rows = self.fetch_all(self.statement(&self.statements.register.page, values)).await?;
+        let sessions = rows.iter().map(glimpse).collect::<Result<Vec<_>, _>>()?;
+        let last = sessions.last().filter(|_| sessions.len() >= limit as usize);
+        let next = last.map(|last| Cursor { part: 0, id: last.locator.public_id() });
+        Ok(Page { sessions, next })
+    }
+
+    async fn find(&self, id: &str) -> Result<Vec<Locator>, StoreError> {
+        self.name_the_nameless().await?;
+        // Behind every digit there is.
+        let values = vec![id.into(), format!("{id}~").into()];
+        let rows = self.fetch_all(self.statement(self.statements.register.find, values)).await?;
+        let texts = rows.iter().map(|row| row::text(row, "locator"));
+        Ok(texts
+            .filter_map(|text| text.map(|text| text.parse().ok()).transpose())
+            .collect::<Result<_, StoreError>>()?)
+    }
+
+    async fn count(&self) -> Result<Count, StoreError> {
+        let values = vec![row::time(self.slack_ms)];
+        let count = self.statement(&self.statements.register.count, values);
+        let row = self
+            .fetch(count)
+            .await?
+            .ok_or_else(|| StoreError::from(DatabaseError::from(no_row())))?;
+        Ok(Count {
+            sessions: row::read_number(&row, "sessions")?,
+            users: Some(row::read_number(&row, "users")?),
+        })
+    }
+
+    async fn still_held(&self, locator: Locator) -> Result<Option<StillHeld>, StoreError> {
+        let look = self.about(&self.statements.look, locator);
+        let Some(row) = self.fetch(look).await? else { return Ok(None) };
+        let node = row::optional_text(&row, "owner_node")?;
+        let node: Option<NodeId> = node.and_then(|node| node.parse().ok());
+        let for_ms = lease_ms(&row)?;
+        Ok(node.filter(|_| for_ms > 0).map(|node| StillHeld { node, for_ms }))
+    }
+}
+
+/// The places that stand, the oldest first.
+fn standing(places: &Places) -> impl Iterator<Item = Place> {
+    let standing = places.iter().filter(|(_, progress)| *progress == Progress::Stands);
+    standing.map(|(place, _)| *place)
+}
+
+/// Reads a place; `None` when it is not one of ours.
+fn place(row: &QueryResult) -> Result<Option<Listed>, DbErr> {
+    let [locator, progress] = [row.try_get::<String>("", "locator")?, row.try_get("", "progress")?];
+    let at_ms = row.try_get::<i64>("", "at_ms")?.cast_unsigned();
+    let progress = Progress::from_text(&progress);
+    let place = locator.parse().ok().map(|locator| Place { at_ms, locator });
+    Ok(place.zip(progress))
+}
+
+fn glimpse(row: &QueryResult) -> Result<Glimpse, StoreError> {
+    let number = |column: &str| row::read_number(row, column);
+    let locator = row::text(row, "locator")?;
+    Ok(Glimpse {
+        locator: locator.parse().map_err(|error| row::unreadable("locator", error))?,
+        user: row::optional_text(row, "user_name")?,
+        owner: row::read_owner(row)?,
+        lease_ms: lease_ms(row)?,
+        epoch: number("epoch")?,
+        version: number("version")?,
+        created_ms: number("created_ms")?,
+        last_access_ms: number("last_access_ms")?,
+        absolute_ms: number("absolute_ms")?,
+        idle_ms: number("idle_ms")?,
+        bytes: number("bytes")?,
+    })
+}
+
+/// For how long the lease of the owner lasts; 0 when it has none.
+fn lease_ms(row: &QueryResult) -> Result<u64, StoreError> {
+    let until: Option<i64> = row.try_get("", "lease_ms").map_err(DatabaseError::from)?;
+    let now_ms = row::read_number(row, "now_ms")?;
+    Ok(until.map_or(0, i64::cast_unsigned).saturating_sub(now_ms))
+}
+
+fn no_row() -> DbErr {
+    DbErr::RecordNotFound("a statement that gives a row gave none".to_owned())
+}
