@@ -88,7 +88,8 @@ fn parsed(words: &[OsString], terminal: &mut Terminal) -> Result<ArgMatches, u8>
     // clap writes with a capital what is a word in the middle of a line here.
     let text = error.render().to_string().replace("Usage: ", "usage: ");
     if error.use_stderr() {
-        let text = text.strip_prefix("error: ").map_or(text.clone(), |text| format!("understudy: {text}"));
+        let text =
+            text.strip_prefix("error: ").map_or(text.clone(), |text| format!("understudy: {text}"));
         terminal.complain(text.trim_end());
         return Err(Failure::Usage(String::new()).status());
     }
@@ -145,13 +146,19 @@ fn spoken(typed: &ArgMatches) -> (String, &ArgMatches) {
 }
 
 /// Makes the way to the node; nothing is connected yet.
-fn prepared(words: &str, leaf: &ArgMatches, terminal: &Terminal) -> Result<(Client, bool), Failure> {
-    let common = Common::from_arg_matches(leaf).map_err(|error| Failure::Usage(error.to_string()))?;
+fn prepared(
+    words: &str,
+    leaf: &ArgMatches,
+    terminal: &Terminal,
+) -> Result<(Client, bool), Failure> {
+    let common =
+        Common::from_arg_matches(leaf).map_err(|error| Failure::Usage(error.to_string()))?;
     if words.is_empty() || words == "serve" {
         // It can only have got here with options of other commands.
         debug_assert!(common.is_said());
         return Err(Failure::Usage(
-            "a node takes no options: they are environment variables, see docs/configuration.md".to_owned(),
+            "a node takes no options: they are environment variables, see docs/configuration.md"
+                .to_owned(),
         ));
     }
     let timeout = match &common.timeout {
@@ -159,7 +166,8 @@ fn prepared(words: &str, leaf: &ArgMatches, terminal: &Terminal) -> Result<(Clie
         None => DEFAULT_TIMEOUT,
     };
     let base = base(words, common.url.as_deref(), terminal)?;
-    let needs_no_node = ["config check", "config print", "completions", "reference", "health"].contains(&words);
+    let needs_no_node =
+        ["config check", "config print", "completions", "reference", "health"].contains(&words);
     let token = if needs_no_node { None } else { token(&common, terminal)? };
     Ok((Client::new(base, token, timeout)?, common.json))
 }
@@ -169,7 +177,8 @@ fn base(words: &str, url: Option<&str>, terminal: &Terminal) -> Result<String, F
         return base_of(url).map_err(|right| Failure::Usage(format!("--url {right}")));
     }
     if let Some(url) = terminal.around.variable("UNDERSTUDY_ADMIN_URL") {
-        return base_of(url).map_err(|right| Failure::Configuration(format!("UNDERSTUDY_ADMIN_URL {right}")));
+        return base_of(url)
+            .map_err(|right| Failure::Configuration(format!("UNDERSTUDY_ADMIN_URL {right}")));
     }
     let own = if words == "health" { local::own_health_port(terminal) } else { None };
     Ok(own.unwrap_or_else(|| DEFAULT_URL.to_owned()))
@@ -183,9 +192,9 @@ fn token(common: &Common, terminal: &Terminal) -> Result<Option<Secret<String>>,
         return of_file("--token-file", path).map(Some);
     }
     match (terminal.around.variable(VARIABLE), terminal.around.variable(FILE)) {
-        (Some(_), Some(_)) => {
-            Err(Failure::Configuration(format!("{VARIABLE} is set and {FILE} too; set only one of them")))
-        }
+        (Some(_), Some(_)) => Err(Failure::Configuration(format!(
+            "{VARIABLE} is set and {FILE} too; set only one of them"
+        ))),
         (Some(token), None) => Ok(Some(Secret::new(token.trim().to_owned()))),
         (None, Some(path)) => of_file(FILE, std::path::Path::new(path.trim())).map(Some),
         (None, None) => Ok(None),
@@ -194,9 +203,11 @@ fn token(common: &Common, terminal: &Terminal) -> Result<Option<Secret<String>>,
 
 fn of_file(named_by: &str, path: &std::path::Path) -> Result<Secret<String>, Failure> {
     use std::io::Read as _;
-    let wrong = |what: &str| Failure::Configuration(format!("{named_by}: {} {what}", path.display()));
+    let wrong =
+        |what: &str| Failure::Configuration(format!("{named_by}: {} {what}", path.display()));
     let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST_TOKEN).read_to_string(&mut text));
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(LONGEST_TOKEN).read_to_string(&mut text));
     read.map_err(|error| wrong(&format!("cannot be read: {error}")))?;
     match text.trim() {
         "" => Err(wrong("is empty")),

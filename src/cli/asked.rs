@@ -16,7 +16,8 @@ use super::verb::{Kind, Manner, Parameter, Place, Verb};
 const LARGEST_FILE: u64 = 64 << 20;
 
 const DURATION: &str = "a duration such as 30s, 5min or 2h";
-const TIME: &str = "a time such as 2026-03-29T02:30:00Z, ms since 1970, now, `2h ago`, or `in 5min`";
+const TIME: &str =
+    "a time such as 2026-03-29T02:30:00Z, ms since 1970, now, `2h ago`, or `in 5min`";
 
 /// Makes the request of a verb.
 pub(super) fn request(
@@ -24,7 +25,8 @@ pub(super) fn request(
     typed: &ArgMatches,
     terminal: &mut Terminal,
 ) -> Result<Request, Failure> {
-    let mut request = Request { method: verb.method, path: verb.path.to_owned(), ..Request::default() };
+    let mut request =
+        Request { method: verb.method, path: verb.path.to_owned(), ..Request::default() };
     let mut body = Map::new();
     for parameter in verb.parameters {
         if let Some(value) = value(parameter, typed, terminal)? {
@@ -36,7 +38,8 @@ pub(super) fn request(
         Manner::Definition => {
             let (bytes, document) = document(typed, terminal)?;
             let name = named(typed, &document)?;
-            request.path = filled(&request.path, "name", &name).ok_or_else(|| not_a_name("--name"))?;
+            request.path =
+                filled(&request.path, "name", &name).ok_or_else(|| not_a_name("--name"))?;
             request.body = Some(bytes);
         }
         Manner::Schedule => {
@@ -122,19 +125,26 @@ fn value(
         | Kind::Millis
         | Kind::Json
         | Kind::Value
-        | Kind::Word(_) => {}
+        | Kind::Word(..) => {}
     }
     let Some(text) = typed.get_one::<String>(parameter.name) else { return Ok(None) };
     let wrong = |right: &str| Failure::Usage(format!("{} must be {right}", parameter.typed()));
     let value = match parameter.kind {
-        Kind::Whole => text.trim().parse::<i64>().ok().map(Value::from).ok_or_else(|| wrong("a whole number"))?,
+        Kind::Whole => text
+            .trim()
+            .parse::<i64>()
+            .ok()
+            .map(Value::from)
+            .ok_or_else(|| wrong("a whole number"))?,
         Kind::Time => time(text, terminal.around.now_ms()).ok_or_else(|| wrong(TIME))?.into(),
         Kind::Seconds => millis(text).ok_or_else(|| wrong(DURATION))?.div_ceil(1_000).into(),
         Kind::Millis => millis(text).ok_or_else(|| wrong(DURATION))?.into(),
         Kind::Json => json_text(parameter, text)?,
         // A word is a text without quotes around it.
         Kind::Value => serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into()),
-        Kind::Text(_) | Kind::Word(_) | Kind::Flag | Kind::Mark(_) | Kind::Constant(_) => text.as_str().into(),
+        Kind::Text(_) | Kind::Word(..) | Kind::Flag | Kind::Mark(_) | Kind::Constant(_) => {
+            text.as_str().into()
+        }
     };
     Ok(Some(value))
 }
@@ -165,7 +175,11 @@ fn time(text: &str, now_ms: i64) -> Option<i64> {
         return now_ms.checked_add(apart(future)?);
     }
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number { text.parse().ok() } else { Some(text.parse::<Timestamp>().ok()?.as_millisecond()) }
+    if is_number {
+        text.parse().ok()
+    } else {
+        Some(text.parse::<Timestamp>().ok()?.as_millisecond())
+    }
 }
 
 fn json_text(parameter: &Parameter, text: &str) -> Result<Value, Failure> {
@@ -175,8 +189,9 @@ fn json_text(parameter: &Parameter, text: &str) -> Result<Value, Failure> {
             .map_err(|error| Failure::Usage(format!("{typed}: {path} cannot be read: {error}")))?,
         None => text.to_owned(),
     };
-    serde_json::from_str(&read)
-        .map_err(|error| Failure::Usage(format!("{typed} must be JSON, or @ and a file with it: {error}")))
+    serde_json::from_str(&read).map_err(|error| {
+        Failure::Usage(format!("{typed} must be JSON, or @ and a file with it: {error}"))
+    })
 }
 
 /// Reads the document that is sent as it is; it must be JSON.
@@ -188,7 +203,8 @@ fn document(typed: &ArgMatches, terminal: &mut Terminal) -> Result<(Vec<u8>, Val
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(wrong(format!("is larger than {LARGEST_FILE} bytes")));
     }
-    let document = serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is not JSON: {error}")))?;
+    let document =
+        serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is not JSON: {error}")))?;
     Ok((bytes, document))
 }
 
@@ -227,15 +243,17 @@ fn schedule(typed: &ArgMatches, terminal: &mut Terminal) -> Result<Value, Failur
         }
         (None, Some(every), _) => {
             let every = duration("every", every)?;
-            Ok(json!({ "kind": "every", "every_ms": u64::try_from(every.as_millis()).unwrap_or(u64::MAX) }))
+            Ok(
+                json!({ "kind": "every", "every_ms": u64::try_from(every.as_millis()).unwrap_or(u64::MAX) }),
+            )
         }
         (None, None, Some(_)) => {
             let parameter = Parameter::body("schedule", Kind::Json, "");
             Ok(value(&parameter, typed, terminal)?.unwrap_or_default())
         }
-        (None, None, None) => {
-            Err(Failure::Usage("one of --cron, --every and --schedule must say the schedule".to_owned()))
-        }
+        (None, None, None) => Err(Failure::Usage(
+            "one of --cron, --every and --schedule must say the schedule".to_owned(),
+        )),
     }
 }
 
@@ -248,7 +266,8 @@ mod tests {
 
     fn asked(line: &[&str], input: &'static str) -> Result<Request, Failure> {
         let words = std::iter::once("understudy").chain(line.iter().copied());
-        let matches = root().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        let matches =
+            root().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line:?}: {error}"));
         let (mut typed, mut words) = (&matches, Vec::new());
         while let Some((word, below)) = typed.subcommand() {
             words.push(word);
@@ -276,23 +295,88 @@ mod tests {
         for (line, method, target, body) in [
             (&["nodes"][..], "GET", "/v1/nodes", ""),
             (&["node", "show", "a"], "GET", "/v1/nodes/a", ""),
-            (&["node", "drain", "a", "--why", "x y"], "POST", "/v1/nodes/a/drain", r#"{"why":"x y"}"#),
-            (&["node", "drain", "a", "--why", "x", "--force"], "POST", "/v1/nodes/a/drain?force=true", r#"{"why":"x"}"#),
+            (
+                &["node", "drain", "a", "--why", "x y"],
+                "POST",
+                "/v1/nodes/a/drain",
+                r#"{"why":"x y"}"#,
+            ),
+            (
+                &["node", "drain", "a", "--why", "x", "--force"],
+                "POST",
+                "/v1/nodes/a/drain?force=true",
+                r#"{"why":"x"}"#,
+            ),
             (&["node", "resume", "a"], "POST", "/v1/nodes/a/resume", ""),
             (&["locks", "clear", "a/b c"], "DELETE", "/v1/locks/a%2Fb%20c", ""),
-            (&["runs", "--state", "dead,lost", "--stale", "90s", "--system"], "GET", "/v1/runs?stale=90&state=dead%2Clost&system=true", ""),
+            (
+                &["runs", "--state", "dead,lost", "--stale", "90s", "--system"],
+                "GET",
+                "/v1/runs?stale=90&state=dead%2Clost&system=true",
+                "",
+            ),
             (&["jobs", "due", "--within", "2h"], "GET", "/v1/jobs-due?within_ms=7200000", ""),
-            (&["settings", "set", "retry_after_s", "30", "--why", "w", "--for", "2h"], "PUT", "/v1/settings/retry_after_s", r#"{"for_s":7200,"value":30,"why":"w"}"#),
-            (&["settings", "set", "log_filter", "debug", "--why", "w"], "PUT", "/v1/settings/log_filter", r#"{"value":"debug","why":"w"}"#),
-            (&["token", "create", "--name", "ci", "--role", "viewer", "--expires", "30d"], "POST", "/v1/tokens", r#"{"expires_in_s":2592000,"name":"ci","role":"viewer"}"#),
-            (&["sessions", "end-all", "--why", "w", "--yes"], "POST", "/v1/sessions/end-all", r#"{"confirm":"end all sessions","why":"w"}"#),
+            (
+                &["settings", "set", "retry_after_s", "30", "--why", "w", "--for", "2h"],
+                "PUT",
+                "/v1/settings/retry_after_s",
+                r#"{"for_s":7200,"value":30,"why":"w"}"#,
+            ),
+            (
+                &["settings", "set", "log_filter", "debug", "--why", "w"],
+                "PUT",
+                "/v1/settings/log_filter",
+                r#"{"value":"debug","why":"w"}"#,
+            ),
+            (
+                &["token", "create", "--name", "ci", "--role", "viewer", "--expires", "30d"],
+                "POST",
+                "/v1/tokens",
+                r#"{"expires_in_s":2592000,"name":"ci","role":"viewer"}"#,
+            ),
+            (
+                &["sessions", "end-all", "--why", "w", "--yes"],
+                "POST",
+                "/v1/sessions/end-all",
+                r#"{"confirm":"end all sessions","why":"w"}"#,
+            ),
             (&["sessions", "end-user", "a/../b"], "DELETE", "/v1/users/a%2F..%2Fb/sessions", ""),
-            (&["job", "run", "n", "--params", r#"{"a":[1]}"#], "POST", "/v1/jobs/n/run", r#"{"params":{"a":[1]}}"#),
-            (&["job", "explain", "n", "--at", "2023-11-14T22:13:20Z"], "GET", "/v1/jobs/n/explain?at=1700000000000", ""),
-            (&["job", "backfill", "n", "--from", "5", "--to", "1970-01-01T00:00:01+00:00"], "POST", "/v1/jobs/n/backfill", r#"{"from":5,"to":1000}"#),
-            (&["job", "preview-schedule", "--cron", "0 2 * * *", "--time-zone", "Europe/Oslo"], "POST", "/v1/jobs/preview", r#"{"schedule":{"expression":"0 2 * * *","kind":"cron","time_zone":"Europe/Oslo"}}"#),
-            (&["job", "preview-schedule", "--every", "5min", "--count", "3"], "POST", "/v1/jobs/preview", r#"{"count":3,"schedule":{"every_ms":300000,"kind":"every"}}"#),
-            (&["maintenance", "set", "full", "--why", "w", "--retry-after", "1min"], "PUT", "/v1/maintenance", r#"{"mode":"full","retry_after_s":60,"why":"w"}"#),
+            (
+                &["job", "run", "n", "--params", r#"{"a":[1]}"#],
+                "POST",
+                "/v1/jobs/n/run",
+                r#"{"params":{"a":[1]}}"#,
+            ),
+            (
+                &["job", "explain", "n", "--at", "2023-11-14T22:13:20Z"],
+                "GET",
+                "/v1/jobs/n/explain?at=1700000000000",
+                "",
+            ),
+            (
+                &["job", "backfill", "n", "--from", "5", "--to", "1970-01-01T00:00:01+00:00"],
+                "POST",
+                "/v1/jobs/n/backfill",
+                r#"{"from":5,"to":1000}"#,
+            ),
+            (
+                &["job", "preview-schedule", "--cron", "0 2 * * *", "--time-zone", "Europe/Oslo"],
+                "POST",
+                "/v1/jobs/preview",
+                r#"{"schedule":{"expression":"0 2 * * *","kind":"cron","time_zone":"Europe/Oslo"}}"#,
+            ),
+            (
+                &["job", "preview-schedule", "--every", "5min", "--count", "3"],
+                "POST",
+                "/v1/jobs/preview",
+                r#"{"count":3,"schedule":{"every_ms":300000,"kind":"every"}}"#,
+            ),
+            (
+                &["maintenance", "set", "full", "--why", "w", "--retry-after", "1min"],
+                "PUT",
+                "/v1/maintenance",
+                r#"{"mode":"full","retry_after_s":60,"why":"w"}"#,
+            ),
         ] {
             assert_eq!(sent(line), (method, target.to_owned(), body.to_owned()), "{line:?}");
         }
@@ -305,8 +389,12 @@ mod tests {
         let definition = r#"{"name":"n","schedule":{"kind":"manual"}}"#;
         let request = asked(&["job", "put", "-", "--if-revision", "7"], definition).unwrap();
         assert_eq!(request.headers, [("If-Match", "\"7\"".to_owned())]);
-        assert_eq!((request.path.as_str(), request.body), ("/v1/jobs/n", Some(definition.as_bytes().to_vec())));
-        let request = asked(&["job", "put", "-", "--if-revision", "*", "--name", "m"], "{}").unwrap();
+        assert_eq!(
+            (request.path.as_str(), request.body),
+            ("/v1/jobs/n", Some(definition.as_bytes().to_vec()))
+        );
+        let request =
+            asked(&["job", "put", "-", "--if-revision", "*", "--name", "m"], "{}").unwrap();
         assert_eq!((request.path.as_str(), request.headers[0].1.as_str()), ("/v1/jobs/m", "*"));
         let request = asked(&["job", "put", "-", "--if-new", "--name", "m"], "{}").unwrap();
         assert_eq!(request.headers, [("If-None-Match", "*".to_owned())]);
@@ -329,7 +417,8 @@ mod tests {
             let text = wrong(line);
             assert!(text.contains(told), "{line:?}: {text}");
         }
-        let told = asked(&["job", "put", "-", "--name", "b"], r#"{"name":"a"}"#).unwrap_err().to_string();
+        let told =
+            asked(&["job", "put", "-", "--name", "b"], r#"{"name":"a"}"#).unwrap_err().to_string();
         assert!(told.contains("--name is `b`"), "{told}");
         let told = asked(&["import", "-"], "{\n x}").unwrap_err().to_string();
         assert!(told.contains("is not JSON") && told.contains("line 2"), "{told}");

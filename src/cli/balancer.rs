@@ -25,7 +25,10 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
     };
     vec![
         ("lb nginx", Command::new("nginx").about("Prints a configuration for nginx").arg(node())),
-        ("lb haproxy", Command::new("haproxy").about("Prints a configuration for HAProxy").arg(node())),
+        (
+            "lb haproxy",
+            Command::new("haproxy").about("Prints a configuration for HAProxy").arg(node()),
+        ),
     ]
 }
 
@@ -67,7 +70,9 @@ fn named<'a>(addresses: impl Iterator<Item = &'a str>) -> Result<Vec<Backend>, F
     let mut backends = Vec::new();
     for address in addresses.map(str::trim) {
         let (host, _) = parts(address).ok_or_else(|| {
-            Failure::Usage(format!("--node must be host:port, such as node-a:8080; `{address}` is not"))
+            Failure::Usage(format!(
+                "--node must be host:port, such as node-a:8080; `{address}` is not"
+            ))
         })?;
         add(&mut backends, name_from(host), address.to_owned());
     }
@@ -85,7 +90,8 @@ fn of_cluster(answer: &Value) -> Result<Vec<Backend>, Failure> {
     }
     match backends.is_empty() {
         true => Err(Failure::CameToNothing(
-            "the cluster names no node with a public port; say them with --node host:port".to_owned(),
+            "the cluster names no node with a public port; say them with --node host:port"
+                .to_owned(),
         )),
         false => Ok(backends),
     }
@@ -146,9 +152,7 @@ mod tests {
 
     #[test]
     fn a_node_is_reached_by_what_it_says_or_by_its_host() {
-        let node = |id: &str, host: &str, address: &str| {
-            json!({ "record": { "id": format!("{id}#0000000000000001"), "host": host, "public_addr": address } })
-        };
+        let node = |id: &str, host: &str, address: &str| json!({ "record": { "id": format!("{id}#0000000000000001"), "host": host, "public_addr": address } });
         let answer = json!({ "nodes": [
             node("a", "host-1", "0.0.0.0:8080"),
             node("b", "host-2", "10.0.0.2:8081"),
@@ -173,7 +177,10 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for wrong in ["node-a", "node-a:", ":8080", "a:b:c", "a:0", "a:70000", "a b:1", "a;}:1", "[x]:1", "a:+1"] {
+        for wrong in [
+            "node-a", "node-a:", ":8080", "a:b:c", "a:0", "a:70000", "a b:1", "a;}:1", "[x]:1",
+            "a:+1",
+        ] {
             let failure = named([wrong].into_iter()).unwrap_err();
             assert_eq!(failure.status(), 64, "{wrong}");
         }

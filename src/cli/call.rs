@@ -58,7 +58,10 @@ pub(super) async fn call(
 /// Asks before something is destroyed. Without a person to ask, it must have been said before.
 fn confirm(verb: &Verb, terminal: &mut Terminal) -> Result<(), Failure> {
     if !terminal.around.asks {
-        return Err(Failure::Usage(format!("`{}` is only done without asking if --yes says so", verb.words)));
+        return Err(Failure::Usage(format!(
+            "`{}` is only done without asking if --yes says so",
+            verb.words
+        )));
     }
     terminal.complain(verb.asks);
     if terminal.agrees("Go on?") {

@@ -82,7 +82,9 @@ pub(super) fn base_of(url: &str) -> Result<String, String> {
         return Err(right.to_owned());
     }
     if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(format!("{right}; a token belongs into UNDERSTUDY_TOKEN_FILE or UNDERSTUDY_TOKEN"));
+        return Err(format!(
+            "{right}; a token belongs into UNDERSTUDY_TOKEN_FILE or UNDERSTUDY_TOKEN"
+        ));
     }
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err(format!("{right}, without `?` and `#`"));
@@ -97,7 +99,8 @@ impl Client {
         token: Option<Secret<String>>,
         patience: Duration,
     ) -> Result<Self, Failure> {
-        let failed = |error: String| Failure::Configuration(format!("no client can be made: {error}"));
+        let failed =
+            |error: String| Failure::Configuration(format!("no client can be made: {error}"));
         let tls = tls(base.starts_with("https:")).map_err(|error| failed(chain(&error)))?;
         let http = reqwest::Client::builder()
             .user_agent(concat!("understudy-cli/", env!("CARGO_PKG_VERSION")))
@@ -123,7 +126,8 @@ impl Client {
 
     /// Sends a request; an answer that is a problem is a failure.
     pub(super) async fn send(&self, request: &Request) -> Result<Answer, Failure> {
-        let method = Method::from_bytes(request.method.as_bytes()).expect("the table has methods only");
+        let method =
+            Method::from_bytes(request.method.as_bytes()).expect("the table has methods only");
         let mut building = self.http.request(method, format!("{}{}", self.base, request.target()));
         building = building.header(ACCEPT, "application/json, application/problem+json, */*");
         if let Some(token) = &self.token {
@@ -153,7 +157,10 @@ impl Client {
 
     /// Somebody answered who is no node.
     pub(super) fn stranger(&self, why: &str) -> Failure {
-        Failure::Unreachable { url: self.base.clone(), why: format!("this is no admin port: {why}") }
+        Failure::Unreachable {
+            url: self.base.clone(),
+            why: format!("this is no admin port: {why}"),
+        }
     }
 
     fn silent(&self) -> Failure {
@@ -183,8 +190,12 @@ impl Answer {
     }
 
     /// The next part, which may take so long.
-    pub(super) async fn part_within(&mut self, patience: Duration) -> Result<Option<Vec<u8>>, Failure> {
-        let part = timeout(patience, self.response.chunk()).await.map_err(|_| self.client.silent())?;
+    pub(super) async fn part_within(
+        &mut self,
+        patience: Duration,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let part =
+            timeout(patience, self.response.chunk()).await.map_err(|_| self.client.silent())?;
         let part = part.map_err(|error| self.client.unreachable(error))?;
         Ok(part.map(|bytes| bytes.to_vec()))
     }
@@ -199,7 +210,11 @@ impl Answer {
     }
 
     async fn problem(&mut self, status: u16) -> Result<Failure, Failure> {
-        let wait = self.response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let wait = self
+            .response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let mut raw = Vec::new();
         while raw.len() < LARGEST_PROBLEM
             && let Some(part) = self.part().await?
@@ -219,7 +234,8 @@ fn bearer(token: &Secret<String>) -> Result<HeaderValue, Failure> {
     if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(wrong());
     }
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| wrong())?;
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| wrong())?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -231,7 +247,8 @@ fn tls(is_needed: bool) -> Result<ClientConfig, rustls::Error> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 

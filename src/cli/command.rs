@@ -61,7 +61,7 @@ pub(super) fn root() -> Command {
         .about("Runs a node of a web application that runs on many, and operates them")
         .override_usage("understudy [serve]\n       understudy [OPTIONS] <COMMAND>")
         .after_help(after_help())
-        .max_term_width(120)
+        .max_term_width(120);
     let root = assemble(Common::augment_args(root), commands);
     dressed(root)
 }
@@ -83,7 +83,7 @@ Exit status:
 
 /// Sorts commands of one and two words into a tree, in the order in which they come.
 fn assemble(root: Command, commands: Vec<(&'static str, Command)>) -> Command {
-    let mut firsts: Vec<&str> = Vec::new();
+    let mut firsts: Vec<&'static str> = Vec::new();
     for (words, _) in &commands {
         let first = words.split(' ').next().unwrap_or_default();
         if !firsts.contains(&first) {
@@ -106,7 +106,8 @@ fn family(first: &'static str, commands: &[(&'static str, Command)]) -> Command 
         Some((_, command)) if is_leaf => command.clone(),
         Some((_, command)) => command.clone().args_conflicts_with_subcommands(true),
         None => {
-            let about = GROUPS.iter().find(|(name, _)| *name == first).map_or("", |(_, about)| about);
+            let about =
+                GROUPS.iter().find(|(name, _)| *name == first).map_or("", |(_, about)| *about);
             Command::new(first).about(about).subcommand_required(true).arg_required_else_help(true)
         }
     };
@@ -135,21 +136,19 @@ fn argument(parameter: &Parameter) -> Arg {
         "" => argument,
         option => argument.long(option),
     };
-    let word = match parameter.kind {
-        Kind::Text(word) => word.to_owned(),
-        Kind::Whole => "NUMBER".to_owned(),
-        Kind::Flag | Kind::Mark(_) => return argument.action(ArgAction::SetTrue),
-        Kind::Time => "TIME".to_owned(),
-        Kind::Seconds | Kind::Millis => "DURATION".to_owned(),
-        Kind::Json => "JSON".to_owned(),
-        Kind::Value => parameter.name.to_uppercase(),
-        Kind::Word(words) => {
-            let name = parameter.name.to_uppercase();
-            return argument.value_name(name).value_parser(PossibleValuesParser::new(words));
+    match parameter.kind {
+        Kind::Text(word) => argument.value_name(word),
+        Kind::Whole => argument.value_name("NUMBER"),
+        Kind::Flag | Kind::Mark(_) => argument.action(ArgAction::SetTrue),
+        Kind::Time => argument.value_name("TIME"),
+        Kind::Seconds | Kind::Millis => argument.value_name("DURATION"),
+        Kind::Json => argument.value_name("JSON"),
+        Kind::Value => argument.value_name("VALUE"),
+        Kind::Word(word, words) => {
+            argument.value_name(word).value_parser(PossibleValuesParser::new(words))
         }
-        Kind::Constant(_) => return argument.hide(true),
-    };
-    argument.value_name(word)
+        Kind::Constant(_) => argument.hide(true),
+    }
 }
 
 /// What a verb takes that does not go into its request.
@@ -175,19 +174,29 @@ fn extras(verb: &Verb) -> Vec<Arg> {
             flag("wait", "Wait until it is done, and tell how far it is"),
             option("wait-limit", "DURATION", "Wait for so long at most").requires("wait"),
         ]),
-        Manner::Document => extras.push(file("File with the definitions; - for the standard input")),
+        Manner::Document => {
+            extras.push(file("File with the definitions; - for the standard input"))
+        }
         Manner::Definition => extras.extend([
             file("File with the definition; - for the standard input"),
             option("name", "JOB", "Name of the job, if the definition does not say it"),
         ]),
         Manner::Schedule => extras.extend([
-            option("cron", "EXPRESSION", "A cron expression of 5 or 6 fields, or @daily and the like"),
+            option(
+                "cron",
+                "EXPRESSION",
+                "A cron expression of 5 or 6 fields, or @daily and the like",
+            ),
             option("time-zone", "ZONE", "Its time zone, such as Europe/Oslo").requires("cron"),
             option("every", "DURATION", "A fixed grid").conflicts_with("cron"),
-            option("schedule", "JSON", "A schedule as in a definition").conflicts_with_all(["cron", "every"]),
+            option("schedule", "JSON", "A schedule as in a definition")
+                .conflicts_with_all(["cron", "every"]),
         ]),
         Manner::Options => {
-            extras.push(flag("print", "What a node started here would have; asks no node").conflicts_with("node"));
+            extras.push(
+                flag("print", "What a node started here would have; asks no node")
+                    .conflicts_with("node"),
+            );
         }
     }
     extras
@@ -202,7 +211,11 @@ fn option(name: &'static str, word: &'static str, help: &'static str) -> Arg {
 }
 
 fn file(help: &'static str) -> Arg {
-    Arg::new("file").value_name("FILE").required(true).value_parser(value_parser!(PathBuf)).help(help)
+    Arg::new("file")
+        .value_name("FILE")
+        .required(true)
+        .value_parser(value_parser!(PathBuf))
+        .help(help)
 }
 
 #[cfg(test)]
@@ -248,7 +261,10 @@ mod tests {
                 .map(|parameter| parameter.name)
                 .collect();
             assert_eq!(in_path, given, "{}", verb.words);
-            assert_eq!(verb.pages.is_empty(), verb.cursor().is_none() || verb.operation == "runs.log");
+            assert_eq!(
+                verb.pages.is_empty(),
+                verb.cursor().is_none() || verb.operation == "runs.log"
+            );
         }
     }
 }

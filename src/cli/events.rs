@@ -68,14 +68,19 @@ fn wanted(typed: &ArgMatches) -> Result<Wanted, Failure> {
     let left = match typed.get_one::<String>("count") {
         None => None,
         Some(text) => Some(
-            text.parse().map_err(|_| Failure::Usage("--count must be a whole number".to_owned()))?,
+            text.parse()
+                .map_err(|_| Failure::Usage("--count must be a whole number".to_owned()))?,
         ),
     };
     Ok(Wanted { types: types.map(str::to_owned).collect(), left })
 }
 
 /// Prints what comes over one connection, until it ends or there was enough.
-async fn listen(mut answer: Answer, wanted: &mut Wanted, caller: &mut Caller) -> Result<(), Failure> {
+async fn listen(
+    mut answer: Answer,
+    wanted: &mut Wanted,
+    caller: &mut Caller,
+) -> Result<(), Failure> {
     let mut reading = Reading::default();
     let patience = SILENCE.max(caller.client.patience());
     while let Some(part) = answer.part_within(patience).await? {
@@ -103,7 +108,8 @@ fn tell(event: &Event, caller: &mut Caller) -> Result<(), Failure> {
         caller.terminal.write(json_line(event).as_bytes())?;
         return caller.terminal.flush();
     }
-    let data: Value = serde_json::from_str(&event.data).unwrap_or_else(|_| event.data.as_str().into());
+    let data: Value =
+        serde_json::from_str(&event.data).unwrap_or_else(|_| event.data.as_str().into());
     let now_ms = caller.terminal.around.now_ms();
     let at = show::clock_time(data["at_ms"].as_i64().unwrap_or(now_ms));
     caller.terminal.page(|paper| {
@@ -122,7 +128,8 @@ fn json_line(event: &Event) -> String {
     match serde_json::from_str::<&RawValue>(&event.data) {
         Ok(data) if !data.get().contains('\n') => format!("{{\"event\":{kind},\"data\":{data}}}\n"),
         Ok(_) | Err(_) => {
-            let data = serde_json::from_str(&event.data).unwrap_or_else(|_| Value::from(event.data.as_str()));
+            let data = serde_json::from_str(&event.data)
+                .unwrap_or_else(|_| Value::from(event.data.as_str()));
             format!("{{\"event\":{kind},\"data\":{data}}}\n")
         }
     }
@@ -132,7 +139,8 @@ fn json_line(event: &Event) -> String {
 fn in_words(data: &Value) -> String {
     let Some(members) = data.as_object() else { return show::plain(data) };
     let members = members.iter().filter(|(name, value)| *name != "at_ms" && !value.is_null());
-    let words: Vec<String> = members.map(|(name, value)| format!("{name}={}", show::plain(value))).collect();
+    let words: Vec<String> =
+        members.map(|(name, value)| format!("{name}={}", show::plain(value))).collect();
     words.join(" ")
 }
 
@@ -172,8 +180,10 @@ impl Reading {
         if line.is_empty() {
             let (kind, data) = (std::mem::take(&mut self.kind), std::mem::take(&mut self.data));
             let kind = if kind.is_empty() { "message".to_owned() } else { kind };
-            return (!data.is_empty())
-                .then(|| Event { kind, data: data.strip_suffix('\n').unwrap_or(&data).to_owned() });
+            return (!data.is_empty()).then(|| Event {
+                kind,
+                data: data.strip_suffix('\n').unwrap_or(&data).to_owned(),
+            });
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -217,7 +227,10 @@ mod tests {
             "{\"event\":\"jobs\",\"data\":{\"z\":1, \"a\":2}}\n"
         );
         assert_eq!(json_line(&event("x", "{\"a\":\n1}")), "{\"event\":\"x\",\"data\":{\"a\":1}}\n");
-        assert_eq!(json_line(&event("x", "a \"b\"")), "{\"event\":\"x\",\"data\":\"a \\\"b\\\"\"}\n");
+        assert_eq!(
+            json_line(&event("x", "a \"b\"")),
+            "{\"event\":\"x\",\"data\":\"a \\\"b\\\"\"}\n"
+        );
     }
 
     #[test]

@@ -20,28 +20,34 @@ use crate::readymade::jobs::JobsFile;
 const HEALTH_LIMIT: Duration = Duration::from_secs(3);
 
 pub(super) fn commands() -> Vec<(&'static str, Command)> {
-    let check = "Reads the environment as a node would, and tells all mistakes; connects to nothing";
+    let check =
+        "Reads the environment as a node would, and tells all mistakes; connects to nothing";
     vec![
         ("serve", Command::new("serve").about("Runs a node; the same as no command at all")),
         ("config check", Command::new("check").about(check)),
         (
             "config print",
-            Command::new("print").about("Shows the options a node started here would have, secrets as stars"),
+            Command::new("print")
+                .about("Shows the options a node started here would have, secrets as stars"),
         ),
     ]
 }
 
 pub(super) fn others() -> Vec<(&'static str, Command)> {
-    let shell = Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell));
+    let shell =
+        Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell));
     vec![
         (
             "health",
-            Command::new("health")
-                .about("Exits with 0 if the node on this machine is ready, else with 1: for HEALTHCHECK"),
+            Command::new("health").about(
+                "Exits with 0 if the node on this machine is ready, else with 1: for HEALTHCHECK",
+            ),
         ),
         (
             "completions",
-            Command::new("completions").about("Prints what a shell needs to complete commands").arg(shell),
+            Command::new("completions")
+                .about("Prints what a shell needs to complete commands")
+                .arg(shell),
         ),
         (
             "reference",
@@ -58,9 +64,12 @@ pub(super) fn check(as_json: bool, terminal: &mut Terminal) -> Result<u8, Failur
         Err(errors) => (told(errors), &[][..]),
     };
     if as_json {
-        let mistakes: Vec<Value> =
-            mistakes.iter().map(|(variable, text)| json!({ "variable": variable, "problem": text })).collect();
-        let answer = json!({ "ok": mistakes.is_empty(), "mistakes": mistakes, "warnings": warnings });
+        let mistakes: Vec<Value> = mistakes
+            .iter()
+            .map(|(variable, text)| json!({ "variable": variable, "problem": text }))
+            .collect();
+        let answer =
+            json!({ "ok": mistakes.is_empty(), "mistakes": mistakes, "warnings": warnings });
         terminal.write(format!("{answer}\n").as_bytes())?;
         terminal.flush()?;
     } else if mistakes.is_empty() {
@@ -93,8 +102,11 @@ pub(super) fn print_options(as_json: bool, terminal: &mut Terminal) -> Result<u8
         .iter()
         .map(|(name, value)| (name.clone(), source(name, value, &config, terminal).into()))
         .collect();
-    let node_local: Vec<&str> =
-        registry().iter().filter(|variable| variable.node_local).map(|variable| variable.name).collect();
+    let node_local: Vec<&str> = registry()
+        .iter()
+        .filter(|variable| variable.node_local)
+        .map(|variable| variable.name)
+        .collect();
     let answer = json!({
         "node": config.node.id.to_string(),
         "fingerprint": config.fingerprint(),
@@ -153,7 +165,8 @@ fn source(name: &str, value: &str, config: &Config, terminal: &Terminal) -> &'st
     if in_file.contains(name) || in_file.contains(&file) {
         return "file";
     }
-    let default = registry().iter().find(|variable| variable.name == name).map(|variable| variable.default);
+    let default =
+        registry().iter().find(|variable| variable.name == name).map(|variable| variable.default);
     if default == Some(value) { "default" } else { "derived" }
 }
 
@@ -162,12 +175,20 @@ fn names_in_file(terminal: &Terminal) -> BTreeSet<String> {
     let path = terminal.around.variable("UNDERSTUDY_ENV_FILE");
     let text = path.and_then(|path| std::fs::read_to_string(path.trim()).ok()).unwrap_or_default();
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let pairs = lines.filter_map(|line| line.strip_prefix("export ").unwrap_or(line).split_once('='));
-    pairs.filter(|(_, value)| !value.trim().is_empty()).map(|(name, _)| name.trim().to_owned()).collect()
+    let pairs =
+        lines.filter_map(|line| line.strip_prefix("export ").unwrap_or(line).split_once('='));
+    pairs
+        .filter(|(_, value)| !value.trim().is_empty())
+        .map(|(name, _)| name.trim().to_owned())
+        .collect()
 }
 
 /// Asks whether the node of this environment is ready; the reasons against it are told.
-pub(super) async fn health(client: &Client, as_json: bool, terminal: &mut Terminal) -> Result<u8, Failure> {
+pub(super) async fn health(
+    client: &Client,
+    as_json: bool,
+    terminal: &mut Terminal,
+) -> Result<u8, Failure> {
     let asked = tokio::time::timeout(HEALTH_LIMIT.min(client.patience()), async {
         client.send(&Request::get("/health/ready")).await?.bytes().await
     });
@@ -190,7 +211,11 @@ pub(super) async fn health(client: &Client, as_json: bool, terminal: &mut Termin
     } else {
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         terminal.page(|paper| {
-            paper.line(answer["status"].as_str().unwrap_or(if is_ready { "ready" } else { "not ready" }));
+            paper.line(answer["status"].as_str().unwrap_or(if is_ready {
+                "ready"
+            } else {
+                "not ready"
+            }));
             for reason in answer["reasons"].as_array().into_iter().flatten() {
                 let text = |name: &str| reason[name].as_str().unwrap_or_default();
                 paper.line(&format!("  {}: {}", text("code"), text("detail")));
@@ -230,7 +255,8 @@ mod tests {
     use super::*;
 
     fn around(variables: &[(&str, &str)]) -> Surroundings {
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Surroundings { variables: variables.collect(), ..Surroundings::for_test() }
     }
 
@@ -240,12 +266,18 @@ mod tests {
         let (mut terminal, out, complaints) = Terminal::for_test(around(&wrong), "");
         assert_eq!(check(false, &mut terminal).unwrap(), 78);
         let told = complaints.text();
-        assert!(out.text().is_empty() && told.lines().count() == 2 && !told.contains("canary"), "{told}");
+        assert!(
+            out.text().is_empty() && told.lines().count() == 2 && !told.contains("canary"),
+            "{told}"
+        );
         assert!(told.contains("did you mean UNDERSTUDY_REDIS_URL?"), "{told}");
         let (mut terminal, out, _) = Terminal::for_test(around(&wrong), "");
         assert_eq!(check(true, &mut terminal).unwrap(), 78);
         let answer: Value = serde_json::from_str(&out.text()).unwrap();
-        assert_eq!((&answer["ok"], answer["mistakes"].as_array().unwrap().len()), (&json!(false), 2));
+        assert_eq!(
+            (&answer["ok"], answer["mistakes"].as_array().unwrap().len()),
+            (&json!(false), 2)
+        );
     }
 
     #[test]
@@ -253,7 +285,10 @@ mod tests {
         let (mut terminal, out, complaints) = Terminal::for_test(around(&[("PORT", "8081")]), "");
         assert_eq!(check(false, &mut terminal).unwrap(), 0);
         let told = out.text();
-        assert!(told.starts_with("the configuration is right\nwarning: PORT is taken for"), "{told}");
+        assert!(
+            told.starts_with("the configuration is right\nwarning: PORT is taken for"),
+            "{told}"
+        );
         assert_eq!(complaints.text(), "");
     }
 
@@ -263,10 +298,15 @@ mod tests {
         let file = folder.path().join("jobs.toml");
         std::fs::write(&file, "[[job]]\nname = 7\n").unwrap();
         let file = file.to_str().unwrap();
-        let (mut terminal, _, complaints) = Terminal::for_test(around(&[("UNDERSTUDY_JOBS_FILE", file)]), "");
+        let (mut terminal, _, complaints) =
+            Terminal::for_test(around(&[("UNDERSTUDY_JOBS_FILE", file)]), "");
         assert_eq!(check(false, &mut terminal).unwrap(), 78);
         let told = complaints.text();
-        assert!(told.contains("UNDERSTUDY_JOBS_FILE: the file is broken") && told.contains("jobs.toml:2:"), "{told}");
+        assert!(
+            told.contains("UNDERSTUDY_JOBS_FILE: the file is broken")
+                && told.contains("jobs.toml:2:"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -289,7 +329,10 @@ mod tests {
             ("UNDERSTUDY_ADMIN_TOKEN", "******", "environment"),
             ("UNDERSTUDY_HTTP_BIND", "0.0.0.0:8080", "default"),
         ] {
-            assert_eq!((&answer["options"][name], &answer["sources"][name]), (&json!(value), &json!(source)));
+            assert_eq!(
+                (&answer["options"][name], &answer["sources"][name]),
+                (&json!(value), &json!(source))
+            );
         }
         assert_eq!(answer["sources"]["UNDERSTUDY_NODE_ID"], "derived");
         let (mut terminal, out, _) = Terminal::for_test(around(&given), "");

@@ -55,7 +55,12 @@ fn answer_has_some(answer: &Value, verb: &Verb) -> bool {
 }
 
 /// Writes the elements of one page as they came; gives where the next one begins.
-fn elements(verb: &Verb, bytes: &[u8], is_first: bool, caller: &mut Caller) -> Result<Value, Failure> {
+fn elements(
+    verb: &Verb,
+    bytes: &[u8],
+    is_first: bool,
+    caller: &mut Caller,
+) -> Result<Value, Failure> {
     let page: BTreeMap<String, &RawValue> =
         serde_json::from_slice(bytes).map_err(|_| not_a_list(caller))?;
     let list = page.get(verb.pages).ok_or_else(|| not_a_list(caller))?;

@@ -279,7 +279,11 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_the_last_is_cut_at_the_edge() {
         let rows = vec![
-            vec![Cell::plain("node-a"), Cell::plain("ready"), Cell::plain("a long story of this node")],
+            vec![
+                Cell::plain("node-a"),
+                Cell::plain("ready"),
+                Cell::plain("a long story of this node"),
+            ],
             vec![Cell::plain("日本"), Cell::new("gone", Style::Bad), Cell::plain("two\nlines")],
         ];
         let mut text = String::new();

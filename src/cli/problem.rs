@@ -32,7 +32,8 @@ impl Problem {
             Ok(Value::Object(members)) => members,
             Ok(_) | Err(_) => Map::new(),
         };
-        let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let request = text("instance").strip_prefix("urn:understudy:request:").map(str::to_owned);
         let (code, mut title, mut detail) = (text("code"), text("title"), text("detail"));
         if title.is_empty() {
@@ -55,21 +56,31 @@ impl Problem {
                 "give a token that the node knows: --token-file, UNDERSTUDY_TOKEN or UNDERSTUDY_TOKEN_FILE"
             }
             "forbidden" => return Some(self.needed_role()),
-            "last_node" => "--force does it nevertheless; the cluster is then without a node for this work",
+            "last_node" => {
+                "--force does it nevertheless; the cluster is then without a node for this work"
+            }
             "unknown_node" => "`understudy nodes` lists the nodes",
-            "unknown_job" => "`understudy jobs` lists the jobs, with --system those of Understudy itself",
+            "unknown_job" => {
+                "`understudy jobs` lists the jobs, with --system those of Understudy itself"
+            }
             "unknown_run" => "`understudy runs` lists the runs",
             "unknown_setting" => "`understudy settings` lists the settings",
             "unknown_session" => "`understudy sessions` lists the sessions",
             "unknown_token" => "`understudy token list` lists the tokens",
             "lock_not_held" => "`understudy locks` lists the locks",
-            "already_running" => return self.member("run").map(|run| format!("`understudy run show {run}` shows it")),
+            "already_running" => {
+                return self
+                    .member("run")
+                    .map(|run| format!("`understudy run show {run}` shows it"));
+            }
             "revision_changed" => return self.member("revision").map(revision),
             "job_not_yours" => "`job disable` keeps it from starting",
             "run_not_ended" => "`run cancel` ends it",
             "run_completed" => "`job run` starts the job again",
             "no_other_node" => "start another node, or end its maintenance with `node resume`",
-            "not_safe" => "wait until nothing speaks against it any more, or stop it knowing what that costs",
+            "not_safe" => {
+                "wait until nothing speaks against it any more, or stop it knowing what that costs"
+            }
             _ => return self.by_status(),
         };
         Some(fixed.to_owned())
@@ -77,7 +88,9 @@ impl Problem {
 
     fn needed_role(&self) -> String {
         match self.member("needed_role") {
-            Some(role) => format!("use a token of the role {role} or a greater one; `understudy whoami` shows yours"),
+            Some(role) => format!(
+                "use a token of the role {role} or a greater one; `understudy whoami` shows yours"
+            ),
             None => "use a token with more rights; `understudy whoami` shows yours".to_owned(),
         }
     }

@@ -27,9 +27,11 @@ fn markdown() -> String {
     }
     text.push_str("\n## Options of every command\n\n");
     let common = root.get_arguments().filter(|argument| argument.is_global_set());
-    common.filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version")).for_each(|argument| {
-        text.push_str(&option_line(argument));
-    });
+    common.filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version")).for_each(
+        |argument| {
+            text.push_str(&option_line(argument));
+        },
+    );
     text.push_str("\n## Commands\n");
     commands("", &root, &mut text);
     text
@@ -37,7 +39,9 @@ fn markdown() -> String {
 
 /// Writes what can be typed below a command, in the order of the help.
 fn commands(before: &str, command: &Command, text: &mut String) {
-    for below in command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help") {
+    for below in
+        command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help")
+    {
         let words = format!("{before}{}", below.get_name());
         if !below.is_subcommand_required_set() {
             one(&words, below, text);
@@ -53,7 +57,9 @@ fn one(words: &str, command: &Command, text: &mut String) {
         .filter(|argument| argument.get_id() != "help")
         .collect();
     let mut line = format!("understudy {words}");
-    for argument in own.iter().filter(|argument| argument.is_positional() || argument.is_required_set()) {
+    for argument in
+        own.iter().filter(|argument| argument.is_positional() || argument.is_required_set())
+    {
         line.push(' ');
         line.push_str(&typed(argument));
     }
@@ -106,7 +112,10 @@ mod tests {
         let (_, generated) = page.split_once(MARK).expect("the page has the mark");
         let expected = markdown();
         for (number, (written, right)) in generated.lines().zip(expected.lines()).enumerate() {
-            assert_eq!(written, right, "line {number} behind the mark: write what `understudy reference` prints");
+            assert_eq!(
+                written, right,
+                "line {number} behind the mark: write what `understudy reference` prints"
+            );
         }
         assert!(generated == expected, "write what `understudy reference` prints behind the mark");
     }

@@ -36,12 +36,15 @@ pub(super) async fn print(
         }
         return Ok(0);
     }
-    let limit = request.query.entry("limit").or_insert_with(|| PAGE.to_owned()).parse().unwrap_or(1);
+    let limit =
+        request.query.entry("limit").or_insert_with(|| PAGE.to_owned()).parse().unwrap_or(1);
     loop {
         let page = match caller.client.send(&request).await {
             Ok(answer) => page(verb, &answer.bytes().await?, caller)?,
             // Whoever follows is told by another line that the node is back.
-            Err(failure) if follows && failure.may_pass() && request.query.contains_key("after") => {
+            Err(failure)
+                if follows && failure.may_pass() && request.query.contains_key("after") =>
+            {
                 caller.terminal.mention("the node does not answer; trying again");
                 Page { lines: 0, next: None, ended: false }
             }

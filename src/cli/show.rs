@@ -34,8 +34,6 @@ pub(super) enum Show {
     Labels,
     /// Who did something, why, and when.
     Deed,
-    /// How many there are.
-    Count,
 }
 
 impl Show {
@@ -61,16 +59,7 @@ impl Show {
             Self::Unless(text) => Cell::plain(if value == false { text } else { "" }),
             Self::Labels => Cell::plain(labels(value)),
             Self::Deed => Cell::plain(deed(value, now_ms)),
-            Self::Count => Cell::plain(count(value).to_string()),
         }
-    }
-}
-
-fn count(value: &Value) -> usize {
-    match value {
-        Value::Array(list) => list.len(),
-        Value::Object(members) => members.len(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 
@@ -90,7 +79,8 @@ fn deed(value: &Value, now_ms: i64) -> String {
 
 fn labels(value: &Value) -> String {
     let members = value.as_object().into_iter().flatten();
-    let pairs: Vec<String> = members.map(|(name, value)| format!("{name}={}", plain(value))).collect();
+    let pairs: Vec<String> =
+        members.map(|(name, value)| format!("{name}={}", plain(value))).collect();
     pairs.join(",")
 }
 
@@ -137,12 +127,13 @@ pub(super) fn guessed(name: &str, value: &Value, now_ms: i64) -> Cell {
 /// Gives a word its colour.
 pub(super) fn state(word: &str) -> Cell {
     let style = match word {
-        "ready" | "running" | "completed" | "ok" | "live" | "leading" | "done" | "back" | "started" => {
-            Style::Good
+        "ready" | "running" | "completed" | "ok" | "live" | "leading" | "done" | "back"
+        | "started" => Style::Good,
+        "starting" | "draining" | "drained" | "retrying" | "queued" | "degraded" | "warning"
+        | "paused" | "skipped" | "cancelled" | "read_only" | "waiting" | "refused" => Style::Warn,
+        "failed" | "lost" | "dead" | "incompatible" | "critical" | "gone" | "full" | "silent" => {
+            Style::Bad
         }
-        "starting" | "draining" | "drained" | "retrying" | "queued" | "degraded" | "warning" | "paused"
-        | "skipped" | "cancelled" | "read_only" | "waiting" | "refused" => Style::Warn,
-        "failed" | "lost" | "dead" | "incompatible" | "critical" | "gone" | "full" | "silent" => Style::Bad,
         _ => Style::Plain,
     };
     Cell::new(word, style)
@@ -270,7 +261,9 @@ mod tests {
         ] {
             assert_eq!(duration(span), told);
         }
-        for (size, told) in [(5, "5 B"), (1_536, "1.5 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.0 GiB")] {
+        for (size, told) in
+            [(5, "5 B"), (1_536, "1.5 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.0 GiB")]
+        {
             assert_eq!(bytes(size), told);
         }
         assert!(bytes(i64::MAX).ends_with("TiB"));
@@ -287,7 +280,6 @@ mod tests {
         assert_eq!(cell(Show::Deed, deed), "by operator, 5 s ago: upgrade");
         assert_eq!(cell(Show::Deed, json!({ "by": "", "why": "", "at_ms": 0 })), "");
         assert_eq!(cell(Show::Ago, json!("soon")), "");
-        assert_eq!(cell(Show::Count, json!([1, 2])), "2");
         assert_eq!(Show::State.cell(&json!("lost"), NOW).style, Style::Bad);
     }
 }

@@ -37,8 +37,9 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     fn of_process() -> Self {
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
         let (out, complaints) = (std::io::stdout(), std::io::stderr());
         Self {
             variables: variables.collect(),
@@ -244,7 +245,9 @@ pub(super) mod testing {
 
     #[test]
     fn only_yes_is_yes() {
-        for (input, agreed) in [("y\n", true), ("YES\n", true), ("n\n", false), ("\n", false), ("", false)] {
+        for (input, agreed) in
+            [("y\n", true), ("YES\n", true), ("n\n", false), ("\n", false), ("", false)]
+        {
             let (mut terminal, _, complaints) = Terminal::for_test(Surroundings::for_test(), input);
             assert_eq!(terminal.agrees("Really?"), agreed, "{input:?}");
             assert_eq!(complaints.text(), "Really? [y/N] ");

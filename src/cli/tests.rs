@@ -55,7 +55,8 @@ fn an_answer_is_shown_to_people_or_printed_as_it_came() {
 
 #[test]
 fn options_may_stand_before_the_command_too() {
-    let node = FakeNode::answering("GET /v1/whoami", 200, r#"{"name":"ci","role":"viewer","open":false}"#);
+    let node =
+        FakeNode::answering("GET /v1/whoami", 200, r#"{"name":"ci","role":"viewer","open":false}"#);
     let ended = carried_out(&["--url", &node.url, "whoami"], around(&[]), "");
     assert_eq!((ended.status, ended.out.as_str()), (0, "name  ci\nopen  no\nrole  viewer\n"));
 }
@@ -67,7 +68,11 @@ fn the_token_is_sent_and_never_shown() {
     std::fs::write(&file, "canary-of-the-file\n").unwrap();
     let file = file.to_str().unwrap();
     for (variables, arguments, token) in [
-        (&[("UNDERSTUDY_TOKEN", "canary-of-the-variable")][..], &[][..], Some("canary-of-the-variable")),
+        (
+            &[("UNDERSTUDY_TOKEN", "canary-of-the-variable")][..],
+            &[][..],
+            Some("canary-of-the-variable"),
+        ),
         (&[("UNDERSTUDY_TOKEN_FILE", file)], &[], Some("canary-of-the-file")),
         (&[("UNDERSTUDY_TOKEN", "canary")], &["--token-file", file], Some("canary-of-the-file")),
         (&[("UNDERSTUDY_TOKEN", " ")], &[], None),
@@ -87,13 +92,20 @@ fn the_token_is_sent_and_never_shown() {
 fn what_is_wrong_with_the_surroundings_is_told_by_name() {
     for (variables, told) in [
         (&[("UNDERSTUDY_ADMIN_URL", "127.0.0.1:9090")][..], "UNDERSTUDY_ADMIN_URL must be"),
-        (&[("UNDERSTUDY_TOKEN_FILE", "/no/such/file")], "UNDERSTUDY_TOKEN_FILE: /no/such/file cannot be read"),
+        (
+            &[("UNDERSTUDY_TOKEN_FILE", "/no/such/file")],
+            "UNDERSTUDY_TOKEN_FILE: /no/such/file cannot be read",
+        ),
         (&[("UNDERSTUDY_TOKEN", "a"), ("UNDERSTUDY_TOKEN_FILE", "b")], "set only one of them"),
         (&[("UNDERSTUDY_TOKEN", "ca nary")], "the token must consist of"),
     ] {
         let ended = carried_out(&["about"], around(variables), "");
         assert_eq!(ended.status, 78, "{}", ended.complaints);
-        assert!(ended.complaints.contains(told) && !ended.complaints.contains("ca nary"), "{}", ended.complaints);
+        assert!(
+            ended.complaints.contains(told) && !ended.complaints.contains("ca nary"),
+            "{}",
+            ended.complaints
+        );
     }
 }
 
@@ -122,7 +134,12 @@ fn a_wrong_command_line_ends_with_64() {
         assert!(ended.complaints.contains(told), "{line:?}: {}", ended.complaints);
         assert_eq!(ended.out, "", "{line:?}");
     }
-    let words = [OsString::from("understudy"), "node".into(), "show".into(), OsString::from_vec(vec![0xff, b'a'])];
+    let words = [
+        OsString::from("understudy"),
+        "node".into(),
+        "show".into(),
+        OsString::from_vec(vec![0xff, b'a']),
+    ];
     let (mut terminal, _, complaints) = Terminal::for_test(around(&[]), "");
     assert_eq!(parsed(&words, &mut terminal).unwrap_err(), 64);
     assert!(complaints.text().contains("UTF-8"), "{}", complaints.text());
@@ -130,13 +147,26 @@ fn a_wrong_command_line_ends_with_64() {
 
 #[test]
 fn help_goes_to_the_standard_output() {
-    for line in [&["--help"][..], &["-h"], &["help"], &["help", "node", "drain"], &["runs", "--help"], &["-V"]] {
+    for line in [
+        &["--help"][..],
+        &["-h"],
+        &["help"],
+        &["help", "node", "drain"],
+        &["runs", "--help"],
+        &["-V"],
+    ] {
         let ended = carried_out(line, around(&[]), "");
         assert_eq!((ended.status, ended.complaints.as_str()), (0, ""), "{line:?}");
         assert!(ended.out.contains("understudy"), "{line:?}");
     }
     let help = carried_out(&["--help"], around(&[]), "").out;
-    for part in ["usage: understudy", "docs/configuration.md", "docs/cli.md", "Exit status", " 77  not allowed"] {
+    for part in [
+        "usage: understudy",
+        "docs/configuration.md",
+        "docs/cli.md",
+        "Exit status",
+        " 77  not allowed",
+    ] {
         assert!(help.contains(part), "{part}: {help}");
     }
 }
@@ -153,7 +183,11 @@ fn what_a_node_refuses_is_told_with_what_to_do() {
         let node = FakeNode::answering("POST /v1/nodes/a/drain", status, &problem(code));
         let ended = asked(&node, &["node", "drain", "a", "--why", "x"]);
         assert_eq!((ended.status, ended.out.as_str()), (exit, ""));
-        assert!(ended.complaints.starts_with("understudy: A title: a detail\n  what to do: "), "{}", ended.complaints);
+        assert!(
+            ended.complaints.starts_with("understudy: A title: a detail\n  what to do: "),
+            "{}",
+            ended.complaints
+        );
         assert!(ended.complaints.contains(advice), "{}", ended.complaints);
         let ended = asked(&node, &["node", "drain", "a", "--why", "x", "--json"]);
         assert_eq!((ended.status, ended.out), (exit, problem(code) + "\n"));
@@ -170,7 +204,11 @@ fn a_node_that_cannot_be_reached_is_69() {
     ] {
         let ended = carried_out(arguments, around(&[("UNDERSTUDY_ADMIN_URL", url)]), "");
         assert_eq!(ended.status, 69, "{}", ended.complaints);
-        assert!(ended.complaints.contains(told) && ended.complaints.contains(url), "{}", ended.complaints);
+        assert!(
+            ended.complaints.contains(told) && ended.complaints.contains(url),
+            "{}",
+            ended.complaints
+        );
         assert!(ended.complaints.contains("is a node running there?"), "{}", ended.complaints);
     }
     for (status, body) in [(200, "<html>"), (302, "")] {
@@ -248,9 +286,11 @@ fn a_list_that_never_ends_is_noticed() {
 
 #[test]
 fn a_person_is_asked_before_something_is_destroyed() {
-    for (input, status, told, sent) in
-        [("y\n", 0, "ended  7", 1), ("n\n", 130, "nothing was done", 0), ("", 130, "nothing was done", 0)]
-    {
+    for (input, status, told, sent) in [
+        ("y\n", 0, "ended  7", 1),
+        ("n\n", 130, "nothing was done", 0),
+        ("", 130, "nothing was done", 0),
+    ] {
         let node = FakeNode::answering("POST /v1/sessions/end-all", 200, r#"{"ended":7}"#);
         let around = Surroundings { asks: true, ..around(&[("UNDERSTUDY_ADMIN_URL", &node.url)]) };
         let ended = carried_out(&["sessions", "end-all", "--why", "leak"], around, input);
@@ -267,7 +307,8 @@ fn a_person_is_asked_before_something_is_destroyed() {
 
 #[test]
 fn the_doctor_tells_the_worst_by_its_status() {
-    for (worst, status) in [("ok", 0), ("skipped", 0), ("warning", 1), ("critical", 2), ("odd", 69)] {
+    for (worst, status) in [("ok", 0), ("skipped", 0), ("warning", 1), ("critical", 2), ("odd", 69)]
+    {
         let answer = json!({ "node": "a", "checks": [], "worst": worst }).to_string();
         let node = FakeNode::answering("GET /v1/diag?node=a", 200, &answer);
         assert_eq!(asked(&node, &["doctor", "--node", "a"]).status, status);
@@ -281,7 +322,10 @@ fn whether_a_node_can_be_stopped_is_an_answer_and_a_status() {
     let no = r#"{"title":"No","code":"not_safe","status":409,"node":"a","reasons":[{"code":"x","text":"it is the last"}]}"#;
     let node = FakeNode::answering("GET /v1/nodes/a/safe-to-stop", 409, no);
     let ended = asked(&node, &["node", "safe-to-stop", "a"]);
-    assert_eq!((ended.status, ended.out.as_str()), (1, "a must not be stopped\n  it is the last\n"));
+    assert_eq!(
+        (ended.status, ended.out.as_str()),
+        (1, "a must not be stopped\n  it is the last\n")
+    );
     let yes = r#"{"node":"a","safe":true,"reasons":[],"notes":[]}"#;
     let node = FakeNode::answering("GET /v1/nodes/a/safe-to-stop", 200, yes);
     assert_eq!(asked(&node, &["node", "safe-to-stop", "a"]).status, 0);
@@ -298,12 +342,17 @@ fn health_is_0_or_1() {
     assert_eq!((ended.status, ended.out.as_str()), (1, "not_ready\n  redis: away\n"));
     let nobody = FakeNode::closed();
     let ended = carried_out(&["health"], around(&[("UNDERSTUDY_ADMIN_URL", &nobody)]), "");
-    assert!(ended.status == 1 && ended.complaints.starts_with("not ready: "), "{}", ended.complaints);
+    assert!(
+        ended.status == 1 && ended.complaints.starts_with("not ready: "),
+        "{}",
+        ended.complaints
+    );
     let silent = FakeNode::silent();
     assert_eq!(asked(&silent, &["health", "--timeout", "100ms"]).status, 1);
     // A token is not even looked for: a broken file must not make a node look ill.
     let node = FakeNode::answering("GET /health/ready", 200, r#"{"status":"ready"}"#);
-    let around = around(&[("UNDERSTUDY_ADMIN_URL", &node.url), ("UNDERSTUDY_TOKEN_FILE", "/no/such/file")]);
+    let around =
+        around(&[("UNDERSTUDY_ADMIN_URL", &node.url), ("UNDERSTUDY_TOKEN_FILE", "/no/such/file")]);
     assert_eq!(carried_out(&["health"], around, "").status, 0);
 }
 
@@ -315,10 +364,14 @@ fn a_balancer_is_told_the_nodes_of_the_cluster() {
     ] });
     let node = FakeNode::answering("GET /v1/nodes", 200, &nodes.to_string());
     let nginx = asked(&node, &["lb", "nginx"]).out;
-    assert!(nginx.contains("server h1:8080 max_fails=1") && nginx.contains("server 10.0.0.2:8080 max_fails=0"));
+    assert!(
+        nginx.contains("server h1:8080 max_fails=1")
+            && nginx.contains("server 10.0.0.2:8080 max_fails=0")
+    );
     let haproxy = asked(&node, &["lb", "haproxy"]).out;
     assert!(haproxy.contains("    server a h1:8080\n    server b 10.0.0.2:8080\n"), "{haproxy}");
-    let ended = carried_out(&["lb", "nginx", "--node", "x:1,y:2", "--node", "z:3"], around(&[]), "");
+    let ended =
+        carried_out(&["lb", "nginx", "--node", "x:1,y:2", "--node", "z:3"], around(&[]), "");
     assert!(["x:1", "y:2", "z:3"].iter().all(|node| ended.out.contains(node)), "{}", ended.out);
 }
 
@@ -327,7 +380,9 @@ fn top_shows_what_it_can_learn() {
     let node = FakeNode::start(|asked| {
         let answer = match asked.target.as_str() {
             "/v1/about" => json!({ "node": "a#0000000000000001", "cluster": "shop" }),
-            "/v1/nodes" => json!({ "nodes": [{ "record": { "id": "a#0000000000000001", "state": "ready" }, "live": true }] }),
+            "/v1/nodes" => {
+                json!({ "nodes": [{ "record": { "id": "a#0000000000000001", "state": "ready" }, "live": true }] })
+            }
             "/v1/leader" => json!({ "leaderNodeId": "a", "since_ms": 0 }),
             _ => return None,
         };

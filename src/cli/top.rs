@@ -25,9 +25,12 @@ const EVERY: Duration = Duration::from_secs(2);
 const USUAL: (usize, usize) = (80, 24);
 
 pub(super) fn commands() -> Vec<(&'static str, Command)> {
-    let once = Arg::new("once").long("once").action(ArgAction::SetTrue).help("Print it once and end");
-    let every =
-        Arg::new("every").long("every").value_name("DURATION").help("How often it is refreshed [default: 2s]");
+    let once =
+        Arg::new("once").long("once").action(ArgAction::SetTrue).help("Print it once and end");
+    let every = Arg::new("every")
+        .long("every")
+        .value_name("DURATION")
+        .help("How often it is refreshed [default: 2s]");
     let about = "Shows nodes, leader, runs and problems, and refreshes them; q ends it";
     vec![("top", Command::new("top").about(about).arg(once).arg(every))]
 }
@@ -50,7 +53,9 @@ pub(super) async fn top(typed: &ArgMatches, caller: &mut Caller) -> Result<u8, F
     let every = typed.get_one::<String>("every");
     let every = every.map_or(Ok(EVERY), |every| asked::duration("every", every))?;
     if caller.json {
-        return Err(Failure::Usage("top is for people; `nodes --json` and the like are for programs".to_owned()));
+        return Err(Failure::Usage(
+            "top is for people; `nodes --json` and the like are for programs".to_owned(),
+        ));
     }
     if typed.get_flag("once") {
         return once(caller).await;
@@ -121,7 +126,9 @@ fn draw(snapshot: &Snapshot, caller: &mut Caller) -> Result<(), Failure> {
 }
 
 async fn gather(client: &Client) -> Snapshot {
-    let ask = async |path: &str| client.json(&Request::get(path)).await.map_err(|failure| failure.to_string());
+    let ask = async |path: &str| {
+        client.json(&Request::get(path)).await.map_err(|failure| failure.to_string())
+    };
     let (about, nodes, leader, scheduler, runs, problems) = tokio::join!(
         ask("/v1/about"),
         ask("/v1/nodes"),

@@ -115,8 +115,8 @@ pub enum Kind {
     Json,
     /// JSON if it can be read as such, else a text.
     Value,
-    /// One of these.
-    Word(&'static [&'static str]),
+    /// One of these; the first word stands for them in the help.
+    Word(&'static str, &'static [&'static str]),
     /// Always this; it is not typed.
     Constant(&'static str),
 }
@@ -261,7 +261,7 @@ impl Parameter {
     /// How it is typed, for messages: `--why`, or `NAME`.
     pub(super) fn typed(&self) -> String {
         match (self.option, self.kind) {
-            ("", Kind::Text(word)) => word.to_owned(),
+            ("", Kind::Text(word) | Kind::Word(word, _)) => word.to_owned(),
             ("", _) => self.name.to_uppercase(),
             (option, _) => format!("--{option}"),
         }

@@ -1,8 +1,8 @@
 //! All verbs that ask the admin port for something, in the order in which the help shows them.
 
 mod cluster;
-mod nodes;
 mod jobs;
+mod nodes;
 mod runs;
 mod sessions;
 
@@ -18,8 +18,11 @@ pub(super) fn all() -> impl Iterator<Item = &'static Verb> {
 const WHY: Parameter =
     Parameter::body("why", Kind::Text("TEXT"), "Why, for those who read it later").required();
 /// Which node answers.
-const OF_NODE: Parameter =
-    Parameter::query("node", Kind::Text("NODE"), "Of this node; of the one that is asked if not said");
+const OF_NODE: Parameter = Parameter::query(
+    "node",
+    Kind::Text("NODE"),
+    "Of this node; of the one that is asked if not said",
+);
 const LIMIT: Parameter = Parameter::query("limit", Kind::Whole, "So many at most, 1 to 1000");
 const SYSTEM: Parameter =
     Parameter::query("system", Kind::Flag, "Those of Understudy itself too, or instead");

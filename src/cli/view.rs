@@ -41,10 +41,7 @@ pub(super) enum Part {
         empty: &'static str,
     },
     /// A text, with its lines.
-    Text {
-        title: &'static str,
-        at: &'static str,
-    },
+    Text { title: &'static str, at: &'static str },
 }
 
 /// A value of an answer, and how it is shown.
@@ -140,9 +137,12 @@ fn render_table(title: &str, rows: &[Value], columns: &[Column], paper: &mut Pap
     let cells: Vec<Vec<Cell>> = cells.collect();
     // A column that says nothing of any row takes place from those that do.
     let tells = |place: usize| {
-        cells.iter().any(|row| row.get(place).is_some_and(|cell| !matches!(cell.text.as_str(), "" | "-")))
+        cells
+            .iter()
+            .any(|row| row.get(place).is_some_and(|cell| !matches!(cell.text.as_str(), "" | "-")))
     };
-    let kept: Vec<usize> = (0..columns.len()).filter(|place| *place == 0 || tells(*place)).collect();
+    let kept: Vec<usize> =
+        (0..columns.len()).filter(|place| *place == 0 || tells(*place)).collect();
     let heads: Vec<&str> = kept.iter().map(|place| columns[*place].title).collect();
     let of_row = |row: Vec<Cell>| kept.iter().map(|place| row[*place].clone()).collect();
     let cells: Vec<Vec<Cell>> = cells.iter().cloned().map(of_row).collect();
@@ -244,7 +244,10 @@ N   OK
     #[test]
     fn what_is_missing_leaves_a_gap() {
         const PARTS: &[Part] = &[
-            Part::Fields(&[column("name", "/name", Show::Text), column("since", "/since", Show::Ago)]),
+            Part::Fields(&[
+                column("name", "/name", Show::Text),
+                column("since", "/since", Show::Ago),
+            ]),
             table(
                 "/list",
                 &[column("A", "/a", Show::Text), column("B", "/b/c", Show::Text)],
@@ -253,7 +256,8 @@ N   OK
         ];
         let view = View::Parts(PARTS);
         assert_eq!(rendered(view, &json!({})), "nothing is there\n");
-        let answer = json!({ "name": "n", "list": [{ "a": 1, "b": { "c": "x" } }, { "a": "two" }] });
+        let answer =
+            json!({ "name": "n", "list": [{ "a": 1, "b": { "c": "x" } }, { "a": "two" }] });
         assert_eq!(rendered(view, &answer), "name  n\n\nA    B\n1    x\ntwo  -\n");
     }
 }

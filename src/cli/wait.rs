@@ -97,7 +97,11 @@ async fn until_done(
                 if away_since.get_or_insert_with(Instant::now).elapsed() > AWAY {
                     return Err(failure);
                 }
-                progress.tell(None, &format!("the node does not answer: {failure}"), &mut caller.terminal);
+                progress.tell(
+                    None,
+                    &format!("the node does not answer: {failure}"),
+                    &mut caller.terminal,
+                );
             }
             Err(failure) => return Err(failure),
         }
@@ -133,7 +137,8 @@ impl Waiting<'_> {
 
     async fn restart(&self, client: &Client) -> Result<Look, Failure> {
         let run = client.json(&self.begun_run(client)?).await?;
-        let bytes = client.send(&Request::get("/v1/cluster/rolling-restart")).await?.bytes().await?;
+        let bytes =
+            client.send(&Request::get("/v1/cluster/rolling-restart")).await?.bytes().await?;
         if let Some(status) = status_of(&run) {
             return Ok(Look::Done(bytes, status));
         }
@@ -147,7 +152,8 @@ impl Waiting<'_> {
             Ok(answer) => Ok(Look::Done(answer.bytes().await?, 0)),
             Err(Failure::Refused(problem)) if problem.code == "not_safe" => {
                 let reasons = problem.members.get("reasons").and_then(Value::as_array);
-                let texts = reasons.into_iter().flatten().map(|reason| show::plain(&reason["text"]));
+                let texts =
+                    reasons.into_iter().flatten().map(|reason| show::plain(&reason["text"]));
                 let texts: Vec<String> = texts.collect();
                 Ok(Look::Going(None, format!("not yet: {}", texts.join("; "))))
             }
@@ -213,7 +219,8 @@ mod tests {
     #[test]
     fn how_far_a_run_is_comes_from_its_latest_stage() {
         let run = |stage: Value| json!({ "state": "running", "progress": { "stages": [{ "name": "a" }, stage] } });
-        let told = going(stage(&run(json!({ "name": "shops", "total": 4, "done": 1, "item": "oslo" }))));
+        let told =
+            going(stage(&run(json!({ "name": "shops", "total": 4, "done": 1, "item": "oslo" }))));
         assert_eq!(told, (Some((1, 4)), "running: shops: oslo".to_owned()));
         let told = going(stage(&run(json!({ "name": "shops", "done": 7 }))));
         assert_eq!(told, (None, "running: shops, 7 done".to_owned()));
@@ -222,9 +229,13 @@ mod tests {
 
     #[test]
     fn a_run_has_ended_well_or_not() {
-        for (state, status) in
-            [("queued", None), ("retrying", None), ("completed", Some(0)), ("failed", Some(1)), ("lost", Some(1))]
-        {
+        for (state, status) in [
+            ("queued", None),
+            ("retrying", None),
+            ("completed", Some(0)),
+            ("failed", Some(1)),
+            ("lost", Some(1)),
+        ] {
             assert_eq!(status_of(&json!({ "state": state })), status, "{state}");
         }
     }

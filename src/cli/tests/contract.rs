@@ -87,8 +87,10 @@ const CONTRACT: &[(&str, &str, &str)] = &[
 
 #[test]
 fn every_operation_of_the_contract_has_its_verb_and_there_are_no_others() {
-    let expected: BTreeMap<&str, (String, &str)> =
-        CONTRACT.iter().map(|(id, request, words)| (*id, ((*request).to_owned(), *words))).collect();
+    let expected: BTreeMap<&str, (String, &str)> = CONTRACT
+        .iter()
+        .map(|(id, request, words)| (*id, ((*request).to_owned(), *words)))
+        .collect();
     let there: BTreeMap<&str, (String, &str)> = verbs()
         .map(|verb| (verb.operation, (format!("{} {}", verb.method, verb.path), verb.words)))
         .collect();
@@ -114,7 +116,11 @@ fn words_are_unique_and_so_are_the_names_within_a_verb() {
                 "{}: a GET has no body",
                 verb.words
             );
-            assert!(parameter.kind != Kind::Flag || parameter.place == Place::Query, "{}", verb.words);
+            assert!(
+                parameter.kind != Kind::Flag || parameter.place == Place::Query,
+                "{}",
+                verb.words
+            );
         }
     }
 }

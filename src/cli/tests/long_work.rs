@@ -19,9 +19,10 @@ fn running(states: &'static [&'static str]) -> FakeNode {
                 "away" => (503, problem("database_unavailable")),
                 state => (200, json!({ "id": 7, "state": state, "error": "no paper" }).to_string()),
             },
-            ("GET", "/v1/cluster/rolling-restart") => {
-                (200, r#"{"run":7,"state":"done","nodes":[{"node":"a","state":"back"}]}"#.to_owned())
-            }
+            ("GET", "/v1/cluster/rolling-restart") => (
+                200,
+                r#"{"run":7,"state":"done","nodes":[{"node":"a","state":"back"}]}"#.to_owned(),
+            ),
             _ => return None,
         })
     })
@@ -33,7 +34,8 @@ fn a_run_is_waited_for_and_its_end_is_the_status() {
     assert_eq!(ended.status, 0, "{}", ended.complaints);
     assert!(ended.out.contains("state  completed"), "{}", ended.out);
     assert_eq!(ended.complaints, "", "progress is for people");
-    let ended = asked(&running(&["running", "away", "failed"]), &["run", "retry", "7", "--wait", "--json"]);
+    let ended =
+        asked(&running(&["running", "away", "failed"]), &["run", "retry", "7", "--wait", "--json"]);
     assert_eq!(ended.status, 1, "{}", ended.complaints);
     assert_eq!(ended.out, "{\"error\":\"no paper\",\"id\":7,\"state\":\"failed\"}\n");
 }
@@ -49,16 +51,24 @@ fn without_wait_only_the_beginning_is_told() {
 #[test]
 fn waiting_has_a_limit_and_tells_people_how_far_it_is() {
     let node = running(&["running"]);
-    let around = Surroundings { is_watched: true, ..around(&[("UNDERSTUDY_ADMIN_URL", &node.url)]) };
+    let around =
+        Surroundings { is_watched: true, ..around(&[("UNDERSTUDY_ADMIN_URL", &node.url)]) };
     let ended = carried_out(&["job", "run", "n", "--wait", "--wait-limit", "300ms"], around, "");
     assert_eq!(ended.status, 1);
     assert!(ended.complaints.contains("\rrunning\x1b[K\r\x1b[K"), "{:?}", ended.complaints);
-    assert!(ended.complaints.contains("it was not done within 300ms; it goes on"), "{}", ended.complaints);
+    assert!(
+        ended.complaints.contains("it was not done within 300ms; it goes on"),
+        "{}",
+        ended.complaints
+    );
 }
 
 #[test]
 fn a_restart_of_all_nodes_is_waited_for() {
-    let ended = asked(&running(&["running", "completed"]), &["cluster", "restart", "--why", "x", "--yes", "--wait"]);
+    let ended = asked(
+        &running(&["running", "completed"]),
+        &["cluster", "restart", "--why", "x", "--yes", "--wait"],
+    );
     assert_eq!(ended.status, 0, "{}", ended.complaints);
     assert!(ended.out.contains("a     back"), "{}", ended.out);
 }
@@ -67,7 +77,8 @@ fn a_restart_of_all_nodes_is_waited_for() {
 fn a_drain_is_over_when_the_node_can_be_stopped() {
     let looks = AtomicUsize::new(0);
     let node = FakeNode::start(move |asked| {
-        let not_yet = r#"{"title":"No","code":"not_safe","reasons":[{"code":"r","text":"2 runs"}]}"#;
+        let not_yet =
+            r#"{"title":"No","code":"not_safe","reasons":[{"code":"r","text":"2 runs"}]}"#;
         Some(match (asked.method.as_str(), looks.fetch_add(1, Ordering::SeqCst)) {
             ("POST", _) => (200, r#"{"node":"a","drained":{}}"#.to_owned()),
             (_, ..2) => (409, not_yet.to_owned()),
@@ -77,7 +88,10 @@ fn a_drain_is_over_when_the_node_can_be_stopped() {
     let ended = asked(&node, &["node", "drain", "a", "--why", "x", "--wait"]);
     assert_eq!((ended.status, ended.out.as_str()), (0, "a can be stopped\n  it led\n"));
     let targets: Vec<String> = node.asked().into_iter().map(|asked| asked.target).collect();
-    assert_eq!(targets, ["/v1/nodes/a/drain", "/v1/nodes/a/safe-to-stop", "/v1/nodes/a/safe-to-stop"]);
+    assert_eq!(
+        targets,
+        ["/v1/nodes/a/drain", "/v1/nodes/a/safe-to-stop", "/v1/nodes/a/safe-to-stop"]
+    );
 }
 
 /// Sends these events over one connection each.
@@ -85,7 +99,8 @@ fn events(connections: &'static [&'static str]) -> FakeNode {
     let mut left = connections.iter();
     FakeNode::serving(move |_, stream| {
         let Some(events) = left.next() else { return };
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
         drop(stream.write_all(format!("{head}{events}").as_bytes()));
     })
 }
@@ -93,7 +108,8 @@ fn events(connections: &'static [&'static str]) -> FakeNode {
 #[test]
 fn events_are_lines_and_survive_a_lost_connection() {
     const FIRST: &str = ": hello\n\nevent: nodes\ndata: {\"at_ms\":0, \"node\":\"a\"}\n\n";
-    const SECOND: &str = "event: jobs\ndata: {\"at_ms\":1000,\"run\":7}\n\nevent: audit\ndata: {}\n\n";
+    const SECOND: &str =
+        "event: jobs\ndata: {\"at_ms\":1000,\"run\":7}\n\nevent: audit\ndata: {}\n\n";
     let ended = asked(&events(&[FIRST, SECOND]), &["watch", "--count", "2", "--json"]);
     assert_eq!(ended.status, 0, "{}", ended.complaints);
     let expected = "{\"event\":\"nodes\",\"data\":{\"at_ms\":0, \"node\":\"a\"}}\n{\"event\":\"jobs\",\"data\":{\"at_ms\":1000,\"run\":7}}\n";
@@ -110,7 +126,8 @@ fn events_that_are_refused_are_not_asked_for_again() {
     let node = FakeNode::answering("GET /v1/events", 403, &problem("forbidden"));
     assert_eq!(asked(&node, &["watch"]).status, 77);
     assert_eq!(node.asked().len(), 1);
-    let ended = carried_out(&["watch"], around(&[("UNDERSTUDY_ADMIN_URL", &FakeNode::closed())]), "");
+    let ended =
+        carried_out(&["watch"], around(&[("UNDERSTUDY_ADMIN_URL", &FakeNode::closed())]), "");
     assert_eq!(ended.status, 69);
 }
 
@@ -118,9 +135,16 @@ fn events_that_are_refused_are_not_asked_for_again() {
 fn log() -> FakeNode {
     FakeNode::start(|asked| {
         let answer = |lines: &str, next: &str, ended: bool| {
-            (200, format!("{{\"run\":7,\"lines\":[{lines}],\"next\":\"{next}\",\"ended\":{ended}}}"))
+            (
+                200,
+                format!("{{\"run\":7,\"lines\":[{lines}],\"next\":\"{next}\",\"ended\":{ended}}}"),
+            )
         };
-        let line = |number: u8| format!("{{\"attempt\":1,\"seq\":{number}, \"at_ms\":0,\"level\":\"info\",\"line\":\"l{number}\"}}");
+        let line = |number: u8| {
+            format!(
+                "{{\"attempt\":1,\"seq\":{number}, \"at_ms\":0,\"level\":\"info\",\"line\":\"l{number}\"}}"
+            )
+        };
         Some(match asked.target.as_str() {
             "/v1/runs/7/log" | "/v1/runs/7/log?limit=1000" | "/v1/runs/7/log?limit=2" => {
                 answer(&[line(1), line(2)].join(","), "1:2", false)

@@ -33,13 +33,13 @@ impl Asked {
 
 impl FakeNode {
     /// Answers by what is asked; nothing is 404.
-    pub(super) fn start(
-        answer: impl Fn(&Asked) -> Option<(u16, String)> + Send + 'static,
-    ) -> Self {
+    pub(super) fn start(answer: impl Fn(&Asked) -> Option<(u16, String)> + Send + 'static) -> Self {
         Self::serving(move |asked, stream| {
             let (status, body) = answer(asked).unwrap_or_else(|| (404, problem("not_found")));
             let length = body.len();
-            let head = format!("HTTP/1.1 {status} Any\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+            let head = format!(
+                "HTTP/1.1 {status} Any\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+            );
             let head = if status == 204 { head.replace("content-length: 0\r\n", "") } else { head };
             drop(stream.write_all(format!("{head}{body}").as_bytes()));
         })
@@ -49,7 +49,8 @@ impl FakeNode {
     pub(super) fn answering(request: &str, status: u16, body: &str) -> Self {
         let (request, body) = (request.to_owned(), body.to_owned());
         Self::start(move |asked| {
-            (format!("{} {}", asked.method, asked.target) == request).then(|| (status, body.clone()))
+            (format!("{} {}", asked.method, asked.target) == request)
+                .then(|| (status, body.clone()))
         })
     }
 

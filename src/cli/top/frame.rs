@@ -77,7 +77,9 @@ pub(super) fn frame(snapshot: &Snapshot, base: &str, size: Size, now_ms: i64) ->
 
 /// Name, leader and scheduler.
 fn head(snapshot: &Snapshot, base: &str, size: Size, now_ms: i64) -> Vec<String> {
-    let member = |part: &Part, name: &str| part.as_ref().map(|part| show::plain(&part[name])).unwrap_or_default();
+    let member = |part: &Part, name: &str| {
+        part.as_ref().map(|part| show::plain(&part[name])).unwrap_or_default()
+    };
     let cluster = match member(&snapshot.about, "cluster") {
         alone if alone.is_empty() => "one node".to_owned(),
         cluster => format!("cluster {cluster}"),
@@ -90,7 +92,11 @@ fn head(snapshot: &Snapshot, base: &str, size: Size, now_ms: i64) -> Vec<String>
         Cell::new(format!("{}Z", show::clock_time(now_ms)), Style::Plain),
         Cell::new(format!("{asked} at {base}"), Style::Dim),
     ];
-    vec![painted(&first, size, now_ms), painted(&standing(snapshot, now_ms), size, now_ms), String::new()]
+    vec![
+        painted(&first, size, now_ms),
+        painted(&standing(snapshot, now_ms), size, now_ms),
+        String::new(),
+    ]
 }
 
 /// Who leads, and whether jobs start.
@@ -98,8 +104,14 @@ fn standing(snapshot: &Snapshot, now_ms: i64) -> Vec<Cell> {
     let mut cells = match &snapshot.leader {
         Ok(leader) => match leader["leaderNodeId"].as_str() {
             Some(name) => {
-                let since = leader["since_ms"].as_i64().map(|at| format!("since {}", show::ago(at, now_ms)));
-                vec![Cell::plain("leader"), Cell::new(name, Style::Good), Cell::plain(since.unwrap_or_default())]
+                let since = leader["since_ms"]
+                    .as_i64()
+                    .map(|at| format!("since {}", show::ago(at, now_ms)));
+                vec![
+                    Cell::plain("leader"),
+                    Cell::new(name, Style::Good),
+                    Cell::plain(since.unwrap_or_default()),
+                ]
             }
             None => vec![Cell::new("nobody leads", Style::Bad)],
         },
@@ -118,7 +130,10 @@ fn standing(snapshot: &Snapshot, now_ms: i64) -> Vec<Cell> {
         }
         Ok(scheduler) => {
             let runs = Show::Labels.cell(&scheduler["runs"], now_ms).text.replace(',', ", ");
-            cells.push(Cell::plain(format!("jobs: {}", if runs.is_empty() { "nothing under way" } else { &runs })));
+            cells.push(Cell::plain(format!(
+                "jobs: {}",
+                if runs.is_empty() { "nothing under way" } else { &runs }
+            )));
         }
         Err(why) => cells.push(Cell::new(format!("jobs: {why}"), Style::Warn)),
     }
@@ -197,7 +212,12 @@ fn progress(run: &Value) -> Cell {
 /// A column whose text is worked out.
 type Last<'a> = Option<(&'a str, &'a dyn Fn(&Value) -> Cell)>;
 
-fn table(rows: &[Value], columns: &[Column], last: Last<'_>, (size, now_ms): (Size, i64)) -> Vec<String> {
+fn table(
+    rows: &[Value],
+    columns: &[Column],
+    last: Last<'_>,
+    (size, now_ms): (Size, i64),
+) -> Vec<String> {
     if rows.is_empty() {
         return Vec::new();
     }

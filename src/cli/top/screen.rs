@@ -1,12 +1,11 @@
 //! The terminal while it belongs to `top`: another screen, keys without Enter, and everything as it was at the end,
 //! however that comes.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{Receiver, channel};
 
 /// Another screen, and no cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
@@ -31,7 +30,7 @@ impl Screen {
     pub(super) fn leave(&mut self) {
         if std::mem::take(&mut self.is_entered) {
             if let Some(before) = &self.before {
-                drop(tcsetattr(std::io::stdin(), OptionalActions::Flush, before));
+                tcsetattr(std::io::stdin(), OptionalActions::Flush, before).ok();
             }
             say(LEAVE);
         }
@@ -40,7 +39,8 @@ impl Screen {
     /// Gives the terminal back, stops this process as Ctrl-Z does, and takes the terminal again when it goes on.
     pub(super) fn suspend(&mut self) {
         self.leave();
-        drop(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP));
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
+            .ok();
         self.on();
     }
 
@@ -49,7 +49,7 @@ impl Screen {
             let mut keys = before.clone();
             // Ctrl-C and Ctrl-Z stay signals.
             keys.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-            drop(tcsetattr(std::io::stdin(), OptionalActions::Flush, &keys));
+            tcsetattr(std::io::stdin(), OptionalActions::Flush, &keys).ok();
         }
         say(ENTER);
         self.is_entered = true;
@@ -81,18 +81,20 @@ pub(super) enum Happening {
 /// Keys and signals.
 #[derive(Debug)]
 pub(super) struct Events {
-    /// `None` when no keys can come.
-    keys: Option<AsyncFd<std::io::Stdin>>,
+    keys: Receiver<u8>,
     interrupt: Signal,
     terminate: Signal,
     resize: Signal,
     suspend: Signal,
 }
 
+/// Keys that wait to be looked at; more are typed by a cat.
+const MOST_KEYS: usize = 16;
+
 impl Events {
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
-            keys: AsyncFd::with_interest(std::io::stdin(), Interest::READABLE).ok(),
+            keys: keys()?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             resize: signal(SignalKind::window_change())?,
@@ -107,29 +109,25 @@ impl Events {
             _ = self.terminate.recv() => Happening::End,
             _ = self.resize.recv() => Happening::Resize,
             _ = self.suspend.recv() => Happening::Suspend,
-            key = pressed(&self.keys) => match key {
-                Some(b'q' | b'Q' | 0x1b | 0x04) => Happening::End,
+            key = self.keys.recv() => match key {
+                // q, Escape, the end of a file, or the end of the terminal itself.
+                Some(b'q' | b'Q' | 0x1b | 0x04) | None => Happening::End,
                 Some(_) => Happening::Again,
-                None => {
-                    // The other end of the terminal is gone.
-                    self.keys = None;
-                    Happening::End
-                }
             },
         }
     }
 }
 
-/// The next key; `None` when there will be none.
-async fn pressed(keys: &Option<AsyncFd<std::io::Stdin>>) -> Option<u8> {
-    let Some(keys) = keys else { return std::future::pending().await };
-    let Ok(mut ready) = keys.readable().await else { return None };
-    // What is there is read at once, so this does not wait although the terminal is a blocking one.
-    let mut bytes = [0; 64];
-    let read = rustix::io::read(keys.get_ref(), &mut bytes);
-    ready.clear_ready();
-    match read {
-        Ok(0) | Err(_) => None,
-        Ok(_) => Some(bytes[0]),
-    }
+/// Keys as they are pressed. A terminal can only be read by waiting, so a thread does; the process does not wait for it.
+fn keys() -> std::io::Result<Receiver<u8>> {
+    let (sender, keys) = channel(MOST_KEYS);
+    std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
+        let mut key = [0; 1];
+        while let Ok(1) = std::io::stdin().read(&mut key) {
+            if sender.blocking_send(key[0]).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(keys)
 }

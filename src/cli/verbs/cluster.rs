@@ -6,21 +6,46 @@ use super::super::views;
 use super::{FOR, LIMIT, WHY};
 
 const SETTING: Parameter = Parameter::path("name", "SETTING", "Name of the setting");
-const ROLES: Kind = Kind::Word(&["viewer", "support", "operator", "admin"]);
-const MODES: Kind = Kind::Word(&["off", "read_only", "full"]);
-const OUTCOMES: Kind = Kind::Word(&["done", "refused", "failed"]);
+const ROLES: Kind = Kind::Word("ROLE", &["viewer", "support", "operator", "admin"]);
+const MODES: Kind = Kind::Word("MODE", &["off", "read_only", "full"]);
+const OUTCOMES: Kind = Kind::Word("OUTCOME", &["done", "refused", "failed"]);
 const TEXT: Kind = Kind::Text("TEXT");
 const UNFREEZE_WHY: Parameter = Parameter::body("why", TEXT, "Why, for those who read it later");
 
 pub(super) const VERBS: &[Verb] = &[
-    Verb::get("problems.list", "problems", "/v1/problems", "Lists what is wrong in the cluster, with what to do")
-        .view(View::Custom(views::findings::problems)),
-    Verb::get("events.watch", "watch", "/v1/events", "Tells what changes in the cluster, as it does")
-        .manner(Manner::Events),
-    Verb::get("settings.list", "settings", "/v1/settings", "Lists what can be set while the cluster runs")
-        .view(View::Parts(views::cluster::SETTINGS)),
-    Verb::put("settings.set", "settings set", "/v1/settings/{name}", "Changes a setting on all nodes")
-        .with(&[SETTING, Parameter::body("value", Kind::Value, "What it is set to").positional(), WHY, FOR]),
+    Verb::get(
+        "problems.list",
+        "problems",
+        "/v1/problems",
+        "Lists what is wrong in the cluster, with what to do",
+    )
+    .view(View::Custom(views::findings::problems)),
+    Verb::get(
+        "events.watch",
+        "watch",
+        "/v1/events",
+        "Tells what changes in the cluster, as it does",
+    )
+    .manner(Manner::Events),
+    Verb::get(
+        "settings.list",
+        "settings",
+        "/v1/settings",
+        "Lists what can be set while the cluster runs",
+    )
+    .view(View::Parts(views::cluster::SETTINGS)),
+    Verb::put(
+        "settings.set",
+        "settings set",
+        "/v1/settings/{name}",
+        "Changes a setting on all nodes",
+    )
+    .with(&[
+        SETTING,
+        Parameter::body("value", Kind::Value, "What it is set to").positional(),
+        WHY,
+        FOR,
+    ]),
     Verb::delete(
         "settings.reset",
         "settings reset",
@@ -29,8 +54,13 @@ pub(super) const VERBS: &[Verb] = &[
     )
     .with(&[SETTING])
     .view(View::NothingOr("the setting has its default again")),
-    Verb::get("maintenance.show", "maintenance", "/v1/maintenance", "Shows whether users are kept out")
-        .view(View::Parts(views::cluster::MAINTENANCE)),
+    Verb::get(
+        "maintenance.show",
+        "maintenance",
+        "/v1/maintenance",
+        "Shows whether users are kept out",
+    )
+    .view(View::Parts(views::cluster::MAINTENANCE)),
     Verb::put(
         "maintenance.set",
         "maintenance set",
@@ -38,8 +68,12 @@ pub(super) const VERBS: &[Verb] = &[
         "Keeps users out, from all nodes or one, or lets them in again",
     )
     .with(&[
-        Parameter::body("mode", MODES, "Nobody is kept out, nothing can be changed, or nobody comes in")
-            .positional(),
+        Parameter::body(
+            "mode",
+            MODES,
+            "Nobody is kept out, nothing can be changed, or nobody comes in",
+        )
+        .positional(),
         WHY,
         Parameter::body("message", TEXT, "What users are told"),
         Parameter::body("retry_after_s", Kind::Seconds, "When they are told to try again")
@@ -57,17 +91,32 @@ pub(super) const VERBS: &[Verb] = &[
     .with(&[Parameter::body("for_s", Kind::Seconds, "How long it counts").called("for")]),
     Verb::get("leader.show", "leader show", "/v1/leader", "Shows which node leads")
         .view(View::Parts(views::cluster::LEADER)),
-    Verb::get("leader.history", "leader history", "/v1/leader/history", "Lists who led before, and why it ended")
-        .with(&[LIMIT])
-        .view(View::Parts(views::cluster::TERMS)),
-    Verb::post("leader.step_down", "leader step-down", "/v1/leader/step-down", "Lets another node lead")
-        .with(&[Parameter::body(
-            "hold_ms",
-            Kind::Millis,
-            "So long it does not lead again; one time to live of the lease if not said",
-        )
-        .called("hold")]),
-    Verb::post("leader.drill", "leader drill", "/v1/leader/drill", "Lets another node lead, as an exercise"),
+    Verb::get(
+        "leader.history",
+        "leader history",
+        "/v1/leader/history",
+        "Lists who led before, and why it ended",
+    )
+    .with(&[LIMIT])
+    .view(View::Parts(views::cluster::TERMS)),
+    Verb::post(
+        "leader.step_down",
+        "leader step-down",
+        "/v1/leader/step-down",
+        "Lets another node lead",
+    )
+    .with(&[Parameter::body(
+        "hold_ms",
+        Kind::Millis,
+        "So long it does not lead again; one time to live of the lease if not said",
+    )
+    .called("hold")]),
+    Verb::post(
+        "leader.drill",
+        "leader drill",
+        "/v1/leader/drill",
+        "Lets another node lead, as an exercise",
+    ),
     Verb::post(
         "leader.freeze",
         "leader freeze",
@@ -76,25 +125,40 @@ pub(super) const VERBS: &[Verb] = &[
     )
     .with(&[WHY])
     .view(View::Parts(views::cluster::SWITCH)),
-    Verb::post("leader.unfreeze", "leader unfreeze", "/v1/leader/unfreeze", "Lets the lead move again")
-        .with(&[UNFREEZE_WHY])
-        .view(View::Parts(views::cluster::SWITCH)),
+    Verb::post(
+        "leader.unfreeze",
+        "leader unfreeze",
+        "/v1/leader/unfreeze",
+        "Lets the lead move again",
+    )
+    .with(&[UNFREEZE_WHY])
+    .view(View::Parts(views::cluster::SWITCH)),
     Verb::get("locks.list", "locks", "/v1/locks", "Lists the locks that are held in the cluster")
         .view(View::Parts(views::cluster::LOCKS)),
-    Verb::delete("locks.clear", "locks clear", "/v1/locks/{name*}", "Takes a lock away from its holder")
-        .with(&[Parameter::path("name", "LOCK", "Name of the lock")]),
-    Verb::get("audit.list", "audit", "/v1/audit", "Lists what operators did and what they were refused")
-        .with(&[
-            Parameter::query("by", Kind::Text("NAME"), "Only what this token did"),
-            Parameter::query("action", Kind::Text("ACTION"), "Only this, such as nodes.drain"),
-            Parameter::query("outcome", OUTCOMES, "Only what came to this"),
-            Parameter::query("from", Kind::Time, "Only from then on"),
-            Parameter::query("to", Kind::Time, "Only until then"),
-            Parameter::query("before", Kind::Whole, "What is older than this entry"),
-            LIMIT,
-        ])
-        .pages("entries")
-        .view(View::Parts(views::cluster::AUDIT)),
+    Verb::delete(
+        "locks.clear",
+        "locks clear",
+        "/v1/locks/{name*}",
+        "Takes a lock away from its holder",
+    )
+    .with(&[Parameter::path("name", "LOCK", "Name of the lock")]),
+    Verb::get(
+        "audit.list",
+        "audit",
+        "/v1/audit",
+        "Lists what operators did and what they were refused",
+    )
+    .with(&[
+        Parameter::query("by", Kind::Text("NAME"), "Only what this token did"),
+        Parameter::query("action", Kind::Text("ACTION"), "Only this, such as nodes.drain"),
+        Parameter::query("outcome", OUTCOMES, "Only what came to this"),
+        Parameter::query("from", Kind::Time, "Only from then on"),
+        Parameter::query("to", Kind::Time, "Only until then"),
+        Parameter::query("before", Kind::Whole, "What is older than this entry"),
+        LIMIT,
+    ])
+    .pages("entries")
+    .view(View::Parts(views::cluster::AUDIT)),
     Verb::get("tokens.list", "token list", "/v1/tokens", "Lists the tokens for this API")
         .view(View::Parts(views::cluster::TOKENS)),
     Verb::post(

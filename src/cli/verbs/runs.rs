@@ -20,7 +20,11 @@ pub(super) const VERBS: &[Verb] = &[
         .with(&[
             JOB,
             STATE,
-            Parameter::query("stale", Kind::Seconds, "Only those that run and have been silent for so long"),
+            Parameter::query(
+                "stale",
+                Kind::Seconds,
+                "Only those that run and have been silent for so long",
+            ),
             Parameter::query("from", Kind::Time, "Only due from then on"),
             Parameter::query("to", Kind::Time, "Only due until then"),
             SYSTEM,
@@ -47,18 +51,32 @@ pub(super) const VERBS: &[Verb] = &[
     Verb::get("runs.log", "run log", "/v1/runs/{id}/log", "Prints the log of a run")
         .with(&[
             RUN,
-            Parameter::query("after", Kind::Text("PLACE"), "What follows this place, <attempt>:<line>"),
+            Parameter::query(
+                "after",
+                Kind::Text("PLACE"),
+                "What follows this place, <attempt>:<line>",
+            ),
             LIMIT,
         ])
         .manner(Manner::RunLog)
         .view(View::Custom(views::runs::log)),
-    Verb::get("runs.errors", "run errors", "/v1/runs/{id}/errors", "Shows what went wrong with a run")
-        .with(&[RUN])
-        .view(View::Parts(views::runs::ERRORS)),
+    Verb::get(
+        "runs.errors",
+        "run errors",
+        "/v1/runs/{id}/errors",
+        "Shows what went wrong with a run",
+    )
+    .with(&[RUN])
+    .view(View::Parts(views::runs::ERRORS)),
     Verb::post("runs.cancel", "run cancel", "/v1/runs/{id}/cancel", "Tells a run to end")
         .with(&[RUN])
         .view(View::Parts(views::runs::RUN)),
-    Verb::post("runs.retry", "run retry", "/v1/runs/{id}/retry", "Starts a run again that came to nothing")
-        .with(&[RUN, KEY])
-        .manner(Manner::Waits(Waits::Run)),
+    Verb::post(
+        "runs.retry",
+        "run retry",
+        "/v1/runs/{id}/retry",
+        "Starts a run again that came to nothing",
+    )
+    .with(&[RUN, KEY])
+    .manner(Manner::Waits(Waits::Run)),
 ];

@@ -16,12 +16,27 @@ pub(super) const VERBS: &[Verb] = &[
         ])
         .pages("sessions")
         .view(View::Parts(views::sessions::SESSIONS)),
-    Verb::get("sessions.count", "sessions count", "/v1/sessions/count", "Counts sessions and users"),
-    Verb::get("sessions.show", "session show", "/v1/sessions/{id}", "Shows a session without its content")
-        .with(&[SESSION])
-        .view(View::Parts(views::sessions::SESSION)),
-    Verb::delete("sessions.end", "session end", "/v1/sessions/{id}", "Ends a session, on every node")
-        .with(&[SESSION]),
+    Verb::get(
+        "sessions.count",
+        "sessions count",
+        "/v1/sessions/count",
+        "Counts sessions and users",
+    ),
+    Verb::get(
+        "sessions.show",
+        "session show",
+        "/v1/sessions/{id}",
+        "Shows a session without its content",
+    )
+    .with(&[SESSION])
+    .view(View::Parts(views::sessions::SESSION)),
+    Verb::delete(
+        "sessions.end",
+        "session end",
+        "/v1/sessions/{id}",
+        "Ends a session, on every node",
+    )
+    .with(&[SESSION]),
     Verb::delete(
         "sessions.end_user",
         "sessions end-user",
@@ -29,7 +44,12 @@ pub(super) const VERBS: &[Verb] = &[
         "Ends all sessions of a user",
     )
     .with(&[Parameter::path("user", "USER", "The user")]),
-    Verb::post("sessions.end_all", "sessions end-all", "/v1/sessions/end-all", "Ends all sessions of all users")
-        .with(&[WHY, Parameter::body("confirm", Kind::Constant("end all sessions"), "")])
-        .asks("This ends all sessions of the cluster: everybody is logged out."),
+    Verb::post(
+        "sessions.end_all",
+        "sessions end-all",
+        "/v1/sessions/end-all",
+        "Ends all sessions of all users",
+    )
+    .with(&[WHY, Parameter::body("confirm", Kind::Constant("end all sessions"), "")])
+    .asks("This ends all sessions of the cluster: everybody is logged out."),
 ];

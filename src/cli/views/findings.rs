@@ -12,7 +12,9 @@ pub(in super::super) fn problems(answer: &Value, paper: &mut Paper<'_>) {
     for problem in found {
         paper.space();
         let severity = text(problem, "severity");
-        let since = problem["since_ms"].as_i64().map(|at| format!("since {}", show::ago(at, paper.now_ms())));
+        let since = problem["since_ms"]
+            .as_i64()
+            .map(|at| format!("since {}", show::ago(at, paper.now_ms())));
         paper.cells(&[
             Cell::new(severity.to_uppercase(), style_of(severity)),
             Cell::new(text(problem, "code"), Style::Bold),

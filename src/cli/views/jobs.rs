@@ -212,7 +212,9 @@ x        -        -          -         -     off  by operator, 5 s ago: audit  -
         });
         let told = shown(View::Custom(explanation), &answer);
         assert!(told.starts_with("not due it was not due then\n"), "{told}");
-        for part in ["due before  2023-11-14 22:12:20Z", "led then    a\n", "decisions\n", "why not"] {
+        for part in
+            ["due before  2023-11-14 22:12:20Z", "led then    a\n", "decisions\n", "why not"]
+        {
             assert!(told.contains(part), "{part}: {told}");
         }
         assert!(!told.contains("due after"), "{told}");

@@ -126,7 +126,8 @@ pub(in super::super) fn safe_to_stop(answer: &Value, paper: &mut Paper<'_>) {
 pub(in super::super) fn options(answer: &Value, paper: &mut Paper<'_>) {
     let head = [("node", &answer["node"]), ("fingerprint", &answer["fingerprint"])];
     let head = head.into_iter().filter(|(_, value)| !value.is_null());
-    let head: Vec<_> = head.map(|(name, value)| (name.to_owned(), Cell::plain(show::plain(value)))).collect();
+    let head: Vec<_> =
+        head.map(|(name, value)| (name.to_owned(), Cell::plain(show::plain(value)))).collect();
     paper.fields(&head);
     let rows: Vec<Vec<Cell>> = answer["options"]
         .as_object()
@@ -134,7 +135,8 @@ pub(in super::super) fn options(answer: &Value, paper: &mut Paper<'_>) {
         .flatten()
         .map(|(name, value)| {
             let source = text(&answer["sources"], name);
-            let style = if matches!(source, "default" | "derived") { Style::Dim } else { Style::Plain };
+            let style =
+                if matches!(source, "default" | "derived") { Style::Dim } else { Style::Plain };
             let value = match show::plain(value) {
                 empty if empty.is_empty() => "-".to_owned(),
                 value => value,

@@ -32,7 +32,9 @@ fn snapshot(nodes: usize, runs: usize, problems: usize) -> Snapshot {
     Snapshot {
         about: Ok(json!({ "cluster": "shop", "node": "node-0#0000000000000001" })),
         nodes: Ok(json!({ "nodes": (0..nodes).map(node).collect::<Vec<_>>() })),
-        leader: Ok(json!({ "leaderNodeId": "node-0", "since_ms": NOW - 7_200_000, "frozen": true })),
+        leader: Ok(
+            json!({ "leaderNodeId": "node-0", "since_ms": NOW - 7_200_000, "frozen": true }),
+        ),
         scheduler: Ok(json!({ "paused": false, "runs": { "running": runs } })),
         runs: Ok(json!({ "runs": (0..runs).map(run).collect::<Vec<_>>(), "next": null })),
         problems: Ok(json!({ "problems": (0..problems).map(problem).collect::<Vec<_>>() })),
@@ -109,7 +111,10 @@ fn colours_take_no_place() {
             plain.push_str(if number == 0 { piece } else { piece.split_once('m').unwrap().1 });
         }
         assert!(width(&plain) <= 40, "{plain}");
-        assert!(!line.contains('\x1b') || line.trim_end().ends_with("\x1b[0m") || width(&plain) < 40, "{line:?}");
+        assert!(
+            !line.contains('\x1b') || line.trim_end().ends_with("\x1b[0m") || width(&plain) < 40,
+            "{line:?}"
+        );
     }
 }
 
