@@ -165,10 +165,14 @@ fn prepared(
         Some(timeout) => asked::duration("timeout", timeout)?,
         None => DEFAULT_TIMEOUT,
     };
-    let base = base(words, common.url.as_deref(), terminal)?;
+    // What asks nobody must not fail for want of an address or a token; health needs no token.
     let needs_no_node =
-        ["config check", "config print", "completions", "reference", "health"].contains(&words);
-    let token = if needs_no_node { None } else { token(&common, terminal)? };
+        ["config check", "config print", "completions", "reference"].contains(&words);
+    let (base, token) = match (needs_no_node, words) {
+        (true, _) => (DEFAULT_URL.to_owned(), None),
+        (false, "health") => (base(words, common.url.as_deref(), terminal)?, None),
+        (false, _) => (base(words, common.url.as_deref(), terminal)?, token(&common, terminal)?),
+    };
     Ok((Client::new(base, token, timeout)?, common.json))
 }
 

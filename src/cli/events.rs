@@ -43,8 +43,8 @@ pub(super) async fn watch(
     loop {
         let failure = match caller.client.send(request).await {
             Ok(answer) => {
-                (has_listened, pause) = (true, FIRST_PAUSE);
-                match listen(answer, &mut wanted, caller).await {
+                has_listened = true;
+                match listen(answer, &mut wanted, &mut pause, caller).await {
                     Ok(()) if wanted.left == Some(0) => return Ok(0),
                     Ok(()) => caller.client.stranger("it ended"),
                     Err(failure) => failure,
@@ -56,7 +56,9 @@ pub(super) async fn watch(
         if !has_listened || !failure.may_pass() {
             return Err(failure);
         }
-        caller.terminal.mention("the connection is lost; trying again");
+        if pause == FIRST_PAUSE {
+            caller.terminal.mention("the connection is lost; trying again");
+        }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
@@ -75,15 +77,17 @@ fn wanted(typed: &ArgMatches) -> Result<Wanted, Failure> {
     Ok(Wanted { types: types.map(str::to_owned).collect(), left })
 }
 
-/// Prints what comes over one connection, until it ends or there was enough.
+/// Prints what comes over one connection, until it ends or there was enough; the next pause is short if anything came.
 async fn listen(
     mut answer: Answer,
     wanted: &mut Wanted,
+    pause: &mut Duration,
     caller: &mut Caller,
 ) -> Result<(), Failure> {
     let mut reading = Reading::default();
     let patience = SILENCE.max(caller.client.patience());
     while let Some(part) = answer.part_within(patience).await? {
+        *pause = FIRST_PAUSE;
         for event in reading.take(&part) {
             if !wanted.types.is_empty() && !wanted.types.contains(&event.kind) {
                 continue;

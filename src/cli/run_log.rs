@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::call::{Caller, print as print_answer};
 use super::client::Request;
@@ -16,6 +16,8 @@ use super::verb::Verb;
 /// How often it is asked for further lines.
 const EVERY: Duration = Duration::from_millis(800);
 const PAGE: &str = "1000";
+/// For so long a node may be away.
+const AWAY: Duration = Duration::from_secs(120);
 
 /// Prints the log; all of it and what follows is, as JSON, one line per line.
 pub(super) async fn print(
@@ -38,18 +40,24 @@ pub(super) async fn print(
     }
     let limit =
         request.query.entry("limit").or_insert_with(|| PAGE.to_owned()).parse().unwrap_or(1);
+    let mut away_since: Option<Instant> = None;
     loop {
         let page = match caller.client.send(&request).await {
             Ok(answer) => page(verb, &answer.bytes().await?, caller)?,
-            // Whoever follows is told by another line that the node is back.
-            Err(failure)
-                if follows && failure.may_pass() && request.query.contains_key("after") =>
-            {
-                caller.terminal.mention("the node does not answer; trying again");
-                Page { lines: 0, next: None, ended: false }
+            // Whoever follows wants to see the end of it, whatever happens to the node that is asked.
+            Err(failure) if follows && failure.may_pass() && has_begun(&request) => {
+                if away_since.is_none() {
+                    caller.terminal.mention("the node does not answer; trying again");
+                }
+                if away_since.get_or_insert_with(Instant::now).elapsed() > AWAY {
+                    return Err(failure);
+                }
+                sleep(EVERY).await;
+                continue;
             }
             Err(failure) => return Err(failure),
         };
+        away_since = None;
         if let Some(next) = page.next {
             request.query.insert("after", next);
         }
@@ -62,6 +70,11 @@ pub(super) async fn print(
         }
         sleep(EVERY).await;
     }
+}
+
+/// Whether a part of the log was read.
+fn has_begun(request: &Request) -> bool {
+    request.query.contains_key("after")
 }
 
 /// What a page of a log came to.

@@ -1,7 +1,7 @@
 //! The terminal while it belongs to `top`: another screen, keys without Enter, and everything as it was at the end,
 //! however that comes.
 
-use std::io::{Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -81,7 +81,8 @@ pub(super) enum Happening {
 /// Keys and signals.
 #[derive(Debug)]
 pub(super) struct Events {
-    keys: Receiver<u8>,
+    /// `None` when nobody can press any.
+    keys: Option<Receiver<u8>>,
     interrupt: Signal,
     terminate: Signal,
     resize: Signal,
@@ -94,7 +95,7 @@ const MOST_KEYS: usize = 16;
 impl Events {
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
-            keys: keys()?,
+            keys: std::io::stdin().is_terminal().then(keys).transpose()?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             resize: signal(SignalKind::window_change())?,
@@ -109,12 +110,19 @@ impl Events {
             _ = self.terminate.recv() => Happening::End,
             _ = self.resize.recv() => Happening::Resize,
             _ = self.suspend.recv() => Happening::Suspend,
-            key = self.keys.recv() => match key {
+            key = pressed(&mut self.keys) => match key {
                 // q, Escape, the end of a file, or the end of the terminal itself.
                 Some(b'q' | b'Q' | 0x1b | 0x04) | None => Happening::End,
                 Some(_) => Happening::Again,
             },
         }
+    }
+}
+
+async fn pressed(keys: &mut Option<Receiver<u8>>) -> Option<u8> {
+    match keys {
+        Some(keys) => keys.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/maintenance",
         "Shows whether users are kept out",
     )
-    .view(View::Parts(views::cluster::MAINTENANCE)),
+    .view(View::Custom(views::cluster::maintenance)),
     Verb::put(
         "maintenance.set",
         "maintenance set",
@@ -81,7 +81,7 @@ pub(super) const VERBS: &[Verb] = &[
         Parameter::body("node", Kind::Text("NODE"), "Only this node"),
         FOR,
     ])
-    .view(View::Parts(views::cluster::MAINTENANCE)),
+    .view(View::Custom(views::cluster::maintenance)),
     Verb::post(
         "maintenance.bypass",
         "maintenance bypass",

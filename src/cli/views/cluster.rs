@@ -1,7 +1,10 @@
 //! The cluster as a whole: settings, maintenance, who leads, locks, tokens, what was done.
 
-use super::super::show::Show;
-use super::super::view::{Part, column, table};
+use serde_json::Value;
+
+use super::super::paper::{Cell, Paper, Style};
+use super::super::show::{self, Show};
+use super::super::view::{Part, View, column, table};
 
 pub(in super::super) const SETTINGS: &[Part] = &[
     Part::Fields(&[column("revision", "/revision", Show::Text)]),
@@ -21,15 +24,38 @@ pub(in super::super) const SETTINGS: &[Part] = &[
     ),
 ];
 
-pub(in super::super) const MAINTENANCE: &[Part] = &[Part::Fields(&[
+const MAINTENANCE: &[Part] = &[Part::Fields(&[
     column("mode", "/mode", Show::State),
     column("message", "/message", Show::Text),
     column("try again after", "/retry_after_s", Show::Seconds),
     column("set", "", Show::Deed),
     column("until", "/until_ms", Show::When),
-    column("single nodes", "/nodes", Show::Labels),
     column("bypass", "/bypass", Show::Text),
 ])];
+
+/// Whether users are kept out, of all nodes and of single ones.
+pub(in super::super) fn maintenance(answer: &Value, paper: &mut Paper<'_>) {
+    View::Parts(MAINTENANCE).render(answer, paper);
+    let now_ms = paper.now_ms();
+    let rows: Vec<Vec<Cell>> = answer["nodes"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(node, mode)| {
+            let until = mode["until_ms"].as_i64().map(|at| show::ago(at, now_ms));
+            vec![
+                Cell::new(node, Style::Bold),
+                Show::State.cell(&mode["mode"], now_ms),
+                Cell::plain(until.unwrap_or_default()),
+                Show::Deed.cell(mode, now_ms),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        paper.heading("single nodes");
+        paper.table(&["NODE", "MODE", "UNTIL", "SET"], &rows);
+    }
+}
 
 pub(in super::super) const LEADER: &[Part] = &[Part::Fields(&[
     column("leader", "/leaderNodeId", Show::Name),
@@ -115,3 +141,33 @@ pub(in super::super) const NEW_TOKEN: &[Part] = &[Part::Fields(&[
     column("ends", "/expires_ms", Show::When),
     column("token", "/token", Show::Text),
 ])];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn maintenance_is_told_of_all_nodes_and_of_single_ones() {
+        let answer = json!({
+            "mode": "read_only", "message": "back soon", "by": "operator", "why": "upgrade", "at_ms": 4_000,
+            "until_ms": null, "retry_after_s": 90, "bypass": false,
+            "nodes": { "b": { "mode": "full", "by": "admin", "why": "disk", "at_ms": 4_000, "until_ms": 70_000 } },
+        });
+        let mut text = String::new();
+        maintenance(&answer, &mut Paper::plain(&mut text, 5_000));
+        let expected = "\
+mode             read_only
+message          back soon
+try again after  1 min 30 s
+set              by operator, 1 s ago: upgrade
+bypass           no
+
+single nodes
+NODE  MODE  UNTIL     SET
+b     full  in 1 min  by admin, 1 s ago: disk
+";
+        assert_eq!(text, expected);
+    }
+}
