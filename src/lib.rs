@@ -35,6 +35,7 @@ pub use understudy_session as session;
 use understudy_runtime::error::chain;
 use understudy_runtime::node::NodeError;
 
+pub mod cli;
 mod node;
 pub mod readymade;
 mod scheduling;

@@ -116,6 +116,8 @@ impl Environment {
                 }
                 Err(error) => self.problem(name, &format!("cannot be read: {}", error.kind())),
             }
+        } else if names::is_of_command_line(name) {
+            // Another use of this program reads it.
         } else if names::is_service_link(name, value) {
             // Kubernetes puts these there for a Service called understudy-something.
         } else if let Some(replacement) = names::replacement(name) {

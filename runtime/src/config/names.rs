@@ -39,6 +39,16 @@ const REPLACED: &[(&str, &str)] = &[
     ("TRUST_PROXY", "UNDERSTUDY_HTTP_TRUSTED_PROXIES"),
 ];
 
+/// What the command line of the same program reads: where a node is, and as whom it is asked. Nodes pass them over, so
+/// that both may be set in one environment.
+const OF_COMMAND_LINE: [&str; 3] =
+    ["UNDERSTUDY_ADMIN_URL", "UNDERSTUDY_TOKEN", "UNDERSTUDY_TOKEN_FILE"];
+
+/// Tells whether a variable belongs to the command line.
+pub(super) fn is_of_command_line(name: &str) -> bool {
+    OF_COMMAND_LINE.contains(&name)
+}
+
 /// Returns what to use instead of a name that was given up or comes from another product.
 pub(super) fn replacement(name: &str) -> Option<&'static str> {
     let bare = name.strip_prefix(PREFIX)?;
@@ -130,6 +140,15 @@ mod tests {
                 "{full} is an option"
             );
         }
+    }
+
+    #[test]
+    fn what_the_command_line_reads_is_no_option_of_a_node() {
+        for name in OF_COMMAND_LINE {
+            assert!(registry::find(name).is_none() && replacement(name).is_none(), "{name}");
+            assert!(is_of_command_line(name));
+        }
+        assert!(!is_of_command_line("UNDERSTUDY_ADMIN_TOKEN"));
     }
 
     #[test]

@@ -1,0 +1,245 @@
+//! Events as they come (server-sent events): one line each, across reconnections.
+
+use std::time::Duration;
+
+use clap::ArgMatches;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::time::sleep;
+
+use super::call::Caller;
+use super::client::{Answer, Request};
+use super::failure::Failure;
+use super::paper::{Cell, Style};
+use super::show;
+
+/// A node says something at least every 15 s, if only that it lives.
+const SILENCE: Duration = Duration::from_secs(45);
+/// Pauses between attempts to reach a node again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A longer line is no event.
+const LONGEST_LINE: usize = 1 << 20;
+
+/// Which events are wanted.
+struct Wanted {
+    /// All when it is empty.
+    types: Vec<String>,
+    left: Option<u64>,
+}
+
+/// Prints events until there were enough, or for ever.
+pub(super) async fn watch(
+    request: &Request,
+    typed: &ArgMatches,
+    caller: &mut Caller,
+) -> Result<u8, Failure> {
+    let mut wanted = wanted(typed)?;
+    if wanted.left == Some(0) {
+        return Ok(0);
+    }
+    let mut pause = FIRST_PAUSE;
+    let mut has_listened = false;
+    loop {
+        let failure = match caller.client.send(request).await {
+            Ok(answer) => {
+                has_listened = true;
+                match listen(answer, &mut wanted, &mut pause, caller).await {
+                    Ok(()) if wanted.left == Some(0) => return Ok(0),
+                    Ok(()) => caller.client.stranger("it ended"),
+                    Err(failure) => failure,
+                }
+            }
+            Err(failure) => failure,
+        };
+        // Who never answered is not waited for.
+        if !has_listened || !failure.may_pass() {
+            return Err(failure);
+        }
+        if pause == FIRST_PAUSE {
+            caller.terminal.mention("the connection is lost; trying again");
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn wanted(typed: &ArgMatches) -> Result<Wanted, Failure> {
+    let types = typed.get_one::<String>("only").map(String::as_str).unwrap_or_default();
+    let types = types.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let left = match typed.get_one::<String>("count") {
+        None => None,
+        Some(text) => Some(
+            text.parse()
+                .map_err(|_| Failure::Usage("--count must be a whole number".to_owned()))?,
+        ),
+    };
+    Ok(Wanted { types: types.map(str::to_owned).collect(), left })
+}
+
+/// Prints what comes over one connection, until it ends or there was enough; the next pause is short if anything came.
+async fn listen(
+    mut answer: Answer,
+    wanted: &mut Wanted,
+    pause: &mut Duration,
+    caller: &mut Caller,
+) -> Result<(), Failure> {
+    let mut reading = Reading::default();
+    let patience = SILENCE.max(caller.client.patience());
+    while let Some(part) = answer.part_within(patience).await? {
+        *pause = FIRST_PAUSE;
+        for event in reading.take(&part) {
+            if !wanted.types.is_empty() && !wanted.types.contains(&event.kind) {
+                continue;
+            }
+            tell(&event, caller)?;
+            if let Some(left) = &mut wanted.left {
+                *left -= 1;
+                if *left == 0 {
+                    return Ok(());
+                }
+            }
+        }
+        if reading.line.len() > LONGEST_LINE || reading.data.len() > LONGEST_LINE {
+            return Err(caller.client.stranger("it does not send events"));
+        }
+    }
+    Ok(())
+}
+
+fn tell(event: &Event, caller: &mut Caller) -> Result<(), Failure> {
+    if caller.json {
+        caller.terminal.write(json_line(event).as_bytes())?;
+        return caller.terminal.flush();
+    }
+    let data: Value =
+        serde_json::from_str(&event.data).unwrap_or_else(|_| event.data.as_str().into());
+    let now_ms = caller.terminal.around.now_ms();
+    let at = show::clock_time(data["at_ms"].as_i64().unwrap_or(now_ms));
+    caller.terminal.page(|paper| {
+        paper.cells(&[
+            Cell::new(at, Style::Dim),
+            Cell::new(format!("{:<9}", event.kind), Style::Bold),
+            Cell::plain(in_words(&data)),
+        ]);
+    })
+}
+
+/// An event as a line of JSON: its type, and its data as it came.
+fn json_line(event: &Event) -> String {
+    let kind = Value::from(event.kind.as_str());
+    // Data of several lines would no longer be a line.
+    match serde_json::from_str::<&RawValue>(&event.data) {
+        Ok(data) if !data.get().contains('\n') => format!("{{\"event\":{kind},\"data\":{data}}}\n"),
+        Ok(_) | Err(_) => {
+            let data = serde_json::from_str(&event.data)
+                .unwrap_or_else(|_| Value::from(event.data.as_str()));
+            format!("{{\"event\":{kind},\"data\":{data}}}\n")
+        }
+    }
+}
+
+/// What an event says, without the time, which stands before it.
+fn in_words(data: &Value) -> String {
+    let Some(members) = data.as_object() else { return show::plain(data) };
+    let members = members.iter().filter(|(name, value)| *name != "at_ms" && !value.is_null());
+    let words: Vec<String> =
+        members.map(|(name, value)| format!("{name}={}", show::plain(value))).collect();
+    words.join(" ")
+}
+
+/// One event.
+#[derive(Debug, PartialEq, Eq)]
+struct Event {
+    kind: String,
+    data: String,
+}
+
+/// What has come of an event so far.
+#[derive(Debug, Default)]
+struct Reading {
+    line: Vec<u8>,
+    kind: String,
+    data: String,
+}
+
+impl Reading {
+    /// Takes bytes, wherever they are cut; gives the events that they complete.
+    fn take(&mut self, bytes: &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for byte in bytes {
+            match byte {
+                b'\n' => {
+                    let line = std::mem::take(&mut self.line);
+                    let line = String::from_utf8_lossy(&line);
+                    events.extend(self.line_is_over(line.strip_suffix('\r').unwrap_or(&line)));
+                }
+                byte => self.line.push(*byte),
+            }
+        }
+        events
+    }
+
+    fn line_is_over(&mut self, line: &str) -> Option<Event> {
+        if line.is_empty() {
+            let (kind, data) = (std::mem::take(&mut self.kind), std::mem::take(&mut self.data));
+            let kind = if kind.is_empty() { "message".to_owned() } else { kind };
+            return (!data.is_empty()).then(|| Event {
+                kind,
+                data: data.strip_suffix('\n').unwrap_or(&data).to_owned(),
+            });
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut self.kind),
+            "data" => {
+                self.data.push_str(value);
+                self.data.push('\n');
+            }
+            // Comments, and what only browsers use.
+            _ => {}
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &str, data: &str) -> Event {
+        Event { kind: kind.to_owned(), data: data.to_owned() }
+    }
+
+    #[test]
+    fn events_are_read_wherever_the_network_cuts_them() {
+        let stream = ": hello\n\nevent: nodes\ndata: {\"at_ms\":1}\n\nid: 7\r\ndata:a\r\ndata: b\r\n\r\nevent: empty\n\n";
+        let expected = [event("nodes", "{\"at_ms\":1}"), event("message", "a\nb")];
+        for size in [1, 3, 7, stream.len()] {
+            let mut reading = Reading::default();
+            let events: Vec<Event> =
+                stream.as_bytes().chunks(size).flat_map(|part| reading.take(part)).collect();
+            assert_eq!(events, expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_json() {
+        assert_eq!(
+            json_line(&event("jobs", "{\"z\":1, \"a\":2}")),
+            "{\"event\":\"jobs\",\"data\":{\"z\":1, \"a\":2}}\n"
+        );
+        assert_eq!(json_line(&event("x", "{\"a\":\n1}")), "{\"event\":\"x\",\"data\":{\"a\":1}}\n");
+        assert_eq!(
+            json_line(&event("x", "a \"b\"")),
+            "{\"event\":\"x\",\"data\":\"a \\\"b\\\"\"}\n"
+        );
+    }
+
+    #[test]
+    fn an_event_is_told_in_words() {
+        let data = serde_json::json!({ "at_ms": 1, "job": "nightly", "run": 7, "node": null });
+        assert_eq!(in_words(&data), "job=nightly run=7");
+    }
+}
