@@ -38,6 +38,7 @@ pub mod spec;
 pub mod state;
 pub mod store;
 
+pub use crate::metrics::catalogue as metrics;
 pub use error::SessionError;
 pub use expiry::{ExpiryReason, SessionExpired};
 pub use handle::SessionHandle;

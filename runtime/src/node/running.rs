@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::assembly::{Assembled, Base, Held, first_signs};
+use super::gauges::Gauges;
 use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
 use super::{NodeError, Phase, Routes};
@@ -49,6 +50,7 @@ pub(super) struct Running {
     /// Those of the public port.
     requests: Requests,
     _monitor: Supervised,
+    _gauges: Supervised,
 }
 
 impl Booting {
@@ -117,6 +119,7 @@ impl Booting {
         context.membership.set_state(MemberState::Ready);
         let running = Running {
             _monitor: watch(monitor),
+            _gauges: look(Gauges::new(context.clone(), requests.clone())),
             listeners: self.listeners,
             context,
             held,
@@ -290,6 +293,16 @@ fn watch(monitor: Monitor) -> Supervised {
         let monitor = monitor.clone();
         async move {
             monitor.run().await;
+            Stopped::Asked
+        }
+    })
+}
+
+fn look(gauges: Gauges) -> Supervised {
+    spawn("gauges", move || {
+        let gauges = gauges.clone();
+        async move {
+            gauges.run().await;
             Stopped::Asked
         }
     })
