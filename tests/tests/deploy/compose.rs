@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::files::{accepted, assignments, default_of, is_option, project, read, secrets};
 use super::limits::{is_enough, stop_limit};
-use super::yaml::{at, document, each, text};
+use super::yaml::{at, document, text};
 
 const NODES: [&str; 3] = ["node-a", "node-b", "node-c"];
 

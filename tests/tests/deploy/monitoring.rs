@@ -2,7 +2,7 @@
 //! understands them, and the alerts fire when they should.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::yaml::{at, document, each, text};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn promtool(arguments: &[&str], file: &PathBuf) {
+fn promtool(arguments: &[&str], file: &Path) {
     let mut promtool = Command::new(find_program("promtool"));
     run(promtool.args(arguments).arg(file), LIMIT)
         .unwrap_or_else(|complaint| panic!("{complaint}"));

@@ -149,6 +149,9 @@ fn parse(tokens: &[Token]) -> (Vec<Use>, Vec<String>) {
     while let Some(token) = tokens.get(place) {
         place += 1;
         let Token::Name(name) = token else { continue };
+        if WORDS.contains(&name.as_str()) {
+            continue;
+        }
         let opens = tokens.get(place) == Some(&Token::Sign('('));
         if GROUPING.contains(&name.as_str()) && opens {
             let inside = tokens[place + 1..].iter().take_while(|token| **token != Token::Sign(')'));
@@ -157,7 +160,6 @@ fn parse(tokens: &[Token]) -> (Vec<Use>, Vec<String>) {
                 Token::Text(_) | Token::Sign(_) | Token::Other => None,
             }));
             place += tokens[place..].iter().take_while(|token| **token != Token::Sign(')')).count();
-        } else if WORDS.contains(&name.as_str()) {
         } else if opens || GROUPING.iter().any(|word| is_name(tokens.get(place), word)) {
             function.clone_from(name);
         } else {
