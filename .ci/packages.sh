@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the programs that the tests start, where they are missing: redis-server, PostgreSQL,
-# nginx, chromium, openssl, setpriv, libfaketime. Leaves no service running: the tests start their own.
+# nginx, HAProxy, chromium, openssl, setpriv, libfaketime; and the tools that check what deploy/ has: promtool and
+# systemd-analyze. Leaves no service running: the tests start their own.
 set -euo pipefail
 
 has() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "$1" >/dev/null 2>&1; }
@@ -12,6 +13,9 @@ missing=() # programs without which the tests fail
 has redis-server && has redis-cli || missing+=(redis-server)
 has_postgres && has psql || missing+=(postgresql)
 has nginx || missing+=(nginx)
+has haproxy || missing+=(haproxy)
+has promtool || missing+=(prometheus)
+[ "$(uname)" != Linux ] || has systemd-analyze || missing+=(systemd)
 has openssl || missing+=(openssl)
 [ "$(uname)" != Linux ] || has setpriv || missing+=(util-linux)
 [ "$(uname)" != Linux ] || has_faketime || missing+=(faketime)
@@ -20,7 +24,7 @@ has_browser || missing+=(chromium)
 
 if [ "$(uname)" = Darwin ]; then
     echo "Missing for the tests: ${missing[*]}. Install them with:" >&2
-    echo "    brew install redis postgresql@15 nginx openssl && brew install --cask chromium" >&2
+    echo "    brew install redis postgresql@15 nginx haproxy prometheus openssl && brew install --cask chromium" >&2
     exit 1
 fi
 
@@ -33,7 +37,7 @@ fi
 if ! has apt-get || ! "${as_root[@]}" true 2>/dev/null; then
     echo "Missing for the tests: ${missing[*]}. As root, on Debian or Ubuntu:" >&2
     echo "    apt-get install -y ${missing[*]}" >&2
-    echo "Other systems: the packages that bring redis-server 7, PostgreSQL 15, nginx, openssl, setpriv, chromium, libfaketime." >&2
+    echo "Other systems: the packages that bring redis-server 7, PostgreSQL 15, nginx, haproxy, promtool, systemd-analyze, openssl, setpriv, chromium, libfaketime." >&2
     exit 1
 fi
 
@@ -53,7 +57,7 @@ install_fresh() { install "$@" 2>/dev/null || { "${as_root[@]}" apt-get update -
 echo "Installing for the tests: ${missing[*]}"
 install_fresh "${missing[@]}"
 if [ -d /run/systemd/system ]; then
-    for service in redis-server postgresql nginx; do
+    for service in redis-server postgresql nginx haproxy prometheus; do
         [[ " ${missing[*]} " != *" $service "* ]] || "${as_root[@]}" systemctl disable --quiet "$service" || true
     done
 fi

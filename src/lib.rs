@@ -42,6 +42,8 @@ mod scheduling;
 
 pub use node::Node;
 
+use understudy_runtime::telemetry::Metric;
+
 /// What an application needs, in one line.
 pub mod prelude {
     pub use actix_web::{HttpRequest, HttpResponse, Responder, web};
@@ -58,6 +60,13 @@ pub mod prelude {
     pub use understudy_session::{Session, SessionError, SessionExpired, SessionInfo};
 
     pub use crate::Node;
+}
+
+/// Returns every metric that a node may write; `docs/metrics.md` has the same table.
+pub fn metrics() -> impl Iterator<Item = &'static Metric> {
+    let own = readymade::METRICS.iter();
+    let runtime = understudy_runtime::telemetry::catalogue().iter();
+    runtime.chain(understudy_session::metrics()).chain(understudy_scheduler::metrics()).chain(own)
 }
 
 /// Does what `main` of an application does: reads the environment, runs the node, tells what went wrong on standard

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use actix_web::web::ServiceConfig;
 use understudy_runtime::config::{Config, EXIT_CONFIG};
+use understudy_runtime::telemetry::{Label, Metric};
 
 mod api;
 pub(crate) mod jobs;
@@ -15,6 +16,14 @@ mod page;
 mod ranges;
 mod strict_json;
 mod web_app;
+
+/// The metrics that are counted here.
+pub(crate) static METRICS: &[Metric] = &[Metric::counter(
+    "jobs_file_reloads_total",
+    "Times that the jobs file was read anew because it had changed: `broken` if it is no jobs file, `refused` if a job in \
+     it may not be so",
+)
+.by(&[Label::of("result", &["ok", "broken", "refused"])])];
 
 /// Runs the ready-made node with the options in the environment; gives the exit status.
 #[must_use]

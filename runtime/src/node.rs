@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
 
@@ -14,8 +15,10 @@ use crate::service::{NodeContext, Service};
 
 mod assembly;
 mod error;
+mod gauges;
 mod lifecycle;
 mod listeners;
+mod notify;
 mod process;
 mod readiness;
 mod running;
@@ -106,6 +109,13 @@ impl RunningNode {
     #[must_use]
     pub fn context(&self) -> &NodeContext {
         &self.running.context
+    }
+
+    /// Returns how long [`stop`](Self::stop) may take at most, with the options and services the node has: what ends its
+    /// process must wait for longer.
+    #[must_use]
+    pub fn stop_limit(&self) -> Duration {
+        self.running.stop_limit()
     }
 
     /// Drains and stops the node, as SIGTERM would.

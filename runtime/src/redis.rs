@@ -288,6 +288,12 @@ impl Redis {
         self.shared.link.client().is_connected()
     }
 
+    /// Counts the commands that wait for an answer on this connection.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.shared.health.under_way()
+    }
+
     /// Counts the connections made so far: 0 until the first, and one more after each loss.
     #[must_use]
     pub fn connects(&self) -> watch::Receiver<u64> {

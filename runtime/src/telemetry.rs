@@ -3,6 +3,7 @@
 //! Lines are JSON, or text for people on a terminal; either way one event is one line, whatever a client put into
 //! it. Traces leave the process only as the identifiers in those lines.
 
+mod catalogue;
 mod line;
 
 use std::any::Any;
@@ -21,6 +22,8 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use self::line::{JsonLine, TextLine};
 use crate::config::{LogConfig, LogFormat};
 use crate::ids::NodeName;
+
+pub use self::catalogue::{Label, Metric, MetricKind, catalogue, describe};
 
 /// Telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,7 @@ pub fn init(log: &LogConfig, node: &NodeName) -> Result<(), TelemetryError> {
     .map_err(TelemetryError::Logging)?;
     std::panic::set_hook(Box::new(note_panic));
     let handle = recorder()?.install_recorder().map_err(TelemetryError::Metrics)?;
+    describe(catalogue());
     keep_small(handle.clone())?;
     METRICS.get_or_init(|| handle);
     Ok(())

@@ -17,6 +17,7 @@ mod hooks;
 mod job;
 mod jobs;
 pub mod leader;
+mod metrics;
 mod plan;
 mod progress;
 pub mod run;
@@ -27,6 +28,7 @@ pub mod store;
 mod system;
 mod worker;
 
+pub use crate::metrics::catalogue as metrics;
 pub use context::{CancelReason, CompleteError, GuardError, JobContext};
 pub use error::JobError;
 pub use explain::{Explanation, Verdict};

@@ -83,6 +83,26 @@ impl SessionError {
     }
 }
 
+impl SessionError {
+    /// Names why the session cannot be had now; none for what is right or wrong whoever asks.
+    fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Unavailable => Some("unavailable"),
+            Self::Busy => Some("busy"),
+            Self::Refused => Some("refused"),
+            Self::Conflict => Some("conflict"),
+            Self::OutcomeUnknown => Some("outcome_unknown"),
+            Self::Unreadable => Some("unreadable"),
+            Self::Ended
+            | Self::WrongType { .. }
+            | Self::NotJson { .. }
+            | Self::TooLarge { .. }
+            | Self::BadName
+            | Self::NotInstalled => None,
+        }
+    }
+}
+
 impl From<Refusal> for SessionError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -136,6 +156,9 @@ impl ResponseError for SessionError {
     }
 
     fn error_response(&self) -> HttpResponse {
+        if let Some(why) = self.refusal() {
+            metrics::counter!("session_refusals_total", "why" => why).increment(1);
+        }
         self.problem().response()
     }
 }

@@ -36,20 +36,28 @@ pub(crate) async fn keep(handle: SessionHandle, membership: Membership) {
     count_reads(inner);
 }
 
-/// Asks the sessions that were not used for long to go; all of them sooner when memory is nearly full.
+/// Asks the sessions that were not used for long to go; all of them sooner when memory is nearly full. Counts them, too.
 fn passivate(inner: &Inner) {
-    metrics::gauge!("sessions_resident")
-        .set(f64::from(u32::try_from(inner.residents.len()).unwrap_or(u32::MAX)));
+    metrics::gauge!("sessions_resident").set(number(inner.residents.len()));
     let crowded = inner.residents.len() > inner.options.actors_max / 10 * 9;
     let limit =
         if crowded { inner.options.passivate_after / 8 } else { inner.options.passivate_after };
     let now = inner.clock.now();
+    let (mut waiting, mut most) = (0, 0);
     for resident in inner.residents.iter() {
+        waiting += resident.cell.waiting();
+        most = most.max(resident.cell.waiting());
         if now.saturating_duration_since(resident.cell.last_access()) >= limit {
             // An actor whose mailbox is full is not idle.
             drop(resident.actor.try_send(Passivate(limit)));
         }
     }
+    metrics::gauge!("session_jobs_waiting").set(number(waiting));
+    metrics::gauge!("session_jobs_waiting_max").set(number(most));
+}
+
+fn number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// Tells the metrics what each worker has counted for itself.

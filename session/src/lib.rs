@@ -44,6 +44,7 @@ pub mod state;
 pub mod store;
 pub mod users;
 
+pub use crate::metrics::catalogue as metrics;
 pub use error::SessionError;
 pub use expiry::{ExpiryReason, SessionExpired};
 pub use handle::SessionHandle;

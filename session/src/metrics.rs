@@ -1,6 +1,31 @@
-//! Counters of the session service, registered once: looking one up by name costs more than a local read.
+//! What the session service counts. Counters of the hot paths are registered once: looking one up by name costs more than
+//! a local read.
 
 use metrics::{Counter, counter};
+use understudy_runtime::telemetry::{Label, Metric};
+
+/// Returns the metrics of this crate.
+#[must_use]
+pub fn catalogue() -> &'static [Metric] {
+    CATALOGUE
+}
+
+#[rustfmt::skip] // one line each: this is a table
+static CATALOGUE: &[Metric] = &[
+    Metric::counter("sessions_created_total", "Sessions that began at this node"),
+    Metric::gauge("sessions_resident", "Sessions in the memory of this node"),
+    Metric::counter("session_reads_total", "Reads of sessions: `owner` from this node's memory, `elsewhere` from the store").by(&[Label::of("where", &["owner", "elsewhere"])]),
+    Metric::counter("session_actor_loads_total", "Sessions that were brought into memory from the store"),
+    Metric::counter("session_forwards_total", "Changes that were sent to the node that owns the session"),
+    Metric::gauge("session_jobs_waiting", "Requests that wait for the owner of a session on this node: what its mailboxes hold, in all"),
+    Metric::gauge("session_jobs_waiting_max", "The same of the one session for which most requests wait"),
+    Metric::counter("session_conflicts_total", "Changes that were refused because another node had taken the session over"),
+    Metric::counter("session_refusals_total", "Answers which said that a session cannot be had now: its owner is `busy` or silent, the store is away (`unavailable`) or has no room (`refused`), and so on").by(&[Label::of("why", &["busy", "unavailable", "refused", "conflict", "outcome_unknown", "unreadable"])]),
+    Metric::counter("session_restores_total", "Sessions that their owner put back into a store that had lost them"),
+    Metric::counter("session_unreadable_total", "Sessions in the store that cannot be read; they are left as they are"),
+    Metric::counter("session_expired_total", "Sessions that ran out of time and were ended by this node").by(&[Label::of("reason", &["idle", "absolute"])]),
+    Metric::counter("session_cookies_rejected_total", "Cookies that no key of this node signed"),
+];
 
 /// What is counted on the hot paths.
 pub(crate) struct Counters {
@@ -14,6 +39,7 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn new() -> Self {
+        understudy_runtime::telemetry::describe(CATALOGUE);
         Self {
             local_reads: counter!("session_reads_total", "where" => "owner"),
             remote_reads: counter!("session_reads_total", "where" => "elsewhere"),

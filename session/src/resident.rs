@@ -213,6 +213,11 @@ impl Cell {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
+    /// How many requests of this node wait for the actor.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn is_elsewhere(&self, now: BootInstant) -> bool {
         now.as_nanos() < self.elsewhere_until.load(Ordering::Relaxed)
     }

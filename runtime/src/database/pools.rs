@@ -118,6 +118,20 @@ impl Database {
         Ok(sums.judge().into_iter().collect())
     }
 
+    /// Tells the metrics how many connections are open, and how many may be, under a name for this pool.
+    pub fn show_pool(&self, name: &'static str) {
+        let (open, idle, most) = match self.backend() {
+            Backend::Postgres => use_of(self.connection().get_postgres_connection_pool()),
+            Backend::Sqlite => use_of(self.connection().get_sqlite_connection_pool()),
+        };
+        let used = f64::from(open.saturating_sub(idle));
+        metrics::gauge!("understudy_database_connections", "pool" => name, "state" => "used")
+            .set(used);
+        metrics::gauge!("understudy_database_connections", "pool" => name, "state" => "idle")
+            .set(f64::from(idle));
+        metrics::gauge!("understudy_database_connections_max", "pool" => name).set(f64::from(most));
+    }
+
     /// Says in the log what an operator should change, and returns it. A database that does not answer is asked again
     /// at the next start.
     pub(crate) async fn warn_of_findings(&self, nodes: usize) -> Vec<Finding> {
@@ -132,6 +146,12 @@ impl Database {
         }
         findings
     }
+}
+
+/// Open connections, idle ones among them, and the most there may be.
+fn use_of<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> (u32, u32, u32) {
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    (pool.size(), idle, pool.options().get_max_connections())
 }
 
 async fn room(on: &DatabaseExecutor<'_>) -> Result<(i64, i64), DbErr> {

@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use actix_web::http::Method;
+use tokio::time::Instant;
 
 const REQUESTS: &str = "understudy_http_requests_total";
 const DURATION: &str = "understudy_http_request_duration_seconds";
@@ -32,12 +33,6 @@ pub(crate) struct WorkerMetrics {
 impl WorkerMetrics {
     /// Begins to count, and to hand over until the returned value is dropped. Must be called on the worker.
     pub(crate) fn begin() -> Rc<Self> {
-        metrics::describe_counter!(REQUESTS, "Requests answered on the public port");
-        metrics::describe_histogram!(
-            DURATION,
-            metrics::Unit::Seconds,
-            "Time from the head of a request to the head of its answer"
-        );
         let counts = Rc::new(Self::default());
         actix_web::rt::spawn(flush_regularly(Rc::downgrade(&counts)));
         counts
@@ -123,8 +118,12 @@ fn method_index(method: &Method) -> usize {
 }
 
 async fn flush_regularly(counts: Weak<WorkerMetrics>) {
+    let lag = metrics::histogram!("understudy_event_loop_lag_seconds", "loop" => "worker");
     loop {
+        let began = Instant::now();
         tokio::time::sleep(FLUSH_EVERY).await;
+        // What came too late for this came too late for requests, too.
+        lag.record(began.elapsed().saturating_sub(FLUSH_EVERY));
         match counts.upgrade() {
             Some(counts) => counts.flush(),
             None => return,

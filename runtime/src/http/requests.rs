@@ -89,6 +89,11 @@ impl Requests {
         self.0.sent_away.store(self.now(), Ordering::Relaxed);
     }
 
+    /// Counts the requests that are under way now.
+    pub(crate) fn count(&self) -> usize {
+        self.0.under_way.load().iter().map(|count| count.0.load(Ordering::Relaxed)).sum()
+    }
+
     /// Waits until no request is under way.
     pub(crate) async fn none_under_way(&self) {
         let is_busy = |count: &Arc<Count>| count.0.load(Ordering::Acquire) > 0;

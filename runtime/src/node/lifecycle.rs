@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -48,6 +48,8 @@ pub struct Lifecycle {
 struct Inner {
     phase: AtomicU8,
     ready: AtomicBool,
+    /// How often readiness was judged.
+    rounds: AtomicU64,
     changes: watch::Sender<Phase>,
     reasons: ArcSwap<Vec<Reason>>,
 }
@@ -62,6 +64,7 @@ impl Lifecycle {
             inner: Arc::new(Inner {
                 phase: AtomicU8::new(Phase::Starting as u8),
                 ready: AtomicBool::new(false),
+                rounds: AtomicU64::new(0),
                 changes,
                 reasons: ArcSwap::from_pointee(reasons),
             }),
@@ -125,6 +128,12 @@ impl Lifecycle {
         let ready = reasons.is_empty();
         self.inner.reasons.store(Arc::new(reasons));
         self.inner.ready.store(ready, Ordering::Release);
+        self.inner.rounds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts how often readiness was judged: while the node runs, that it grows shows that the node goes on.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.inner.rounds.load(Ordering::Relaxed)
     }
 
     /// Enters a phase; going back is ignored, so that a late "running" cannot undo a drain.

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::assembly::Base;
 use super::running::Booting;
-use super::{NodeBuilder, NodeError};
+use super::{NodeBuilder, NodeError, notify};
 use crate::config::Config;
 use crate::error::chain;
 use crate::telemetry::{self, TelemetryError};
@@ -37,6 +37,7 @@ pub(super) fn run(builder: NodeBuilder) -> Result<(), NodeError> {
 async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeError> {
     let mut signals = Signals::listen()?;
     let base = Base::new(builder.config);
+    let _told = notify::begin(&base.lifecycle);
     let booting = Booting::begin(base).await?;
     let running = tokio::select! {
         running = Box::pin(booting.bring_up(builder.services, builder.routes)) => running?,

@@ -62,21 +62,25 @@ impl Monitor {
     pub(super) async fn ask(&mut self) -> Vec<Reason> {
         let node = &self.node;
         let needs = &node.config.ops.ready_requires;
-        let database = async {
-            if !needs.contains(&Requirement::Database) {
-                return Ok(());
-            }
-            Box::pin(node.database.ping(LIMIT)).await.map_err(|error| chain(&error))
-        };
+        // Both are asked also where nobody requires them: the metrics tell in any case.
+        let database =
+            async { Box::pin(node.database.ping(LIMIT)).await.map_err(|error| chain(&error)) };
         let redis = async {
-            let wanted = node.redis.as_ref().filter(|_| needs.contains(&Requirement::Redis));
-            let Some(redis) = wanted else { return Ok(()) };
+            let Some(redis) = &node.redis else { return Ok(()) };
             Box::pin(redis.info("replication")).await.map(drop).map_err(|error| chain(&error))
         };
         let (database, redis) = tokio::join!(bounded(database), bounded(redis));
+        metrics::gauge!("understudy_database_up").set(up(&database));
+        if node.redis.is_some() {
+            metrics::gauge!("understudy_redis_up").set(up(&redis));
+        }
         let mut reasons = Vec::new();
-        reasons.extend(self.database.judge(database).map(|why| Reason::new("database", why)));
-        reasons.extend(self.redis.judge(redis).map(|why| Reason::new("redis", why)));
+        if needs.contains(&Requirement::Database) {
+            reasons.extend(self.database.judge(database).map(|why| Reason::new("database", why)));
+        }
+        if needs.contains(&Requirement::Redis) {
+            reasons.extend(self.redis.judge(redis).map(|why| Reason::new("redis", why)));
+        }
         reasons.extend(self.lapsed());
         if let Some(rival) = self.node.membership.rival() {
             reasons.push(Reason::new("duplicate_node", rival));
@@ -134,6 +138,10 @@ impl Probe {
 async fn bounded(answer: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     let late = || Err(format!("no answer within {} ms", LIMIT.as_millis()));
     timeout(LIMIT, answer).await.unwrap_or_else(|_elapsed| late())
+}
+
+fn up(answer: &Result<(), String>) -> f64 {
+    if answer.is_ok() { 1.0 } else { 0.0 }
 }
 
 fn tell(reasons: &[Reason]) {

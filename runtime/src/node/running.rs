@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::assembly::{Assembled, Base, Held, first_signs};
+use super::gauges::Gauges;
 use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
 use super::{NodeError, Phase, Routes};
@@ -51,6 +52,7 @@ pub(super) struct Running {
     requests: Requests,
     _monitor: Supervised,
     _tokens: Supervised,
+    _gauges: Supervised,
 }
 
 impl Booting {
@@ -129,6 +131,7 @@ impl Booting {
         let running = Running {
             _monitor: watch(monitor),
             _tokens: tokens_task,
+            _gauges: look(Gauges::new(context.clone(), requests.clone())),
             listeners: self.listeners,
             context,
             held,
@@ -302,6 +305,16 @@ fn watch(monitor: Monitor) -> Supervised {
         let monitor = monitor.clone();
         async move {
             monitor.run().await;
+            Stopped::Asked
+        }
+    })
+}
+
+fn look(gauges: Gauges) -> Supervised {
+    spawn("gauges", move || {
+        let gauges = gauges.clone();
+        async move {
+            gauges.run().await;
             Stopped::Asked
         }
     })

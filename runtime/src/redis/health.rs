@@ -51,6 +51,11 @@ impl Health {
         Some(Place(self))
     }
 
+    /// Counts the commands that wait for an answer.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
     /// Notes that the server answered, be it with a refusal.
     pub(super) fn heard(&self, now: Instant) {
         self.last_heard_ms.store(self.ms(now), Ordering::Relaxed);

@@ -101,6 +101,7 @@ async fn try_beat(core: &Core) -> Result<Surroundings, DatabaseError> {
     if let Some(term) = tools.leader.board().leading(tools.clock.boot()) {
         lead(core, term.epoch).await?;
     }
+    store.database().show_pool("scheduler");
     let active = store.active_runs().await?;
     for state in [RunState::Queued, RunState::Running, RunState::Retrying] {
         let runs = active.iter().find(|(known, _)| *known == state).map_or(0, |(_, runs)| *runs);

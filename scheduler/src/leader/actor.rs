@@ -114,6 +114,9 @@ impl LeaderActor {
     /// Puts on the board what is the case; returns the epoch of a term that is over.
     fn publish(&self, now: BootInstant) -> Option<u64> {
         let epoch = self.leadership.epoch();
+        let until = epoch.and(self.leadership.trusted_until());
+        let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        metrics::gauge!("leader_lease_remaining_seconds").set(left.as_secs_f64());
         let ended = match (epoch, self.leadership.trusted_until()) {
             (Some(epoch), Some(until)) => {
                 if self.shared.board.lead(epoch, until) {

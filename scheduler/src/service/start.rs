@@ -55,6 +55,7 @@ pub(super) async fn begin(
         )
     })?;
     // Handlers that use up the application's connections must not keep runs from saying that they live.
+    understudy_runtime::telemetry::describe(crate::metrics::catalogue());
     let database = node.database.clone().with_own_connections(CONNECTIONS);
     let store = Store::new(database, zone);
     let clock = DatabaseClock::new(Arc::clone(&node.clock));

@@ -27,6 +27,7 @@ pub(crate) type Trouble = Option<String>;
 
 /// Watches over the file for the life of the node; its jobs were brought in force before, once.
 pub(crate) async fn watch(file: JobsFile, jobs: FileJobs, trouble: Sender<Trouble>) {
+    understudy_runtime::telemetry::describe(super::super::METRICS);
     let mut watcher = Watcher {
         file,
         jobs,

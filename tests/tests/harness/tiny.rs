@@ -20,9 +20,11 @@ pub(super) struct Shared {
     name: &'static str,
     /// Answers GET with this status.
     pub(super) get_status: AtomicU16,
-    /// Reads requests and closes the connection without an answer.
+    /// Reads requests and closes the connection without an answer; says that it is ready all the same.
     pub(super) mute: AtomicBool,
     pub(super) requests: AtomicU32,
+    /// Those of them that are POST.
+    pub(super) posts: AtomicU32,
     pub(super) connections: AtomicU32,
 }
 
@@ -35,6 +37,7 @@ impl Tiny {
             get_status: AtomicU16::new(200),
             mute: AtomicBool::new(false),
             requests: AtomicU32::new(0),
+            posts: AtomicU32::new(0),
             connections: AtomicU32::new(0),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -69,7 +72,10 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             continue;
         }
         shared.requests.fetch_add(1, Ordering::SeqCst);
-        if shared.mute.load(Ordering::SeqCst) {
+        if head.starts_with(b"POST") {
+            shared.posts.fetch_add(1, Ordering::SeqCst);
+        }
+        if shared.mute.load(Ordering::SeqCst) && !head.starts_with(b"GET /health/") {
             return;
         }
         let get = head.starts_with(b"GET");

@@ -1,0 +1,225 @@
+//! What a metric is called and means: one entry each, from which its help text and the page `docs/metrics.md` are made.
+//!
+//! A name that is counted under and stands in no table is a mistake: a test compares them with the sources, the page and
+//! what running nodes serve. Each crate has the table of its own metrics beside them.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// It only grows, and begins at zero with the process.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// How many observations were how large; written as `_bucket`, `_sum` and `_count`.
+    Histogram,
+}
+
+impl MetricKind {
+    /// Returns the word that Prometheus has for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// What tells the series of a metric apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// All values there can be; empty where they follow from the program, such as the patterns of its routes. Never from
+    /// what a client sends: the number of series is bounded.
+    pub values: &'static [&'static str],
+}
+
+impl Label {
+    /// A label with these values and no others.
+    #[must_use]
+    pub const fn of(name: &'static str, values: &'static [&'static str]) -> Self {
+        Self { name, values }
+    }
+
+    /// A label whose values follow from the program.
+    #[must_use]
+    pub const fn any(name: &'static str) -> Self {
+        Self { name, values: &[] }
+    }
+}
+
+/// One metric that a node may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name, with the unit at its end.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: MetricKind,
+    /// What tells its series apart.
+    pub labels: &'static [Label],
+    /// What it counts, in one sentence without a full stop.
+    pub meaning: &'static str,
+}
+
+impl Metric {
+    /// Describes a counter.
+    #[must_use]
+    pub const fn counter(name: &'static str, meaning: &'static str) -> Self {
+        Self { name, kind: MetricKind::Counter, labels: &[], meaning }
+    }
+
+    /// Describes a gauge.
+    #[must_use]
+    pub const fn gauge(name: &'static str, meaning: &'static str) -> Self {
+        Self { name, kind: MetricKind::Gauge, labels: &[], meaning }
+    }
+
+    /// Describes a histogram.
+    #[must_use]
+    pub const fn histogram(name: &'static str, meaning: &'static str) -> Self {
+        Self { name, kind: MetricKind::Histogram, labels: &[], meaning }
+    }
+
+    /// Names its labels.
+    #[must_use]
+    pub const fn by(mut self, labels: &'static [Label]) -> Self {
+        self.labels = labels;
+        self
+    }
+
+    /// Returns the unit, as the name tells it: `seconds`, `bytes`, or a plain number.
+    #[must_use]
+    pub fn unit(&self) -> &'static str {
+        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
+        match name.rsplit('_').next() {
+            Some("seconds") => "seconds",
+            Some("bytes") => "bytes",
+            Some(_) | None => "number",
+        }
+    }
+}
+
+/// Gives the metrics their help texts, and lets counters begin: at zero, not with the first thing they count, which would
+/// then be no increase for whoever watches them. To be called when a recorder is in place; again does no harm.
+pub fn describe(table: &[Metric]) {
+    for metric in table {
+        match metric.kind {
+            MetricKind::Counter => {
+                describe_counter!(metric.name, metric.meaning);
+                begin(metric);
+            }
+            MetricKind::Gauge => describe_gauge!(metric.name, metric.meaning),
+            MetricKind::Histogram => describe_histogram!(metric.name, metric.meaning),
+        }
+    }
+}
+
+fn begin(counter: &Metric) {
+    match counter.labels {
+        [] => counter!(counter.name).increment(0),
+        [label] => {
+            for value in label.values {
+                counter!(counter.name, label.name => *value).increment(0);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Returns the metrics of this crate: those of the node itself, its ports, its leases and its servers.
+#[must_use]
+pub fn catalogue() -> &'static [Metric] {
+    CATALOGUE
+}
+
+#[rustfmt::skip] // one line each: this is a table
+static CATALOGUE: &[Metric] = &[
+    Metric::gauge("understudy_build_info", "Always 1; the label tells the version of the program").by(&[Label::any("version")]),
+    Metric::gauge("understudy_node_ready", "1 while the node is ready, that is while a balancer should send requests here, else 0"),
+    Metric::gauge("understudy_nodes", "Nodes of the cluster as this one sees them; `lost` are those that are silent").by(&[Label::of("state", &["starting", "ready", "draining", "lost"])]),
+    Metric::gauge("understudy_nodes_config_differs", "Living nodes whose options, those of the node itself apart, are others than this node's"),
+
+    Metric::counter("understudy_http_requests_total", "Requests answered on the public port, by the pattern of the route (`unmatched` for all that met none), the method (`other` for unusual ones) and the class of the status").by(&[Label::any("route"), Label::of("method", &["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "other"]), Label::of("status", &["1xx", "2xx", "3xx", "4xx", "5xx"])]),
+    Metric::histogram("understudy_http_request_duration_seconds", "Time from the head of a request on the public port to the head of its answer").by(&[Label::any("route")]),
+    Metric::gauge("understudy_http_requests_under_way", "Requests on the public port that are being answered now"),
+    Metric::counter("understudy_http_forwarding_ignored_total", "Requests that told of another client than their peer and were not believed, since the peer is no trusted proxy"),
+    Metric::histogram("understudy_event_loop_lag_seconds", "How much later than planned a thread came to a task that was due: `worker` for the threads that serve requests, `node` for those of the node itself").by(&[Label::of("loop", &["worker", "node"])]),
+
+    Metric::gauge("understudy_lease_remaining_seconds", "How long the node may still trust its lease unless it is renewed, the shortest of all buckets; 0 when it has none. Not written by a node without a cluster"),
+    Metric::counter("understudy_lease_failures_total", "Renewals of the node's lease that failed"),
+    Metric::counter("understudy_lease_gaps_total", "Times that the node's lease was interrupted, so that others may have taken over what the node owned"),
+    Metric::counter("understudy_lease_pauses_total", "Times that this process, or its machine, stood still for longer than half a second"),
+    Metric::counter("understudy_lease_server_changes_total", "Times that the store of the leases was another than before: restarted empty, or a replica in place of its primary"),
+
+    Metric::gauge("understudy_redis_up", "1 when Redis answered the last question of the readiness check, else 0"),
+    Metric::gauge("understudy_redis_commands_under_way", "Commands that wait for an answer of Redis on the node's connection for data"),
+    Metric::counter("understudy_redis_errors_total", "Commands to Redis that failed, by the kind of failure").by(&[Label::any("kind")]),
+    Metric::histogram("understudy_redis_script_seconds", "Round trips of scripts to Redis that succeeded, by the name of the script").by(&[Label::any("script")]),
+
+    Metric::gauge("understudy_database_up", "1 when the database answered the last question of the readiness check, else 0"),
+    Metric::gauge("understudy_database_connections", "Open connections to the database: `main` is the pool of the application and the sessions, `scheduler` that of the jobs").by(&[Label::of("pool", &["main", "scheduler"]), Label::of("state", &["used", "idle"])]),
+    Metric::gauge("understudy_database_connections_max", "Most connections that a pool may open").by(&[Label::of("pool", &["main", "scheduler"])]),
+
+    Metric::counter("understudy_bus_dropped_total", "Messages of other nodes that were dropped: nobody here knows their `kind`, too many were being answered (`busy`), or they came faster than they were read (`lagged`)").by(&[Label::of("why", &["unreadable", "kind", "busy", "lagged"])]),
+    Metric::counter("understudy_locks_acquired_total", "Cluster-wide locks that this node got"),
+    Metric::gauge("understudy_locks_held", "Cluster-wide locks that this node holds"),
+    Metric::counter("understudy_locks_lost_total", "Cluster-wide locks that ended under their holder: they ran out, or were taken away"),
+
+    Metric::counter("process_cpu_seconds_total", "Time that this process spent on processors"),
+    Metric::gauge("process_resident_memory_bytes", "Memory of this process that is in use (Linux)"),
+    Metric::gauge("process_open_fds", "Open files and sockets of this process (Linux)"),
+    Metric::gauge("process_max_fds", "Most files and sockets that this process may open"),
+    Metric::gauge("process_start_time_seconds", "When this process started, in seconds since 1970"),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn h5_names_are_unique_and_end_as_their_kind_does() {
+        let names: BTreeSet<_> = catalogue().iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), catalogue().len());
+        for metric in catalogue() {
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                metric.kind == MetricKind::Counter,
+                "{metric:?}"
+            );
+            assert!(!metric.meaning.ends_with('.') && !metric.meaning.is_empty(), "{metric:?}");
+        }
+    }
+
+    #[test]
+    fn the_unit_is_the_end_of_the_name() {
+        assert_eq!(Metric::counter("a_seconds_total", "").unit(), "seconds");
+        assert_eq!(Metric::gauge("a_bytes", "").unit(), "bytes");
+        assert_eq!(Metric::gauge("a_total_of_things", "").unit(), "number");
+    }
+
+    #[test]
+    fn h5_a_counter_is_there_before_it_counts() {
+        let table = [
+            Metric::counter("plain_total", "Plain things"),
+            Metric::counter("kinds_total", "Things").by(&[Label::of("why", &["a", "b"])]),
+            Metric::counter("open_total", "Things").by(&[Label::any("route")]),
+        ];
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || describe(&table));
+        let text = recorder.handle().render();
+        assert!(
+            text.contains("plain_total 0\n") && text.contains("kinds_total{why=\"b\"} 0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("# HELP plain_total Plain things") && !text.contains("open_total{"),
+            "{text}"
+        );
+    }
+}
