@@ -71,7 +71,7 @@ async fn request(stream: &mut TcpStream) -> (String, Vec<u8>) {
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         let body = &bytes[end + 4..];
-        if body.len() >= length.parse().unwrap() {
+        if body.len() >= length.parse::<usize>().unwrap() {
             return (head, body.to_vec());
         }
     }
