@@ -9,6 +9,8 @@
 //! ways: an answer; [`BusError::NoReceiver`], so it was surely not carried out; or anything else, and then it may
 //! have been. A handler is a future of its own: requests are carried out concurrently and in no order.
 //!
+//! A message that is sent within a trace ([`crate::trace`]) takes it along: its handler runs in a span of that trace.
+//!
 //! Tasks run on the tokio runtime on which the bus was made, best a multi-threaded one.
 
 use std::fmt;
@@ -29,6 +31,7 @@ mod local;
 mod outbox;
 mod redis_transport;
 mod sending;
+mod spans;
 
 pub use local::LocalHub;
 

@@ -25,6 +25,7 @@ mod registry;
 mod session;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::collections::BTreeMap;
 
@@ -49,6 +50,7 @@ pub use ops::{DrainMode, OpsConfig, Requirement};
 pub use redis::{RedisConfig, RedisTarget, Topology};
 pub use registry::{Variable, registry};
 pub use session::{MaxPolicy, SameSite, SessionConfig, StoreKind, UserConfig};
+pub use traces::{TracesConfig, TracesHeader};
 
 /// The exit status of a process whose configuration is wrong: `EX_CONFIG` of sysexits.h.
 pub const EXIT_CONFIG: i32 = 78;
@@ -80,6 +82,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `METRICS_*`.
     pub metrics: MetricsConfig,
+    /// `TRACES_*`.
+    pub traces: TracesConfig,
     /// What an operator should hear although it does not stop the node; to be logged once telemetry runs.
     pub warnings: Vec<String>,
     effective: Effective,
@@ -160,6 +164,7 @@ impl Config {
             ops: OpsConfig::read(read),
             log: LogConfig::read(read),
             metrics: MetricsConfig::read(read),
+            traces: TracesConfig::read(read),
             node,
             http,
             cluster,

@@ -40,6 +40,7 @@ use sea_orm::{
 };
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::config::{DatabaseConfig, DatabaseUrl};
 
@@ -310,7 +311,7 @@ impl Database {
                 "its connections broke just now".into(),
             )));
         }
-        match self.inner.home.spawn(limited(work)).await {
+        match self.inner.home.spawn(limited(work).in_current_span()).await {
             Ok(result) => {
                 self.inner.breaker.note(Instant::now(), &result);
                 result

@@ -1,10 +1,11 @@
 //! What a node tells about itself while it runs: log lines on standard output, and metrics.
 //!
 //! Lines are JSON, or text for people on a terminal; either way one event is one line, whatever a client put into
-//! it. Traces leave the process only as the identifiers in those lines.
+//! it. Traces leave the process as the identifiers in those lines and, when an address for them is set, as spans.
 
 mod catalogue;
 mod line;
+pub(crate) mod otlp;
 
 use std::any::Any;
 use std::io::IsTerminal;
@@ -17,10 +18,12 @@ use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use self::line::{JsonLine, TextLine};
-use crate::config::{LogConfig, LogFormat};
+pub use self::otlp::TracesError;
+use crate::config::{Config, LogFormat};
 use crate::ids::NodeName;
 
 pub use self::catalogue::{Label, Metric, MetricKind, catalogue, describe};
@@ -40,33 +43,51 @@ pub enum TelemetryError {
     /// The thread that looks after the metrics does not start.
     #[error("cannot start the thread for metrics")]
     Thread(#[source] std::io::Error),
+    /// Traces are on, and cannot be exported.
+    #[error("traces cannot be exported")]
+    Traces(#[source] TracesError),
 }
 
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// Sets up logging, metrics and a note in the log for each panic: once per process, before anything else starts.
+/// Sets up logging, traces, metrics and a note in the log for each panic: once per process, before anything else starts.
 ///
 /// # Errors
 ///
 /// When the filter does not parse, or when the process already has a logger or a metrics recorder; the tests that
 /// run several nodes in one process pass over the latter.
-pub fn init(log: &LogConfig, node: &NodeName) -> Result<(), TelemetryError> {
+pub fn init(config: &Config) -> Result<(), TelemetryError> {
+    let (log, node) = (&config.log, &config.node.id);
+    let exports = otlp::prepare(config).map_err(TelemetryError::Traces)?;
     // The server library tells of each of its threads, and calls it an error when a stranger sends what is no HTTP;
     // whoever wants to hear it says so in the filter.
-    let quiet = format!("actix_server=warn,actix_http::h1=off,{}", log.filter);
+    let traced = otlp::directive(exports.as_ref());
+    let quiet = format!("actix_server=warn,actix_http::h1=off,{traced}{}", log.filter);
     let filter = EnvFilter::try_new(quiet).map_err(TelemetryError::Filter)?;
     let is_terminal = std::io::stdout().is_terminal();
     match style(log.format, is_terminal) {
-        Style::Json => json(filter, node, std::io::stdout).try_init(),
-        Style::Text(colours) => text(filter, node, colours, std::io::stdout).try_init(),
+        Style::Json => {
+            let layer = otlp::layer(exports.as_ref());
+            json(filter, node, std::io::stdout).with(layer).try_init()
+        }
+        Style::Text(colours) => {
+            let layer = otlp::layer(exports.as_ref());
+            text(filter, node, colours, std::io::stdout).with(layer).try_init()
+        }
     }
     .map_err(TelemetryError::Logging)?;
+    otlp::install(exports);
     std::panic::set_hook(Box::new(note_panic));
     let handle = recorder()?.install_recorder().map_err(TelemetryError::Metrics)?;
     describe(catalogue());
     keep_small(handle.clone())?;
     METRICS.get_or_init(|| handle);
     Ok(())
+}
+
+/// Sends the spans that wait, for so long at most; blocks the thread.
+pub(crate) fn flush(limit: Duration) {
+    otlp::flush(limit);
 }
 
 /// Returns all metrics of this process in the text format of Prometheus; empty before [`init`].
@@ -95,7 +116,11 @@ fn style(format: LogFormat, is_terminal: bool) -> Style {
     }
 }
 
-fn json<W>(filter: EnvFilter, node: &NodeName, writer: W) -> impl Subscriber + Send + Sync
+fn json<W>(
+    filter: EnvFilter,
+    node: &NodeName,
+    writer: W,
+) -> impl Subscriber + for<'l> LookupSpan<'l> + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -108,7 +133,7 @@ fn text<W>(
     node: &NodeName,
     colours: Colours,
     writer: W,
-) -> impl Subscriber + Send + Sync
+) -> impl Subscriber + for<'l> LookupSpan<'l> + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {

@@ -105,7 +105,9 @@ impl SessionActor {
                 Step::Forward { node, job, limit } => {
                     let shard = Arc::clone(&self.shard);
                     let locator = self.cell.locator;
+                    let span = job.span.clone();
                     let sent = async move { forward(&shard, locator, node, job, limit).await };
+                    let sent = sent.instrument(span);
                     ctx.spawn(sent.into_actor(self).map(|(node, job, came), actor, ctx| {
                         actor.engine.on_forward(node, job, came);
                         actor.turn(ctx);

@@ -268,6 +268,7 @@ impl SessionHandle {
             from_peer: peer.is_some(),
             trace: peer.map(|(trace, _)| trace),
             sent: 0,
+            span: tracing::Span::current(),
         };
         let (mut gone, mut leaving) = (0, 0);
         while gone < 2 && leaving < HANDS {

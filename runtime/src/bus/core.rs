@@ -13,13 +13,15 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+use tracing::{Instrument as _, Span, field};
 
 use super::frame::{self, Frame, Kind, Outgoing};
 use super::handlers::{Answer, Handlers};
 use super::outbox::{Batch, Outbox};
 use super::sending::{Sending, Waiting};
-use super::{BusError, BusRequest, Targets};
+use super::{BusError, BusRequest, Targets, spans};
 use crate::ids::NodeId;
+use crate::trace::TraceContext;
 
 /// How many requests of others may be handled at once; more are refused.
 const MAX_HANDLED: usize = 4096;
@@ -83,12 +85,21 @@ impl BusCore {
         timeout: Duration,
     ) -> Result<M::Reply, BusError> {
         let waiting = Waiting::begin(self);
-        let answer = if *to == self.node {
-            self.ask_itself(message, timeout).await
-        } else {
-            self.ask(to, message, waiting, timeout).await
+        let span = spans::asking(M::NAME, to);
+        let asking = async {
+            if *to == self.node {
+                self.ask_itself(message, timeout).await
+            } else {
+                self.ask(to, message, waiting, timeout).await
+            }
         };
-        serde_json::from_str(answer?.get()).map_err(|_| BusError::Undecodable)
+        let answer = asking.instrument(span.clone()).await;
+        let reply =
+            answer.and_then(|it| serde_json::from_str(it.get()).map_err(|_| BusError::Undecodable));
+        if let Err(error) = &reply {
+            span.record("error", field::display(error));
+        }
+        reply
     }
 
     async fn ask<M: BusRequest>(
@@ -101,7 +112,13 @@ impl BusCore {
         // The first packet is sent from here, which saves a switch of tasks when there is little to do.
         let sending = self.push(
             to,
-            &Outgoing { kind: Kind::Request, id: waiting.id, name: M::NAME, payload: message },
+            &Outgoing {
+                kind: Kind::Request,
+                id: waiting.id,
+                name: M::NAME,
+                payload: message,
+                trace: TraceContext::current(),
+            },
         )?;
         let sending = async {
             if let Some(batch) = sending {
@@ -130,9 +147,11 @@ impl BusCore {
     ) -> Result<Box<RawValue>, BusError> {
         let payload =
             serde_json::value::to_raw_value(message).map_err(|_| BusError::Undecodable)?;
-        let answer = self.handlers.begin(self.node.clone(), M::NAME, &payload)?;
+        let span = spans::handling(M::NAME, &self.node, TraceContext::current());
+        let begin = || self.handlers.begin(self.node.clone(), M::NAME, &payload);
+        let answer = span.in_scope(begin)?;
         // A task of its own, because a caller that gives up must not stop what others would have carried out.
-        let task = self.runtime.spawn(answer);
+        let task = self.runtime.spawn(answer.instrument(span));
         match tokio::time::timeout(timeout, task).await {
             Ok(done) => done.unwrap_or(Err(BusError::Unavailable)),
             Err(_) => Err(BusError::TimedOut),
@@ -142,11 +161,18 @@ impl BusCore {
     pub(super) fn send<M: BusRequest>(self: &Arc<Self>, to: &NodeId, message: &M) {
         if *to == self.node {
             if let Ok(payload) = serde_json::value::to_raw_value(message) {
-                self.take(self.node.clone(), &Frame(2, 0, M::NAME, &payload));
+                let frame = Frame(2, 0, M::NAME, &payload);
+                self.take(self.node.clone(), &frame, TraceContext::current());
             }
             return;
         }
-        let outgoing = Outgoing { kind: Kind::Send, id: 0, name: M::NAME, payload: message };
+        let outgoing = Outgoing {
+            kind: Kind::Send,
+            id: 0,
+            name: M::NAME,
+            payload: message,
+            trace: TraceContext::current(),
+        };
         if let Err(error) = self.push_and_send(to, &outgoing) {
             tracing::warn!(message = M::NAME, node.to = %to, %error, "a message was not sent");
         }
@@ -182,26 +208,32 @@ impl BusCore {
             metrics::counter!("understudy_bus_dropped_total", "why" => "unreadable").increment(1);
             return;
         };
-        for frame in &frames {
-            self.take(from.clone(), frame);
+        for (frame, trace) in frame::with_traces(&frames) {
+            self.take(from.clone(), frame, trace);
         }
     }
 
-    fn take(self: &Arc<Self>, from: NodeId, frame: &Frame<'_>) {
+    fn take(self: &Arc<Self>, from: NodeId, frame: &Frame<'_>, trace: Option<TraceContext>) {
         let Frame(number, id, name, payload) = frame;
         match Kind::from_number(*number) {
             Some(Kind::Reply) => self.answered(*id, Ok((*payload).to_owned())),
             Some(Kind::Failure) => self.answered(*id, Err(frame::named_error(name))),
             Some(Kind::Echo) => self.heard_itself(),
-            Some(Kind::Request) => match self.begin(from.clone(), name, payload) {
-                Ok(answer) => self.carry_out(from, Some(*id), answer),
-                Err(error) => self.answer(&from, *id, Err(error)),
-            },
-            Some(Kind::Send) => {
-                if let Ok(answer) = self.begin(from.clone(), name, payload) {
-                    self.carry_out(from, None, answer);
+            Some(Kind::Request) => {
+                let span = spans::handling(name, &from, trace);
+                match span.in_scope(|| self.begin(from.clone(), name, payload)) {
+                    Ok(answer) => self.carry_out(from, Some(*id), answer, span),
+                    Err(error) => self.answer(&from, *id, Err(error)),
                 }
             }
+            Some(Kind::Send) => {
+                let span = spans::handling(name, &from, trace);
+                if let Ok(answer) = span.in_scope(|| self.begin(from.clone(), name, payload)) {
+                    self.carry_out(from, None, answer, span);
+                }
+            }
+            // It was taken together with the frame behind it.
+            Some(Kind::Trace) => {}
             None => metrics::counter!("understudy_bus_dropped_total", "why" => "kind").increment(1),
         }
     }
@@ -214,12 +246,12 @@ impl BusCore {
         self.handlers.begin(from, name, payload)
     }
 
-    fn carry_out(self: &Arc<Self>, from: NodeId, id: Option<u64>, answer: Answer) {
+    fn carry_out(self: &Arc<Self>, from: NodeId, id: Option<u64>, answer: Answer, span: Span) {
         let core = self.clone();
         self.handled.fetch_add(1, Ordering::Relaxed);
         self.runtime.spawn(async move {
             // A panic must reach the one who waits; a request that is given up must not keep its place.
-            let answer = std::panic::AssertUnwindSafe(answer).catch_unwind().await;
+            let answer = std::panic::AssertUnwindSafe(answer).catch_unwind().instrument(span).await;
             core.handled.fetch_sub(1, Ordering::Relaxed);
             let answer = answer.unwrap_or(Err(BusError::Unavailable));
             if let Some(id) = id {
@@ -232,11 +264,12 @@ impl BusCore {
         let pushed = match answer {
             Ok(payload) => self.push_and_send(
                 to,
-                &Outgoing { kind: Kind::Reply, id, name: "", payload: &payload },
+                &Outgoing { kind: Kind::Reply, id, name: "", payload: &payload, trace: None },
             ),
             Err(error) => {
                 let name = frame::error_name(&error);
-                self.push_and_send(to, &Outgoing { kind: Kind::Failure, id, name, payload: &() })
+                let failure = Outgoing { kind: Kind::Failure, id, name, payload: &(), trace: None };
+                self.push_and_send(to, &failure)
             }
         };
         if let Err(error) = pushed {
@@ -296,7 +329,8 @@ impl BusCore {
     pub(super) fn echo(&self) -> Bytes {
         let mut writer = frame::PacketWriter::new(&self.node);
         // Nothing can fail to be written here; an empty packet would just be no echo.
-        writer.push(&Outgoing { kind: Kind::Echo, id: 0, name: "", payload: &() }).ok();
+        let echo = Outgoing { kind: Kind::Echo, id: 0, name: "", payload: &(), trace: None };
+        writer.push(&echo).ok();
         writer.take()
     }
 

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn frame<'a, P>(kind: Kind, id: u64, name: &'a str, payload: &'a P) -> Outgoing<'a, P> {
-        Outgoing { kind, id, name, payload }
+        Outgoing { kind, id, name, payload, trace: None }
     }
 
     fn outbox() -> Outbox {

@@ -159,6 +159,10 @@ static VARIABLES: &[Variable] = &[
 
     shared("UNDERSTUDY_METRICS_ENABLED", "true", "Serve metrics on the administration port."),
     shared("UNDERSTUDY_METRICS_PUBLIC", "false", "Serve them on the public port too."),
+
+    local("UNDERSTUDY_TRACES_ENDPOINT", "", "Address of a collector of OTLP over HTTP, `http://collector:4318`; nothing is exported without."),
+    shared("UNDERSTUDY_TRACES_SAMPLE", "1.0", "Share of requests and of runs that is traced when the caller has not decided, 0 to 1."),
+    secret("UNDERSTUDY_TRACES_HEADERS", "", "What is sent to the collector along with spans: `name=value,name=value`."),
 ];
 
 #[cfg(test)]

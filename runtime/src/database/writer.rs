@@ -9,6 +9,7 @@ use sea_orm::{
     TransactionOptions, TransactionTrait as _,
 };
 use tokio::sync::{mpsc, oneshot};
+use tracing::{Instrument as _, Span};
 
 use super::Work;
 use super::error::DatabaseError;
@@ -39,7 +40,7 @@ impl Writer {
         W: Work<T>,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Queued { work, result: None, reply };
+        let job = Queued { work, result: None, reply, span: Span::current() };
         let gone = || DatabaseError::Away(DbErr::Custom("its writer has ended".into()));
         self.queue.send(Box::new(job)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?.map_err(Into::into)
@@ -63,13 +64,15 @@ struct Queued<T, W> {
     work: W,
     result: Option<T>,
     reply: oneshot::Sender<Result<T, DbErr>>,
+    /// What whoever asked is doing.
+    span: Span,
 }
 
 #[async_trait]
 impl<T: Send + 'static, W: Work<T>> Job for Queued<T, W> {
     async fn run(&mut self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
         let executor = DatabaseExecutor::Transaction(transaction);
-        self.result = Some((self.work)(&executor).await?);
+        self.result = Some((self.work)(&executor).instrument(self.span.clone()).await?);
         Ok(())
     }
 

@@ -1,60 +1,32 @@
-//! The root span of a request and the trace it belongs to (W3C Trace Context).
+//! The root span of a request.
 //!
 //! A span costs a fifth of what a small request costs, so it is not made for every request: it exists when the
-//! filter lets `understudy_runtime::http=debug` through, or when the request carries a `traceparent` (somebody
-//! upstream follows just this one). At the default filter all other requests pay one load of a cached flag; what
-//! fails or is slow is still logged, once, by [`super::access_log`], with its request id.
+//! filter lets `understudy_runtime::http=debug` through, when the request carries a `traceparent` (somebody
+//! upstream follows just this one), or when traces are on and the request is drawn. At the default filter all other
+//! requests pay two loads of cached flags; what fails or is slow is still logged, once, by [`super::access_log`], with
+//! its request id.
 
-use std::fmt;
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderName;
 use actix_web::{Error, HttpMessage, HttpRequest};
-use tracing::{Span, debug_span, field, info_span};
+use tracing::{Span, debug_span, field};
 use tracing_actix_web::RootSpanBuilder;
 
 use super::client_addr::client_addr;
 use super::request_id::request_id;
 use super::settings::Shared;
+pub use crate::trace::TraceContext;
+use crate::trace::{self, Origin};
+use crate::traced_span;
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// Which trace a request belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceContext {
-    /// The trace; never zero.
-    pub trace_id: u128,
-    /// The caller's span, or one drawn here when the trace begins here; never zero.
-    pub parent_id: u64,
-    /// Whether the caller records this trace.
-    pub sampled: bool,
-}
+/// So much of a path is exported; the rest tells nobody more.
+const LONGEST_PATH: usize = 256;
 
 impl TraceContext {
-    /// Begins a trace.
-    #[must_use]
-    pub fn random() -> Self {
-        let trace_id = rand::random::<u128>().max(1);
-        Self { trace_id, parent_id: rand::random::<u64>().max(1), sampled: false }
-    }
-
-    /// Reads the value of a `traceparent` header; `None` when it is not valid, as the standard demands.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
-        let version = hex(parts.next()?, 2)?;
-        let trace_id = hex(parts.next()?, 32)?;
-        let parent_id = hex(parts.next()?, 16)?;
-        let flags = hex(parts.next()?, 2)?;
-        // Version 0 ends here; a later version may append, 255 is forbidden.
-        let length_is_good = if version == 0 { parts.next().is_none() } else { version != 0xff };
-        let valid = length_is_good && trace_id != 0 && parent_id != 0;
-        let parent_id = u64::try_from(parent_id).ok()?;
-        valid.then_some(Self { trace_id, parent_id, sampled: flags & 1 == 1 })
-    }
-
     /// Returns the trace of a request: the one it brought along, else a new one, the same for the same request.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
@@ -67,20 +39,14 @@ impl TraceContext {
     }
 }
 
-impl fmt::Display for TraceContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flags = u8::from(self.sampled);
-        write!(f, "00-{:032x}-{:016x}-{flags:02x}", self.trace_id, self.parent_id)
-    }
-}
-
 /// Builds the root span of a request: ids, client, method, route, and at its end status and duration.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeRootSpan;
 
 impl RootSpanBuilder for NodeRootSpan {
     fn on_request_start(request: &ServiceRequest) -> Span {
-        root_span(request.request())
+        let request = request.request();
+        root_span(request, followed(request).unwrap_or(Wish::Looked))
     }
 
     fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
@@ -94,18 +60,44 @@ impl RootSpanBuilder for NodeRootSpan {
     }
 }
 
+/// Why a request has a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// Somebody upstream follows it.
+    Followed(TraceContext),
+    /// It was drawn to be traced.
+    Drawn,
+    /// Whoever reads the log wants to see all.
+    Looked,
+}
+
 /// Makes a span only when somebody would see it; see the module's text.
 pub(crate) fn span_if_wanted(request: &HttpRequest) -> Span {
-    let wanted =
-        tracing::enabled!(tracing::Level::DEBUG) || request.headers().contains_key(&TRACEPARENT);
-    if wanted { root_span(request) } else { Span::none() }
+    match wish(request, trace::draws) {
+        Some(wish) => root_span(request, wish),
+        None => Span::none(),
+    }
+}
+
+fn wish(request: &HttpRequest, draws: impl FnOnce() -> bool) -> Option<Wish> {
+    followed(request).or_else(|| {
+        // Whoever collects metrics comes all the time, and is no part of anything.
+        if request.path() != "/metrics" && draws() {
+            return Some(Wish::Drawn);
+        }
+        tracing::enabled!(tracing::Level::DEBUG).then_some(Wish::Looked)
+    })
+}
+
+fn followed(request: &HttpRequest) -> Option<Wish> {
+    brought_along(request).map(Wish::Followed)
 }
 
 /// Writes into a root span what is known only at the end.
 pub(crate) fn finish(span: &Span, route: Option<&str>, status: u16) {
     if !span.is_disabled() {
         span.record("http.route", route.unwrap_or("unmatched"));
-        span.record("http.status_code", status);
+        span.record("http.status_code", i64::from(status));
     }
 }
 
@@ -123,18 +115,15 @@ pub(crate) fn record_duration(span: &Span, took: Duration) {
     }
 }
 
-fn root_span(request: &HttpRequest) -> Span {
-    let followed = brought_along(request).is_some();
-    let trace = TraceContext::of(request);
+fn root_span(request: &HttpRequest, wish: Wish) -> Span {
     let settings = request.app_data::<Shared>();
     let node = settings.map(|settings| settings.node_id.as_str());
     macro_rules! span {
-        ($level:ident) => {
-            $level!(
+        ($make:ident $(, $field:ident)*) => {
+            $make!(
                 "http.request",
+                $($field = field::Empty,)*
                 request_id = %request_id(request),
-                trace_id = %format_args!("{:032x}", trace.trace_id),
-                parent_id = %format_args!("{:016x}", trace.parent_id),
                 http.method = %request.method(),
                 http.route = field::Empty,
                 http.status_code = field::Empty,
@@ -145,17 +134,32 @@ fn root_span(request: &HttpRequest) -> Span {
             )
         };
     }
-    if followed { span!(info_span) } else { span!(debug_span) }
+    let (span, origin) = match wish {
+        Wish::Followed(caller) => (span!(traced_span), Origin::Continues(caller)),
+        Wish::Drawn => (span!(traced_span), Origin::Begins),
+        Wish::Looked => {
+            let context = TraceContext::of(request);
+            (span!(debug_span, trace_id, parent_id), Origin::Continues(context))
+        }
+    };
+    if let Some(context) = trace::place(&span, origin) {
+        request.extensions_mut().insert(context);
+        if context.sampled && trace::exports() {
+            describe(&span, request, settings.is_some_and(|settings| settings.is_https()));
+        }
+    }
+    span
+}
+
+/// What only a collector is told. Never the query, which may hold what nobody should read.
+fn describe(span: &Span, request: &HttpRequest, https: bool) {
+    let path: String = request.path().chars().take(LONGEST_PATH).collect();
+    trace::tell(span, "url.path", path);
+    trace::tell(span, "url.scheme", if https { "https" } else { "http" }.to_owned());
 }
 
 fn brought_along(request: &HttpRequest) -> Option<TraceContext> {
     TraceContext::parse(request.headers().get(&TRACEPARENT)?.to_str().ok()?)
-}
-
-/// Reads exactly so many digits; capitals and signs are not valid.
-fn hex(text: &str, digits: usize) -> Option<u128> {
-    let lower = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    (text.len() == digits && lower).then(|| u128::from_str_radix(text, 16).ok())?
 }
 
 #[cfg(test)]
@@ -167,34 +171,6 @@ mod tests {
     use super::*;
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-    #[test]
-    fn a_traceparent_survives_reading_and_writing() {
-        assert_eq!(TraceContext::parse(GOOD).unwrap().to_string(), GOOD);
-        assert!(TraceContext::parse(GOOD).unwrap().sampled);
-        let own = TraceContext::random();
-        assert_eq!(TraceContext::parse(&own.to_string()), Some(own));
-    }
-
-    #[test]
-    fn a_traceparent_that_is_not_valid_is_ignored() {
-        let bad = [
-            "",
-            "00",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-        ];
-        for bad in bad {
-            assert_eq!(TraceContext::parse(bad), None, "{bad}");
-        }
-        assert!(TraceContext::parse(&GOOD.replacen("00", "cc", 1)).is_some(), "a later version");
-        assert!(TraceContext::parse(&format!("cc{}-more", &GOOD[2..])).is_some());
-    }
 
     #[test]
     fn a_span_is_made_only_for_somebody_who_looks() {
@@ -224,5 +200,22 @@ mod tests {
         assert_eq!(TraceContext::of(&request), TraceContext::of(&request));
         let request = TestRequest::default().insert_header(("traceparent", GOOD)).to_http_request();
         assert_eq!(TraceContext::of(&request).to_string(), GOOD);
+    }
+
+    #[test]
+    fn requests_are_drawn_unless_their_caller_has_decided() {
+        let ordinary = TestRequest::with_uri("/a").to_http_request();
+        assert_eq!(wish(&ordinary, || true), Some(Wish::Drawn));
+        assert_eq!(wish(&ordinary, || false), None);
+        let unsampled = GOOD.replace("-01", "-00");
+        for given in [GOOD, unsampled.as_str()] {
+            let followed =
+                TestRequest::default().insert_header(("traceparent", given)).to_http_request();
+            let caller = TraceContext::parse(given).unwrap();
+            let draws = || panic!("its caller has decided");
+            assert_eq!(wish(&followed, draws), Some(Wish::Followed(caller)));
+        }
+        let collected = TestRequest::with_uri("/metrics").to_http_request();
+        assert_eq!(wish(&collected, || panic!("never drawn")), None);
     }
 }

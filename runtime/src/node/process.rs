@@ -14,6 +14,9 @@ use crate::config::Config;
 use crate::error::chain;
 use crate::telemetry::{self, TelemetryError};
 
+/// How long the last spans may take to reach their collector.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
 /// Runs a node on this thread until it is told to stop.
 pub(super) fn run(builder: NodeBuilder) -> Result<(), NodeError> {
     start_telemetry(&builder.config)?;
@@ -31,7 +34,9 @@ pub(super) fn run(builder: NodeBuilder) -> Result<(), NodeError> {
             .build()
             .expect("a process without threads cannot do anything")
     });
-    system.block_on(Box::pin(live(builder, &mut deadline)))
+    let ended = system.block_on(Box::pin(live(builder, &mut deadline)));
+    telemetry::flush(FLUSH_LIMIT);
+    ended
 }
 
 async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeError> {
@@ -64,9 +69,16 @@ async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeE
 }
 
 fn start_telemetry(config: &Config) -> Result<(), NodeError> {
-    match telemetry::init(&config.log, &config.node.id) {
+    match telemetry::init(config) {
         // An application may have set up its own before.
+        Err(TelemetryError::Logging(_)) if config.traces.endpoint.is_some() => {
+            warn!("traces are not exported: the application has set up logging of its own");
+            Ok(())
+        }
         Ok(()) | Err(TelemetryError::Logging(_) | TelemetryError::Metrics(_)) => Ok(()),
+        Err(error @ TelemetryError::Traces(_)) => {
+            Err(NodeError::Configuration(format!("UNDERSTUDY_TRACES_ENDPOINT: {}", chain(&error))))
+        }
         Err(error @ TelemetryError::Thread(_)) => Err(NodeError::Failed(chain(&error))),
         Err(error @ TelemetryError::Filter(_)) => {
             Err(NodeError::Configuration(format!("UNDERSTUDY_LOG_FILTER: {error}")))

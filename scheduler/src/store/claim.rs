@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use sea_orm::{DbErr, QueryResult};
 use serde::Serialize;
 use serde_json::json;
+use understudy_runtime::trace::TraceContext;
 
 use batch::Batch;
 
@@ -366,6 +367,7 @@ const RUN_COLUMNS: &[(&str, Kind)] = &[
     ("node", Kind::Text),
     ("finished_ms", Kind::Big),
     ("error", Kind::Text),
+    ("trace", Kind::Text),
 ];
 
 /// Inserts runs out of the JSON in `$1`, with the epoch in `$2` and the time in `$3`; gives those that are new. Runs that no
@@ -389,7 +391,7 @@ pub(super) fn insert_runs_sql(tx: &Tx<'_>) -> String {
 
 /// The columns of a run that its worker needs.
 pub(super) const TAKEN: &str = "id, job, fire_key, scope, fire_ms, cause, state, attempt, failed, \
-    placement, epoch, params, chain, started_ms, system";
+    placement, epoch, params, chain, started_ms, system, trace";
 
 pub(super) fn taken(
     row: &QueryResult,
@@ -400,6 +402,7 @@ pub(super) fn taken(
     let params: Option<String> = row.try_get("", "params")?;
     let chain: Option<String> = row.try_get("", "chain")?;
     let placement: String = row.try_get("", "placement")?;
+    let trace: Option<String> = row.try_get("", "trace")?;
     Ok(TakenRun {
         id: RunId(number("id")?),
         definition: Arc::clone(definition),
@@ -413,6 +416,7 @@ pub(super) fn taken(
         params: params.as_deref().map(super::json).transpose()?,
         chain: chain.as_deref().map(super::json).transpose()?,
         started_ms: number("started_ms")?,
+        trace: trace.as_deref().and_then(TraceContext::parse),
     })
 }
 

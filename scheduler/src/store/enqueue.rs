@@ -11,6 +11,7 @@ use sea_orm::DbErr;
 use serde_json::json;
 use understudy_runtime::database::DatabaseError;
 use understudy_runtime::http::problem::{ApiError, Problem};
+use understudy_runtime::trace::TraceContext;
 
 use super::claim::insert_runs_sql;
 use super::finish::spec_of;
@@ -33,13 +34,23 @@ pub struct Order {
     pub cause: Cause,
     /// Who asks, for the record.
     pub by: String,
+    /// The trace that the run belongs to; that of whoever makes the order, if there is one.
+    pub trace: Option<TraceContext>,
 }
 
 impl Order {
     /// Asks for a run of a job at once, with a key of its own.
     #[must_use]
     pub fn new(job: JobName, cause: Cause) -> Self {
-        Self { job, key: None, params: None, not_before_ms: 0, cause, by: String::new() }
+        Self {
+            job,
+            key: None,
+            params: None,
+            not_before_ms: 0,
+            cause,
+            by: String::new(),
+            trace: TraceContext::current(),
+        }
     }
 }
 
@@ -258,6 +269,7 @@ async fn store(tx: &Tx<'_>, ordered: &Ordered) -> Result<Stored, DbErr> {
     row["fire_key"] = json!(key);
     row["not_before_ms"] = json!(order.not_before_ms.max(now_ms));
     row["params"] = json!(order.params.as_ref().map(text_of));
+    row["trace"] = json!(order.trace.map(|trace| trace.to_string()));
     let values = vec![text_of(&[row]).into(), 0_i64.into(), now_ms.into()];
     match tx.all(&insert_runs_sql(tx), values).await?.first() {
         Some(row) => Ok(Stored::Done(Enqueued {

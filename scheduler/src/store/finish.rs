@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sea_orm::{DbErr, Value};
 use serde_json::json;
+use understudy_runtime::trace::TraceContext;
 
 use super::claim::insert_runs_sql;
 use super::take::TakenRun;
@@ -220,6 +221,7 @@ pub(super) struct Ended<'a> {
     pub(super) job: &'a str,
     pub(super) scope: &'a str,
     pub(super) chain: Option<&'a Chain>,
+    pub(super) trace: Option<TraceContext>,
 }
 
 impl<'a> Ended<'a> {
@@ -229,6 +231,7 @@ impl<'a> Ended<'a> {
             job: run.definition.spec.name.as_str(),
             scope: &run.scope,
             chain: run.chain.as_ref(),
+            trace: run.trace,
         }
     }
 }
@@ -334,6 +337,7 @@ async fn follow(
         let mut row = super::enqueue::queued_row(&spec, Cause::Chain, now_ms);
         row["fire_key"] = json!(format!("chain:{root}:{}", chain.rest.len() - place));
         row["state"] = json!(state.as_str());
+        row["trace"] = json!(ended.trace.map(|trace| trace.to_string()));
         row["chain"] = json!((goes_on && !rest.rest.is_empty()).then(|| text_of(&rest)));
         if !goes_on {
             row["finished_ms"] = json!(now_ms);

@@ -265,7 +265,13 @@ impl Dropped {
     }
 
     fn ended(&self) -> Ended<'_> {
-        Ended { run: self.run, job: &self.job, scope: &self.scope, chain: self.chain.as_ref() }
+        Ended {
+            run: self.run,
+            job: &self.job,
+            scope: &self.scope,
+            chain: self.chain.as_ref(),
+            trace: None,
+        }
     }
 }
 

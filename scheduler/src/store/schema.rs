@@ -6,7 +6,7 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 /// Gives this crate's migrations in their order. Names are for ever: a database remembers them.
 #[must_use]
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(Jobs), Box::new(Lookups)]
+    vec![Box::new(Jobs), Box::new(Lookups), Box::new(Trace)]
 }
 
 /// Leader terms, jobs with their cursors, runs with their logs, decisions, nodes, and what operators have set.
@@ -71,6 +71,27 @@ impl MigrationTrait for Lookups {
             CREATE INDEX us_job_every ON us_job (name) WHERE placement = 'every';
             CREATE INDEX us_job_cursor_soon ON us_job_cursor (next_fire_ms) WHERE next_fire_ms IS NOT NULL";
         manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
+}
+
+/// The trace of whoever asked for a run, as in the header `traceparent`. Nodes that do not know it yet leave it empty.
+struct Trace;
+
+impl MigrationName for Trace {
+    fn name(&self) -> &'static str {
+        "scheduler_0003_trace"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Trace {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let add = "ALTER TABLE us_job_run ADD COLUMN trace text";
+        manager.get_connection().execute_unprepared(add).await.map(|_| ())
     }
 }
 

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use sea_orm::{DbErr, QueryResult};
 use serde_json::json;
 use understudy_runtime::database::Backend;
+use understudy_runtime::trace::TraceContext;
 
 use super::claim::{Room, TAKEN, epoch_is_ours, taken};
 use super::recordset::{Kind, recordset};
@@ -48,6 +49,8 @@ pub struct TakenRun {
     pub(crate) chain: Option<Chain>,
     /// When this attempt started, ms.
     pub started_ms: i64,
+    /// The trace of whoever asked for it.
+    pub trace: Option<TraceContext>,
 }
 
 impl TakenRun {

@@ -8,9 +8,11 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use rand::RngExt as _;
 use tokio::task::JoinHandle;
-use tracing::{Instrument as _, info, info_span, warn};
+use tracing::{Instrument as _, Span, field, info, warn};
 use understudy_runtime::error::chain;
 use understudy_runtime::supervise::Backoff;
+use understudy_runtime::trace::{self, Origin};
+use understudy_runtime::traced_span;
 
 use super::WorkerTools;
 use crate::context::{Cancel, CancelReason, JobContext, Journal, Parts};
@@ -65,14 +67,20 @@ impl Attempt {
     /// Runs the handler and notes what became of it.
     pub(super) async fn carry_out(self) {
         let spec = &self.run.definition.spec;
-        let span = info_span!(
+        let span = traced_span!(
             "job.run",
             job.name = spec.name.as_str(),
             run.id = %self.run.id,
             fire_ms = self.run.fire_ms,
             epoch = self.run.epoch,
-            attempt = self.run.attempt,
+            attempt = i64::from(self.run.attempt),
+            outcome = field::Empty,
         );
+        // Those of Understudy itself come so often that a trace of each would hide the others.
+        let begins = || (!spec.system && trace::draws()).then_some(Origin::Begins);
+        if let Some(origin) = self.run.trace.map(Origin::Continues).or_else(begins) {
+            trace::place(&span, origin);
+        }
         async {
             let lateness_ms = self.run.started_ms - self.run.fire_ms;
             if !spec.system && self.run.attempt == 1 && is_due_by_schedule(&self.run.fire_key) {
@@ -146,6 +154,7 @@ impl Attempt {
     async fn conclude(&self, outcome: Outcome) {
         if self.completed.load(Ordering::Acquire) {
             count(RunState::Completed);
+            Span::current().record("outcome", RunState::Completed.as_str());
             return;
         }
         let ending = self.ending(outcome);
@@ -186,6 +195,7 @@ impl Attempt {
         match ending {
             Ending::Final { state, error, .. } => {
                 count(*state);
+                Span::current().record("outcome", state.as_str());
                 if *state != RunState::Completed {
                     info!(
                         state = state.as_str(),
@@ -196,6 +206,7 @@ impl Attempt {
             }
             Ending::Again { after_ms, outcome, error, .. } => {
                 count(RunState::Retrying);
+                Span::current().record("outcome", *outcome);
                 info!(after_ms, outcome, error = error.as_deref(), "a run will be tried again");
             }
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tracing::Span;
 use understudy_runtime::clock::BootInstant;
 use understudy_runtime::ids::NodeId;
 
@@ -27,6 +28,8 @@ pub struct Job {
     pub trace: Option<Trace>,
     /// How often it was sent to another node.
     pub sent: u32,
+    /// What whoever asked is doing; its way to another node belongs to the same trace.
+    pub span: Span,
 }
 
 /// What a job does.

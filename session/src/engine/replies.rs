@@ -385,6 +385,7 @@ impl Engine {
             from_peer: false,
             trace: None,
             sent: 0,
+            span: tracing::Span::none(),
         });
     }
 

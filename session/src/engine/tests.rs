@@ -108,6 +108,7 @@ impl Bench {
             from_peer: peer.is_some(),
             trace: peer,
             sent: 0,
+            span: tracing::Span::none(),
         });
         answer
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use understudy_runtime::trace::TraceContext;
 use understudy_scheduler::JobContext;
 
 /// One attempt of a run, as the called side sees it.
@@ -15,9 +16,12 @@ pub(super) struct Attempt {
     /// From 1.
     pub(super) number: u32,
     pub(super) idempotency_key: String,
+    /// The trace that the run belongs to, as in the header `traceparent`.
+    pub(super) trace: Option<String>,
 }
 
 impl Attempt {
+    /// What is told of the run that is under way here and now.
     pub(super) fn of(context: &JobContext) -> Self {
         Self {
             job: context.job().to_owned(),
@@ -26,6 +30,7 @@ impl Attempt {
             epoch: context.fence().epoch,
             number: context.attempt(),
             idempotency_key: context.idempotency_key(),
+            trace: TraceContext::current().map(|trace| trace.to_string()),
         }
     }
 
@@ -90,6 +95,7 @@ pub(super) mod tests {
             epoch: 3,
             number: 2,
             idempotency_key: "ping/cron:1796090400000".to_owned(),
+            trace: None,
         }
     }
 

@@ -135,6 +135,9 @@ fn spawn(
         .env("UNDERSTUDY_EPOCH", attempt.epoch.to_string())
         .env("UNDERSTUDY_ATTEMPT", attempt.number.to_string())
         .env("UNDERSTUDY_IDEMPOTENCY_KEY", &attempt.idempotency_key);
+    if let Some(trace) = &attempt.trace {
+        command.env("TRACEPARENT", trace);
+    }
     if let Some(folder) = &folder {
         if !folder.is_dir() {
             return Err(JobError::fatal(format!("there is no folder {}", folder.display())));

@@ -159,6 +159,9 @@ fn headers(
             .map_err(|_| JobError::fatal(format!("the run cannot be told in the header {name}")))?;
         headers.insert(HeaderName::from_static(name), value);
     }
+    if let Some(trace) = attempt.trace.as_deref().and_then(|it| HeaderValue::from_str(it).ok()) {
+        headers.insert(HeaderName::from_static("traceparent"), trace);
+    }
     Ok(headers)
 }
 

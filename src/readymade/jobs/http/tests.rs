@@ -55,10 +55,17 @@ fn call(url: &str) -> HttpCall {
 }
 
 async fn send_call(call: &HttpCall) -> (Result<Value, JobError>, Vec<String>) {
+    send_call_of(call, &attempt()).await
+}
+
+async fn send_call_of(
+    call: &HttpCall,
+    attempt: &Attempt,
+) -> (Result<Value, JobError>, Vec<String>) {
     let (log, mut lines) = lines();
     let environment = Environment::of([("TOKEN", "s3cret"), ("NAME", "a \"b\""), ("BAD", "a\nb")]);
     let clients = Clients::default();
-    let answered = send(call, &attempt(), (&clients, &environment), &log).await;
+    let answered = send(call, attempt, (&clients, &environment), &log).await;
     let mut told = Vec::new();
     while let Ok(line) = lines.try_recv() {
         told.push(line);
@@ -99,6 +106,19 @@ async fn a_call_says_which_run_makes_it_and_fills_in_variables() {
     }
     let body: Value = serde_json::from_str(body).unwrap();
     assert_eq!(body, json!({ "name": "a \"b\"", "list": [1, "${NAME}"] }));
+}
+
+#[tokio::test]
+async fn a_call_continues_the_trace_of_its_run_and_of_no_other() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (trace, sent) in [(Some(TRACE.to_owned()), true), (None, false)] {
+        let sink = sink(&[&answer(200, "")]).await;
+        let attempt = Attempt { trace, ..attempt() };
+        send_call_of(&call(&sink.url), &attempt).await.0.unwrap();
+        let requests = sink.served.await.unwrap();
+        let header = format!("traceparent: {TRACE}");
+        assert_eq!(requests[0].lines().any(|line| line == header), sent, "{}", requests[0]);
+    }
 }
 
 #[tokio::test]
