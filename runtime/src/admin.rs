@@ -8,11 +8,14 @@
 
 mod access;
 pub(crate) mod audit;
+mod config;
+mod diag;
 mod locks;
 mod openapi;
 mod operation;
 mod operations;
 mod people;
+mod problems;
 mod resources;
 mod seal;
 pub(crate) mod tokens;

@@ -69,6 +69,12 @@ impl KeySpace {
         format!("{}{{m}}:nodes", self.prefix)
     }
 
+    /// Returns the key with which a node tries out whether it can write.
+    #[must_use]
+    pub fn probe(&self, node: &NodeId) -> String {
+        format!("{}{{m}}:probe:{}", self.prefix, node.name().as_str())
+    }
+
     /// Returns the string that names the leader, while there is one.
     #[must_use]
     pub fn leader(&self) -> String {
@@ -134,6 +140,7 @@ mod tests {
             keys.session_expiry(Bucket(0)),
             keys.members(),
             keys.leader(),
+            keys.probe(&node),
             keys.node_channel(&node),
             keys.broadcast_channel(),
         ] {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
+use super::checks::Checks;
 use super::{Phase, Reason};
 use crate::config::Requirement;
 use crate::error::chain;
@@ -25,13 +26,14 @@ const FAILURES: u32 = 2;
 pub(super) struct Monitor {
     node: NodeContext,
     services: Vec<Arc<dyn Service>>,
+    checks: Checks,
     database: Probe,
     redis: Probe,
 }
 
 impl Monitor {
-    pub(super) fn new(node: NodeContext, services: Vec<Arc<dyn Service>>) -> Self {
-        Self { node, services, database: Probe::default(), redis: Probe::default() }
+    pub(super) fn new(node: NodeContext, services: Vec<Arc<dyn Service>>, checks: Checks) -> Self {
+        Self { node, services, checks, database: Probe::default(), redis: Probe::default() }
     }
 
     /// Asks again and again, until the node begins to drain.
@@ -73,7 +75,8 @@ impl Monitor {
             let Some(redis) = wanted else { return Ok(()) };
             Box::pin(redis.info("replication")).await.map(drop).map_err(|error| chain(&error))
         };
-        let (database, redis) = tokio::join!(bounded(database), bounded(redis));
+        let (database, redis, sick) =
+            tokio::join!(bounded(database), bounded(redis), self.checks.ask());
         let mut reasons = Vec::new();
         reasons.extend(self.database.judge(database).map(|why| Reason::new("database", why)));
         reasons.extend(self.redis.judge(redis).map(|why| Reason::new("redis", why)));
@@ -85,6 +88,7 @@ impl Monitor {
             Health::Failed(why) => Some(Reason::new(service.name(), why)),
             Health::Ready | Health::Degraded(_) => None,
         }));
+        reasons.extend(sick);
         reasons
     }
 
