@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_different_versions_are_news_first_and_a_warning_later() {
+    fn h7_different_versions_are_news_first_and_a_warning_later() {
         let nodes =
             [record("a", "1.0.0", &[]), record("b", "1.0.0", &[]), record("c", "1.1.0", &[])];
         let nodes: Vec<&MemberRecord> = nodes.iter().collect();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_who_fell_silent_is_missed_for_a_day() {
+    fn h7_who_fell_silent_is_missed_for_a_day() {
         let member = |age_ms, live| Member { record: record("a", "1", &[]), age_ms, live };
         assert_eq!(lost(&[member(900, true)], 10_000), []);
         let found = lost(&[member(4_000, false)], 10_000);

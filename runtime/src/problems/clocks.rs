@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_a_clock_is_wrong_when_every_look_is_sure_of_it() {
+    fn h7_a_clock_is_wrong_when_every_look_is_sure_of_it() {
         assert_eq!(skew(&[(900, 0), (900, 0)]), None, "too few looks");
         assert_eq!(skew(&[(900, 0), (700, 0), (800, 0)]), Some(700));
         assert_eq!(skew(&[(-900, 100), (-900, 0), (-900, 0)]), Some(-800));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_a_wrong_clock_is_told_with_its_side() {
+    fn h7_a_wrong_clock_is_told_with_its_side() {
         let told = |offset_ms: i64| {
             let mut skew = Skew::new(1);
             skew.heard(offset_ms, 0);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_a_pause_is_told_for_ten_minutes() {
+    fn h7_a_pause_is_told_for_ten_minutes() {
         let at = |seconds: u64| BootInstant::from_nanos(seconds * 1_000_000_000);
         let mut pauses = Pauses::new(Duration::from_secs(3));
         let second = Duration::from_secs(1);

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_a_problem_keeps_its_beginning_as_long_as_it_stays() {
+    fn h7_a_problem_keeps_its_beginning_as_long_as_it_stays() {
         let mut history = History::default();
         assert_eq!(history.note(vec![seen("a", "x")], 10).appeared.len(), 1);
         assert!(history.note(vec![seen("a", "x"), seen("a", "x")], 20).is_empty());
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_other_words_for_the_only_one_of_a_code_are_no_new_problem() {
+    fn h7_other_words_for_the_only_one_of_a_code_are_no_new_problem() {
         let mut history = History::default();
         history.note(vec![seen("clock", "1 s ahead"), seen("b", "1")], 10);
         history.note(vec![seen("clock", "2 s ahead"), seen("b", "1"), seen("b", "2")], 20);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_what_tells_its_beginning_itself_is_believed() {
+    fn h7_what_tells_its_beginning_itself_is_believed() {
         let mut history = History::default();
         let known = Sighting { since_ms: Some(3), ..seen("a", "x") };
         history.note(vec![known], 10);

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_the_same_words_of_several_nodes_are_one_problem() {
+    fn h7_the_same_words_of_several_nodes_are_one_problem() {
         use Severity::{Critical, Info, Warning};
         let merged = merge(vec![
             ("b".to_owned(), vec![problem(Info, "x", "all", 9), problem(Warning, "x", "b", 5)]),

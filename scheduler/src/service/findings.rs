@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_a_change_of_leaders_is_no_problem_and_none_for_long_is() {
+    fn h7_a_change_of_leaders_is_no_problem_and_none_for_long_is() {
         let leaderless = Leaderless::default();
         let at = |seconds: u64| BootInstant::from_nanos(seconds * 1_000_000_000);
         assert_eq!(leaderless.note(false, at(10)), Duration::ZERO);
@@ -169,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn p12_leaders_that_change_all_the_time_are_found() {
+    fn h7_leaders_that_change_all_the_time_are_found() {
         assert_eq!(leader_loop(3), None);
         assert_eq!(leader_loop(4).unwrap().code, "leader_loop");
     }
 
     #[test]
-    fn p12_different_time_zone_data_are_named() {
+    fn h7_different_time_zone_data_are_named() {
         assert_eq!(time_zones(&[node("a", "2025a"), node("b", "2025a")]), None);
         let found =
             time_zones(&[node("a", "2025b"), node("b", "2025a"), node("c", "2025b")]).unwrap();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_jobs_that_nobody_can_start_are_named_with_what_is_missing() {
+    fn h7_jobs_that_nobody_can_start_are_named_with_what_is_missing() {
         let mut surroundings = Surroundings::default();
         assert_eq!(handlers(&surroundings), None);
         let need = "no living node has the handler `x`".to_owned();
