@@ -52,7 +52,8 @@ pub mod prelude {
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};
-    pub use understudy_runtime::service::{NodeContext, Service};
+    pub use understudy_runtime::node::HealthCheck;
+    pub use understudy_runtime::service::{Health, NodeContext, Service};
     pub use understudy_scheduler::spec::{
         Backoff, Fold, Gap, Misfire, OnFailure, OnLeaseLoss, OnOrphan, Overlap, Placement, Retry,
     };

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use actix_web::web::ServiceConfig;
 use serde::Serialize;
 use understudy_runtime::config::{Config, ConfigErrors};
-use understudy_runtime::node::{NodeBuilder, NodeError};
-use understudy_runtime::service::{NodeContext, Service};
+use understudy_runtime::node::{HealthCheck, NodeBuilder, NodeError};
+use understudy_runtime::service::{Health, NodeContext, Service};
 use understudy_scheduler::schedule::ZoneName;
 use understudy_scheduler::spec::{OnOrphan, Placement};
 use understudy_scheduler::{Job, JobContext, JobError, Jobs, SchedulerService};
@@ -57,6 +57,36 @@ impl Node {
     /// Adds a service of the application. It starts after the sessions and before the jobs, and stops after them.
     pub fn service(self, service: impl Service) -> Self {
         self.with(|builder| builder.service(service))
+    }
+
+    /// Has the node ask the application once a second how something is that it needs. While the answer is
+    /// [`Health::Failed`] the node is not ready, so balancers send it nothing; [`Health::Degraded`] is told to operators
+    /// only. A check may take 1 s; late twice in a row counts as failed. `name` is 1 to 64 of `a-z 0-9 _ -`.
+    ///
+    /// ```no_run
+    /// use understudy::prelude::*;
+    ///
+    /// async fn gateway() -> Health {
+    ///     Health::Failed("the gateway refuses".to_owned())
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// Node::from_env()?.health("payments", gateway).run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn health<F, Fut>(self, name: &str, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Health> + Send + 'static,
+    {
+        let name = name.to_owned();
+        self.with(move |builder| builder.health(&name, check))
+    }
+
+    /// Adds a health check of a type of its own; see [`health`](Self::health).
+    pub fn health_check(self, check: impl HealthCheck) -> Self {
+        self.with(|builder| builder.health_check(check))
     }
 
     /// Adds a job. Every node of the cluster that is given the job can run it.

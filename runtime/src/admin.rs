@@ -8,12 +8,15 @@
 
 mod access;
 pub(crate) mod audit;
+mod config;
+mod diag;
 mod locks;
 mod openapi;
 mod operation;
 mod operations;
 mod people;
 mod repeated;
+mod problems;
 mod resources;
 mod seal;
 pub(crate) mod tokens;

@@ -153,6 +153,12 @@ impl Bus {
         self.core.on_gap(Box::new(hook));
     }
 
+    /// Speaks to this node the way others do, and returns how long it took until it heard itself; nothing when that took
+    /// longer than `limit`.
+    pub async fn echo(&self, limit: Duration) -> Option<Duration> {
+        self.core.hear(limit).await
+    }
+
     /// Waits until messages to this node arrive.
     pub async fn listening(&self) {
         self.core.listening().await;

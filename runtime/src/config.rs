@@ -36,8 +36,9 @@ use self::redis::RedisSection;
 use self::session::Surroundings;
 
 pub use admin::AdminConfig;
-pub use cluster::ClusterConfig;
+pub use cluster::{ClusterConfig, DriftPolicy};
 pub use database::{DatabaseConfig, DatabaseUrl, MigrateMode};
+pub use effective::{Comparable, Source};
 pub use errors::ConfigErrors;
 pub use external_url::{ExternalUrl, Scheme};
 pub use http::HttpConfig;
@@ -49,6 +50,7 @@ pub use node::NodeConfig;
 pub use ops::{DrainMode, OpsConfig, Requirement};
 pub use redis::{RedisConfig, RedisTarget, Topology};
 pub use registry::{Variable, registry};
+pub(crate) use session::is_example;
 pub use session::{MaxPolicy, SameSite, SessionConfig, StoreKind, UserConfig};
 pub use traces::{TracesConfig, TracesHeader};
 
@@ -137,6 +139,18 @@ impl Config {
     #[must_use]
     pub fn redacted(&self) -> BTreeMap<String, String> {
         self.effective.redacted()
+    }
+
+    /// Returns where the value of each variable comes from.
+    #[must_use]
+    pub fn sources(&self) -> BTreeMap<String, Source> {
+        self.effective.sources()
+    }
+
+    /// Returns the options that should be the same on every node, as nodes compare them; `key` is the asker's.
+    #[must_use]
+    pub fn comparable(&self, key: &[u8]) -> BTreeMap<String, Comparable> {
+        self.effective.comparable(key)
     }
 
     /// Returns 16 hexadecimal digits that are the same on nodes whose options, those of the node itself apart, are.

@@ -1,4 +1,7 @@
 //! What an operator should know or change: a stable code, how bad it is, what it leads to, and what would be right.
+//!
+//! Services give theirs by [`Service::findings`](crate::service::Service::findings); [`crate::problems`] gathers all of
+//! them. A text stays the same as long as its cause does: no numbers in it that change from second to second.
 
 use std::borrow::Cow;
 
@@ -27,6 +30,16 @@ pub enum Severity {
     Warning,
     /// Something does not work, or data are in danger.
     Critical,
+}
+
+impl std::fmt::Display for Severity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        })
+    }
 }
 
 impl Finding {

@@ -88,6 +88,12 @@ impl KeySpace {
         format!("{}{{m}}:nodes", self.prefix)
     }
 
+    /// Returns the key with which a node tries out whether it can write.
+    #[must_use]
+    pub fn probe(&self, node: &NodeId) -> String {
+        format!("{}{{m}}:probe:{}", self.prefix, node.name().as_str())
+    }
+
     /// Returns the string that names the leader, while there is one.
     #[must_use]
     pub fn leader(&self) -> String {
@@ -159,6 +165,7 @@ mod tests {
             keys.lockout("d"),
             keys.members(),
             keys.leader(),
+            keys.probe(&node),
             keys.node_channel(&node),
             keys.broadcast_channel(),
         ] {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
-use crate::clock::SharedClock;
+use crate::clock::{BootInstant, SharedClock};
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::lease::Knowledge;
@@ -21,9 +21,11 @@ use crate::redis::{Arg, Redis, RedisError, Script};
 
 mod acquaintance;
 mod list;
+mod note;
 mod record;
 mod reporting;
 
+pub use note::{Note, NoteKind};
 pub use record::{Member, MemberRecord, MemberState, SESSION_KEYS};
 
 use acquaintance::Acquaintance;
@@ -183,6 +185,32 @@ impl Membership {
         self.shared.view.load().rival.clone()
     }
 
+    /// Returns the notes of processes that did not get in during the last ten minutes, as of the last report.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Note> {
+        let view = self.shared.view.load();
+        let now_ms = self.server_time().map_or(0, |(now_ms, _)| now_ms);
+        view.notes.iter().filter(|note| note.counts(now_ms)).cloned().collect()
+    }
+
+    /// Returns what Redis's clock shows now, ms since 1970, reckoned from the last report, and when that was; it is fast by
+    /// at most the time that the report took to get there. Nothing for a node that is alone.
+    #[must_use]
+    pub fn server_time(&self) -> Option<(u64, BootInstant)> {
+        let cluster = self.shared.cluster.as_ref()?;
+        let view = self.shared.view.load();
+        let elapsed = cluster.spec.clock.now().saturating_duration_since(view.read_at);
+        (view.now_ms > 0).then(|| (view.now_ms + list::millis(elapsed), view.read_at))
+    }
+
+    /// Leaves a note for the others, before this node leaves because it must not stay.
+    pub(crate) async fn leave_note(&self, note: &Note) {
+        let Some(cluster) = &self.shared.cluster else { return };
+        if let Err(error) = note.leave(&cluster.redis, &cluster.key).await {
+            tracing::warn!(%error, "the others will not hear why this node left");
+        }
+    }
+
     /// Returns a counter that changes with every new list.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -256,6 +284,7 @@ impl Shared {
         self.view.store(Arc::new(View {
             members: Arc::new(members),
             entries: view.entries.clone(),
+            notes: view.notes.clone(),
             rival: view.rival.clone(),
             ..*view
         }));

@@ -11,9 +11,10 @@ use std::time::Duration;
 use actix_web::web;
 
 use crate::config::Config;
-use crate::service::{NodeContext, Service};
+use crate::service::{Health, NodeContext, Service};
 
 mod assembly;
+pub(crate) mod checks;
 mod error;
 mod gauges;
 mod lifecycle;
@@ -26,8 +27,10 @@ mod running;
 mod tests;
 
 use assembly::Base;
-use running::{Booting, Running};
+use checks::{Checks, Named};
+use running::{Booting, Brought, Running};
 
+pub use checks::HealthCheck;
 pub use error::NodeError;
 pub use lifecycle::{Lifecycle, Phase, Reason};
 
@@ -39,13 +42,14 @@ pub struct NodeBuilder {
     config: Config,
     services: Vec<Box<dyn Service>>,
     routes: Routes,
+    checks: Vec<Arc<dyn HealthCheck>>,
 }
 
 impl NodeBuilder {
     /// Begins with the options of the node.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, services: Vec::new(), routes: Arc::new(|_| {}) }
+        Self { config, services: Vec::new(), routes: Arc::new(|_| {}), checks: Vec::new() }
     }
 
     /// Adds a service; services start in the order they were added and stop in the reverse order.
@@ -65,6 +69,24 @@ impl NodeBuilder {
         self
     }
 
+    /// Adds a part of the application whose health counts; see [`HealthCheck`] for what `name` may be and what comes of
+    /// the answers.
+    #[must_use]
+    pub fn health<F, Fut>(self, name: &str, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Health> + Send + 'static,
+    {
+        self.health_check(Named { name: name.to_owned(), check })
+    }
+
+    /// Adds a check of a type of its own.
+    #[must_use]
+    pub fn health_check(mut self, check: impl HealthCheck) -> Self {
+        self.checks.push(Arc::new(check));
+        self
+    }
+
     /// Runs the node until it is told to stop by SIGTERM or SIGINT; blocks the thread.
     ///
     /// # Errors
@@ -78,8 +100,10 @@ impl NodeBuilder {
     /// # Errors
     /// See [`NodeError`].
     pub async fn start(self) -> Result<RunningNode, NodeError> {
+        let checks = Checks::new(self.checks)?;
         let booting = Box::pin(Booting::begin(Base::new(self.config))).await?;
-        let running = Box::pin(booting.bring_up(self.services, self.routes)).await?;
+        let brought = Brought { services: self.services, routes: self.routes, checks };
+        let running = Box::pin(booting.bring_up(brought)).await?;
         Ok(RunningNode {
             public_addr: running.listeners.public.address,
             admin_addr: running.listeners.admin.as_ref().map(|port| port.address),

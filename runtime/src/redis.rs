@@ -26,11 +26,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{RedisConfig, Topology};
+use crate::finding::Finding;
 use crate::ids::NodeId;
 
 mod detect;
 mod error;
-mod findings;
+pub(crate) mod findings;
 mod health;
 mod script;
 mod sentinel;
@@ -42,7 +43,6 @@ pub(crate) mod testing;
 mod tls;
 
 pub use error::{ConnectError, RedisError};
-pub use findings::Finding;
 pub use script::Script;
 pub use subscription::{Incoming, Subscription};
 
@@ -255,13 +255,33 @@ impl Redis {
             .ok_or_else(|| RedisError::Protocol("INFO did not return text".to_owned()))
     }
 
-    /// Looks for what an operator should change about the server; on a Cluster about one of them. To be logged at
-    /// start, and shown by the administration API.
+    /// Looks for what an operator should change about the server; on a Cluster about one of them.
     ///
     /// # Errors
     /// [`RedisError`].
     pub async fn findings(&self) -> Result<Vec<Finding>, RedisError> {
         Ok(findings::judge(&self.info("default").await?, self.topology()))
+    }
+
+    /// Sends a command that has no script around it; on a Cluster to any of its servers.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub(crate) async fn command(
+        &self,
+        name: &'static str,
+        arguments: Vec<&str>,
+    ) -> Result<Reply, RedisError> {
+        let client = self.shared.link.commands();
+        let command = CustomCommand::new_static(name, ClusterHash::Random, false);
+        let arguments: Vec<Arg> = arguments.into_iter().map(Arg::from).collect();
+        let flight = self.take_off()?;
+        flight.land(client.custom(command, arguments).await)
+    }
+
+    /// Whether two handles are on the same connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Listens on channels, for as long as the subscription is kept. Use a connection of [`Role::Subscriber`].

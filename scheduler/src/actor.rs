@@ -71,6 +71,10 @@ pub(crate) struct Surroundings {
     pub(crate) last_good: Option<understudy_runtime::clock::BootInstant>,
     /// The database's clock minus this node's wall clock, ms.
     pub(crate) offset_ms: i64,
+    /// How many terms began lately.
+    pub(crate) terms: i64,
+    /// The jobs that are due soon and that no living node can start, with what is missing. Only the leader looks.
+    pub(crate) unmet_jobs: BTreeMap<String, String>,
 }
 
 impl Surroundings {

@@ -14,6 +14,7 @@ use sea_orm_migration::MigrationTrait;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::clock::BootInstant;
 use understudy_runtime::error::chain;
+use understudy_runtime::finding::Finding;
 use understudy_runtime::service::{Health, NodeContext, Service, ServiceError};
 
 use crate::actor::{Close, SchedulerActor, Shared};
@@ -28,9 +29,11 @@ const STALLED: Duration = Duration::from_secs(15);
 const HAND_BACK: Duration = Duration::from_millis(3_500);
 
 mod files;
+mod findings;
 mod start;
 
 pub use files::FileJobs;
+use findings::Leaderless;
 use start::JobThreads;
 
 /// The scheduler of a node.
@@ -50,6 +53,7 @@ struct Started {
     definitions: Arc<ArcSwap<BTreeMap<String, String>>>,
     hooks: Hooks,
     node: NodeContext,
+    leaderless: Leaderless,
     grace: Duration,
     _threads: JobThreads,
     _arbiter: Arbiter,
@@ -137,6 +141,10 @@ impl Service for SchedulerService {
             ));
         }
         Health::Ready
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.started.get().map(findings::findings).unwrap_or_default()
     }
 
     fn web(&self, app: &mut ServiceConfig) {

@@ -8,6 +8,16 @@ const LIMIT: Parameter = Parameter::new(
     "How many at most",
 );
 
+const NODE: Parameter = Parameter::new(
+    "node",
+    r#"{"type":"string"}"#,
+    "Of which node, by name; the one that is asked if not said",
+);
+const NODE_ANSWERS: &[(u16, &str)] = &[
+    (404, "unknown_node: there is none of this name"),
+    (503, "node_unreachable: the node does not answer"),
+];
+
 /// The operations of the runtime.
 pub(crate) const OPERATIONS: &[Operation] = &[
     Operation::get("about.show", "/v1/about", "Shows this node, its phase and its services")
@@ -23,9 +33,29 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation::get("nodes.list", "/v1/nodes", "Lists the nodes of the cluster")
         .cli("nodes")
         .console("nodes"),
-    Operation::get("config.show", "/v1/config", "Shows every option in effect, secrets as stars")
+    Operation::get("config.show", "/v1/config", "Shows every option in effect and where it comes from, secrets as stars")
+        .query(&[NODE])
+        .answers(NODE_ANSWERS)
         .cli("config show")
         .console("config"),
+    Operation::get("config.drift", "/v1/config/drift", "Lists the options that differ between nodes, with the values")
+        .cli("config diff")
+        .console("config"),
+    Operation::get("problems.list", "/v1/problems", "Lists what is wrong in the cluster and what to do about it")
+        .cli("problems")
+        .console("problems"),
+    Operation::get("diag.run", "/v1/diag", "Examines a node, its servers and its surroundings now")
+        .query(&[
+            NODE,
+            Parameter::new(
+                "through",
+                r#"{"type":"string","format":"uri"}"#,
+                "Looks through the balancer too, at the address that browsers type; for operators",
+            ),
+        ])
+        .answers(NODE_ANSWERS)
+        .cli("doctor")
+        .console("problems"),
     Operation::get("locks.list", "/v1/locks", "Lists the locks that are held in the cluster")
         .cli("locks")
         .console("locks"),

@@ -1,6 +1,5 @@
 //! The resources that every node has on its admin port.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +14,17 @@ use super::tokens::Tokens;
 use super::{AdminPort, OPERATIONS, Operations};
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::database::Finding;
+use crate::doctor::Doctor;
+use crate::finding::Severity;
 use crate::http::health::{self, Detail};
 use crate::http::problem::Problem;
 use crate::ids::NodeId;
 use crate::lock::ClusterLocks;
 use crate::membership::{Member, Membership};
+use crate::node::checks::Checks;
 use crate::node::{Lifecycle, Phase, Reason};
+use crate::problems::Problems;
+use crate::problems::options::Options;
 use crate::service::{Health, NodeContext, Service};
 use crate::telemetry::metrics_text;
 
@@ -37,8 +40,11 @@ pub(crate) struct AdminState {
     pub(crate) membership: Option<Membership>,
     pub(crate) locks: Option<ClusterLocks>,
     pub(crate) services: Vec<Arc<dyn Service>>,
-    /// What an operator should change at the database.
-    pub(crate) findings: Vec<Finding>,
+    /// Those of the application.
+    pub(crate) checks: Checks,
+    pub(crate) options: Option<Options>,
+    pub(crate) problems: Option<Problems>,
+    pub(crate) doctor: Option<Doctor>,
     pub(crate) port: AdminPort,
     pub(crate) context: Option<NodeContext>,
     pub(crate) tokens: Option<Tokens>,
@@ -63,12 +69,13 @@ fn configure_all(app: &mut web::ServiceConfig, state: &AdminState) {
     super::locks::configure(app, state.locks.as_ref());
     super::people::configure(app, state);
     super::openapi::configure(app, &state.port);
+    super::config::configure(app, state);
+    super::problems::configure(app, state);
+    super::diag::configure(app, state);
     let about = state.clone();
     let nodes = state.clone();
-    let config = state.clone();
     app.route("/v1/about", web::get().to(move || std::future::ready(json(&about.about()))))
-        .route("/v1/nodes", web::get().to(move || std::future::ready(nodes.nodes())))
-        .route("/v1/config", web::get().to(move || std::future::ready(json(&config.options()))));
+        .route("/v1/nodes", web::get().to(move || std::future::ready(nodes.nodes())));
 }
 
 /// Answers with all metrics in the text format of Prometheus.
@@ -101,15 +108,24 @@ impl AdminState {
             services: self
                 .services
                 .iter()
-                .map(|service| ServiceBody::of(service.as_ref()))
+                .map(|service| HealthBody::of(service.name().to_owned(), service.health()))
                 .collect(),
-            warnings: self.warnings().collect(),
+            checks: self
+                .checks
+                .results()
+                .into_iter()
+                .map(|(name, health)| HealthBody::of(name, health))
+                .collect(),
+            warnings: self.warnings(),
         }
     }
 
-    fn warnings(&self) -> impl Iterator<Item = &str> {
-        let found = self.findings.iter().map(|finding| finding.text.as_str());
-        self.config.warnings.iter().map(String::as_str).chain(found)
+    /// What this node knows to be wrong; before it knows anything, what is wrong with its options.
+    fn warnings(&self) -> Vec<String> {
+        let Some(problems) = &self.problems else { return self.config.warnings.clone() };
+        let known = problems.here();
+        let bad = known.iter().filter(|problem| problem.finding.severity > Severity::Info);
+        bad.map(|problem| problem.finding.text.to_string()).collect()
     }
 
     fn nodes(&self) -> HttpResponse {
@@ -119,10 +135,6 @@ impl AdminState {
             .iter()
             .map(|member| NodeBody { member, this: member.record.id == self.node_id });
         json(&NodesBody { nodes: nodes.collect() })
-    }
-
-    fn options(&self) -> ConfigBody {
-        ConfigBody { fingerprint: self.config.fingerprint(), options: self.config.redacted() }
     }
 }
 
@@ -150,26 +162,27 @@ struct About<'a> {
     phase: Phase,
     ready: bool,
     reasons: Vec<Reason>,
-    services: Vec<ServiceBody>,
-    warnings: Vec<&'a str>,
+    services: Vec<HealthBody>,
+    checks: Vec<HealthBody>,
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct ServiceBody {
-    name: &'static str,
+struct HealthBody {
+    name: String,
     health: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-impl ServiceBody {
-    fn of(service: &dyn Service) -> Self {
-        let (health, reason) = match service.health() {
+impl HealthBody {
+    fn of(name: String, health: Health) -> Self {
+        let (health, reason) = match health {
             Health::Ready => ("ready", None),
             Health::Degraded(reason) => ("degraded", Some(reason)),
             Health::Failed(reason) => ("failed", Some(reason)),
         };
-        Self { name: service.name(), health, reason }
+        Self { name, health, reason }
     }
 }
 
@@ -184,10 +197,4 @@ struct NodeBody<'a> {
     member: &'a Member,
     /// Whether it is the node that answers.
     this: bool,
-}
-
-#[derive(Serialize)]
-struct ConfigBody {
-    fingerprint: String,
-    options: BTreeMap<String, String>,
 }

@@ -26,6 +26,9 @@ use crate::trace::TraceContext;
 /// How many requests of others may be handled at once; more are refused.
 const MAX_HANDLED: usize = 4096;
 
+/// How often it is looked whether the node has heard itself.
+const HEARD_EVERY: Duration = Duration::from_millis(2);
+
 /// How a packet travels.
 #[async_trait]
 pub(super) trait Transport: Send + Sync + 'static {
@@ -337,6 +340,18 @@ impl BusCore {
     pub(super) fn heard_itself(&self) {
         self.echoes.fetch_add(1, Ordering::Relaxed);
         self.listening.send_if_modified(|listening| !std::mem::replace(listening, true));
+    }
+
+    /// Speaks to itself, and waits until it hears it.
+    pub(super) async fn hear(&self, limit: Duration) -> Option<Duration> {
+        let (begun, before) = (tokio::time::Instant::now(), self.echoes());
+        let heard = async {
+            self.transport.deliver(&self.node, self.echo()).await;
+            while self.echoes() == before {
+                tokio::time::sleep(HEARD_EVERY).await;
+            }
+        };
+        tokio::time::timeout(limit, heard).await.ok().map(|()| begun.elapsed())
     }
 
     pub(super) fn not_listening(&self) {

@@ -20,6 +20,17 @@ pub struct ClusterConfig {
     pub node_ttl: Duration,
     /// `CLUSTER_BROADCAST_TIMEOUT_MS`: how long a message to all waits for the answers.
     pub broadcast_timeout: Duration,
+    /// `CLUSTER_CONFIG_DRIFT`: what a node does at its start whose options are not those of the others.
+    pub config_drift: DriftPolicy,
+}
+
+/// What a node does at its start whose options are not those of the living majority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DriftPolicy {
+    /// It starts, and all nodes name what differs.
+    Warn,
+    /// It does not start.
+    Refuse,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +41,7 @@ struct Raw {
     heartbeat_ms: Option<String>,
     node_ttl_ms: Option<String>,
     broadcast_timeout_ms: Option<String>,
+    config_drift: Option<String>,
 }
 
 impl ClusterConfig {
@@ -58,6 +70,11 @@ impl ClusterConfig {
                 "UNDERSTUDY_CLUSTER_BROADCAST_TIMEOUT_MS",
                 raw.broadcast_timeout_ms.as_deref(),
                 100..=60_000,
+            ),
+            config_drift: read.choice(
+                "UNDERSTUDY_CLUSTER_CONFIG_DRIFT",
+                raw.config_drift.as_deref(),
+                &[("warn", DriftPolicy::Warn), ("refuse", DriftPolicy::Refuse)],
             ),
         }
     }

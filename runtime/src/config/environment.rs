@@ -5,10 +5,11 @@
 //!
 //! The variables are taken from the system here and not by envy, which panics if any of them is not UTF-8.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 
+use super::effective::Source;
 use super::errors::Problem;
 use super::names;
 use super::registry::{self, PREFIX, Variable};
@@ -17,6 +18,8 @@ use super::registry::{self, PREFIX, Variable};
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     given: BTreeMap<&'static str, Given>,
+    /// The names that stood in the file of variables.
+    in_file: BTreeSet<String>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
 }
@@ -26,6 +29,7 @@ struct Given {
     text: String,
     /// Under which name: an alias, or the name of a file, may have been used.
     spelling: String,
+    source: Source,
 }
 
 // The text may be a secret.
@@ -78,6 +82,11 @@ impl Environment {
         self.given.get(name).map_or(name, |given| &given.spelling)
     }
 
+    /// Returns where an option was given, if it was.
+    pub(super) fn source(&self, name: &str) -> Option<Source> {
+        self.given.get(name).map(|given| given.source)
+    }
+
     fn add_env_file(&mut self, vars: &mut BTreeMap<String, String>) {
         const NAME: &str = "UNDERSTUDY_ENV_FILE";
         let Some(path) = vars.get(NAME) else { return };
@@ -96,6 +105,7 @@ impl Environment {
                     };
                     if is_ours(name) && !value.trim().is_empty() && !real.iter().any(wins) {
                         vars.insert(name.to_owned(), value.to_owned());
+                        self.in_file.insert(name.to_owned());
                     }
                 }
                 Err(NotAnAssignment) => {
@@ -136,7 +146,9 @@ impl Environment {
             return self
                 .problem(spelling, &format!("is set and {other} too; set only one of them"));
         }
-        self.given.insert(variable.name, Given { text, spelling: spelling.to_owned() });
+        let in_file = self.in_file.contains(spelling) || secret_of_file(spelling).is_some();
+        let source = if in_file { Source::File } else { Source::Environment };
+        self.given.insert(variable.name, Given { text, spelling: spelling.to_owned(), source });
     }
 
     fn take_aliases(&mut self, vars: &BTreeMap<String, String>) {

@@ -25,7 +25,7 @@ pub enum Scheme {
 }
 
 impl ExternalUrl {
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.contains(['#', '?', '@']) {
             return None; // Uri drops a fragment without a word
         }

@@ -33,8 +33,9 @@ impl Reader {
     }
 
     /// Ends reading: what is in effect and the warnings, or all the mistakes.
-    pub(super) fn finish(self) -> Result<(Effective, Vec<String>), ConfigErrors> {
+    pub(super) fn finish(mut self) -> Result<(Effective, Vec<String>), ConfigErrors> {
         if self.environment.problems.is_empty() {
+            self.effective.trace(|name| self.environment.source(name));
             return Ok((self.effective, self.environment.warnings));
         }
         Err(ConfigErrors::new(self.environment.problems))

@@ -75,6 +75,7 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_CLUSTER_HEARTBEAT_MS", "1000", "How often a node reports that it lives."),
     shared("UNDERSTUDY_CLUSTER_NODE_TTL_MS", "3000", "How long a silent node keeps what it owns; at least three heartbeats."),
     shared("UNDERSTUDY_CLUSTER_BROADCAST_TIMEOUT_MS", "5000", "How long a message to all nodes waits for their answers."),
+    shared("UNDERSTUDY_CLUSTER_CONFIG_DRIFT", "warn", "What a node does at its start whose options differ from those of the living majority: `warn`, or `refuse` to start."),
 
     secret("UNDERSTUDY_REDIS_URL", "", "URL, comma list or JSON array, see below. Required in a cluster."),
     shared("UNDERSTUDY_REDIS_MODE", "auto", "`auto`, `standalone`, `sentinel` or `cluster`; `auto` takes it from the URL or asks the server."),

@@ -184,18 +184,25 @@ fn touch(read: &mut Reader, given: Option<&str>, idle: Duration) -> Duration {
     touch
 }
 
+/// What stands in examples on the web, and in ours.
+const EXAMPLES: [&str; 7] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "replace-me",
+    "your-secret",
+    "your_secret",
+    "at-least-32-random-characters",
+];
+
+/// Whether a secret is one of those that everybody knows.
+pub(crate) fn is_example(secret: &str) -> bool {
+    let secret = secret.to_ascii_lowercase();
+    EXAMPLES.iter().any(|example| secret.contains(example))
+}
+
 fn secrets(read: &mut Reader, given: Option<String>) -> Vec<Secret<String>> {
     const NAME: &str = "UNDERSTUDY_SESSION_SECRET";
-    // What stands in examples on the web, and in ours.
-    const EXAMPLES: [&str; 7] = [
-        "changeme",
-        "change-me",
-        "change_me",
-        "replace-me",
-        "your-secret",
-        "your_secret",
-        "at-least-32-random-characters",
-    ];
     let given = read.secret(NAME, given);
     // A file may hold one per line.
     let parts = given.iter().flat_map(|text| text.expose().split([',', '\n']));
@@ -209,11 +216,7 @@ fn secrets(read: &mut Reader, given: Option<String>) -> Vec<Secret<String>> {
             "must hold 32 bytes or more in each part; `openssl rand -base64 48` makes one",
         );
     }
-    let is_example = |part: &&str| {
-        let part = part.to_ascii_lowercase();
-        EXAMPLES.iter().any(|example| part.contains(example))
-    };
-    if parts.iter().any(is_example) {
+    if parts.iter().any(|part| is_example(part)) {
         read.problem(
             NAME,
             "is an example that everybody knows; `openssl rand -base64 48` makes one of your own",

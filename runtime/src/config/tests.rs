@@ -275,6 +275,44 @@ fn g2_the_real_environment_wins_over_the_file_of_variables() {
 }
 
 #[test]
+fn g10_each_option_tells_where_it_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let variables = write("env", "UNDERSTUDY_SESSION_IDLE_S=60\nUNDERSTUDY_CLUSTER_NAME=other\n");
+    let secret = write("secret", SECRET);
+    let config = good(&[
+        ("UNDERSTUDY_ENV_FILE", &variables),
+        ("UNDERSTUDY_SESSION_SECRET_FILE", &secret),
+        ("UNDERSTUDY_CLUSTER_NAME", "mine"),
+        ("UNDERSTUDY_HTTP_CSRF", "true"),
+        ("UNDERSTUDY_REDIS_OPTIONS", r#"{"password":"pw"}"#),
+        ("PORT", "3000"),
+    ]);
+    let sources = config.sources();
+    assert_eq!(sources.len(), registry().len());
+    for (name, expected) in [
+        ("SESSION_IDLE_S", Source::File),
+        ("SESSION_SECRET", Source::File),
+        ("CLUSTER_NAME", Source::Environment),
+        ("HTTP_CSRF", Source::Environment),
+        ("HTTP_BIND", Source::Environment),
+        ("SESSION_TOUCH_S", Source::Derived),
+        ("REDIS_PASSWORD", Source::Derived),
+        ("HTTP_WORKERS", Source::Derived),
+        ("NODE_ID", Source::Derived),
+        ("HTTP_KEEP_ALIVE_S", Source::Default),
+        ("ADMIN_TOKEN", Source::Default),
+        ("REDIS_URL", Source::Default),
+    ] {
+        assert_eq!(sources[&format!("UNDERSTUDY_{name}")], expected, "{name}");
+    }
+}
+
+#[test]
 fn g2_a_file_of_variables_with_mistakes_is_refused_by_line() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let env_file = ("UNDERSTUDY_ENV_FILE", file.path().to_str().unwrap());

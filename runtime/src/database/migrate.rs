@@ -111,6 +111,22 @@ impl Database {
         }
     }
 
+    /// Compares the migrations that are in with those that the program knows, given the names of those of its services:
+    /// those that are missing, and those that it does not know.
+    pub(crate) async fn compare_migrations(
+        &self,
+        services: &[String],
+    ) -> Result<(Vec<String>, Vec<String>), DatabaseError> {
+        let own = schema::migrations();
+        let known: Vec<&str> =
+            own.iter().map(|one| one.name()).chain(services.iter().map(String::as_str)).collect();
+        let applied: Vec<String> = self.applied().await?.into_iter().map(|one| one.name).collect();
+        let missing = known.iter().filter(|name| !applied.iter().any(|one| one == *name));
+        let missing = missing.map(|name| (*name).to_owned()).collect();
+        let unknown = applied.iter().filter(|one| !known.contains(&one.as_str())).cloned();
+        Ok((missing, unknown.collect()))
+    }
+
     /// Reads which migrations are in; none when even their table is missing.
     async fn applied(&self) -> Result<Vec<Applied>, DatabaseError> {
         self.read(|executor| {

@@ -3,34 +3,20 @@
 //! Each node opens connections as it needs them, so a cluster that asks for too many works until it is busy: then the
 //! server refuses, and what fails is not what took the connections. The sums are therefore done at start.
 
+use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr};
-use tracing::{debug, warn};
 
 use super::{Backend, Database, DatabaseError};
-use crate::error::chain;
+use crate::finding::{Finding, Severity};
 
 /// Outside of all pools: the one that holds the node's place, see [`super::presence`].
 const OUTSIDE: u32 = 1;
-/// How long the question may hold up the start.
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// What the server leaves to ordinary users; the second reserve came with PostgreSQL 16.
 const ROOM: &str = "SELECT current_setting('max_connections')::bigint AS most, \
     current_setting('superuser_reserved_connections')::bigint \
     + coalesce(current_setting('reserved_connections', true), '0')::bigint AS reserved";
-
-/// One thing that an operator should change at the database, in a form that reads alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// A stable name, for documents and tests.
-    pub code: &'static str,
-    /// What is wrong, what it leads to, and what would be right.
-    pub text: String,
-}
 
 /// Counts the connections that the pools of this process may open; clones count together.
 #[derive(Clone, Default)]
@@ -86,14 +72,12 @@ impl Sums {
             raise
         };
         let who = if nodes == 1 { "1 node" } else { &format!("{nodes} nodes") };
-        Some(Finding {
-            code: "database_pools_too_large",
-            text: format!(
-                "{who} with up to {each} connections each ({pool} in the pool, {others} beside it) may open {all}, but \
-                 PostgreSQL has room for {room} (max_connections {most} less {reserved} reserved): under load it would \
-                 refuse connections; {advice}"
-            ),
-        })
+        let text = format!(
+            "{who} with up to {each} connections each ({pool} in the pool, {others} beside it) may open {all}, but \
+             PostgreSQL has room for {room} (max_connections {most} less {reserved} reserved): under load it would \
+             refuse connections"
+        );
+        Some(Finding::new(Severity::Warning, "database_pools_too_large", text, advice))
     }
 }
 
@@ -131,21 +115,6 @@ impl Database {
             .set(f64::from(idle));
         metrics::gauge!("understudy_database_connections_max", "pool" => name).set(f64::from(most));
     }
-
-    /// Says in the log what an operator should change, and returns it. A database that does not answer is asked again
-    /// at the next start.
-    pub(crate) async fn warn_of_findings(&self, nodes: usize) -> Vec<Finding> {
-        let asked = tokio::time::timeout(LIMIT, self.findings(nodes)).await;
-        let asked = asked.unwrap_or(Err(DatabaseError::TimedOut(LIMIT)));
-        let findings = asked.unwrap_or_else(|error| {
-            debug!(error = chain(&error), "the database was not examined");
-            Vec::new()
-        });
-        for finding in &findings {
-            warn!(code = finding.code, "{}", finding.text);
-        }
-        findings
-    }
 }
 
 /// Open connections, idle ones among them, and the most there may be.
@@ -173,8 +142,11 @@ mod tests {
         assert_eq!(
             finding.text,
             "3 nodes with up to 53 connections each (50 in the pool, 3 beside it) may open 159, but PostgreSQL has \
-             room for 97 (max_connections 100 less 3 reserved): under load it would refuse connections; lower \
-             UNDERSTUDY_DATABASE_POOL_MAX from 50 to 29, or raise max_connections to 163 or more"
+             room for 97 (max_connections 100 less 3 reserved): under load it would refuse connections"
+        );
+        assert_eq!(
+            finding.fix,
+            "lower UNDERSTUDY_DATABASE_POOL_MAX from 50 to 29, or raise max_connections to 163 or more"
         );
     }
 
@@ -185,7 +157,7 @@ mod tests {
         assert!(Sums { most: 163, ..SUMS }.judge().is_none());
         assert!(Sums { most: 162, ..SUMS }.judge().is_some());
         let crowd = Sums { nodes: 40, ..SUMS }.judge().unwrap();
-        assert!(!crowd.text.contains("lower"), "no pool is small enough: {}", crowd.text);
+        assert!(!crowd.fix.contains("lower"), "no pool is small enough: {}", crowd.fix);
     }
 
     #[tokio::test]
@@ -193,7 +165,8 @@ mod tests {
         let server = TestPostgres::start(); // takes 200, of which 3 are reserved
         let database = Database::connect(&server.config()).await.unwrap();
         let found = |database: Database, nodes| async move {
-            database.findings(nodes).await.unwrap().iter().map(|f| f.code).collect::<Vec<_>>()
+            let found = database.findings(nodes).await.unwrap();
+            found.iter().map(|finding| finding.code.to_string()).collect::<Vec<_>>()
         };
         assert!(found(database.clone(), 21).await.is_empty(), "21 times 8 and 1 is 189");
         assert_eq!(found(database.clone(), 22).await, ["database_pools_too_large"]);

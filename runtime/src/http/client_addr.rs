@@ -6,6 +6,7 @@
 //! (RFC 7239) counts when it is present, else `X-Forwarded-For` with `-Proto` and `-Host`; the two are never mixed.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::HttpRequest;
 use actix_web::dev::RequestHead;
@@ -22,6 +23,9 @@ static FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The requests with headers that were not believed.
+static IGNORED: AtomicU64 = AtomicU64::new(0);
 
 /// More hops than this are not followed: the header is then taken for an attack.
 const MAX_HOPS: usize = 32;
@@ -133,9 +137,16 @@ pub fn origin(request: &HttpRequest) -> Origin {
         None => TrustedProxies::default().origin(request.head()),
     };
     if origin.ignored {
+        IGNORED.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("understudy_http_forwarding_ignored_total").increment(1);
     }
     origin
+}
+
+/// Returns how many requests this process has seen whose forwarding headers were not believed, of those that were asked for
+/// their origin.
+pub(crate) fn ignored() -> u64 {
+    IGNORED.load(Ordering::Relaxed)
 }
 
 /// Returns the address of the client of a request, behind trusted proxies only.

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::MembershipSpec;
+use super::note::Note;
 use super::record::{Entry, Member, MemberRecord};
 use crate::clock::BootInstant;
 use crate::ids::NodeId;
@@ -19,6 +20,8 @@ pub(super) struct View {
     pub(super) now_ms: u64,
     pub(super) entries: Vec<Entry>,
     pub(super) members: Arc<Vec<Member>>,
+    /// Of processes that did not get in, also those that count no more.
+    pub(super) notes: Vec<Note>,
     /// Who has this node's name, if it is somebody else.
     pub(super) rival: Option<String>,
 }
@@ -30,6 +33,7 @@ impl View {
             now_ms: 0,
             entries: Vec::new(),
             members: Arc::default(),
+            notes: Vec::new(),
             rival: None,
         }
     }
@@ -100,12 +104,13 @@ fn read_report(
         return Entry::parse(&list.as_str()?).map(Report::Held);
     }
     let Reply::Array(fields) = list else { return None };
-    let values = fields.iter().skip(1).step_by(2).filter_map(Reply::as_str);
+    let values: Vec<_> = fields.iter().skip(1).step_by(2).filter_map(Reply::as_str).collect();
     // An entry of a version that this one cannot read is nobody; it must not keep this node from working.
-    let mut entries: Vec<Entry> = values.filter_map(|value| Entry::parse(&value)).collect();
+    let mut entries: Vec<Entry> = values.iter().filter_map(|value| Entry::parse(value)).collect();
+    let notes = values.iter().filter_map(|value| Note::parse(value)).collect();
     entries.sort_by(|a, b| a.record.id.cmp(&b.record.id));
     let members = Arc::new(members(&entries, now_ms, Duration::ZERO, spec, &own.id));
-    Some(Report::Listed(View { read_at: sent_at, now_ms, entries, members, rival: None }))
+    Some(Report::Listed(View { read_at: sent_at, now_ms, entries, members, notes, rival: None }))
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

@@ -90,6 +90,7 @@ async fn report_once(shared: &Shared, cluster: &Cluster, failing: &mut bool) -> 
                 rival: Some(rival),
                 entries: view.entries.clone(),
                 members: view.members.clone(),
+                notes: view.notes.clone(),
                 ..*view
             }));
             shared.refresh();

@@ -1,6 +1,6 @@
 use super::record::Entry;
 use super::*;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::redis::Role;
 use crate::redis::testing::{RedisServer, eventually, node};
 
@@ -51,6 +51,49 @@ async fn t9_a_second_process_with_a_living_name_does_not_get_in_and_hears_who_ha
     };
     assert_eq!((host.as_str(), pid, since_ms), ("host-1", 42, 1_700_000_000_000));
     assert_eq!((live(&first), first.rival()), (vec!["a".to_owned()], None));
+}
+
+#[tokio::test]
+async fn t9_a_note_of_who_did_not_get_in_is_read_by_all_and_kept_once() {
+    let server = RedisServer::start().await;
+    let (a, b) = (join(&server, "a").await.unwrap(), join(&server, "b").await.unwrap());
+    assert_eq!(a.notes(), []);
+    let note = |why: &str| Note::about(&a.own(), NoteKind::DuplicateNode, why);
+    for why in ["first", "second"] {
+        a.leave_note(&note(why)).await;
+    }
+    a.leave_note(&Note { node: "c|d".to_owned(), ..note("x|{\"id\"}") }).await;
+    eventually("b reads them", || b.notes().len() == 2).await;
+    let notes = b.notes();
+    let read = notes.iter().find(|read| read.node == "a").unwrap();
+    assert_eq!((read.why.as_str(), read.pid, read.host.as_str()), ("second", 42, "host-1"));
+    assert!(read.at_ms > 1_700_000_000_000);
+    assert_eq!(live(&b), ["a", "b"], "a note is no node");
+    // One that is too old counts no more, and is swept when the next is written.
+    let old = format!("{}|0|{}", read.at_ms - 600_001, r#"{"note":{}}"#);
+    server.cli(&["hset", "us:t:{m}:nodes", "!wrong_secret:z", &old]);
+    a.leave_note(&note("third")).await;
+    assert!(!server.cli(&["hkeys", "us:t:{m}:nodes"]).contains("!wrong_secret:z"));
+}
+
+#[tokio::test]
+async fn k12_notes_are_bounded() {
+    let server = RedisServer::start().await;
+    let a = join(&server, "a").await.unwrap();
+    for number in 0..70 {
+        let note = Note::about(&a.own(), NoteKind::ConfigDrift, "why");
+        a.leave_note(&Note { node: format!("n{number}"), ..note }).await;
+    }
+    assert_eq!(server.cli(&["hlen", "us:t:{m}:nodes"]).trim(), "65", "64 and the node itself");
+}
+
+#[tokio::test]
+async fn the_clock_of_the_server_is_known_from_the_reports() {
+    let server = RedisServer::start().await;
+    let a = join(&server, "a").await.unwrap();
+    let (server_ms, _) = a.server_time().unwrap();
+    assert!(server_ms.abs_diff(SystemClock.wall_ms()) < 5_000);
+    assert_eq!(Membership::single(record_for_test(node("a"))).server_time(), None);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use crate::keys::KeySpace;
 use crate::lease::database::DatabaseLeases;
 use crate::lease::{LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
 use crate::lock::ClusterLocks;
-use crate::membership::{MemberRecord, Membership, MembershipSpec};
+use crate::membership::{JoinError, MemberRecord, Membership, MembershipSpec, Note, NoteKind};
 use crate::redis::{Redis, Role};
 use crate::service::NodeContext;
 use crate::supervise::Backoff;
@@ -164,9 +164,6 @@ impl Base {
             // The sender lives as long as the connection.
             redis.connects().wait_for(|connects| *connects > 0).await.ok();
         }
-        if matches!(role, Role::Data(_)) {
-            warn_of_findings(&redis).await;
-        }
         Ok(redis)
     }
 
@@ -252,7 +249,14 @@ impl Base {
             ttl: self.config.cluster.node_ttl,
             clock: Arc::clone(&self.clock),
         };
-        let joined = Membership::join(redis, keys, record, spec).await;
+        let joined = Membership::join(redis.clone(), keys, record.clone(), spec).await;
+        if let Err(JoinError::Duplicate { host, pid, .. }) = &joined {
+            let why = format!("process {pid} on {host} has the name and is alive");
+            let note = Note::about(&record, NoteKind::DuplicateNode, why);
+            if let Err(error) = note.leave(&redis, &keys.members()).await {
+                warn!(%error, "the other nodes will not hear of this one");
+            }
+        }
         joined.map_err(|error| join_error(&self.node_id, &error))
     }
 
@@ -325,16 +329,4 @@ fn is_same_server(one: &RedisConfig, other: &RedisConfig) -> bool {
         && one.topology == other.topology
         && one.db == other.db
         && one.tls == other.tls
-}
-
-/// Says what an operator should change at the server. A server that does not answer is asked again at the next start.
-async fn warn_of_findings(redis: &Redis) {
-    match redis.findings().await {
-        Ok(findings) => {
-            for finding in findings {
-                tracing::warn!(code = finding.code, "{}", finding.text);
-            }
-        }
-        Err(error) => tracing::debug!(%error, "redis was not examined"),
-    }
 }

@@ -8,7 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::assembly::Base;
-use super::running::Booting;
+use super::checks::Checks;
+use super::running::{Booting, Brought};
 use super::{NodeBuilder, NodeError, notify};
 use crate::config::Config;
 use crate::error::chain;
@@ -41,11 +42,13 @@ pub(super) fn run(builder: NodeBuilder) -> Result<(), NodeError> {
 
 async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeError> {
     let mut signals = Signals::listen()?;
+    let checks = Checks::new(builder.checks)?;
+    let brought = Brought { services: builder.services, routes: builder.routes, checks };
     let base = Base::new(builder.config);
     let _told = notify::begin(&base.lifecycle);
     let booting = Booting::begin(base).await?;
     let running = tokio::select! {
-        running = Box::pin(booting.bring_up(builder.services, builder.routes)) => running?,
+        running = Box::pin(booting.bring_up(brought)) => running?,
         name = signals.next() => {
             info!(signal = name, "stopped while starting");
             return Ok(());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
+use super::checks::Checks;
 use super::{Phase, Reason};
 use crate::config::Requirement;
 use crate::error::chain;
@@ -25,13 +26,14 @@ const FAILURES: u32 = 2;
 pub(super) struct Monitor {
     node: NodeContext,
     services: Vec<Arc<dyn Service>>,
+    checks: Checks,
     database: Probe,
     redis: Probe,
 }
 
 impl Monitor {
-    pub(super) fn new(node: NodeContext, services: Vec<Arc<dyn Service>>) -> Self {
-        Self { node, services, database: Probe::default(), redis: Probe::default() }
+    pub(super) fn new(node: NodeContext, services: Vec<Arc<dyn Service>>, checks: Checks) -> Self {
+        Self { node, services, checks, database: Probe::default(), redis: Probe::default() }
     }
 
     /// Asks again and again, until the node begins to drain.
@@ -69,7 +71,8 @@ impl Monitor {
             let Some(redis) = &node.redis else { return Ok(()) };
             Box::pin(redis.info("replication")).await.map(drop).map_err(|error| chain(&error))
         };
-        let (database, redis) = tokio::join!(bounded(database), bounded(redis));
+        let (database, redis, sick) =
+            tokio::join!(bounded(database), bounded(redis), self.checks.ask());
         metrics::gauge!("understudy_database_up").set(up(&database));
         if node.redis.is_some() {
             metrics::gauge!("understudy_redis_up").set(up(&redis));
@@ -89,6 +92,7 @@ impl Monitor {
             Health::Failed(why) => Some(Reason::new(service.name(), why)),
             Health::Ready | Health::Degraded(_) => None,
         }));
+        reasons.extend(sick);
         reasons
     }
 

@@ -8,12 +8,14 @@ use tracing::{info, warn};
 
 use super::assembly::{Assembled, Base, Held, first_signs};
 use super::gauges::Gauges;
+use super::checks::Checks;
 use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
 use super::{NodeError, Phase, Routes};
 use crate::admin::tokens::Tokens;
 use crate::admin::{self, AdminState};
 use crate::config::{Config, DrainMode};
+use crate::doctor::{Doctor, Practice, Probes};
 use crate::error::chain;
 use crate::http::edge::EdgeContext;
 use crate::http::health::{self, Detail};
@@ -21,6 +23,8 @@ use crate::http::requests::Requests;
 use crate::http::server::{Configure, ServerOptions};
 use crate::http::settings::{HttpSettings, Shared};
 use crate::membership::{MemberRecord, MemberState, SESSION_KEYS};
+use crate::problems::options::Options;
+use crate::problems::{Problems, check_admission};
 use crate::service::{NodeContext, SERVICE_LIMIT, Service, ServiceError};
 use crate::supervise::{Backoff, Stopped, Supervised, spawn};
 
@@ -40,6 +44,7 @@ pub(super) struct Booting {
     listeners: Listeners,
     settings: Shared,
     admin: AdminState,
+    probes: Probes,
 }
 
 /// A node that runs.
@@ -53,6 +58,21 @@ pub(super) struct Running {
     _monitor: Supervised,
     _tokens: Supervised,
     _gauges: Supervised,
+    _problems: Supervised,
+}
+
+/// What the application brings.
+pub(super) struct Brought {
+    pub(super) services: Vec<Box<dyn Service>>,
+    pub(super) routes: Routes,
+    pub(super) checks: Checks,
+}
+
+#[cfg(test)]
+impl Brought {
+    pub(super) fn nothing() -> Self {
+        Self { services: Vec::new(), routes: Arc::new(|_| {}), checks: Checks::default() }
+    }
 }
 
 impl Booting {
@@ -69,7 +89,10 @@ impl Booting {
             membership: None,
             locks: None,
             services: Vec::new(),
-            findings: Vec::new(),
+            checks: Checks::default(),
+            options: None,
+            problems: None,
+            doctor: None,
             port: base.admin.clone(),
             context: None,
             tokens: None,
@@ -83,7 +106,8 @@ impl Booting {
             cluster = base.config.cluster.enabled,
             "node is starting"
         );
-        Ok(Self { base, listeners, settings, admin })
+        let probes = Probes::new(Arc::clone(&base.clock));
+        Ok(Self { base, listeners, settings, admin, probes })
     }
 
     #[cfg(test)]
@@ -95,14 +119,16 @@ impl Booting {
     /// Starts everything else, in order; the node is ready when this returns.
     pub(super) async fn bring_up(
         mut self,
-        mut services: Vec<Box<dyn Service>>,
-        routes: Routes,
+        Brought { mut services, routes, checks }: Brought,
     ) -> Result<Running, NodeError> {
         let record = self.record();
         let migrations: Vec<_> = services.iter().flat_map(|service| service.migrations()).collect();
         // Boxed: the states of all these steps together are larger than what a small stack holds.
         let assembling = Box::pin(self.base.assemble(record, &migrations));
         let Assembled { context, held } = assembling.await?;
+        let alike = Options::start(&context);
+        let admission = Box::pin(check_admission(&context, &alike)).await;
+        admission.map_err(NodeError::Configuration)?;
         for service in &mut services {
             start_service(service.as_mut(), &context).await?;
         }
@@ -112,16 +138,16 @@ impl Booting {
         let (tokens, tokens_task) = Tokens::start(&context).await;
         first_signs(&context).await;
         let services: Vec<Arc<dyn Service>> = services.into_iter().map(Arc::from).collect();
-        let mut monitor = Monitor::new(context.clone(), services.clone());
+        let mut monitor = Monitor::new(context.clone(), services.clone(), checks.clone());
         let reasons = monitor.ask().await;
         self.admin.membership = Some(context.membership.clone());
         self.admin.locks = Some(context.locks.clone());
         self.admin.services.clone_from(&services);
         self.admin.context = Some(context.clone());
         self.admin.tokens = Some(tokens);
-        // Only now is every pool made, and every node that lives is known.
-        let nodes = context.membership.live().len();
-        self.admin.findings = context.database.warn_of_findings(nodes).await;
+        self.admin.checks = checks;
+        let names = migrations.iter().map(|migration| migration.name().to_owned()).collect();
+        let problems_task = self.observe(&context, alike, names);
         let options = options(&self.base.config);
         serve_admin(&mut self.listeners, options, &self.settings, self.admin.clone()).await?;
         let requests = self.serve_public(options, &context, &services, routes).await?;
@@ -132,6 +158,7 @@ impl Booting {
             _monitor: watch(monitor),
             _tokens: tokens_task,
             _gauges: look(Gauges::new(context.clone(), requests.clone())),
+            _problems: problems_task,
             listeners: self.listeners,
             context,
             held,
@@ -140,6 +167,31 @@ impl Booting {
         };
         info!(node.id = %running.context.node_id, "node has started");
         Ok(running)
+    }
+
+    /// Begins to look for what is wrong; `migrations` are those of the services. By now every pool is made, and every
+    /// node that lives is known.
+    fn observe(
+        &mut self,
+        context: &NodeContext,
+        alike: Options,
+        migrations: Vec<String>,
+    ) -> Supervised {
+        let (services, checks) = (self.admin.services.clone(), self.admin.checks.clone());
+        let started = Problems::start(context, services.clone(), checks.clone(), alike.clone());
+        let (problems, task) = started;
+        self.admin.doctor = Some(Doctor::start(Practice {
+            node: context.clone(),
+            services,
+            checks,
+            options: alike.clone(),
+            problems: problems.clone(),
+            probes: self.probes.clone(),
+            migrations,
+        }));
+        self.admin.options = Some(alike);
+        self.admin.problems = Some(problems);
+        task
     }
 
     async fn serve_public(
@@ -158,10 +210,11 @@ impl Booting {
             gate: None,
             wraps: services.iter().filter_map(|service| service.web_wrap()).collect(),
         };
-        let (node, services) = (context.clone(), services.to_vec());
+        let (node, services, probes) = (context.clone(), services.to_vec(), self.probes.clone());
         let metrics = node.config.metrics.enabled && node.config.metrics.public;
         let configure: Configure = Arc::new(move |app| {
             health::configure(app, &node.lifecycle, Detail::Word);
+            probes.configure(app, &node.node_id);
             if metrics {
                 app.route("/metrics", actix_web::web::get().to(admin::metrics));
             }

@@ -192,6 +192,45 @@ async fn h1_a_node_tells_how_it_is_on_both_ports() {
 }
 
 #[actix_web::test]
+async fn h2_a_sick_check_of_the_application_takes_the_node_out_with_its_diagnosis() {
+    let sick = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (asked, relaxed) = (Arc::clone(&sick), std::sync::atomic::Ordering::Relaxed);
+    let node = NodeBuilder::new(config())
+        .health("payments", move || {
+            let sick = asked.load(relaxed);
+            async move {
+                if sick {
+                    return Health::Failed("the gateway refuses".to_owned());
+                }
+                Health::Ready
+            }
+        })
+        .health("disk", || async { Health::Degraded("90 % full".to_owned()) })
+        .start()
+        .await
+        .unwrap();
+    let (public, admin) = (node.public_addr, node.admin_addr.unwrap());
+    assert_eq!(status(&get(public, "/readyz").await), 200, "degraded is ready");
+    sick.store(true, relaxed);
+    let begun = tokio::time::Instant::now();
+    while status(&get(public, "/readyz").await) != 503 {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = get(admin, "/readyz").await;
+    assert!(told.contains(r#"{"code":"payments","detail":"the gateway refuses"}"#), "{told}");
+    assert!(!get(public, "/readyz").await.contains("payments"), "strangers are told no reason");
+    let about = get(admin, "/v1/about").await;
+    assert!(about.contains(r#""checks":[{"name":"payments","health":"failed""#), "{about}");
+    sick.store(false, relaxed);
+    while status(&get(public, "/readyz").await) != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    node.stop().await;
+}
+
+#[actix_web::test]
 async fn h1_a_node_that_starts_tells_operators_why_and_refuses_users() {
     let base = Base::new(config());
     let lifecycle = base.lifecycle.clone();
@@ -213,7 +252,7 @@ async fn h1_a_node_that_starts_tells_operators_why_and_refuses_users() {
         }
         statuses
     });
-    let running = booting.bring_up(Vec::new(), Arc::new(|_| {})).await.unwrap();
+    let running = booting.bring_up(Brought::nothing()).await.unwrap();
     let statuses = tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap().unwrap();
     assert!(statuses.iter().all(|status| matches!(status, 503 | 200)), "{statuses:?}");
     assert_eq!(status(&get(public, "/any").await), 404);

@@ -1,38 +1,53 @@
 //! What an operator should know about a server before sessions are trusted to it.
 
-use crate::config::Topology;
+use std::borrow::Cow;
 
-/// One thing that is not as it should be, in a form that reads alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// A stable name, for documents and tests.
-    pub code: &'static str,
-    /// What is wrong, what it leads to, and what would be right.
-    pub text: &'static str,
+use crate::config::Topology;
+use crate::finding::{Finding, Severity};
+
+const TOO_OLD: Finding = known(
+    Severity::Critical,
+    "redis_too_old",
+    "redis is older than version 6: connections may not work, and leases fail when it is full",
+    "use Redis 7 or newer, or Valkey",
+);
+const EVICTS: Finding = known(
+    Severity::Critical,
+    "redis_evicts",
+    "redis evicts keys when it is full (maxmemory-policy): sessions would vanish",
+    "set maxmemory-policy to noeviction",
+);
+const FORGETS: Finding = known(
+    Severity::Warning,
+    "redis_forgets",
+    "redis keeps nothing on disk (appendonly no) and has no replica: a restart loses what no living node holds",
+    "set appendonly to yes, or add a replica",
+);
+const SPLITS: Finding = known(
+    Severity::Warning,
+    "redis_splits",
+    "redis has replicas but acknowledges writes without them (min-replicas-to-write 0): an old primary that is cut off would go on, and what it acknowledges is lost",
+    "set min-replicas-to-write to 1, and min-replicas-max-lag below the time after which Sentinel takes a server for dead",
+);
+
+const fn known(
+    severity: Severity,
+    code: &'static str,
+    text: &'static str,
+    fix: &'static str,
+) -> Finding {
+    let (code, text, fix) = (Cow::Borrowed(code), Cow::Borrowed(text), Cow::Borrowed(fix));
+    Finding { code, severity, text, fix }
 }
 
-const TOO_OLD: Finding = Finding {
-    code: "redis_too_old",
-    text: "redis is older than version 6: connections may not work, leases fail when it is full; use 7 or newer",
-};
-const EVICTS: Finding = Finding {
-    code: "redis_evicts",
-    text: "redis evicts keys when it is full (maxmemory-policy): sessions would vanish; set it to noeviction",
-};
-const FORGETS: Finding = Finding {
-    code: "redis_forgets",
-    text: "redis keeps nothing on disk (appendonly no) and has no replica: a restart loses what no living node holds",
-};
-const SPLITS: Finding = Finding {
-    code: "redis_splits",
-    text: "redis has replicas but acknowledges writes without them (min-replicas-to-write 0): an old primary that is cut off would go on, and what it acknowledges is lost; set it to 1, and min-replicas-max-lag below the time after which Sentinel takes a server for dead",
-};
+/// Reads a value out of the text of `INFO`.
+pub(crate) fn value<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
 
 /// Reads the text of `INFO`.
 pub(super) fn judge(info: &str, topology: &Topology) -> Vec<Finding> {
-    let value = |name: &str| {
-        (info.lines()).find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-    };
+    let value = |name: &str| value(info, name);
     let number = |name| value(name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     let major = value("redis_version").and_then(|text| text.split('.').next()?.parse::<u32>().ok());
     let replicas = number("connected_slaves");
@@ -55,7 +70,7 @@ pub(super) fn judge(info: &str, topology: &Topology) -> Vec<Finding> {
 mod tests {
     use super::*;
 
-    fn codes(info: &str, topology: &Topology) -> Vec<&'static str> {
+    fn codes(info: &str, topology: &Topology) -> Vec<Cow<'static, str>> {
         judge(info, topology).into_iter().map(|finding| finding.code).collect()
     }
 

@@ -466,8 +466,8 @@ async fn b13_a_full_server_still_runs_what_must_not_fail() {
 async fn k10_an_evicting_server_is_found() {
     let server = RedisServer::start().await;
     let redis = server.connect(Role::Data(0), &node("a")).await;
-    let codes = async || -> Vec<&str> {
-        redis.findings().await.unwrap().iter().map(|one| one.code).collect()
+    let codes = async || -> Vec<String> {
+        redis.findings().await.unwrap().iter().map(|one| one.code.to_string()).collect()
     };
     assert_eq!(codes().await, ["redis_forgets"]);
     server.cli(&["config", "set", "appendonly", "yes"]);

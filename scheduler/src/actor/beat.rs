@@ -1,5 +1,6 @@
 //! A sign of life of this node as a scheduler, and what it learns of the others and of operators with it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -17,6 +18,10 @@ use crate::store::{SchedulerNode, Switches};
 const WALL_CLOCK_MS: i64 = 1_000;
 /// A sign of life may take at least this long.
 const SHORTEST_LIMIT: Duration = Duration::from_secs(2);
+/// Terms that began within this time are counted.
+const LATELY: Duration = Duration::from_secs(600);
+/// Jobs that are due within this time must find a node that can start them.
+const SOON: Duration = Duration::from_secs(3_600);
 /// After so many signs of life that came to nothing a leader lets another lead.
 const FAILURES: u32 = 2;
 
@@ -98,10 +103,14 @@ async fn try_beat(core: &Core) -> Result<Surroundings, DatabaseError> {
     let silent_ms = crate::plan::millis(config.alive) * 3;
     let nodes = store.nodes(silent_ms).await?;
     warn_of_differences(core, &nodes);
-    if let Some(term) = tools.leader.board().leading(tools.clock.boot()) {
+    let term = tools.leader.board().leading(tools.clock.boot());
+    let mut unmet_jobs = BTreeMap::new();
+    if let Some(term) = term {
         lead(core, term.epoch).await?;
+        unmet_jobs = store.unmet_jobs(crate::plan::millis(SOON), &nodes).await?;
     }
     store.database().show_pool("scheduler");
+    let terms = store.terms_within(crate::plan::millis(LATELY)).await?;
     let active = store.active_runs().await?;
     for state in [RunState::Queued, RunState::Running, RunState::Retrying] {
         let runs = active.iter().find(|(known, _)| *known == state).map_or(0, |(_, runs)| *runs);
@@ -109,7 +118,8 @@ async fn try_beat(core: &Core) -> Result<Surroundings, DatabaseError> {
         metrics::gauge!("job_runs_active", "state" => state.as_str()).set(runs as f64);
     }
     let offset_ms = tools.clock.wall_offset_ms();
-    Ok(Surroundings { nodes, maintenance, offset_ms, ..Surroundings::default() })
+    let known = Surroundings { nodes, maintenance, offset_ms, ..Surroundings::default() };
+    Ok(Surroundings { terms, unmet_jobs, ..known })
 }
 
 /// What only the leader does: shows that its term goes on, and clears away what would keep the jobs of Understudy

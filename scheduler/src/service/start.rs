@@ -13,6 +13,7 @@ use understudy_runtime::redis::{Redis, Role};
 use understudy_runtime::service::{NodeContext, ServiceError};
 
 use super::Started;
+use super::findings::Leaderless;
 use crate::actor::{LeaderChanged, Look, LookAround, SchedulerActor, SchedulerTools, Shared};
 use crate::clock::DatabaseClock;
 use crate::hooks::Hooks;
@@ -85,6 +86,7 @@ pub(super) async fn begin(
         definitions: parts.definitions,
         hooks,
         node: node.clone(),
+        leaderless: Leaderless::default(),
         grace: node.config.jobs.shutdown_grace,
         _threads: threads,
         _arbiter: arbiter,

@@ -1,10 +1,12 @@
 //! Jobs as operators see them: the definition, where its cursor stands, and its last run.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{DbErr, QueryResult, Value};
 use serde::Serialize;
 
 use super::definitions::spec_of;
-use super::{Origin, Pause, Result, Store};
+use super::{Need, Origin, Pause, Result, SchedulerNode, Store};
 use crate::run::RunState;
 use crate::spec::{JobName, JobSpec};
 
@@ -64,6 +66,9 @@ pub struct DueRow {
     pub paused: bool,
 }
 
+/// So many jobs are looked at for what they need.
+const MOST_NEEDS: i64 = 500;
+
 const SELECT: &str = "SELECT j.spec, j.origin, j.code_fingerprint, j.revision, j.enabled, j.paused_at_ms, \
     j.paused_by, j.paused_why, j.created_ms, j.changed_ms, j.changed_by, \
     (SELECT max(c.last_fire_ms) FROM us_job_cursor c WHERE c.job = j.name) AS last_fire_ms, \
@@ -92,6 +97,31 @@ impl Store {
             vec![after.into(), system.into(), i64::from(limit.clamp(1, 1_000)).into()];
         let rows = self.all(sql, values).await?;
         Ok(rows.iter().map(read).collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// Finds the jobs that are due within `soon_ms` and that none of these nodes can start; gives each with what is missing.
+    pub(crate) async fn unmet_jobs(
+        &self,
+        soon_ms: i64,
+        nodes: &[SchedulerNode],
+    ) -> Result<BTreeMap<String, String>> {
+        let sql = format!(
+            "SELECT j.spec FROM us_job j WHERE j.enabled AND j.paused_at_ms IS NULL AND NOT j.system \
+             AND EXISTS (SELECT 1 FROM us_job_cursor c WHERE c.job = j.name AND c.next_fire_ms <= {} + $1) \
+             ORDER BY j.name LIMIT $2",
+            super::now_once(self.backend())
+        );
+        let rows = self.all(sql, vec![soon_ms.into(), MOST_NEEDS.into()]).await?;
+        let mut unmet = BTreeMap::new();
+        for row in rows {
+            // One of a newer program is for its own nodes to judge.
+            let Ok(spec) = spec_of(&row.try_get::<String>("", "spec")?) else { continue };
+            let need = Need::of(&spec);
+            if !nodes.iter().any(|node| node.meets(&need)) {
+                unmet.insert(spec.name.as_str().to_owned(), need.to_string());
+            }
+        }
+        Ok(unmet)
     }
 
     /// Reads where the cursors of a job stand, by scope.

@@ -127,6 +127,16 @@ impl Store {
         Ok(rows.iter().map(read).collect::<std::result::Result<_, _>>()?)
     }
 
+    /// Counts the terms that began within the last `within_ms`.
+    pub(crate) async fn terms_within(&self, within_ms: i64) -> Result<i64> {
+        let sql = format!(
+            "SELECT CAST(count(*) AS bigint) AS terms FROM us_leader_history WHERE started_ms > {} - $1",
+            super::now_once(self.backend())
+        );
+        let row = self.one(sql, vec![within_ms.into()]).await?;
+        Ok(required(row)?.try_get("", "terms")?)
+    }
+
     /// When nobody led before the term that is in force now, as far as known: from the last sign of life of a term to
     /// the beginning of the next.
     pub(crate) async fn leaderless(&self) -> Result<Vec<(i64, i64)>> {

@@ -13,6 +13,8 @@ use understudy::prelude::*;
 use understudy::runtime::http::{absolute_url, client_addr};
 use understudy::session::Lockout;
 
+#[path = "fixture/health.rs"]
+mod health;
 #[path = "fixture/jobs.rs"] // beside this file they would be binaries of their own
 mod jobs;
 #[path = "fixture/notes.rs"]
@@ -226,5 +228,8 @@ fn option(name: &str) -> Option<String> {
 }
 
 fn main() -> ExitCode {
-    understudy::run(|node| notes::hooks(jobs::handlers(node.routes(routes)), option))
+    understudy::run(|node| {
+        let node = health::check(node.routes(routes), option);
+        notes::hooks(jobs::handlers(node), option)
+    })
 }
