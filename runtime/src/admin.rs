@@ -9,6 +9,7 @@
 mod access;
 pub(crate) mod audit;
 mod locks;
+pub mod nodes;
 mod openapi;
 mod operation;
 mod operations;

@@ -28,3 +28,4 @@ pub mod secret;
 pub mod service;
 pub mod supervise;
 pub mod telemetry;
+pub mod watchdog;

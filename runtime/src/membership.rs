@@ -24,7 +24,7 @@ mod list;
 mod record;
 mod reporting;
 
-pub use record::{Member, MemberRecord, MemberState, SESSION_KEYS};
+pub use record::{Drained, Member, MemberRecord, MemberState, SESSION_KEYS};
 
 use acquaintance::Acquaintance;
 use list::View;

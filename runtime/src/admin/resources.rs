@@ -53,6 +53,7 @@ pub(crate) fn configure(app: &mut web::ServiceConfig, state: &AdminState) {
     }
     super::locks::configure(app, state.locks.as_ref());
     super::people::configure(app, state);
+    super::nodes::configure(app, state);
     super::openapi::configure(app, &state.port);
     let about = state.clone();
     let nodes = state.clone();

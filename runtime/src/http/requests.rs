@@ -89,6 +89,11 @@ impl Requests {
         self.0.sent_away.store(self.now(), Ordering::Relaxed);
     }
 
+    /// Returns how many are under way.
+    pub(crate) fn count(&self) -> usize {
+        self.0.under_way.load().iter().map(|count| count.0.load(Ordering::Relaxed)).sum()
+    }
+
     /// Waits until no request is under way.
     pub(crate) async fn none_under_way(&self) {
         let is_busy = |count: &Arc<Count>| count.0.load(Ordering::Acquire) > 0;
@@ -133,6 +138,7 @@ mod tests {
     async fn o2_a_node_waits_for_the_requests_that_are_under_way() {
         let requests = Requests::new();
         let (first, second) = (requests.worker().begin(), requests.worker().begin());
+        assert_eq!(requests.count(), 2);
         let mut waiting = Box::pin(requests.none_under_way());
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         drop(first);

@@ -37,6 +37,7 @@ pub(super) fn run(builder: NodeBuilder) -> Result<(), NodeError> {
 async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeError> {
     let mut signals = Signals::listen()?;
     let base = Base::new(builder.config);
+    let lifecycle = base.lifecycle.clone();
     let booting = Booting::begin(base).await?;
     let running = tokio::select! {
         running = Box::pin(booting.bring_up(builder.services, builder.routes)) => running?,
@@ -50,6 +51,8 @@ async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeE
             info!(signal = name, "asked to stop");
             None
         }
+        // Who asked, and why, is in the log already.
+        () = lifecycle.stop_begins() => None,
         () = running.held.presence.taken() => Some(NodeError::Configuration(
             "another node has taken this node's place at the database".to_owned(),
         )),

@@ -11,7 +11,7 @@ use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
 use super::{NodeError, Phase, Routes};
 use crate::admin::tokens::Tokens;
-use crate::admin::{self, AdminState};
+use crate::admin::{self, AdminState, nodes};
 use crate::config::{Config, DrainMode};
 use crate::error::chain;
 use crate::http::edge::EdgeContext;
@@ -22,6 +22,7 @@ use crate::http::settings::{HttpSettings, Shared};
 use crate::membership::{MemberRecord, MemberState, SESSION_KEYS};
 use crate::service::{NodeContext, SERVICE_LIMIT, Service, ServiceError};
 use crate::supervise::{Backoff, Stopped, Supervised, spawn};
+use crate::watchdog::Watchdog;
 
 /// How long giving back leases and leaving the cluster may take.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
@@ -39,6 +40,7 @@ pub(super) struct Booting {
     listeners: Listeners,
     settings: Shared,
     admin: AdminState,
+    watchdog: Watchdog,
 }
 
 /// A node that runs.
@@ -51,6 +53,7 @@ pub(super) struct Running {
     requests: Requests,
     _monitor: Supervised,
     _tokens: Supervised,
+    _watchdog: Watchdog,
 }
 
 impl Booting {
@@ -81,7 +84,8 @@ impl Booting {
             cluster = base.config.cluster.enabled,
             "node is starting"
         );
-        Ok(Self { base, listeners, settings, admin })
+        let watchdog = Watchdog::begin(Arc::clone(&base.clock));
+        Ok(Self { base, listeners, settings, admin, watchdog })
     }
 
     #[cfg(test)]
@@ -126,9 +130,12 @@ impl Booting {
         context.lifecycle.set_reasons(reasons);
         context.lifecycle.enter(Phase::Running);
         context.membership.set_state(MemberState::Ready);
+        let pauses = self.watchdog.pauses();
+        nodes::listen(&context.bus, nodes::Here::new(&context, &services, &requests, pauses));
         let running = Running {
             _monitor: watch(monitor),
             _tokens: tokens_task,
+            _watchdog: self.watchdog,
             listeners: self.listeners,
             context,
             held,
@@ -183,6 +190,7 @@ impl Booting {
             public_addr: self.listeners.public.address.to_string(),
             admin_addr: self.listeners.admin.as_ref().map(|port| port.address.to_string()),
             state: MemberState::Starting,
+            drained: None,
             labels: config.node.labels.clone(),
             config_hash: config.fingerprint(),
             secret_keys: config
