@@ -211,7 +211,11 @@ impl Running {
     pub(super) async fn stop(mut self) {
         info!("node is draining");
         self.context.lifecycle.enter(Phase::Draining);
-        self.context.membership.set_state(MemberState::Draining);
+        self.context.membership.update(|record| {
+            record.state = MemberState::Draining;
+            // It goes, whoever had it out of service.
+            record.drained = None;
+        });
         tokio::join!(self.drain_services(), tokio::time::sleep(self.drain_delay()));
         self.nobody_comes().await;
         info!("node takes no more connections");

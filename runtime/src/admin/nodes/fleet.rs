@@ -98,21 +98,23 @@ impl Fleet {
         let others = members
             .iter()
             .filter(|member| member.live && member.record.id.name() != except)
-            .map(async |member| {
-                let asked = self.bus.request(&member.record.id, &IsReady {}, ASK_LIMIT).await;
-                match asked {
-                    Ok(ready) => ready,
-                    // Of a version that tells the list only.
-                    Err(BusError::NoHandler) => member.record.state == MemberState::Ready,
-                    Err(
-                        BusError::NoReceiver
-                        | BusError::TimedOut
-                        | BusError::Unavailable
-                        | BusError::Undecodable,
-                    ) => false,
-                }
-            });
+            .map(async |member| self.is_ready(member).await);
         join_all(others).await.contains(&true)
+    }
+
+    /// Asks a node whether it is ready; one that does not answer within a second is not.
+    pub async fn is_ready(&self, member: &Member) -> bool {
+        match self.bus.request(&member.record.id, &IsReady {}, ASK_LIMIT).await {
+            Ok(ready) => ready,
+            // Of a version that tells the list only.
+            Err(BusError::NoHandler) => member.record.state == MemberState::Ready,
+            Err(
+                BusError::NoReceiver
+                | BusError::TimedOut
+                | BusError::Unavailable
+                | BusError::Undecodable,
+            ) => false,
+        }
     }
 
     /// Takes a node out of service, without stopping it.

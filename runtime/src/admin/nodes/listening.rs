@@ -77,8 +77,8 @@ impl Here {
     fn tell_others(&self) {
         let lifecycle = self.lifecycle.clone();
         self.membership.update(move |record| {
-            record.drained = lifecycle.drained();
-            record.state = match record.drained.is_some() || lifecycle.is_draining() {
+            record.drained = lifecycle.drained().filter(|_| !lifecycle.is_draining());
+            record.state = match lifecycle.is_leaving() {
                 true => MemberState::Draining,
                 false => MemberState::Ready,
             };
