@@ -11,6 +11,7 @@ pub(crate) mod audit;
 mod config;
 mod diag;
 mod locks;
+pub mod nodes;
 mod openapi;
 mod operation;
 mod operations;

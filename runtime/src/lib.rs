@@ -31,3 +31,4 @@ pub mod service;
 pub mod supervise;
 pub mod telemetry;
 pub mod trace;
+pub mod watchdog;

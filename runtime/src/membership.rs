@@ -26,7 +26,7 @@ mod record;
 mod reporting;
 
 pub use note::{Note, NoteKind};
-pub use record::{Member, MemberRecord, MemberState, SESSION_KEYS};
+pub use record::{Drained, Member, MemberRecord, MemberState, SESSION_KEYS};
 
 use acquaintance::Acquaintance;
 use list::View;

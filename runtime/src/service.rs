@@ -2,6 +2,7 @@
 //!
 //! The node knows only this trait: it names no capability. Order and time limits belong to [`crate::node`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, web};
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
+use serde::{Deserialize, Serialize};
 
 use crate::admin::{AdminPort, Operation};
 use crate::bus::Bus;
@@ -77,6 +80,12 @@ pub trait Service: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Says what an operator should know before the node is stopped, and what speaks against it. It may ask the database
+    /// or other nodes; what takes longer than about a second is not waited for.
+    fn stop_notes(&self) -> BoxFuture<'static, Vec<StopNote>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
     /// Returns what the service wants to see of every request on the public port, if anything.
     fn web_wrap(&self) -> Option<Arc<dyn RequestWrap>> {
         None
@@ -130,6 +139,29 @@ pub enum Health {
     Degraded(String),
     /// It does not work; the node is not ready, for the reason given.
     Failed(String),
+}
+
+/// Something that an operator should know before a node is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopNote {
+    /// A stable word if it speaks against stopping the node, such as `only_eligible_leader`; none if it is good to know.
+    pub against: Option<Cow<'static, str>>,
+    /// What it is, for people.
+    pub text: String,
+}
+
+impl StopNote {
+    /// Says what is good to know.
+    #[must_use]
+    pub fn note(text: impl Into<String>) -> Self {
+        Self { against: None, text: text.into() }
+    }
+
+    /// Says what speaks against stopping the node.
+    #[must_use]
+    pub fn against(code: &'static str, text: impl Into<String>) -> Self {
+        Self { against: Some(code.into()), text: text.into() }
+    }
 }
 
 /// A service could not start.

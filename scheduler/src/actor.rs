@@ -8,8 +8,8 @@ mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{
@@ -22,6 +22,7 @@ use understudy_runtime::service::NodeContext;
 
 use crate::clock::DatabaseClock;
 use crate::job::Registry;
+use crate::jobs::WeakJobs;
 use crate::leader::{EndReason, LeaderHandle, LeaderPhase, LeaderState};
 use crate::store::{Need, SchedulerNode, Store};
 use crate::worker::{EpochEnded, WorkerActor};
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) surroundings: ArcSwap<Surroundings>,
     /// When a round last came to its end, ns since boot; 0 for never.
     pub(crate) last_round: AtomicU64,
+    /// The handle, for jobs of Understudy itself, which are registered before there is one.
+    pub(crate) jobs: OnceLock<WeakJobs>,
 }
 
 /// What a node knows of its surroundings, as of its last sign of life.
@@ -206,6 +209,8 @@ impl Handler<LookAround> for SchedulerActor {
     type Result = ();
 
     fn handle(&mut self, _: LookAround, ctx: &mut Self::Context) {
+        // At once: a beat waits for the database.
+        self.core.serve_or_rest();
         self.beat(ctx);
         self.round(ctx);
     }

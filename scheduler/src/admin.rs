@@ -22,6 +22,15 @@
 //! | `POST /v1/nodes/{name}/maintenance?force=` `{why}` | the node neither leads nor starts runs, also after a restart | `node`, `maintenance`: `by`, `why`, `at_ms`. 409 `last_node` when no other living node could lead, unless forced |
 //! | `DELETE /v1/nodes/{name}/maintenance`, `POST /v1/nodes/{name}/resume` | ends that | `node`, `maintenance`: `null` |
 //!
+//! A node that is out of service (`POST /v1/nodes/{name}/drain`) is not `eligible`.
+//!
+//! # The rolling restart
+//!
+//! | resource | what it does | answer |
+//! |---|---|---|
+//! | `POST /v1/cluster/rolling-restart` `{why, settle_ms?, limit_ms?}` | restarts all living nodes, one after the other, the leader last; the next one goes when the one before has been ready for `settle_ms` (5 s when not said), and none any more when one takes longer than `limit_ms` (5 min when not said). The same `Idempotency-Key` gives the same run | 202 `run`, `new`, `state`: a run of the job `system.rolling-restart`. 409 `already_running` with `run`, `last_node` |
+//! | `GET /v1/cluster/rolling-restart` | the latest one | `run` and `state`, `null` when there is none; `nodes`: `node`, `state` (`waiting`, `draining`, `gone`, `back`), `since_ms` |
+//!
 //! # Jobs
 //!
 //! A job is shown as its `name`, the definition (`spec`), `origin`, `edited`, `revision`, `enabled`, `paused`,
@@ -83,6 +92,7 @@ mod definitions;
 mod hand_over;
 mod leader;
 mod operations;
+mod rolling;
 mod runs;
 mod starts;
 mod transfer;
@@ -91,23 +101,42 @@ use actix_web::web::{Data, ServiceConfig};
 use understudy_runtime::service::NodeContext;
 
 use crate::jobs::Jobs;
+use crate::leader::LeaderStatus;
 
-pub(crate) use hand_over::listen;
+pub(crate) use hand_over::{PassedOn, listen};
 pub(crate) use operations::OPERATIONS;
 
 /// What the resources stand on.
-struct AdminJobs {
+#[derive(Debug, Clone)]
+pub(crate) struct AdminJobs {
     jobs: Jobs,
     node: NodeContext,
 }
 
+impl AdminJobs {
+    pub(crate) fn of(jobs: &Jobs, node: &NodeContext) -> Self {
+        Self { jobs: jobs.clone(), node: node.clone() }
+    }
+
+    /// Returns who leads, and what this node is.
+    pub(crate) fn status(&self) -> LeaderStatus {
+        self.jobs.leader_status()
+    }
+
+    /// Returns for how long runs may go on when this node stops.
+    pub(crate) fn grace_seconds(&self) -> u64 {
+        self.node.config.jobs.shutdown_grace.as_secs()
+    }
+}
+
 /// Adds the resources.
 pub(crate) fn configure(app: &mut ServiceConfig, jobs: &Jobs, node: &NodeContext) {
-    app.app_data(Data::new(AdminJobs { jobs: jobs.clone(), node: node.clone() }));
+    app.app_data(Data::new(AdminJobs::of(jobs, node)));
     leader::configure(app);
     starts::configure(app);
     definitions::configure(app);
     runs::configure(app);
     cluster::configure(app);
     transfer::configure(app);
+    rolling::configure(app);
 }

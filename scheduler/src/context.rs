@@ -149,6 +149,11 @@ impl JobContext {
         }
     }
 
+    /// Returns whether the run is for whoever leads.
+    pub(crate) fn is_of_leader(&self) -> bool {
+        self.inner.run.by_leader
+    }
+
     /// Reads the parameters.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ pub(crate) enum Kind {
     Final,
     Cancelled,
     Incompatible,
+    HandedBack,
 }
 
 impl JobError {
@@ -44,6 +45,11 @@ impl JobError {
     #[must_use]
     pub fn incompatible(message: impl Into<String>) -> Self {
         Self { kind: Kind::Incompatible, message: message.into() }
+    }
+
+    /// It stopped so that another node goes on with the run, at once and without counting this as a failure.
+    pub(crate) fn hand_back(why: impl Into<String>) -> Self {
+        Self { kind: Kind::HandedBack, message: why.into() }
     }
 
     /// Whether it stopped because it was asked to.

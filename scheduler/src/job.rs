@@ -257,6 +257,11 @@ impl Job {
         self
     }
 
+    #[cfg(test)]
+    pub(crate) fn spec(&self) -> &JobSpec {
+        &self.spec
+    }
+
     pub(crate) fn system(mut self) -> Self {
         self.spec.system = true;
         self

@@ -10,14 +10,16 @@ use actix::{Addr, Arbiter};
 use actix_web::web::ServiceConfig;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::clock::BootInstant;
 use understudy_runtime::error::chain;
 use understudy_runtime::finding::Finding;
-use understudy_runtime::service::{Health, NodeContext, Service, ServiceError};
+use understudy_runtime::service::{Health, NodeContext, Service, ServiceError, StopNote};
 
 use crate::actor::{Close, SchedulerActor, Shared};
+use crate::admin::AdminJobs;
 use crate::hooks::Hooks;
 use crate::job::{Job, Registry};
 use crate::jobs::Jobs;
@@ -30,6 +32,7 @@ const HAND_BACK: Duration = Duration::from_millis(3_500);
 
 mod files;
 mod findings;
+mod notes;
 mod start;
 
 pub use files::FileJobs;
@@ -161,6 +164,14 @@ impl Service for SchedulerService {
         if let Some(started) = self.started.get() {
             crate::admin::configure(app, &started.jobs, &started.node);
         }
+    }
+
+    fn stop_notes(&self) -> BoxFuture<'static, Vec<StopNote>> {
+        let Some(started) = self.started.get() else {
+            return Box::pin(std::future::ready(Vec::new()));
+        };
+        let admin = AdminJobs::of(&started.jobs, &started.node);
+        Box::pin(notes::stop_notes(admin, started.worker.clone()))
     }
 
     fn stop_limit(&self) -> Duration {

@@ -1,6 +1,9 @@
 //! Jobs of Understudy itself: ordinary jobs, visible to operators, that keep the cluster clean.
 //!
-//! Each does a bounded amount of work, may run twice at once for a moment, and reports what it did.
+//! Each does a bounded amount of work, may run twice at once for a moment, and reports what it did; but for the rolling
+//! restart, which takes as long as it takes and runs once at a time.
+
+mod rolling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +20,10 @@ use crate::plan::millis;
 use crate::spec::{Misfire, OnOrphan, Overlap};
 use crate::store::Store;
 
+pub(crate) use rolling::{RollingOrder, Standing};
+
+/// The job that restarts all nodes. Unlike the others it goes on elsewhere when its node dies.
+pub(crate) const ROLLING_RESTART: &str = "system.rolling-restart";
 /// How often runs without a sign of life are looked for.
 const REAP_EVERY: Duration = Duration::from_secs(5);
 /// How long the database must have answered before runs are given up, beside two signs of life.
@@ -58,6 +65,7 @@ pub(crate) fn register(
         }),
         "Forgets nodes that are gone.",
     ));
+    registry.add(rolling::job(shared));
     for duty in node.duties.all() {
         let name = format!("system.{}", duty.name);
         let (every, description) = (duty.every, duty.description);

@@ -28,10 +28,12 @@ use crate::job::Registry;
 use crate::leader::LeaderBoard;
 use crate::progress::Progress;
 use crate::run::RunId;
-use crate::spec::OnLeaseLoss;
+use crate::spec::{OnLeaseLoss, OnOrphan};
 use crate::store::{Ending, Heartbeat, RunLine, Store, TakenRun};
 
-pub(crate) use messages::{Begin, CancelRun, Ended, EpochEnded, HandBack, Underway};
+pub(crate) use messages::{
+    Begin, CancelRun, Ended, EpochEnded, HandBack, Load, Underway, WhatRuns,
+};
 
 /// So many attempts are remembered.
 const REMEMBERED: usize = 20_000;
@@ -304,6 +306,17 @@ impl Handler<Underway> for WorkerActor {
 
     fn handle(&mut self, _: Underway, _ctx: &mut Self::Context) -> usize {
         self.runs.len()
+    }
+}
+
+impl Handler<WhatRuns> for WorkerActor {
+    type Result = Load;
+
+    fn handle(&mut self, _: WhatRuns, _ctx: &mut Self::Context) -> Load {
+        let specs = self.runs.values().map(|running| &running.run.definition.spec);
+        let of_others: Vec<_> = specs.filter(|spec| !spec.system).collect();
+        let unrepeatable = of_others.iter().filter(|spec| spec.on_orphan == OnOrphan::Fail).count();
+        Load { runs: of_others.len(), unrepeatable }
     }
 }
 

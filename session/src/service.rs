@@ -12,12 +12,15 @@ use actix_web::web::ServiceConfig;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use dashmap::DashMap;
+use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::config::StoreKind;
 use understudy_runtime::secret::Secret;
-use understudy_runtime::service::{Health, NodeContext, RequestWrap, Service, ServiceError};
+use understudy_runtime::service::{
+    Health, NodeContext, RequestWrap, Service, ServiceError, StopNote,
+};
 
 use crate::admin::{Admin, OPERATIONS, Residents};
 use crate::expiry::{Heard, Listener, SessionExpired, Sweeper};
@@ -144,6 +147,18 @@ impl Service for SessionService {
             }
             Some(_) | None => Health::Ready,
         }
+    }
+
+    fn stop_notes(&self) -> BoxFuture<'static, Vec<StopNote>> {
+        let owned = self.started.get().map_or(0, |started| started.handle.0.residents.len());
+        let notes = match owned {
+            0 => Vec::new(),
+            1 => vec![StopNote::note("1 session in its memory, which other nodes take over")],
+            many => vec![StopNote::note(format!(
+                "{many} sessions in its memory, which other nodes take over"
+            ))],
+        };
+        Box::pin(std::future::ready(notes))
     }
 
     fn web(&self, app: &mut ServiceConfig) {

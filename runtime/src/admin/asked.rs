@@ -172,7 +172,11 @@ pub struct PossibleReason {
     pub why: String,
 }
 
-fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+/// Reads a reason, for bodies with more than that: `#[serde(deserialize_with = "reason")]`.
+///
+/// # Errors
+/// When it is empty, too long, or has control characters.
+pub fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let why = String::deserialize(deserializer)?;
     if why.trim().is_empty() || why.len() > LONGEST_WHY || why.chars().any(char::is_control) {
         let right = format!("`why` must be 1 to {LONGEST_WHY} bytes without control characters");

@@ -17,6 +17,11 @@ const NODE_ANSWERS: &[(u16, &str)] = &[
     (404, "unknown_node: there is none of this name"),
     (503, "node_unreachable: the node does not answer"),
 ];
+const FORCE: Parameter =
+    Parameter::new("force", r#"{"type":"boolean"}"#, "Even when no other node is ready");
+const WHY: &str = r#"{"type":"object","required":["why"],"additionalProperties":false,"properties":{
+    "why":{"type":"string","minLength":1,"maxLength":1000}}}"#;
+const NOTHING: &str = r#"{"type":"object","additionalProperties":false,"properties":{}}"#;
 
 /// The operations of the runtime.
 pub(crate) const OPERATIONS: &[Operation] = &[
@@ -33,6 +38,63 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation::get("nodes.list", "/v1/nodes", "Lists the nodes of the cluster")
         .cli("nodes")
         .console("nodes"),
+    Operation::get("nodes.show", "/v1/nodes/{name}", "Shows how a node is, through any other")
+        .answers(&[(404, "unknown_node: no node of this name is listed")])
+        .cli("node show")
+        .console("nodes"),
+    Operation::post(
+        "nodes.drain",
+        "/v1/nodes/{name}/drain",
+        "Takes a node out of service without stopping it: not ready, not leading, no new runs",
+    )
+    .query(&[FORCE])
+    .body(WHY)
+    .answers(&[
+        (404, "unknown_node: no node of this name is listed"),
+        (409, "last_node: no other node is ready; node_stops: it is being stopped"),
+        (503, "node_unreachable: it does not answer"),
+    ])
+    .cli("node drain")
+    .console("nodes"),
+    Operation::post(
+        "nodes.undrain",
+        "/v1/nodes/{name}/undrain",
+        "Takes a node back into service",
+    )
+    .optional_body(NOTHING)
+    .answers(&[
+        (404, "unknown_node: no node of this name is listed"),
+        (409, "node_stops: it is being stopped"),
+        (503, "node_unreachable: it does not answer"),
+    ])
+    .cli("node undrain")
+    .console("nodes"),
+    Operation::post(
+        "nodes.restart",
+        "/v1/nodes/{name}/restart",
+        "Has a node drain and end its process, for a supervisor that starts it again",
+    )
+    .query(&[FORCE])
+    .body(WHY)
+    .answers(&[
+        (202, "It will"),
+        (404, "unknown_node: no node of this name is listed"),
+        (409, "last_node: no other node is ready"),
+        (503, "node_unreachable: it does not answer"),
+    ])
+    .cli("node restart")
+    .console("nodes"),
+    Operation::get(
+        "nodes.safe_to_stop",
+        "/v1/nodes/{name}/safe-to-stop",
+        "Says whether a node can be stopped without harm, and what would be handed over",
+    )
+    .answers(&[
+        (404, "unknown_node: no node of this name is listed"),
+        (409, "not_safe: `reasons` says why"),
+    ])
+    .cli("node safe-to-stop")
+    .console("nodes"),
     Operation::get("config.show", "/v1/config", "Shows every option in effect and where it comes from, secrets as stars")
         .query(&[NODE])
         .answers(NODE_ANSWERS)

@@ -68,6 +68,7 @@ fn configure_all(app: &mut web::ServiceConfig, state: &AdminState) {
     }
     super::locks::configure(app, state.locks.as_ref());
     super::people::configure(app, state);
+    super::nodes::configure(app, state);
     super::openapi::configure(app, &state.port);
     super::config::configure(app, state);
     super::problems::configure(app, state);

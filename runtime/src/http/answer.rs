@@ -174,7 +174,7 @@ impl Finisher {
 
     fn add_headers(&self, response: &mut HttpResponse<BoxBody>) {
         let settings = &self.context.settings;
-        if self.context.lifecycle.is_draining() {
+        if self.context.lifecycle.is_leaving() {
             close(response);
         }
         security_headers::apply(response.headers_mut(), settings.is_https());

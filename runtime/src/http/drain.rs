@@ -1,6 +1,6 @@
-//! Which requests a draining node sends away.
+//! Which requests a node sends away that is being stopped, or that an operator has taken out of service.
 //!
-//! A balancer that only watches answers (nginx with `proxy_next_upstream http_503`) learns of a drain by a 503 and
+//! A balancer that only watches answers (nginx with `proxy_next_upstream http_503`) learns of it by a 503 and
 //! repeats the request elsewhere by itself; it does so only for methods that may be repeated. A node sends nobody
 //! away while no other node is ready: a late answer is better than none.
 
@@ -10,15 +10,19 @@ use super::problem::Problem;
 use crate::config::DrainMode;
 use std::time::Duration;
 
-/// Returns whether a draining node answers 503 to a request with this method.
+/// Returns whether such a node answers 503 to a request with this method.
 pub(crate) fn sends_away(method: &Method, mode: DrainMode, others_ready: bool) -> bool {
     let repeatable = matches!(*method, Method::GET | Method::HEAD);
     repeatable && mode == DrainMode::PassiveLb && others_ready
 }
 
 /// What a client is told that is sent away; without a balancer it may try again at once, another node answers.
-pub(crate) fn draining() -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "This node is being stopped")
+pub(crate) fn elsewhere(stops: bool) -> Problem {
+    let (code, title) = match stops {
+        true => ("draining", "This node is being stopped"),
+        false => ("drained", "This node is out of service"),
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title)
         .with_retry_after(Duration::from_secs(1))
 }
 

@@ -173,12 +173,12 @@ fn admit(request: &ServiceRequest, context: &EdgeContext) -> Result<(), Problem>
     }
     let told = || settings.trusted_proxies.origin(head).host;
     host::check(head, &settings.hosts, told)?;
-    if context.lifecycle.is_draining() {
+    if context.lifecycle.is_leaving() {
         context.requests.came();
         let others_ready = context.others_ready.as_ref().is_some_and(|others| others());
         if drain::sends_away(&head.method, settings.drain_mode, others_ready) {
             context.requests.sent_away();
-            return Err(drain::draining());
+            return Err(drain::elsewhere(context.lifecycle.is_draining()));
         }
     }
     if settings.csrf && cross_site::is_unsafe(&head.method) {

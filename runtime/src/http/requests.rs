@@ -138,6 +138,7 @@ mod tests {
     async fn o2_a_node_waits_for_the_requests_that_are_under_way() {
         let requests = Requests::new();
         let (first, second) = (requests.worker().begin(), requests.worker().begin());
+        assert_eq!(requests.count(), 2);
         let mut waiting = Box::pin(requests.none_under_way());
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         drop(first);

@@ -32,6 +32,9 @@ pub struct MemberRecord {
     pub admin_addr: Option<String>,
     /// In which phase it is.
     pub state: MemberState,
+    /// Since when, by whom and why it is out of service, if an operator has taken it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<Drained>,
     /// Labels given by the operator.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -51,8 +54,20 @@ pub enum MemberState {
     Starting,
     /// It takes requests.
     Ready,
-    /// It takes no new requests and will stop.
+    /// It wants no new requests: it will stop, or an operator has taken it out of service ([`MemberRecord::drained`]). One
+    /// word for both, since the versions before this one know no other.
     Draining,
+}
+
+/// That an operator has taken a node out of service, for as long as its process lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Who did.
+    pub by: String,
+    /// Why, in their words.
+    pub why: String,
+    /// When, ms since 1970 by the node's clock.
+    pub at_ms: u64,
 }
 
 /// One node of the list.
@@ -109,6 +124,7 @@ pub(crate) fn record_for_test(id: NodeId) -> MemberRecord {
         public_addr: "127.0.0.1:8080".to_owned(),
         admin_addr: None,
         state: MemberState::Starting,
+        drained: None,
         labels: BTreeMap::from([("zone".to_owned(), "a|b\"id\":\"x\"".to_owned())]),
         config_hash: "abc".to_owned(),
         secret_keys: vec!["k1".to_owned()],

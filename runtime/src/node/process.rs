@@ -46,6 +46,7 @@ async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeE
     let brought = Brought { services: builder.services, routes: builder.routes, checks };
     let base = Base::new(builder.config);
     let _told = notify::begin(&base.lifecycle);
+    let lifecycle = base.lifecycle.clone();
     let booting = Booting::begin(base).await?;
     let running = tokio::select! {
         running = Box::pin(booting.bring_up(brought)) => running?,
@@ -59,6 +60,8 @@ async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeE
             info!(signal = name, "asked to stop");
             None
         }
+        // Who asked, and why, is in the log already.
+        () = lifecycle.stop_begins() => None,
         () = running.held.presence.taken() => Some(NodeError::Configuration(
             "another node has taken this node's place at the database".to_owned(),
         )),

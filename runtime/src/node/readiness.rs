@@ -50,12 +50,9 @@ impl Monitor {
                 tell(&reasons);
                 before = codes;
             }
-            metrics::gauge!("understudy_node_ready").set(if reasons.is_empty() {
-                1.0
-            } else {
-                0.0
-            });
             self.node.lifecycle.set_reasons(reasons);
+            let ready = self.node.lifecycle.is_ready();
+            metrics::gauge!("understudy_node_ready").set(if ready { 1.0 } else { 0.0 });
         }
         metrics::gauge!("understudy_node_ready").set(0.0);
     }

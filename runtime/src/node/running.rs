@@ -13,7 +13,7 @@ use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
 use super::{NodeError, Phase, Routes};
 use crate::admin::tokens::Tokens;
-use crate::admin::{self, AdminState};
+use crate::admin::{self, AdminState, nodes};
 use crate::config::{Config, DrainMode};
 use crate::doctor::{Doctor, Practice, Probes};
 use crate::error::chain;
@@ -27,6 +27,7 @@ use crate::problems::options::Options;
 use crate::problems::{Problems, check_admission};
 use crate::service::{NodeContext, SERVICE_LIMIT, Service, ServiceError};
 use crate::supervise::{Backoff, Stopped, Supervised, spawn};
+use crate::watchdog::Watchdog;
 
 /// How long giving back leases and leaving the cluster may take.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
@@ -45,6 +46,7 @@ pub(super) struct Booting {
     settings: Shared,
     admin: AdminState,
     probes: Probes,
+    watchdog: Watchdog,
 }
 
 /// A node that runs.
@@ -59,6 +61,7 @@ pub(super) struct Running {
     _tokens: Supervised,
     _gauges: Supervised,
     _problems: Supervised,
+    _watchdog: Watchdog,
 }
 
 /// What the application brings.
@@ -107,7 +110,8 @@ impl Booting {
             "node is starting"
         );
         let probes = Probes::new(Arc::clone(&base.clock));
-        Ok(Self { base, listeners, settings, admin, probes })
+        let watchdog = Watchdog::begin(Arc::clone(&base.clock));
+        Ok(Self { base, listeners, settings, admin, probes, watchdog })
     }
 
     #[cfg(test)]
@@ -154,11 +158,14 @@ impl Booting {
         context.lifecycle.set_reasons(reasons);
         context.lifecycle.enter(Phase::Running);
         context.membership.set_state(MemberState::Ready);
+        let pauses = self.watchdog.pauses();
+        nodes::listen(&context.bus, nodes::Here::new(&context, &services, &requests, pauses));
         let running = Running {
             _monitor: watch(monitor),
             _tokens: tokens_task,
             _gauges: look(Gauges::new(context.clone(), requests.clone())),
             _problems: problems_task,
+            _watchdog: self.watchdog,
             listeners: self.listeners,
             context,
             held,
@@ -239,6 +246,7 @@ impl Booting {
             public_addr: self.listeners.public.address.to_string(),
             admin_addr: self.listeners.admin.as_ref().map(|port| port.address.to_string()),
             state: MemberState::Starting,
+            drained: None,
             labels: config.node.labels.clone(),
             config_hash: config.fingerprint(),
             secret_keys: config
@@ -259,7 +267,11 @@ impl Running {
     pub(super) async fn stop(mut self) {
         info!("node is draining");
         self.context.lifecycle.enter(Phase::Draining);
-        self.context.membership.set_state(MemberState::Draining);
+        self.context.membership.update(|record| {
+            record.state = MemberState::Draining;
+            // It goes, whoever had it out of service.
+            record.drained = None;
+        });
         tokio::join!(self.drain_services(), tokio::time::sleep(self.drain_delay()));
         self.nobody_comes().await;
         info!("node takes no more connections");

@@ -398,3 +398,95 @@ async fn o2_a_draining_node_closes_its_connections_after_the_answer() {
     assert!(status(&answer) == 200 && answer.contains("connection: close"), "{answer}");
     node.stop().await;
 }
+
+const OPERATOR: &str = "an-operator-of-these-tests-with-a-long-token";
+
+/// A node that is alone, and its operators' port.
+async fn operated() -> (RunningNode, SocketAddr, String) {
+    let mut config = config();
+    config.admin.operator_token = Some(crate::secret::Secret::new(OPERATOR.to_owned()));
+    let name = config.node.id.to_string();
+    let node = NodeBuilder::new(config)
+        .routes(|app| {
+            app.route("/", web::get().to(|| async { "home" }));
+        })
+        .start();
+    let node = Box::pin(node).await.unwrap();
+    let admin = node.admin_addr.unwrap();
+    (node, admin, name)
+}
+
+async fn operate(admin: SocketAddr, method: &str, path: &str, body: &str) -> String {
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n");
+    let token = format!("Authorization: Bearer {OPERATOR}\r\n");
+    let about = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    ask(admin, &format!("{head}{token}{about}\r\n{body}")).await
+}
+
+fn json_of(answer: &str) -> serde_json::Value {
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {answer}"))
+}
+
+#[actix_web::test]
+async fn h9_a_node_is_taken_out_of_service_and_back_while_it_goes_on() {
+    let (node, admin, name) = operated().await;
+    let drain = format!("/v1/nodes/{name}/drain");
+    let refused = operate(admin, "POST", &drain, r#"{"why":"disk"}"#).await;
+    assert_eq!(status(&refused), 409);
+    assert_eq!(json_of(&refused)["code"], "last_node");
+    assert_eq!(status(&operate(admin, "POST", &drain, "{}").await), 400, "a reason is needed");
+    let elsewhere = operate(admin, "POST", "/v1/nodes/other/drain", r#"{"why":"disk"}"#).await;
+    assert_eq!(json_of(&elsewhere)["code"], "unknown_node");
+    assert_eq!(status(&get(node.public_addr, "/readyz").await), 200);
+    let forced = format!("{drain}?force=true");
+    let drained = operate(admin, "POST", &forced, r#"{"why":"disk"}"#).await;
+    assert_eq!(status(&drained), 200, "{drained}");
+    assert_eq!(json_of(&drained)["drained"]["why"], "disk");
+    assert_eq!(status(&get(node.public_addr, "/readyz").await), 503);
+    assert!(get(admin, "/readyz").await.contains("disk"), "operators see why");
+    let answer = get(node.public_addr, "/").await;
+    assert!(answer.ends_with("home"), "nobody else could: {answer}");
+    let shown = json_of(&operate(admin, "GET", &format!("/v1/nodes/{name}"), "").await);
+    assert_eq!((&shown["record"]["state"], &shown["live"]), (&"draining".into(), &true.into()));
+    assert_eq!(shown["record"]["drained"]["by"], "ADMIN_OPERATOR_TOKEN");
+    assert_eq!(shown["detail"]["drained"]["why"], "disk");
+    assert_eq!(shown["detail"]["reasons"][0]["code"], "drained");
+    let back = operate(admin, "POST", &format!("/v1/nodes/{name}/undrain"), "").await;
+    assert!(status(&back) == 200 && json_of(&back)["drained"].is_null(), "{back}");
+    assert_eq!(status(&get(node.public_addr, "/readyz").await), 200);
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn h4_a_node_tells_how_it_is_and_what_it_would_lose() {
+    let (node, admin, name) = operated().await;
+    let shown = json_of(&operate(admin, "GET", &format!("/v1/nodes/{name}"), "").await);
+    assert_eq!(shown["node"], name.as_str());
+    let detail = &shown["detail"];
+    assert_eq!((&detail["phase"], &detail["ready"]), (&"running".into(), &true.into()));
+    assert_eq!(detail["database"]["up"], true);
+    assert!(detail["redis"].is_null() && detail["pauses"]["count"].is_u64(), "{detail}");
+    if cfg!(target_os = "linux") {
+        for figure in ["rss_bytes", "open_files", "cpu_seconds"] {
+            assert!(detail[figure].as_f64().unwrap() > 0.0, "{figure}: {detail}");
+        }
+    }
+    let safe = operate(admin, "GET", &format!("/v1/nodes/{name}/safe-to-stop"), "").await;
+    assert_eq!(status(&safe), 409);
+    assert_eq!(json_of(&safe)["reasons"][0]["code"], "last_ready_node");
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn h9_a_node_is_told_to_stop_after_it_has_answered() {
+    let (node, admin, name) = operated().await;
+    let restart = format!("/v1/nodes/{name}/restart?force=true");
+    let answer = operate(admin, "POST", &restart, r#"{"why":"a new version"}"#).await;
+    assert_eq!(status(&answer), 202, "{answer}");
+    let incarnation = node.context().node_id.incarnation().to_string();
+    assert_eq!(json_of(&answer)["incarnation"], incarnation.as_str());
+    let begins = node.context().lifecycle.stop_begins();
+    tokio::time::timeout(Duration::from_secs(10), begins).await.unwrap();
+    node.stop().await;
+}

@@ -91,7 +91,7 @@ async fn try_beat(core: &Core) -> Result<Surroundings, DatabaseError> {
         definitions: tools.definitions.load().as_ref().clone(),
         labels: tools.node.config.node.labels.clone(),
         tzdb: tzdb_version().to_owned(),
-        takes_jobs: !maintenance && !core.is_closed(),
+        takes_jobs: !maintenance && !core.is_closed() && tools.node.lifecycle.takes_work(),
         offset_ms: tools.clock.wall_offset_ms(),
     };
     let asked = tools.clock.boot();
@@ -100,6 +100,7 @@ async fn try_beat(core: &Core) -> Result<Surroundings, DatabaseError> {
     store.meet_jobs(name).await?;
     let switches = store.switches().await?;
     obey(core, &switches, maintenance);
+    core.serve_or_rest();
     let silent_ms = crate::plan::millis(config.alive) * 3;
     let nodes = store.nodes(silent_ms).await?;
     warn_of_differences(core, &nodes);

@@ -88,6 +88,15 @@ impl Core {
         self.closed.get()
     }
 
+    /// Leads no more while an operator has the node out of service, and may lead again afterwards.
+    pub(super) fn serve_or_rest(&self) {
+        let node = &self.tools.node;
+        let may = node.config.leader.eligible && node.lifecycle.drained().is_none();
+        if self.tools.leader.status().eligible != may {
+            self.tools.leader.set_eligible(may);
+        }
+    }
+
     pub(super) async fn idle(&self) {
         while self.running.get() {
             self.idle.notified().await;
@@ -187,7 +196,8 @@ impl Core {
 
     /// How many ordinary runs may begin here.
     fn free_slots(&self) -> usize {
-        if self.closed.get() || self.tools.shared.surroundings.load().maintenance {
+        let rests = self.tools.shared.surroundings.load().maintenance;
+        if self.closed.get() || rests || !self.tools.node.lifecycle.takes_work() {
             return 0;
         }
         self.room.slots.saturating_sub(self.tools.busy.load(Ordering::Acquire))
@@ -307,7 +317,8 @@ impl Core {
 
     /// Takes from the queue what there is room for.
     async fn take(&self) -> Result<()> {
-        if self.closed.get() {
+        // What a node takes that is about to go would only have to be handed back.
+        if self.closed.get() || !self.tools.node.lifecycle.takes_work() {
             return Ok(());
         }
         loop {

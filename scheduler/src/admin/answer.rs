@@ -52,6 +52,12 @@ pub(super) fn conflict(code: &'static str, title: &'static str) -> Problem {
     Problem::new(StatusCode::CONFLICT, code, title)
 }
 
+/// A value in a body has the right form and cannot be used; `detail` names it and says what would be right.
+pub(super) fn invalid_value(detail: String) -> Problem {
+    let (status, code) = (StatusCode::UNPROCESSABLE_ENTITY, "invalid_value");
+    Problem::new(status, code, "A value in the body cannot be used").with_detail(detail)
+}
+
 pub(super) fn unknown_job() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "unknown_job", "There is no job of this name")
 }

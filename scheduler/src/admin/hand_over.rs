@@ -28,6 +28,8 @@ const NEXT_LIMIT: Duration = Duration::from_secs(3);
 /// How often the database is asked whether one does.
 const NEXT_STEP: Duration = Duration::from_millis(50);
 
+const NO_OTHER_NODE: &str = "no_other_node";
+
 /// What a hand-over came to.
 pub(super) struct HandOver {
     /// Who led.
@@ -53,7 +55,39 @@ impl HandOver {
     }
 }
 
+/// What came of letting another node lead, for somebody who does so without having been asked by a request.
+#[derive(Debug)]
+pub(crate) enum PassedOn {
+    /// The node of this name leads now.
+    To(String),
+    /// No other node could.
+    NobodyElse,
+    /// It may be tried again.
+    NotYet(String),
+}
+
 impl AdminJobs {
+    /// Has the leader let another node lead, which does not lead again for so long.
+    pub(crate) async fn pass_on(&self, hold: Duration) -> PassedOn {
+        let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+        match self.hand_over(Some(hold_ms)).await {
+            Ok(HandOver { after: Some(term), .. }) => {
+                PassedOn::To(super::leader::name_of(&term.node).to_owned())
+            }
+            Ok(HandOver { after: None, .. }) => {
+                PassedOn::NotYet("nobody has taken the lead over yet".to_owned())
+            }
+            Err(Refusal(problem)) if problem.code == NO_OTHER_NODE => PassedOn::NobodyElse,
+            Err(refusal) => PassedOn::NotYet(refusal.to_string()),
+        }
+    }
+
+    /// Asks whether a living node other than this one could lead.
+    pub(crate) async fn another_could_lead(&self) -> Result<bool, DatabaseError> {
+        let others = self.standing_besides(self.node.node_id.name()).await?;
+        Ok(others.iter().any(|standing| standing.eligible))
+    }
+
     /// Has the leader let another node lead, and waits for that; it does not lead again for `hold_ms`, one time to live
     /// of the lease when nothing is said.
     pub(super) async fn hand_over(&self, hold_ms: Option<u64>) -> Result<HandOver, Refusal> {
@@ -152,7 +186,7 @@ fn no_leader() -> Problem {
 }
 
 fn no_other_node() -> Problem {
-    conflict("no_other_node", "No other node could lead").with_detail(
+    conflict(NO_OTHER_NODE, "No other node could lead").with_detail(
         "another node must be alive, eligible, out of maintenance, and not held back by an earlier step-down",
     )
 }

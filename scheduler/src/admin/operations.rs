@@ -32,6 +32,10 @@ const RUN: &str = r#"{"type":"object","additionalProperties":false,"properties":
     "params":{},"not_before_ms":{"type":"integer","minimum":0}}}"#;
 const BACKFILL: &str = r#"{"type":"object","required":["from","to"],"additionalProperties":false,"properties":{
     "from":{},"to":{},"again":{"type":"string"}}}"#;
+const ROLLING: &str = r#"{"type":"object","required":["why"],"additionalProperties":false,"properties":{
+    "why":{"type":"string","minLength":1,"maxLength":1000},
+    "settle_ms":{"type":"integer","minimum":0,"maximum":3600000,"default":5000},
+    "limit_ms":{"type":"integer","minimum":1000,"maximum":86400000,"default":300000}}}"#;
 const ENABLED: &str = r#"{"type":"object","required":["value"],"additionalProperties":false,"properties":{
     "value":{"type":"string","description":"all, none, or names of jobs separated by commas"}}}"#;
 
@@ -113,6 +117,27 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         .optional_body(PERHAPS_WHY)
         .cli("node resume")
         .console("nodes"),
+    Operation::post(
+        "cluster.restart",
+        "/v1/cluster/rolling-restart",
+        "Restarts all nodes, one after the other, the leader last",
+    )
+    .headers(&[KEY])
+    .body(ROLLING)
+    .answers(&[
+        (202, "The run, of the job system.rolling-restart"),
+        (409, "already_running, last_node"),
+        (422, "invalid_value"),
+    ])
+    .cli("cluster restart")
+    .console("nodes"),
+    Operation::get(
+        "cluster.restart_show",
+        "/v1/cluster/rolling-restart",
+        "Shows how far the latest rolling restart is",
+    )
+    .cli("cluster restart-status")
+    .console("nodes"),
     // Jobs.
     Operation::get("jobs.list", "/v1/jobs", "Lists jobs by name")
         .query(&[SYSTEM, Parameter::new("after", TEXT, "The `next` of the page before"), LIMIT])

@@ -68,6 +68,8 @@ pub(super) async fn begin(
     clock.heard(asked, now_ms);
     let leader = start_leader(node, &store).await?;
     let jobs = Jobs::new(store.clone(), leader.clone(), node.bus.clone(), node.membership.clone());
+    // The first word counts, and there is no other.
+    shared.jobs.set(jobs.downgrade()).ok();
     let registry = Arc::new(registry.clone());
     let definitions = bring_definitions(node, &store, &registry).await?;
     let threads = job_threads(node)?;
@@ -77,6 +79,7 @@ pub(super) async fn begin(
     listen(node, &worker, &scheduler);
     crate::admin::listen(node, &jobs);
     follow(&parts.leader, &hooks, (node, &jobs), (&scheduler, room));
+    follow_service(node, &scheduler);
     Ok(Started {
         jobs,
         scheduler,
@@ -299,6 +302,18 @@ fn listen(node: &NodeContext, worker: &Addr<WorkerActor>, scheduler: &Addr<Sched
         async move {
             let Some(worker) = worker else { return false };
             worker.send(CancelRun { run: crate::run::RunId(run), by }).await.unwrap_or(false)
+        }
+    });
+}
+
+/// Has the scheduler see at once that an operator has taken this node out of service, or back.
+fn follow_service(node: &NodeContext, scheduler: &Addr<SchedulerActor>) {
+    let mut drained = node.lifecycle.subscribe_drained();
+    let scheduler = scheduler.downgrade();
+    tokio::spawn(async move {
+        while drained.changed().await.is_ok() {
+            let Some(scheduler) = scheduler.upgrade() else { return };
+            scheduler.do_send(LookAround);
         }
     });
 }

@@ -307,10 +307,12 @@ pub(super) fn queued_row(spec: &JobSpec, cause: Cause, now_ms: i64) -> serde_jso
     let chain = (!spec.then.is_empty()).then(|| {
         text_of(&Chain { rest: spec.then.clone(), on_failure: spec.on_failure, root: None })
     });
-    // Whoever leads may not have the handler, and nothing is due: any node will do that has it.
+    // Whoever leads may not have the handler, and nothing is due: any node will do that has it. What Understudy itself
+    // does for the cluster is the leader's, which leaves to others what it lacks the handler for.
+    let of_leader = spec.system && spec.placement == Placement::Leader;
     json!({
         "job": spec.name, "scope": "", "fire_ms": now_ms, "cause": cause.as_str(), "state": "queued",
-        "placement": "any", "handler": spec.handler,
+        "placement": if of_leader { "leader" } else { "any" }, "handler": spec.handler,
         "labels": (!spec.labels.is_empty()).then(|| text_of(&spec.labels)),
         "priority": spec.priority, "system": spec.system,
         "exclusive": !matches!(spec.overlap, Overlap::Allow { .. }),

@@ -102,15 +102,15 @@ impl Store {
         .await
     }
 
-    /// Ends runs of Understudy itself whose node is silent: they are never repeated, and must not stand in the way of the
-    /// next, which are those that give up all others.
+    /// Ends runs of Understudy itself whose node is silent: they are not repeated, and must not stand in the way of the
+    /// next, which are those that give up all others. A rolling restart is one of those others: it goes on elsewhere.
     pub(crate) async fn lose_system_runs(&self, stale_ms: i64) -> Result<u64> {
         let now = self.backend().now_ms();
         let sql = format!(
             "UPDATE us_job_run SET state = 'lost', finished_ms = {now}, error = 'its node was silent' \
-             WHERE system AND state = 'running' AND heartbeat_ms < (SELECT {now}) - $1"
+             WHERE system AND state = 'running' AND heartbeat_ms < (SELECT {now}) - $1 AND job <> $2"
         );
-        self.execute(sql, vec![stale_ms.into()]).await
+        self.execute(sql, vec![stale_ms.into(), crate::system::ROLLING_RESTART.into()]).await
     }
 
     /// Leaves runs that wait for the leader to any node that can run them, when this leader lacks their handler or labels;

@@ -243,6 +243,14 @@ impl Attempt {
             Kind::Incompatible => RunState::Incompatible,
             Kind::Cancelled => RunState::Cancelled,
             Kind::Final => RunState::Failed,
+            Kind::HandedBack => {
+                return Ending::Again {
+                    after_ms: 0,
+                    outcome: "handed_back",
+                    error: Some(message),
+                    uncounted: false,
+                };
+            }
             Kind::Retryable => {
                 let retry = &self.run.definition.spec.retry;
                 let Some(pause) = retry.pause_after(self.run.failed + 1) else {

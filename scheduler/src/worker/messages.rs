@@ -1,6 +1,6 @@
 //! What the worker is told and asked.
 
-use actix::Message;
+use actix::{Message, MessageResponse};
 
 use crate::run::RunId;
 use crate::store::TakenRun;
@@ -36,6 +36,19 @@ pub(crate) struct EpochEnded {
 #[derive(Debug, Message)]
 #[rtype(result = "usize")]
 pub(crate) struct Underway;
+
+/// Asks what would become of the runs if this node stopped.
+#[derive(Debug, Message)]
+#[rtype(result = "Load")]
+pub(crate) struct WhatRuns;
+
+/// The runs of a node that are not Understudy's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, MessageResponse)]
+pub(crate) struct Load {
+    pub(crate) runs: usize,
+    /// Those of them that are lost if they do not finish while the node stops: they may not be repeated.
+    pub(crate) unrepeatable: usize,
+}
 
 /// Tells all runs to end, so that other nodes can have them; answers how many there are.
 #[derive(Debug, Message)]
