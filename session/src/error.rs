@@ -98,6 +98,8 @@ impl SessionError {
             | Self::NotJson { .. }
             | Self::TooLarge { .. }
             | Self::BadName
+            | Self::BadUser
+            | Self::TooManySessions
             | Self::NotInstalled => None,
         }
     }

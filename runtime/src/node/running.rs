@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::assembly::{Assembled, Base, Held, first_signs};
-use super::gauges::Gauges;
 use super::checks::Checks;
+use super::gauges::Gauges;
 use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
 use super::{NodeError, Phase, Routes};

@@ -205,10 +205,12 @@ mod tests {
 
     #[test]
     fn h5_a_counter_is_there_before_it_counts() {
+        const KINDS: &[Label] = &[Label::of("why", &["a", "b"])];
+        const ROUTES: &[Label] = &[Label::any("route")];
         let table = [
             Metric::counter("plain_total", "Plain things"),
-            Metric::counter("kinds_total", "Things").by(&[Label::of("why", &["a", "b"])]),
-            Metric::counter("open_total", "Things").by(&[Label::any("route")]),
+            Metric::counter("kinds_total", "Things").by(KINDS),
+            Metric::counter("open_total", "Things").by(ROUTES),
         ];
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || describe(&table));

@@ -67,13 +67,17 @@ async fn h4_any_node_tells_how_any_other_is_and_says_when_one_does_not_answer() 
     let detail = &shown["detail"];
     assert_eq!((&detail["phase"], &detail["ready"]), (&"running".into(), &true.into()), "{detail}");
     assert_eq!((&detail["drained"], &detail["reasons"]), (&Value::Null, &json!([])));
-    assert_eq!((&detail["redis"]["connected"], &detail["database"]["up"]), (&json!(true), &json!(true)));
+    assert_eq!(
+        (&detail["redis"]["connected"], &detail["database"]["up"]),
+        (&json!(true), &json!(true))
+    );
     for figure in ["rss_bytes", "open_files", "cpu_seconds"] {
         assert!(detail[figure].as_f64().is_some_and(|it| it > 0.0), "{figure}: {detail}");
     }
     assert!(detail["redis"]["rtt_ms"].as_f64().is_some_and(|ms| ms < 400.0), "{detail}");
     assert!(detail["services"].as_array().is_some_and(|all| all.len() >= 2), "{detail}");
-    let unknown = stage.client.get(stage.cluster.nodes[asked].admin_url(), "/v1/nodes/nobody").await;
+    let unknown =
+        stage.client.get(stage.cluster.nodes[asked].admin_url(), "/v1/nodes/nobody").await;
     oracle!("a node that is not listed", code(&unknown.unwrap().expect(404)), "unknown_node");
     pauses_are_noticed(&stage, asked, about).await;
     stage.cluster.nodes[about].stop();
@@ -158,7 +162,11 @@ async fn h9_a_node_is_taken_out_of_service_and_back_under_load_and_nobody_notice
         "SELECT count(*) FROM us_job_run WHERE NOT system AND node LIKE '{name}#%' AND started_ms >= {since_ms}"
     ));
     oracle!("runs that began on it", started, 0);
-    oracle!("the run that was under way", end_of(&stage, slow).await, format!("completed|1|{name}"));
+    oracle!(
+        "the run that was under way",
+        end_of(&stage, slow).await,
+        format!("completed|1|{name}")
+    );
     let asked = Instant::now();
     stage.tell(other, drained, "undrain").await.expect(200);
     wait::until("it is ready again", LIMIT, async || stage.is_ready(drained).await).await;
@@ -202,7 +210,8 @@ fn is_served_by(line: &str, address: &str) -> bool {
 
 #[test]
 fn the_log_of_the_balancer_is_read_right() {
-    let line = "127.0.0.1 \"GET /read HTTP/1.1\" 200 127.0.0.1:1, 127.0.0.1:2 503, 200 0.001, 0.002";
+    let line =
+        "127.0.0.1 \"GET /read HTTP/1.1\" 200 127.0.0.1:1, 127.0.0.1:2 503, 200 0.001, 0.002";
     assert!(!is_served_by(line, "127.0.0.1:1") && is_served_by(line, "127.0.0.1:2"));
     let line = "127.0.0.1 \"POST /incr HTTP/1.1\" 200 127.0.0.1:1 200 0.001";
     assert!(is_served_by(line, "127.0.0.1:1") && !is_served_by(line, "127.0.0.1:2"));
@@ -266,7 +275,11 @@ async fn h9_the_last_node_is_not_taken_by_mistake_and_one_is_restarted() {
     let refused = stage.tell(1, 0, "restart").await.expect(409);
     oracle!("restarting the last ready node", code(&refused), "last_node");
     let refused = stage.ask(2, 0, "/safe-to-stop").await.expect(409);
-    oracle!("is it safe to stop", reasons(&refused).join(","), "last_ready_node,only_eligible_leader");
+    oracle!(
+        "is it safe to stop",
+        reasons(&refused).join(","),
+        "last_ready_node,only_eligible_leader"
+    );
     stage.tell(1, 0, "drain?force=true").await.expect(200);
     assert!(!stage.is_ready(0).await);
     stage.client.get(stage.cluster.url(0), "/nothing").await.unwrap().expect(200);
@@ -279,7 +292,8 @@ async fn h9_the_last_node_is_not_taken_by_mistake_and_one_is_restarted() {
     oracle!("who leads again", stage.agreed().await.node, 0);
     let before = stage.ask(0, 1, "").await.expect(200).json::<Value>()["record"]["id"].clone();
     let answer = stage.tell(2, 1, "restart").await.expect(202).json::<Value>();
-    let life = format!("{}#{}", answer["node"].as_str().unwrap(), answer["incarnation"].as_str().unwrap());
+    let life =
+        format!("{}#{}", answer["node"].as_str().unwrap(), answer["incarnation"].as_str().unwrap());
     assert_eq!(before, life.as_str());
     let mut supervisor = Supervisor::default();
     supervisor

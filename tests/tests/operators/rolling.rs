@@ -53,7 +53,8 @@ fn run_of(answer: &Answer) -> u64 {
 
 /// The run, as it is stored: state, and what went wrong.
 fn end_of(stage: &Stage, run: u64) -> String {
-    let sql = format!("SELECT state || ': ' || COALESCE(error, '') FROM us_job_run WHERE id = {run}");
+    let sql =
+        format!("SELECT state || ': ' || COALESCE(error, '') FROM us_job_run WHERE id = {run}");
     stage.cluster.postgres.query(&sql).trim().to_owned()
 }
 
@@ -88,7 +89,8 @@ async fn restart_all(stage: &mut Stage, round: usize) {
     assert_eq!(refused["run"], run, "{refused}");
     let mut supervisor = Supervisor::default();
     let what = ("all nodes are restarted", ALL);
-    let told = supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
+    let told =
+        supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
     oracle!("the run", end_of(stage, run), "completed: ");
     oracle!("nodes that are back", states(&told).join(","), "back,back,back");
     let mut order: Vec<usize> = supervisor.ended.iter().map(|(node, _)| *node).collect();
@@ -120,7 +122,8 @@ fn no_second_was_missed(stage: &Stage) {
     oracle!("seconds without a run", missed, 0);
     let decisions = stage.count("SELECT count(*) FROM us_fire_decision WHERE job = 'probe'");
     oracle!("seconds that were decided against", decisions, 0);
-    let lost = stage.count("SELECT count(*) FROM us_job_run WHERE job = 'probe' AND state <> 'completed'");
+    let lost =
+        stage.count("SELECT count(*) FROM us_job_run WHERE job = 'probe' AND state <> 'completed'");
     oracle!("runs that did not complete", lost, <= 1);
 }
 
@@ -141,7 +144,8 @@ async fn h9_a_rolling_restart_outlives_the_death_of_the_leader_it_runs_on() {
     oracle!("nodes restarted before the leader is killed", before, <= 2);
     stage.cluster.kill9(leader);
     let what = ("the others are restarted", ALL);
-    let told = supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
+    let told =
+        supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
     oracle!("the run", end_of(&stage, run), "completed: ");
     oracle!("nodes that are back", states(&told).join(","), "back,back,back");
     for node in 0..3 {
@@ -158,11 +162,11 @@ async fn h9_a_rolling_restart_is_cancelled_and_stops_at_a_node_that_does_not_com
     let leader = stage.agreed().await.node;
     let run = run_of(&order(&stage, leader, 120_000).await.expect(202));
     let mut supervisor = Supervisor::default();
-    let one_ended = async |cluster: &Cluster| {
-        cluster.nodes.iter().any(|node| !node.is_running()).then_some(())
-    };
+    let one_ended =
+        async |cluster: &Cluster| cluster.nodes.iter().any(|node| !node.is_running()).then_some(());
     // Looked at before the supervisor starts it again.
-    wait::until("one node has ended", ALL, async || one_ended(&stage.cluster).await.is_some()).await;
+    wait::until("one node has ended", ALL, async || one_ended(&stage.cluster).await.is_some())
+        .await;
     stage.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.expect(202);
     let what = ("the run has ended", ALL);
     supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
