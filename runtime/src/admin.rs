@@ -8,13 +8,18 @@
 
 mod access;
 pub(crate) mod audit;
+mod events;
 mod locks;
+mod maintenance;
+mod members;
 mod openapi;
 mod operation;
 mod operations;
 mod people;
+pub(crate) mod requests;
 mod resources;
 mod seal;
+mod settings;
 pub(crate) mod tokens;
 
 pub use access::{AdminPort, Principal, ROLES, Role, principal, require};

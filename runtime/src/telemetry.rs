@@ -1,7 +1,8 @@
 //! What a node tells about itself while it runs: log lines on standard output, and metrics.
 //!
 //! Lines are JSON, or text for people on a terminal; either way one event is one line, whatever a client put into
-//! it. Traces leave the process only as the identifiers in those lines.
+//! it. Traces leave the process only as the identifiers in those lines. Which lines are written can be changed while the
+//! process runs.
 
 mod line;
 
@@ -15,7 +16,9 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use self::line::{JsonLine, TextLine};
@@ -39,7 +42,22 @@ pub enum TelemetryError {
     Thread(#[source] std::io::Error),
 }
 
+/// The log filter could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// The directives do not parse.
+    #[error("the log filter is not valid")]
+    Filter(#[source] ParseError),
+    /// The lines of this process are not written by this module.
+    #[error("logging was set up by the application")]
+    NotOurs,
+    /// The logger is gone.
+    #[error("the log filter could not be replaced")]
+    Replace(#[source] reload::Error),
+}
+
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Sets up logging, metrics and a note in the log for each panic: once per process, before anything else starts.
 ///
@@ -48,21 +66,31 @@ static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 /// When the filter does not parse, or when the process already has a logger or a metrics recorder; the tests that
 /// run several nodes in one process pass over the latter.
 pub fn init(log: &LogConfig, node: &NodeName) -> Result<(), TelemetryError> {
-    // The server library tells of each of its threads, and calls it an error when a stranger sends what is no HTTP;
-    // whoever wants to hear it says so in the filter.
-    let quiet = format!("actix_server=warn,actix_http::h1=off,{}", log.filter);
-    let filter = EnvFilter::try_new(quiet).map_err(TelemetryError::Filter)?;
+    let filter = filter(&log.filter).map_err(TelemetryError::Filter)?;
+    let (filter, handle) = reload::Layer::new(filter);
     let is_terminal = std::io::stdout().is_terminal();
     match style(log.format, is_terminal) {
         Style::Json => json(filter, node, std::io::stdout).try_init(),
         Style::Text(colours) => text(filter, node, colours, std::io::stdout).try_init(),
     }
     .map_err(TelemetryError::Logging)?;
+    FILTER.get_or_init(|| handle);
     std::panic::set_hook(Box::new(note_panic));
     let handle = recorder()?.install_recorder().map_err(TelemetryError::Metrics)?;
     keep_small(handle.clone())?;
     METRICS.get_or_init(|| handle);
     Ok(())
+}
+
+/// Replaces the log filter of this process, for all its threads at once.
+///
+/// # Errors
+///
+/// When the filter does not parse, or the application writes its log lines itself.
+pub fn set_filter(directives: &str) -> Result<(), FilterError> {
+    let filter = filter(directives).map_err(FilterError::Filter)?;
+    let handle = FILTER.get().ok_or(FilterError::NotOurs)?;
+    handle.reload(filter).map_err(FilterError::Replace)
 }
 
 /// Returns all metrics of this process in the text format of Prometheus; empty before [`init`].
@@ -91,21 +119,29 @@ fn style(format: LogFormat, is_terminal: bool) -> Style {
     }
 }
 
-fn json<W>(filter: EnvFilter, node: &NodeName, writer: W) -> impl Subscriber + Send + Sync
+/// The server library tells of each of its threads, and calls it an error when a stranger sends what is no HTTP; whoever
+/// wants to hear it says so in the filter.
+fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("actix_server=warn,actix_http::h1=off,{directives}"))
+}
+
+fn json<F, W>(filter: F, node: &NodeName, writer: W) -> impl Subscriber + Send + Sync
 where
+    F: Layer<Registry> + Send + Sync,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let layer = tracing_subscriber::fmt::layer().json().event_format(JsonLine::new(node.clone()));
     tracing_subscriber::registry().with(filter).with(layer.with_writer(writer))
 }
 
-fn text<W>(
-    filter: EnvFilter,
+fn text<F, W>(
+    filter: F,
     node: &NodeName,
     colours: Colours,
     writer: W,
 ) -> impl Subscriber + Send + Sync
 where
+    F: Layer<Registry> + Send + Sync,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // The layer's own colours are off: an escape sequence in a line is then always someone else's.
@@ -253,6 +289,33 @@ mod tests {
             " INFO web-1 understudy_runtime::telemetry::tests: session loaded duration_ms=3 \
              | request{request.id=\"r1\"}\n"
         );
+    }
+
+    #[test]
+    fn g4_a_filter_that_is_replaced_counts_at_once() {
+        let (writer, lines) = capture();
+        let (layer, handle) = reload::Layer::new(filter("info").unwrap());
+        let say = || tracing::debug!("one place in the program");
+        with_default(json(layer, &node(), writer), || {
+            for (directives, written_lines) in [
+                ("info", 0),
+                ("debug", 1),
+                ("understudy_runtime=debug", 1),
+                ("other=debug", 0),
+                ("info", 0),
+            ] {
+                handle.reload(filter(directives).unwrap()).unwrap();
+                say();
+                assert_eq!(written(&lines).lines().count(), written_lines, "{directives}");
+            }
+        });
+    }
+
+    #[test]
+    fn g4_a_wrong_filter_and_a_process_without_our_logger_are_told() {
+        assert!(matches!(set_filter("a=b=c"), Err(FilterError::Filter(_))));
+        // No test of this process sets up the logger.
+        assert!(matches!(set_filter("info"), Err(FilterError::NotOurs)));
     }
 
     #[test]

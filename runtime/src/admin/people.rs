@@ -180,14 +180,14 @@ fn rfc3339(at_ms: i64) -> String {
     Timestamp::from_millisecond(at_ms).map_or_else(|_| at_ms.to_string(), |at| at.to_string())
 }
 
-fn invalid(detail: String) -> Problem {
+pub(super) fn invalid(detail: String) -> Problem {
     let (status, code) = (StatusCode::UNPROCESSABLE_ENTITY, "invalid_value");
     Problem::new(status, code, "A value in the body cannot be used").with_detail(detail)
 }
 
 /// The database did not do what it was asked; the client is not told what it said.
 #[expect(clippy::needless_pass_by_value, reason = "it is for map_err")]
-fn refusal(error: DatabaseError) -> Problem {
+pub(super) fn refusal(error: DatabaseError) -> Problem {
     warn!(error = chain(&error), "a request of an operator failed at the database");
     if error.is_retryable() {
         let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable");

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use actix_web::{HttpResponse, web};
+use actix_web::web::{self, Data};
 use serde::Serialize;
 
 use super::tokens::Tokens;
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::database::Finding;
 use crate::http::health::{self, Detail};
 use crate::http::problem::Problem;
+use crate::http::requests::Requests;
 use crate::ids::NodeId;
 use crate::lock::ClusterLocks;
 use crate::membership::{Member, Membership};
@@ -40,6 +42,8 @@ pub(crate) struct AdminState {
     pub(crate) port: AdminPort,
     pub(crate) context: Option<NodeContext>,
     pub(crate) tokens: Option<Tokens>,
+    /// Those of the public port.
+    pub(crate) requests: Requests,
 }
 
 /// Adds the resources, and those of the services.
@@ -54,6 +58,10 @@ pub(crate) fn configure(app: &mut web::ServiceConfig, state: &AdminState) {
     super::locks::configure(app, state.locks.as_ref());
     super::people::configure(app, state);
     super::openapi::configure(app, &state.port);
+    super::settings::configure(app, state);
+    super::maintenance::configure(app, state);
+    super::events::configure(app, state);
+    super::requests::configure(app, state);
     let about = state.clone();
     let nodes = state.clone();
     let config = state.clone();
@@ -119,9 +127,25 @@ impl AdminState {
 
 /// Answers that the node is not as far yet.
 pub(super) fn starting() -> HttpResponse {
-    let starting =
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting");
-    starting.with_retry_after(Duration::from_secs(1)).response()
+    not_started().response()
+}
+
+fn not_started() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting")
+        .with_retry_after(Duration::from_secs(1))
+}
+
+/// What a resource stands on that needs a node that has started.
+pub(super) struct Started(Option<NodeContext>);
+
+impl Started {
+    pub(super) fn of(state: &AdminState) -> Data<Self> {
+        Data::new(Self(state.context.clone()))
+    }
+
+    pub(super) fn context(&self) -> Result<&NodeContext, Problem> {
+        self.0.as_ref().ok_or_else(not_started)
+    }
 }
 
 pub(super) fn json(body: &impl Serialize) -> HttpResponse {

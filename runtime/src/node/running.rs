@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::assembly::{Assembled, Base, Held, first_signs};
+use super::error::database_error;
 use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
 use super::{NodeError, Phase, Routes};
@@ -21,7 +22,9 @@ use crate::http::server::{Configure, ServerOptions};
 use crate::http::settings::{HttpSettings, Shared};
 use crate::membership::{MemberRecord, MemberState, SESSION_KEYS};
 use crate::service::{NodeContext, SERVICE_LIMIT, Service, ServiceError};
+use crate::settings::{LOG_FILTER, MAINTENANCE};
 use crate::supervise::{Backoff, Stopped, Supervised, spawn};
+use crate::telemetry;
 
 /// How long giving back leases and leaving the cluster may take.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
@@ -51,6 +54,7 @@ pub(super) struct Running {
     requests: Requests,
     _monitor: Supervised,
     _tokens: Supervised,
+    _followed: [Supervised; 2],
 }
 
 impl Booting {
@@ -71,6 +75,7 @@ impl Booting {
             port: base.admin.clone(),
             context: None,
             tokens: None,
+            requests: Requests::new(),
         };
         serve_while_starting(&mut listeners, &settings, &admin).await?;
         info!(
@@ -101,10 +106,14 @@ impl Booting {
         // Boxed: the states of all these steps together are larger than what a small stack holds.
         let assembling = Box::pin(self.base.assemble(record, &migrations));
         let Assembled { context, held } = assembling.await?;
+        // Before the services: they may follow settings.
+        let followed = follow(&context).await?;
+        admin::requests::listen(&context.bus, &self.admin.requests);
         for service in &mut services {
             start_service(service.as_mut(), &context).await?;
         }
-        context.admin.audit().write_to(context.database.clone(), context.node_id.to_string());
+        let (database, events) = (context.database.clone(), context.events.clone());
+        context.admin.audit().write_to(database, events, context.node_id.to_string());
         let keep = self.base.config.admin.audit_keep;
         context.duties.add(admin::audit::purging(&context.database, keep));
         let (tokens, tokens_task) = Tokens::start(&context).await;
@@ -129,6 +138,7 @@ impl Booting {
         let running = Running {
             _monitor: watch(monitor),
             _tokens: tokens_task,
+            _followed: followed,
             listeners: self.listeners,
             context,
             held,
@@ -146,19 +156,21 @@ impl Booting {
         services: &[Arc<dyn Service>],
         routes: Routes,
     ) -> Result<Requests, NodeError> {
-        let (membership, requests) = (context.membership.clone(), Requests::new());
+        let (membership, requests) = (context.membership.clone(), self.admin.requests.clone());
         let edge = EdgeContext {
             settings: Arc::clone(&self.settings),
             lifecycle: context.lifecycle.clone(),
             requests: requests.clone(),
             others_ready: Some(Arc::new(move || membership.others_ready())),
             gate: None,
+            maintenance: Some(context.maintenance.clone()),
             wraps: services.iter().filter_map(|service| service.web_wrap()).collect(),
         };
         let (node, services) = (context.clone(), services.to_vec());
         let metrics = node.config.metrics.enabled && node.config.metrics.public;
         let configure: Configure = Arc::new(move |app| {
             health::configure(app, &node.lifecycle, Detail::Word);
+            node.maintenance.configure(app);
             if metrics {
                 app.route("/metrics", actix_web::web::get().to(admin::metrics));
             }
@@ -271,6 +283,25 @@ fn options(config: &Config) -> ServerOptions {
         drain_timeout: config.ops.drain_timeout,
         stalled_reader: config.http.stalled_reader,
     }
+}
+
+/// Puts the settings in force, as they are in the database, and follows them and what happens in the cluster.
+async fn follow(context: &NodeContext) -> Result<[Supervised; 2], NodeError> {
+    let events = context.events.connect(&context.bus, &context.membership);
+    let settings = &context.settings;
+    let maintenance = context.maintenance.clone();
+    settings.applies(&MAINTENANCE, move |notice| maintenance.apply(notice));
+    let usual = settings.default_of(&LOG_FILTER);
+    settings.applies(&LOG_FILTER, move |filter| match telemetry::set_filter(filter) {
+        Ok(()) => {}
+        // An application that writes its own lines does so as it likes.
+        Err(error) if *filter != *usual => {
+            warn!(error = chain(&error), "the log filter has no effect here");
+        }
+        Err(_) => {}
+    });
+    let settings = settings.start(&context.lifecycle).await;
+    Ok([events, settings.map_err(|error| database_error(&error))?])
 }
 
 async fn start_service(service: &mut dyn Service, context: &NodeContext) -> Result<(), NodeError> {
