@@ -147,6 +147,11 @@ impl Broadcast {
         self.bus.handle(handler);
     }
 
+    /// Says what is done when messages to this node may have been lost, see [`Bus::on_gap`].
+    pub(crate) fn on_gap(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.bus.on_gap(hook);
+    }
+
     /// Asks all nodes of the target at the same time; returns when each has answered, failed, or used up its time.
     pub async fn ask<M: BusRequest + Sync>(&self, message: &M) -> BroadcastResult<M::Reply> {
         let members = self.membership.members();

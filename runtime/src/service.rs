@@ -20,7 +20,9 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::database::Database;
 use crate::duty::Duties;
+use crate::events::Events;
 use crate::finding::Finding;
+use crate::http::Maintenance;
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::lease::LeaseHandle;
@@ -28,6 +30,7 @@ use crate::lock::ClusterLocks;
 use crate::membership::Membership;
 use crate::node::Lifecycle;
 use crate::redis::Redis;
+use crate::settings::Settings;
 
 /// How long a service may take to drain, and to stop unless it says otherwise.
 pub(crate) const SERVICE_LIMIT: Duration = Duration::from_secs(10);
@@ -213,6 +216,12 @@ pub struct NodeContext {
     pub locks: ClusterLocks,
     /// Periodic work for the whole cluster; a service adds its own when it starts.
     pub duties: Duties,
+    /// Options that are changed while the cluster runs.
+    pub settings: Settings,
+    /// What happens, for those who watch.
+    pub events: Events,
+    /// Whom the public port serves.
+    pub maintenance: Maintenance,
     /// In which phase of its life the node is.
     pub lifecycle: Lifecycle,
     /// Who asks on the admin port.

@@ -2,6 +2,7 @@
 //!
 //! Lines are JSON, or text for people on a terminal; either way one event is one line, whatever a client put into
 //! it. Traces leave the process as the identifiers in those lines and, when an address for them is set, as spans.
+//! Which lines are written can be changed while the process runs.
 
 mod catalogue;
 mod line;
@@ -17,8 +18,9 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use self::line::{JsonLine, TextLine};
@@ -48,7 +50,24 @@ pub enum TelemetryError {
     Traces(#[source] TracesError),
 }
 
+/// The log filter could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// The directives do not parse.
+    #[error("the log filter is not valid")]
+    Filter(#[source] ParseError),
+    /// The lines of this process are not written by this module.
+    #[error("logging was set up by the application")]
+    NotOurs,
+    /// The logger is gone.
+    #[error("the log filter could not be replaced")]
+    Replace(#[source] reload::Error),
+}
+
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+/// What the filter begins with so that spans are made while traces are exported.
+static TRACED: OnceLock<String> = OnceLock::new();
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Sets up logging, traces, metrics and a note in the log for each panic: once per process, before anything else starts.
 ///
@@ -59,11 +78,9 @@ static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 pub fn init(config: &Config) -> Result<(), TelemetryError> {
     let (log, node) = (&config.log, &config.node.id);
     let exports = otlp::prepare(config).map_err(TelemetryError::Traces)?;
-    // The server library tells of each of its threads, and calls it an error when a stranger sends what is no HTTP;
-    // whoever wants to hear it says so in the filter.
-    let traced = otlp::directive(exports.as_ref());
-    let quiet = format!("actix_server=warn,actix_http::h1=off,{traced}{}", log.filter);
-    let filter = EnvFilter::try_new(quiet).map_err(TelemetryError::Filter)?;
+    TRACED.get_or_init(|| otlp::directive(exports.as_ref()));
+    let filter = filter(&log.filter).map_err(TelemetryError::Filter)?;
+    let (filter, handle) = reload::Layer::new(filter);
     let is_terminal = std::io::stdout().is_terminal();
     match style(log.format, is_terminal) {
         Style::Json => {
@@ -77,6 +94,7 @@ pub fn init(config: &Config) -> Result<(), TelemetryError> {
     }
     .map_err(TelemetryError::Logging)?;
     otlp::install(exports);
+    FILTER.get_or_init(|| handle);
     std::panic::set_hook(Box::new(note_panic));
     let handle = recorder()?.install_recorder().map_err(TelemetryError::Metrics)?;
     describe(catalogue());
@@ -88,6 +106,17 @@ pub fn init(config: &Config) -> Result<(), TelemetryError> {
 /// Sends the spans that wait, for so long at most; blocks the thread.
 pub(crate) fn flush(limit: Duration) {
     otlp::flush(limit);
+}
+
+/// Replaces the log filter of this process, for all its threads at once.
+///
+/// # Errors
+///
+/// When the filter does not parse, or the application writes its log lines itself.
+pub fn set_filter(directives: &str) -> Result<(), FilterError> {
+    let filter = filter(directives).map_err(FilterError::Filter)?;
+    let handle = FILTER.get().ok_or(FilterError::NotOurs)?;
+    handle.reload(filter).map_err(FilterError::Replace)
 }
 
 /// Returns all metrics of this process in the text format of Prometheus; empty before [`init`].
@@ -116,25 +145,34 @@ fn style(format: LogFormat, is_terminal: bool) -> Style {
     }
 }
 
-fn json<W>(
-    filter: EnvFilter,
+/// The server library tells of each of its threads, and calls it an error when a stranger sends what is no HTTP; whoever
+/// wants to hear it says so in the filter.
+fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+    let traced = TRACED.get().map_or("", String::as_str);
+    EnvFilter::try_new(format!("actix_server=warn,actix_http::h1=off,{traced}{directives}"))
+}
+
+fn json<F, W>(
+    filter: F,
     node: &NodeName,
     writer: W,
 ) -> impl Subscriber + for<'l> LookupSpan<'l> + Send + Sync
 where
+    F: Layer<Registry> + Send + Sync,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let layer = tracing_subscriber::fmt::layer().json().event_format(JsonLine::new(node.clone()));
     tracing_subscriber::registry().with(filter).with(layer.with_writer(writer))
 }
 
-fn text<W>(
-    filter: EnvFilter,
+fn text<F, W>(
+    filter: F,
     node: &NodeName,
     colours: Colours,
     writer: W,
 ) -> impl Subscriber + for<'l> LookupSpan<'l> + Send + Sync
 where
+    F: Layer<Registry> + Send + Sync,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // The layer's own colours are off: an escape sequence in a line is then always someone else's.
@@ -282,6 +320,33 @@ mod tests {
             " INFO web-1 understudy_runtime::telemetry::tests: session loaded duration_ms=3 \
              | request{request.id=\"r1\"}\n"
         );
+    }
+
+    #[test]
+    fn g4_a_filter_that_is_replaced_counts_at_once() {
+        let (writer, lines) = capture();
+        let (layer, handle) = reload::Layer::new(filter("info").unwrap());
+        let say = || tracing::debug!("one place in the program");
+        with_default(json(layer, &node(), writer), || {
+            for (directives, written_lines) in [
+                ("info", 0),
+                ("debug", 1),
+                ("understudy_runtime=debug", 1),
+                ("other=debug", 0),
+                ("info", 0),
+            ] {
+                handle.reload(filter(directives).unwrap()).unwrap();
+                say();
+                assert_eq!(written(&lines).lines().count(), written_lines, "{directives}");
+            }
+        });
+    }
+
+    #[test]
+    fn g4_a_wrong_filter_and_a_process_without_our_logger_are_told() {
+        assert!(matches!(set_filter("a=b=c"), Err(FilterError::Filter(_))));
+        // No test of this process sets up the logger.
+        assert!(matches!(set_filter("info"), Err(FilterError::NotOurs)));
     }
 
     #[test]

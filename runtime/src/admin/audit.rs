@@ -23,6 +23,7 @@ use super::principal;
 use crate::database::{Database, DatabaseError};
 use crate::duty::{Duty, DutyWork};
 use crate::error::chain;
+use crate::events::{EventKind, Events};
 use crate::http::problem::Problem;
 use crate::http::{client_addr, request_id};
 use crate::service::RequestWrap;
@@ -134,14 +135,16 @@ impl Audit {
         Self { queue, waiting: Arc::new(waiting) }
     }
 
-    /// Has what was collected, and what comes, written into the database under the node's name.
-    pub(crate) fn write_to(&self, database: Database, node: String) {
+    /// Has what was collected, and what comes, written into the database under the node's name; tells those who watch
+    /// when it is there.
+    pub(crate) fn write_to(&self, database: Database, events: Events, node: String) {
         let Some(waiting) = self.waiting.swap(None) else { return };
         tokio::spawn(async move {
             let mut waiting = waiting.lock().await;
             let mut batch = Vec::with_capacity(BATCH);
             while waiting.recv_many(&mut batch, BATCH).await > 0 {
                 write_all(&database, &node, &batch).await;
+                events.send(EventKind::Audit);
                 batch.clear();
             }
         });

@@ -22,6 +22,16 @@ const FORCE: Parameter =
 const WHY: &str = r#"{"type":"object","required":["why"],"additionalProperties":false,"properties":{
     "why":{"type":"string","minLength":1,"maxLength":1000}}}"#;
 const NOTHING: &str = r#"{"type":"object","additionalProperties":false,"properties":{}}"#;
+const ONLY_AT: Parameter = Parameter::new(
+    "If-Match",
+    r#"{"type":"string"}"#,
+    "Only when it has this revision; 0 when nobody has set it",
+);
+const CHANGES: &[(u16, &str)] = &[
+    (404, "unknown_setting: there is none of this name"),
+    (409, "other_resource: it is changed through a resource of its own"),
+    (412, "revision_changed: it was changed since it was read"),
+];
 
 /// The operations of the runtime.
 pub(crate) const OPERATIONS: &[Operation] = &[
@@ -158,4 +168,72 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         .answers(&[(204, "It counts no more"), (404, "unknown_token: there is none of this id")])
         .cli("token revoke")
         .console("tokens"),
+    Operation::get("events.watch", "/v1/events", "Streams a word for each kind of thing that changes (server-sent events)")
+        .answers(&[
+            (200, "text/event-stream: events `nodes`, `leader`, `problems`, `settings`, `jobs`, `audit`, and `resync` when some were missed"),
+            (503, "too_many_watchers: 100 watch on this node; draining: it is being stopped"),
+        ])
+        .cli("watch")
+        .console("overview"),
+    Operation::get("settings.list", "/v1/settings", "Lists the options that are changed while the cluster runs")
+        .cli("settings")
+        .console("settings"),
+    Operation::put("settings.set", "/v1/settings/{name}", "Changes a setting on all nodes; the log filter needs the role admin")
+        .headers(&[ONLY_AT])
+        .body(
+            r#"{"type":"object","required":["value","why"],"additionalProperties":false,"properties":{
+                "value":{"type":"string","minLength":1,"maxLength":4000},
+                "why":{"type":"string","minLength":1,"maxLength":1000},
+                "for_s":{"type":"integer","minimum":1,"maximum":31622400}}}"#,
+        )
+        .answers(CHANGES)
+        .cli("settings set")
+        .console("settings"),
+    Operation::delete("settings.reset", "/v1/settings/{name}", "Takes a setting back to what the options of the nodes say")
+        .headers(&[ONLY_AT])
+        .answers(CHANGES)
+        .cli("settings reset")
+        .console("settings"),
+    Operation::get("maintenance.show", "/v1/maintenance", "Shows whom the public port serves, in the cluster and on single nodes")
+        .cli("maintenance")
+        .console("maintenance"),
+    Operation::put("maintenance.set", "/v1/maintenance", "Lets the public port serve everybody, readers only, or nobody")
+        .headers(&[ONLY_AT])
+        .body(
+            r#"{"type":"object","required":["mode","why"],"additionalProperties":false,"properties":{
+                "mode":{"enum":["off","read_only","full"]},
+                "message":{"type":"string","minLength":1,"maxLength":1000},
+                "retry_after_s":{"type":"integer","minimum":1,"maximum":86400},
+                "why":{"type":"string","minLength":1,"maxLength":1000},
+                "node":{"type":"string","minLength":1,"maxLength":64},
+                "for_s":{"type":"integer","minimum":1,"maximum":31622400}}}"#,
+        )
+        .answers(&[
+            (404, "unknown_node: there is no node of this name"),
+            (412, "revision_changed: it was changed since it was read"),
+        ])
+        .cli("maintenance set")
+        .console("maintenance"),
+    Operation::post("maintenance.bypass", "/v1/maintenance/bypass", "Makes a word that lets its bearer in during maintenance")
+        .optional_body(
+            r#"{"type":"object","additionalProperties":false,"properties":{
+                "for_s":{"type":"integer","minimum":1,"maximum":604800,"default":3600}}}"#,
+        )
+        .cli("maintenance bypass")
+        .console("maintenance"),
+    Operation::get("requests.list", "/v1/requests", "Lists the requests that a node's public port is working on")
+        .role(Role::Admin)
+        .query(&[NODE])
+        .answers(NODE_ANSWERS)
+        .cli("requests")
+        .console("requests"),
+    Operation::delete("requests.cancel", "/v1/requests/{id}", "Ends a request: its client gets 503 cancelled_by_operator")
+        .role(Role::Admin)
+        .query(&[NODE])
+        .answers(&[
+            (404, "unknown_request: it is not under way; unknown_node: there is no node of this name"),
+            (503, "node_unreachable: the node does not answer"),
+        ])
+        .cli("requests cancel")
+        .console("requests"),
 ];

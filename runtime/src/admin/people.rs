@@ -180,7 +180,7 @@ fn rfc3339(at_ms: i64) -> String {
     Timestamp::from_millisecond(at_ms).map_or_else(|_| at_ms.to_string(), |at| at.to_string())
 }
 
-fn invalid(detail: String) -> Problem {
+pub(super) fn invalid(detail: String) -> Problem {
     let (status, code) = (StatusCode::UNPROCESSABLE_ENTITY, "invalid_value");
     Problem::new(status, code, "A value in the body cannot be used").with_detail(detail)
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, web};
+use actix_web::web::{self, Data};
 use serde::Serialize;
 
 use super::repeated::look_after;
@@ -18,6 +19,7 @@ use crate::doctor::Doctor;
 use crate::finding::Severity;
 use crate::http::health::{self, Detail};
 use crate::http::problem::Problem;
+use crate::http::requests::Requests;
 use crate::ids::NodeId;
 use crate::lock::ClusterLocks;
 use crate::membership::{Member, Membership};
@@ -48,6 +50,8 @@ pub(crate) struct AdminState {
     pub(crate) port: AdminPort,
     pub(crate) context: Option<NodeContext>,
     pub(crate) tokens: Option<Tokens>,
+    /// Those of the public port.
+    pub(crate) requests: Requests,
 }
 
 /// Adds the resources, and those of the services.
@@ -73,6 +77,10 @@ fn configure_all(app: &mut web::ServiceConfig, state: &AdminState) {
     super::config::configure(app, state);
     super::problems::configure(app, state);
     super::diag::configure(app, state);
+    super::settings::configure(app, state);
+    super::maintenance::configure(app, state);
+    super::events::configure(app, state);
+    super::requests::configure(app, state);
     let about = state.clone();
     let nodes = state.clone();
     app.route("/v1/about", web::get().to(move || std::future::ready(json(&about.about()))))
@@ -141,9 +149,25 @@ impl AdminState {
 
 /// Answers that the node is not as far yet.
 pub(super) fn starting() -> HttpResponse {
-    let starting =
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting");
-    starting.with_retry_after(Duration::from_secs(1)).response()
+    not_started().response()
+}
+
+fn not_started() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting")
+        .with_retry_after(Duration::from_secs(1))
+}
+
+/// What a resource stands on that needs a node that has started.
+pub(super) struct Started(Option<NodeContext>);
+
+impl Started {
+    pub(super) fn of(state: &AdminState) -> Data<Self> {
+        Data::new(Self(state.context.clone()))
+    }
+
+    pub(super) fn context(&self) -> Result<&NodeContext, Problem> {
+        self.0.as_ref().ok_or_else(not_started)
+    }
 }
 
 pub(super) fn json(body: &impl Serialize) -> HttpResponse {

@@ -1,12 +1,12 @@
 //! The runtime's own tables: facts about the database, node leases for stores that are not Redis, locks of the
-//! cluster, who did what on the admin port and who may.
+//! cluster, who did what on the admin port and who may, and the settings that are changed while the cluster runs.
 
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 /// Gives the runtime's migrations in their order. Names are for ever: a database remembers them.
 pub(crate) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(NodeLeases), Box::new(ClusterLocks), Box::new(Operators)]
+    vec![Box::new(NodeLeases), Box::new(ClusterLocks), Box::new(Operators), Box::new(Settings)]
 }
 
 /// `us_meta` holds the identity of the database, drawn once; `us_node_lease` a lease per life of a node.
@@ -138,5 +138,39 @@ impl MigrationTrait for Operators {
              )"
         );
         connection.execute_unprepared(&create).await.map(|_| ())
+    }
+}
+
+/// A row per setting of the cluster (no node) or of a node; see [`crate::settings`]. The row without a name counts the
+/// changes.
+struct Settings;
+
+impl MigrationName for Settings {
+    fn name(&self) -> &'static str {
+        "runtime_0004_settings"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Settings {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "CREATE TABLE us_setting (
+                 name text NOT NULL,
+                 node text NOT NULL,
+                 value text NOT NULL,
+                 by_name text NOT NULL,
+                 why text NOT NULL,
+                 at_ms bigint NOT NULL,
+                 until_ms bigint,
+                 revision bigint NOT NULL,
+                 PRIMARY KEY (name, node)
+             );
+             INSERT INTO us_setting (name, node, value, by_name, why, at_ms, until_ms, revision)
+             VALUES ('', '', '', '', '', 0, NULL, 0)";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
     }
 }

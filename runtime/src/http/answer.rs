@@ -52,6 +52,11 @@ impl Seen {
         }
     }
 
+    /// When the request came.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     pub(crate) fn new(request: &ServiceRequest) -> Self {
         // Both are cheap: a known method is a number, a URI shares the bytes that were received.
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -65,6 +70,8 @@ pub(crate) enum Failure {
     Panicked,
     /// It took too long, and was given up.
     TimedOut,
+    /// An operator ended the request.
+    Cancelled,
     /// A middleware of the application failed instead of answering.
     Middleware(Error),
 }
@@ -119,6 +126,14 @@ impl Finisher {
                     problem.response_for(Some(id.as_str())),
                     Some("the handler took too long".to_owned()),
                 )
+            }
+            Failure::Cancelled => {
+                let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, "cancelled_by_operator");
+                let problem = Problem::new(status, code, "An operator ended this request")
+                    .with_detail("whether it had an effect is unknown");
+                let mut response = problem.response_for(Some(id.as_str()));
+                close(&mut response);
+                (response, None)
             }
             Failure::Middleware(error) => {
                 let cause = error.to_string();

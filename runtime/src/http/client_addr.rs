@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::HttpRequest;
 use actix_web::dev::RequestHead;
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 pub use crate::config::Scheme;
@@ -43,6 +43,14 @@ pub struct Origin {
     pub ignored: bool,
 }
 
+/// What is kept of a request to tell its client later.
+#[derive(Debug)]
+pub(crate) struct Traced {
+    peer: IpAddr,
+    /// Lines of the one header that counts.
+    lines: Vec<(&'static HeaderName, HeaderValue)>,
+}
+
 /// The networks whose forwarding headers are believed.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
@@ -66,6 +74,27 @@ impl TrustedProxies {
     pub fn origin(&self, head: &RequestHead) -> Origin {
         let peer = peer_of(head);
         self.origin_of(peer, &head.headers)
+    }
+
+    /// Keeps what tells the client of a request; [`client_of`](Self::client_of) works it out, if anybody asks.
+    pub(crate) fn trace(&self, head: &RequestHead) -> Traced {
+        let peer = peer_of(head);
+        if !self.trust(peer) {
+            return Traced { peer, lines: Vec::new() };
+        }
+        let has_forwarded = head.headers.contains_key(&FORWARDED);
+        let name = if has_forwarded { &FORWARDED } else { &X_FORWARDED_FOR };
+        let lines = head.headers.get_all(name).map(|line| (name, line.clone()));
+        Traced { peer, lines: lines.collect() }
+    }
+
+    /// Works out the client of a request that was kept with [`trace`](Self::trace).
+    pub(crate) fn client_of(&self, traced: &Traced) -> IpAddr {
+        let mut headers = HeaderMap::new();
+        for (name, line) in &traced.lines {
+            headers.append((*name).clone(), line.clone());
+        }
+        self.origin_of(traced.peer, &headers).client
     }
 
     fn origin_of(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {

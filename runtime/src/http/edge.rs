@@ -13,16 +13,17 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use actix_web::{Error, HttpMessage};
+use actix_web::{Error, HttpMessage, HttpResponse};
 use futures_util::FutureExt;
 use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::answer::{Failure, Finisher, Seen};
 use super::body::{self, Watch};
+use super::maintenance::Maintenance;
 use super::metrics::WorkerMetrics;
 use super::problem::Problem;
-use super::requests::{Requests, WorkerRequests};
+use super::requests::{Requests, Visit, WorkerRequests};
 use super::settings::Shared;
 use super::{cross_site, drain, health, host, links, trace, unread};
 use crate::node::Lifecycle;
@@ -43,6 +44,8 @@ pub(crate) struct EdgeContext {
     pub(crate) others_ready: Option<OthersReady>,
     /// Decides who may come in at all; on the admin port.
     pub(crate) gate: Option<Gate>,
+    /// Decides whether anybody is served; on the public port.
+    pub(crate) maintenance: Option<Maintenance>,
     pub(crate) wraps: Vec<Arc<dyn RequestWrap>>,
 }
 
@@ -56,7 +59,15 @@ impl EdgeContext {
     /// The context of a port that lets everybody in and sends nobody away.
     pub(crate) fn new(settings: Shared, lifecycle: Lifecycle) -> Self {
         let requests = Requests::new();
-        Self { settings, lifecycle, requests, others_ready: None, gate: None, wraps: Vec::new() }
+        Self {
+            settings,
+            lifecycle,
+            requests,
+            others_ready: None,
+            gate: None,
+            maintenance: None,
+            wraps: Vec::new(),
+        }
     }
 }
 
@@ -83,7 +94,9 @@ where
     fn new_transform(&self, service: S) -> Self::Future {
         let metrics = self.0.settings.metrics.then(WorkerMetrics::begin);
         let finisher = Rc::new(Finisher { context: Rc::clone(&self.0), metrics });
-        ready(Ok(EdgeService { service, finisher, requests: self.0.requests.worker() }))
+        let requests = self.0.requests.worker();
+        actix_web::rt::spawn(requests.read_letters(Shared::clone(&self.0.settings)));
+        ready(Ok(EdgeService { service, finisher, requests }))
     }
 }
 
@@ -119,9 +132,9 @@ where
         let finisher = Rc::clone(&self.finisher);
         let under_way = self.requests.begin();
         let mut seen = Seen::new(&request);
-        if let Err(problem) = admit(&request, &finisher.context) {
+        if let Some(refused) = refused(&request, &finisher.context) {
             seen.body = Some(Watch::unread(request.take_payload()));
-            let refused = request.into_response(problem.response());
+            let refused = request.into_response(refused);
             return Box::pin(ready(Ok(finisher.finish(&seen, refused))));
         }
         seen.body = guard_body(&mut request, &finisher.context.settings);
@@ -130,6 +143,8 @@ where
         }
         let span = trace::span_if_wanted(request.request());
         seen.span = span.clone();
+        let proxies = &finisher.context.settings.trusted_proxies;
+        let place = self.requests.enter(Visit::of(&request, proxies, seen.began()));
         // A guard or a middleware of the application may panic before there is a future to catch it.
         let called = {
             let _entered = seen.span.enter();
@@ -138,10 +153,13 @@ where
         Box::pin(
             async move {
                 let _under_way = under_way;
-                let called = called.map_err(|_panic| Failure::Panicked);
+                let limit = finisher.context.settings.request_timeout;
                 let outcome = match called {
-                    Ok(answer) => bounded(answer, finisher.context.settings.request_timeout).await,
-                    Err(failure) => Err(failure),
+                    Ok(answer) => {
+                        let answered = place.or_cancelled(bounded(answer, limit)).await;
+                        answered.unwrap_or(Err(Failure::Cancelled))
+                    }
+                    Err(_panic) => Err(Failure::Panicked),
                 };
                 match outcome {
                     Ok(Ok(answer)) => Ok(finisher.finish(&seen, answer.map_into_boxed_body())),
@@ -163,7 +181,16 @@ async fn bounded<F: Future>(answer: F, limit: std::time::Duration) -> Result<F::
     }
 }
 
-/// Decides whether a request reaches the application; the cheap checks and the common refusals first.
+/// Answers a request that does not reach the application.
+fn refused(request: &ServiceRequest, context: &EdgeContext) -> Option<HttpResponse> {
+    if let Err(problem) = admit(request, context) {
+        return Some(problem.response());
+    }
+    let maintenance = context.maintenance.as_ref().filter(|maintenance| maintenance.is_on())?;
+    maintenance.turn_away(request)
+}
+
+/// Decides whether a request may reach the application; the cheap checks and the common refusals first.
 fn admit(request: &ServiceRequest, context: &EdgeContext) -> Result<(), Problem> {
     let settings = &context.settings;
     let head = request.head();

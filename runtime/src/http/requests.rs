@@ -1,5 +1,8 @@
 //! Which requests of a port are under way, and when a balancer was last told to send them elsewhere: what a node that
-//! stops has to know to stop at the right moment.
+//! stops has to know to stop at the right moment, and what its operators may look at and end.
+//!
+//! Each worker keeps its own, where no other thread comes: counting costs a request one number, and its place in the list
+//! no lock. Whoever wants to see the list, or to end a request, sends the worker a letter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -7,6 +10,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
+
+mod desk;
+
+use desk::{Desk, Letters, Place};
+pub(crate) use desk::{Listing, Visit};
+
+use super::settings::Shared;
 
 /// How often a waiting node looks again.
 const LOOK: Duration = Duration::from_millis(5);
@@ -24,8 +34,11 @@ pub(crate) struct Requests(Arc<Inner>);
 
 /// The requests of one worker, which counts for itself: a counter that all share would travel between processors with
 /// every request.
-#[derive(Debug, Clone)]
-pub(crate) struct WorkerRequests(Arc<Count>);
+#[derive(Debug)]
+pub(crate) struct WorkerRequests {
+    count: Arc<Count>,
+    desk: Desk,
+}
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -35,6 +48,10 @@ struct Count(AtomicUsize);
 struct Inner {
     born: Instant,
     under_way: ArcSwap<Vec<Arc<Count>>>,
+    /// Where the workers get their letters.
+    desks: ArcSwap<Vec<Letters>>,
+    /// How many workers there have been.
+    worker: AtomicUsize,
     /// When the latest request of a draining node came, and when the latest was sent away: ms after `born`, plus one.
     came: AtomicU64,
     sent_away: AtomicU64,
@@ -53,8 +70,18 @@ impl Drop for UnderWay {
 impl WorkerRequests {
     /// Counts a request until the guard is dropped.
     pub(crate) fn begin(&self) -> UnderWay {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
-        UnderWay(Arc::clone(&self.0))
+        self.count.0.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(&self.count))
+    }
+
+    /// Puts a request into the list until the place is dropped.
+    pub(crate) fn enter(&self, visit: Visit) -> Place {
+        self.desk.enter(visit)
+    }
+
+    /// Answers letters for as long as there may be any; to be run on the worker.
+    pub(crate) fn read_letters(&self, settings: Shared) -> impl Future<Output = ()> + 'static {
+        self.desk.read_letters(settings)
     }
 }
 
@@ -63,6 +90,8 @@ impl Requests {
         Self(Arc::new(Inner {
             born: Instant::now(),
             under_way: ArcSwap::default(),
+            desks: ArcSwap::default(),
+            worker: AtomicUsize::new(0),
             came: AtomicU64::new(0),
             sent_away: AtomicU64::new(0),
         }))
@@ -76,7 +105,26 @@ impl Requests {
             counts.push(Arc::clone(&count));
             counts
         });
-        WorkerRequests(count)
+        let number = self.0.worker.fetch_add(1, Ordering::Relaxed);
+        let (desk, letters) = Desk::new(number);
+        self.0.desks.rcu(|desks| {
+            // Those of workers that are gone go.
+            let mut desks: Vec<Letters> =
+                desks.iter().filter(|one| one.is_read()).cloned().collect();
+            desks.push(letters.clone());
+            desks
+        });
+        WorkerRequests { count, desk }
+    }
+
+    /// Lists the requests that handlers are working on, the oldest first.
+    pub(crate) async fn list(&self) -> Listing {
+        desk::list(&self.0.desks.load_full()).await
+    }
+
+    /// Ends a request: its handler is dropped at its next await, and its client told so. False when it is not under way.
+    pub(crate) async fn cancel(&self, id: &str) -> bool {
+        desk::cancel(&self.0.desks.load_full(), id).await
     }
 
     /// Notes that a request reached a draining node.

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::error::{connect_error, database_error, join_error};
 use super::{Lifecycle, NodeError};
 use crate::admin::{AdminPort, Audit};
+use crate::broadcast::Broadcast;
 use crate::bus::{Bus, LocalHub};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, RedisConfig, StoreKind};
@@ -20,6 +21,8 @@ use crate::database::{
 };
 use crate::duty::Duties;
 use crate::error::chain;
+use crate::events::Events;
+use crate::http::Maintenance;
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::lease::database::DatabaseLeases;
@@ -28,6 +31,7 @@ use crate::lock::ClusterLocks;
 use crate::membership::{JoinError, MemberRecord, Membership, MembershipSpec, Note, NoteKind};
 use crate::redis::{Redis, Role};
 use crate::service::NodeContext;
+use crate::settings::{Settings, SettingsTools};
 use crate::supervise::Backoff;
 
 /// What is known of a node before anything is connected; a cheap clone.
@@ -38,6 +42,8 @@ pub(super) struct Base {
     pub(super) clock: SharedClock,
     pub(super) lifecycle: Lifecycle,
     pub(super) admin: AdminPort,
+    pub(super) events: Events,
+    pub(super) maintenance: Maintenance,
 }
 
 /// What the services stand on, and what must be held for as long as they run.
@@ -60,6 +66,8 @@ impl Base {
         Self {
             node_id: NodeId::begin(config.node.id.clone()),
             admin: AdminPort::new(&config.admin, Audit::unwritten(), Arc::clone(&clock)),
+            events: Events::new(Arc::clone(&clock)),
+            maintenance: Maintenance::new(&config, Arc::clone(&clock)),
             config: Arc::new(config),
             clock,
             lifecycle: Lifecycle::starting(),
@@ -97,6 +105,7 @@ impl Base {
             leases.clear_all().await.map_err(|error| NodeError::Failed(chain(&error)))?;
             locks.free_all().await.map_err(|error| NodeError::Failed(chain(&error)))?;
         }
+        let settings = self.settings(&database, (&bus, &membership));
         let context = NodeContext {
             config: Arc::clone(&self.config),
             node_id: self.node_id.clone(),
@@ -110,6 +119,9 @@ impl Base {
             database,
             locks,
             duties: Duties::default(),
+            settings,
+            events: self.events.clone(),
+            maintenance: self.maintenance.clone(),
             lifecycle: self.lifecycle.clone(),
             admin: self.admin.clone(),
         };
@@ -135,6 +147,7 @@ impl Base {
         let lease = self.start_leases(&keys, &membership, &database).await?;
         let bus = self.start_bus(redis_config, &keys, &membership).await?;
         let locks = ClusterLocks::new(&database, &bus, &membership, &self.clock);
+        let settings = self.settings(&database, (&bus, &membership));
         let context = NodeContext {
             config: Arc::clone(&self.config),
             node_id: self.node_id.clone(),
@@ -148,10 +161,25 @@ impl Base {
             database,
             locks,
             duties: Duties::default(),
+            settings,
+            events: self.events.clone(),
+            maintenance: self.maintenance.clone(),
             lifecycle: self.lifecycle.clone(),
             admin: self.admin.clone(),
         };
         Ok(Assembled { context, held: Held { _data_dir: None, presence } })
+    }
+
+    fn settings(&self, database: &Database, (bus, membership): (&Bus, &Membership)) -> Settings {
+        let timeout = self.config.cluster.broadcast_timeout;
+        let tools = SettingsTools {
+            node: self.node_id.clone(),
+            clock: Arc::clone(&self.clock),
+            database: database.clone(),
+            broadcast: Broadcast::new(bus.clone(), membership.clone(), timeout),
+            events: self.events.clone(),
+        };
+        Settings::new(&self.config, tools)
     }
 
     /// Makes a connection, and waits until the server answers on it.

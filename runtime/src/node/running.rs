@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::assembly::{Assembled, Base, Held, first_signs};
 use super::checks::Checks;
+use super::error::database_error;
 use super::gauges::Gauges;
 use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
@@ -26,7 +27,9 @@ use crate::membership::{MemberRecord, MemberState, SESSION_KEYS};
 use crate::problems::options::Options;
 use crate::problems::{Problems, check_admission};
 use crate::service::{NodeContext, SERVICE_LIMIT, Service, ServiceError};
+use crate::settings::{LOG_FILTER, MAINTENANCE};
 use crate::supervise::{Backoff, Stopped, Supervised, spawn};
+use crate::telemetry;
 use crate::watchdog::Watchdog;
 
 /// How long giving back leases and leaving the cluster may take.
@@ -62,6 +65,7 @@ pub(super) struct Running {
     _gauges: Supervised,
     _problems: Supervised,
     _watchdog: Watchdog,
+    _followed: [Supervised; 2],
 }
 
 /// What the application brings.
@@ -99,6 +103,7 @@ impl Booting {
             port: base.admin.clone(),
             context: None,
             tokens: None,
+            requests: Requests::new(),
         };
         serve_while_starting(&mut listeners, &settings, &admin).await?;
         info!(
@@ -133,10 +138,14 @@ impl Booting {
         let alike = Options::start(&context);
         let admission = Box::pin(check_admission(&context, &alike)).await;
         admission.map_err(NodeError::Configuration)?;
+        // Before the services: they may follow settings.
+        let followed = follow(&context).await?;
+        admin::requests::listen(&context.bus, &self.admin.requests);
         for service in &mut services {
             start_service(service.as_mut(), &context).await?;
         }
-        context.admin.audit().write_to(context.database.clone(), context.node_id.to_string());
+        let (database, events) = (context.database.clone(), context.events.clone());
+        context.admin.audit().write_to(database, events, context.node_id.to_string());
         let keep = self.base.config.admin.audit_keep;
         context.duties.add(admin::audit::purging(&context.database, keep));
         let (tokens, tokens_task) = Tokens::start(&context).await;
@@ -166,6 +175,7 @@ impl Booting {
             _gauges: look(Gauges::new(context.clone(), requests.clone())),
             _problems: problems_task,
             _watchdog: self.watchdog,
+            _followed: followed,
             listeners: self.listeners,
             context,
             held,
@@ -208,13 +218,14 @@ impl Booting {
         services: &[Arc<dyn Service>],
         routes: Routes,
     ) -> Result<Requests, NodeError> {
-        let (membership, requests) = (context.membership.clone(), Requests::new());
+        let (membership, requests) = (context.membership.clone(), self.admin.requests.clone());
         let edge = EdgeContext {
             settings: Arc::clone(&self.settings),
             lifecycle: context.lifecycle.clone(),
             requests: requests.clone(),
             others_ready: Some(Arc::new(move || membership.others_ready())),
             gate: None,
+            maintenance: Some(context.maintenance.clone()),
             wraps: services.iter().filter_map(|service| service.web_wrap()).collect(),
         };
         let (node, services, probes) = (context.clone(), services.to_vec(), self.probes.clone());
@@ -222,6 +233,7 @@ impl Booting {
         let configure: Configure = Arc::new(move |app| {
             health::configure(app, &node.lifecycle, Detail::Word);
             probes.configure(app, &node.node_id);
+            node.maintenance.configure(app);
             if metrics {
                 app.route("/metrics", actix_web::web::get().to(admin::metrics));
             }
@@ -339,6 +351,25 @@ fn options(config: &Config) -> ServerOptions {
         drain_timeout: config.ops.drain_timeout,
         stalled_reader: config.http.stalled_reader,
     }
+}
+
+/// Puts the settings in force, as they are in the database, and follows them and what happens in the cluster.
+async fn follow(context: &NodeContext) -> Result<[Supervised; 2], NodeError> {
+    let events = context.events.connect(&context.bus, &context.membership);
+    let settings = &context.settings;
+    let maintenance = context.maintenance.clone();
+    settings.applies(&MAINTENANCE, move |notice| maintenance.apply(notice));
+    let usual = settings.default_of(&LOG_FILTER);
+    settings.applies(&LOG_FILTER, move |filter| match telemetry::set_filter(filter) {
+        Ok(()) => {}
+        // An application that writes its own lines does so as it likes.
+        Err(error) if *filter != *usual => {
+            warn!(error = chain(&error), "the log filter has no effect here");
+        }
+        Err(_) => {}
+    });
+    let settings = settings.start(&context.lifecycle).await;
+    Ok([events, settings.map_err(|error| database_error(&error))?])
 }
 
 async fn start_service(service: &mut dyn Service, context: &NodeContext) -> Result<(), NodeError> {

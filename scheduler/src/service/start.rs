@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot};
 use understudy_runtime::config::{JobsEnabled, LeaderFallback};
 use understudy_runtime::error::chain;
+use understudy_runtime::events::EventKind;
 use understudy_runtime::redis::{Redis, Role};
 use understudy_runtime::service::{NodeContext, ServiceError};
 
@@ -347,7 +348,7 @@ fn follow(
 ) {
     let mut states = leader.subscribe();
     let lead_changes = run_hooks(hooks.clone(), node.clone(), jobs.clone());
-    let watched = scheduler.downgrade();
+    let (watched, events) = (scheduler.downgrade(), node.events.clone());
     tokio::spawn(async move {
         let mut led = None;
         loop {
@@ -363,6 +364,7 @@ fn follow(
                 lead_changes.send((ended, begun)).ok();
             }
             led = leads;
+            events.send(EventKind::Leader);
             if states.changed().await.is_err() {
                 return;
             }

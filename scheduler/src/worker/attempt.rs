@@ -10,6 +10,7 @@ use rand::RngExt as _;
 use tokio::task::JoinHandle;
 use tracing::{Instrument as _, Span, field, info, warn};
 use understudy_runtime::error::chain;
+use understudy_runtime::events::EventKind;
 use understudy_runtime::supervise::Backoff;
 use understudy_runtime::trace::{self, Origin};
 use understudy_runtime::traced_span;
@@ -88,8 +89,10 @@ impl Attempt {
                     f64::from(i32::try_from(lateness_ms.max(0)).unwrap_or(i32::MAX)) / 1_000.0;
                 metrics::histogram!("fire_lateness_seconds").record(seconds);
             }
+            self.tools.node.events.send(EventKind::Jobs);
             let outcome = self.run_handler().await;
             self.conclude(outcome).await;
+            self.tools.node.events.send(EventKind::Jobs);
         }
         .instrument(span)
         .await;

@@ -161,6 +161,86 @@ async fn a_handler_that_does_not_end_is_given_up() {
 }
 
 #[actix_web::test]
+async fn u15_a_request_that_an_operator_ends_is_answered_and_its_connection_closed() {
+    let context = context(|_| {});
+    let requests = context.requests.clone();
+    let settings = Arc::clone(&context.settings);
+    let app = App::new().app_data(settings).configure(routes).wrap(Edge::new(context));
+    let app = init_service(app).await;
+    let operator = async {
+        let id = loop {
+            match requests.list().await.requests.first() {
+                Some(request) => break request.id.clone(),
+                None => tokio::task::yield_now().await,
+            }
+        };
+        assert!(requests.cancel(&id).await);
+    };
+    let slow = try_call_service(&app, get("/slow").to_request());
+    let (answer, ()) = tokio::join!(slow, operator);
+    let response = answer.unwrap_err().error_response();
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.head().connection_type(), actix_web::http::ConnectionType::Close);
+    let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
+    let problem: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["code"], "cancelled_by_operator");
+    assert!(requests.list().await.requests.is_empty());
+}
+
+#[actix_web::test]
+async fn u18_the_body_of_an_answer_may_take_longer_than_its_head() {
+    let short = context(|settings| settings.request_timeout = Duration::from_millis(50));
+    let settings = Arc::clone(&short.settings);
+    let slowly = stream::unfold(0, async |number: u32| {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        (number < 5).then(|| (Ok::<_, Error>(web::Bytes::from_static(b"x")), number + 1))
+    });
+    let slowly = std::cell::Cell::new(Some(Box::pin(slowly)));
+    let slowly = Rc::new(slowly);
+    let route = web::get().to(move || {
+        let body = slowly.take().unwrap();
+        async move { HttpResponse::Ok().streaming(body) }
+    });
+    let app = App::new().app_data(settings).route("/stream", route).wrap(Edge::new(short));
+    let app = init_service(app).await;
+    let answer = try_call_service(&app, get("/stream").to_request()).await.unwrap();
+    assert_eq!(read_body(answer).await, web::Bytes::from_static(b"xxxxx"));
+}
+
+#[actix_web::test]
+async fn o3_maintenance_turns_away_all_but_health() {
+    let full = || {
+        let config = crate::config::Config::for_test();
+        let maintenance = Maintenance::new(&config, crate::clock::SystemClock::shared());
+        maintenance.apply(r#"{"mode":"full","message":"Back at noon","retry_after_s":9}"#);
+        EdgeContext { maintenance: Some(maintenance), ..context(|_| {}) }
+    };
+    for request in [get("/"), get("/nowhere"), TestRequest::post().uri("/")] {
+        let answer = ask_in(full(), request).await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "maintenance"));
+        assert_eq!(answer.header("retry-after"), Some("9"));
+        assert!(answer.body.contains("Back at noon"), "{}", answer.body);
+        assert!(answer.body.contains("urn:understudy:request:"), "{}", answer.body);
+    }
+    let page = ask_in(full(), get("/").insert_header((header::ACCEPT, "text/html"))).await;
+    assert_eq!((page.status, page.header("retry-after")), (503, Some("9")));
+    assert!(page.header("content-type").unwrap().starts_with("text/html"), "{}", page.body);
+    assert!(page.body.contains("Back at noon"), "{}", page.body);
+    for health in ["/health/live", "/readyz", "/health/startup"] {
+        assert_ne!(ask_in(full(), get(health)).await.body.find("maintenance"), Some(0));
+    }
+    assert_eq!(ask_in(full(), get("/health/live")).await.status, 200);
+    let off = EdgeContext {
+        maintenance: Some(Maintenance::new(
+            &crate::config::Config::for_test(),
+            crate::clock::SystemClock::shared(),
+        )),
+        ..context(|_| {})
+    };
+    assert_eq!(ask_in(off, get("/")).await.status, 200);
+}
+
+#[actix_web::test]
 async fn methods_that_are_not_offered_are_refused_with_those_that_are() {
     for method in [Method::TRACE, Method::CONNECT] {
         let answer = ask(TestRequest::with_uri("/").method(method)).await;

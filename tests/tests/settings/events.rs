@@ -1,0 +1,143 @@
+//! The stream of events, as a page sees it.
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use understudy_tests::{Client, Node, oracle, wait};
+
+use super::stage::{LIMIT, Stage, VIEWER, admin};
+
+/// Somebody who watches a node.
+struct Watcher {
+    text: Arc<RwLock<String>>,
+    ended: JoinHandle<()>,
+}
+
+impl Watcher {
+    async fn of(node: &Node) -> Self {
+        let client = Client::new().bearing(VIEWER);
+        let request = client.build(Method::GET, node.admin_url(), "/v1/events");
+        let mut answer = request.timeout(Duration::from_secs(600)).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let kind = answer.headers().get("content-type").unwrap().to_str().unwrap();
+        assert!(kind.starts_with("text/event-stream"), "{kind}");
+        let text = Arc::new(RwLock::new(String::new()));
+        let heard = Arc::clone(&text);
+        let ended = tokio::spawn(async move {
+            while let Ok(Some(chunk)) = answer.chunk().await {
+                heard.write().unwrap().push_str(&String::from_utf8_lossy(&chunk));
+            }
+        });
+        let watcher = Self { text, ended };
+        wait::until("the stream begins", LIMIT, async || watcher.heard().contains("retry: ")).await;
+        watcher
+    }
+
+    fn heard(&self) -> String {
+        self.text.read().unwrap().clone()
+    }
+
+    fn count(&self, kind: &str) -> usize {
+        self.heard().matches(&format!("event: {kind}\ndata: {{\"at_ms\":")).count()
+    }
+
+    /// Waits until there are more events of a kind than before; returns how long that took.
+    async fn more(&self, kind: &str, before: usize) -> Duration {
+        let what = format!("an event `{kind}` comes");
+        wait::until(&what, LIMIT, async || self.count(kind) > before).await
+    }
+}
+
+async fn leader(stage: &Stage) -> usize {
+    let (leader, _) = wait::until_some("one node leads", LIMIT, async || {
+        for number in 0..3 {
+            if stage.told(number, "/v1/leader").await["leader"] == true {
+                return Some(number);
+            }
+        }
+        None
+    })
+    .await;
+    leader
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn u18_a_watcher_sees_a_node_die_and_the_lead_change() {
+    let mut stage = Stage::start().await;
+    let leads = leader(&stage).await;
+    let watched = (leads + 1) % 3;
+    let watcher = Watcher::of(stage.node(watched)).await;
+    let (nodes, leaders) = (watcher.count("nodes"), watcher.count("leader"));
+    stage.cluster.kill9(leads);
+    let died = watcher.more("nodes", nodes).await;
+    oracle!("ms until a death was seen", died.as_millis(), <= 15_000);
+    wait::until("another node leads", LIMIT, async || {
+        let told = stage.told(watched, "/v1/leader").await;
+        let status = &told["status"]["leader"];
+        status.is_string() && !status.as_str().unwrap().starts_with(stage.node(leads).name())
+    })
+    .await;
+    watcher.more("leader", leaders).await;
+    stage.cluster.restart(leads).await;
+    watcher.more("nodes", nodes + 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn u18_what_happens_on_another_node_is_seen_and_a_drain_ends_the_stream() {
+    let stage = Stage::start().await;
+    let watcher = Watcher::of(stage.node(0)).await;
+    let settings = watcher.count("settings");
+    stage.maintenance(1, json!({ "mode": "read_only", "why": "a look" })).await;
+    let seen = watcher.more("settings", settings).await;
+    oracle!("ms until a changed setting was seen elsewhere", seen.as_millis(), <= 1_500);
+    watcher.more("audit", 0).await;
+    let job = json!({ "name": "quiet", "handler": "nothing", "schedule": { "kind": "every", "every_ms": 100 } });
+    stage.put(1, "/v1/jobs/quiet", job).await.expect(201);
+    watcher.more("jobs", 0).await;
+    let (began, before) = (Instant::now(), watcher.count("jobs"));
+    wait::until("it was quiet for long enough", LIMIT, async || {
+        watcher.heard().contains(": keep-alive\n\n") || began.elapsed() > Duration::from_secs(5)
+    })
+    .await;
+    let jobs = watcher.count("jobs") - before;
+    assert!(jobs >= 2, "{jobs}");
+    // Three nodes, of which each tells at most two a second, and the watched one shows at most two a second.
+    oracle!("events of jobs in 5 s", jobs, <= 12);
+    stage.node(0).terminate();
+    let asked = Instant::now();
+    watcher.ended.await.unwrap();
+    oracle!("ms until the stream ended with its node", asked.elapsed().as_millis(), <= 2_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn u18_a_silent_stream_is_kept_alive_and_watchers_are_bounded() {
+    let stage = Stage::with(
+        understudy_tests::Cluster::builder().nodes(1).env("UNDERSTUDY_HTTP_REQUEST_TIMEOUT_S", "1"),
+    )
+    .await;
+    let mut watchers = Vec::new();
+    for _ in 0..100 {
+        watchers.push(Watcher::of(stage.node(0)).await);
+    }
+    let one_more = Client::new().bearing(VIEWER).get(stage.node(0).admin_url(), "/v1/events").await;
+    let problem: Value = one_more.unwrap().expect(503).json();
+    assert_eq!(problem["code"], "too_many_watchers");
+    wait::until("a sign of life comes", LIMIT, async || {
+        watchers[99].heard().contains(": keep-alive\n\n")
+    })
+    .await;
+    let gone = watchers.pop().unwrap();
+    gone.ended.abort();
+    wait::until("there is room again", LIMIT, async || {
+        let client = Client::new().bearing(VIEWER);
+        let request = client.build(Method::GET, stage.node(0).admin_url(), "/v1/events");
+        request.send().await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    admin().get(stage.node(0).admin_url(), "/v1/events?x=1").await.unwrap().expect(400);
+    Client::new().get(stage.node(0).admin_url(), "/v1/events").await.unwrap().expect(401);
+}
