@@ -170,7 +170,7 @@ async fn h9_a_rolling_restart_is_cancelled_and_stops_at_a_node_that_does_not_com
     stage.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.expect(202);
     let what = ("the run has ended", ALL);
     supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
-    oracle!("the run", end_of(&stage, run), "cancelled: cancelled by ADMIN_OPERATOR_TOKEN");
+    oracle!("the run", end_of(&stage, run), "cancelled: cancelled by operator");
     stage.cluster.ready().await;
     oracle!("nodes that ended", supervisor.ended.len(), 1);
     oracle!("nodes that run", running(&stage), 3);

@@ -51,7 +51,7 @@ async fn g4_a_log_filter_put_on_one_node_changes_all_and_goes_back() {
         let shown = value(node, "log_filter").await;
         assert_eq!(
             (&shown["value"], &shown["default"], &shown["by"], &shown["why"]),
-            (&json!(DEBUG), &json!("info"), &json!("ADMIN_TOKEN"), &json!("what happens here?"))
+            (&json!(DEBUG), &json!("info"), &json!("admin"), &json!("what happens here?"))
         );
     }
     admin().delete(stage.node(1).admin_url(), PATH).await.unwrap().expect(200);

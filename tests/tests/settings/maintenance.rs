@@ -64,7 +64,7 @@ async fn o3_full_maintenance_is_on_all_nodes_when_it_is_answered() {
         (&shown["mode"], &shown["by"], &shown["why"], &shown["here"], &shown["bypass"]),
         (
             &json!("full"),
-            &json!("ADMIN_TOKEN"),
+            &json!("admin"),
             &json!("new shelves"),
             &json!("full"),
             &json!(true)
