@@ -1,0 +1,1 @@
+//! The console as a browser meets it, with a made-up API behind it.
