@@ -229,7 +229,7 @@ fn input(visit: &Visit, field: &Field, form: &Form) -> Markup {
             };
         }
         Kind::Json => html! {
-            textarea id=(id) name=(field.name) rows="12" spellcheck="false" autocomplete="off" required[!field.optional] aria-describedby=[hint.as_deref()] { (value) }
+            textarea id=(id) name=(field.name) rows=(if field.optional { 4 } else { 16 }) spellcheck="false" autocomplete="off" required[!field.optional] aria-describedby=[hint.as_deref()] { (value) }
         },
         Kind::Choice(choices) => html! {
             select id=(id) name=(field.name) required[!field.optional] {

@@ -371,8 +371,12 @@ fn link(visit: &Visit, place: &Place, problems: usize) -> Markup {
 }
 
 fn is_at(path: &str, place: &str) -> bool {
-    // Tasks are runs that the application asked for.
-    let path = if path == "/console/tasks" { "/console/runs" } else { path };
+    let path = match path {
+        // Runs that the application asked for.
+        "/console/tasks" => "/console/runs",
+        "/console/new-job" | "/console/schedule" => "/console/jobs",
+        path => path,
+    };
     if place == "/console" {
         return path == place;
     }

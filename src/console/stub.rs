@@ -12,6 +12,7 @@ use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use serde_json::{Value, json};
 use understudy_runtime::admin::{Principal, Role};
+use understudy_runtime::clock::{Clock as _, SystemClock};
 
 use super::{Backstage, Console};
 
@@ -159,7 +160,7 @@ impl Backstage for FakeNode {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(now_ms()).unwrap_or_default()
+        SystemClock.wall_ms()
     }
 }
 
@@ -168,7 +169,7 @@ fn role_named(name: &str) -> Option<Role> {
 }
 
 fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
+    i64::try_from(SystemClock.wall_ms()).unwrap_or(i64::MAX)
 }
 
 #[derive(Debug, Clone)]
@@ -199,7 +200,7 @@ async fn answer(stub: Data<Answering>, request: HttpRequest, body: Bytes) -> Htt
     if method != "GET" && path != "/v1/jobs/preview" && role < Role::Support {
         return problem(403, "forbidden", "The token does not allow this", "");
     }
-    if path == "/v1/events" {
+    if path == "/v1/events" && stub.mood != Mood::Old {
         return HttpResponse::Ok()
             .content_type("text/event-stream")
             .streaming(futures_util::stream::iter([Ok::<_, actix_web::Error>(Bytes::from_static(

@@ -69,12 +69,16 @@
   const seconds = () => Number(pace.value);
   let heard = Date.now();
   let asking = false;
+  let missed = 0;
   let timer;
 
   function beat(kind) {
     at("beat").className = `beat ${kind}`;
   }
   function stale(error) {
+    // One answer that is missing may be a connection that broke.
+    missed += 1;
+    if (missed < 2) return;
     const banner = at("stale");
     banner.textContent = `No answer from this node since ${new Date(heard).toLocaleTimeString()}. What you see may be old. ${error}`;
     banner.hidden = false;
@@ -90,6 +94,7 @@
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
       if (!fresh) throw new Error(`Status ${answer.status}.`);
       heard = Date.now();
+      missed = 0;
       at("stale").hidden = true;
       if (held()) return;
       morph(main(), document.adoptNode(fresh));
@@ -114,6 +119,7 @@
   // --- Events: what happens in the cluster is shown at once, and no more often than once in half a second.
   let events;
   let soon;
+  let later;
   function hear({ type }) {
     const topics = main().dataset.topics.split(" ");
     if (seconds() === 0 || !(topics.includes(type) || topics.includes("*"))) return;
@@ -121,11 +127,14 @@
     soon = setTimeout(look, 500);
   }
   function listen() {
+    clearTimeout(later);
     events?.close();
     events = undefined;
     if (document.hidden || seconds() === 0 || still()) return;
     events = new EventSource("/console/events");
     for (const kind of ["nodes", "leader", "problems", "settings", "jobs", "audit"]) events.addEventListener(kind, hear);
+    // A browser comes back by itself after a broken connection, and not after an answer that is none.
+    events.addEventListener("error", ({ target }) => { if (target.readyState === EventSource.CLOSED) later = setTimeout(listen, 30000); });
   }
   function start() {
     beat(seconds() > 0 && !still() ? "live" : "");

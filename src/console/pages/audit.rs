@@ -23,6 +23,7 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
     let query = [
         ("by", visit.asked("by")),
         ("action", visit.asked("action")),
+        ("outcome", visit.asked("outcome")),
         ("from", &from),
         ("to", &to),
         ("before", visit.asked("before")),
@@ -44,6 +45,11 @@ fn filters(visit: &Visit) -> Markup {
         form.filters method="get" action="/console/audit" {
             label { span { "By" } input name="by" type="search" value=(visit.asked("by")) autocomplete="off"; }
             label { span { "Action" } input name="action" type="search" value=(visit.asked("action")) placeholder="nodes.drain" autocomplete="off"; }
+            label { span { "Outcome" } select name="outcome" {
+                @for (value, text) in [("", "any"), ("done", "done"), ("refused", "refused"), ("failed", "failed")] {
+                    option value=(value) selected[visit.asked("outcome") == value] { (text) }
+                }
+            } }
             label { span { "From, UTC" } input name="from" type="datetime-local" value=(visit.asked("from")); }
             label { span { "to" } input name="to" type="datetime-local" value=(visit.asked("to")); }
             button { "Show" }

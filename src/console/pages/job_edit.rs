@@ -58,8 +58,8 @@ pub(in super::super) async fn create(visit: &Visit) -> Page {
                     input type="hidden" name="back" value="/console/jobs";
                     div.field {
                         label for="name" { "Name" }
-                        input #name name="name" required maxlength="100" autocomplete="off" spellcheck="false" aria-describedby="name-hint";
-                        p.hint #name-hint { "1 to 100 of A-Z a-z 0-9 . _ -" }
+                        input #name name="name" required maxlength="128" autocomplete="off" spellcheck="false" aria-describedby="name-hint";
+                        p.hint #name-hint { "1 to 128 of A-Z a-z 0-9 . _ -" }
                     }
                     (definition(EXAMPLE))
                     div.buttons { button.primary { "Make it" } a.button href="/console/jobs" { "Cancel" } }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::super::api::{Told, target};
+use super::super::api::{Kind, Told, target};
 use super::super::chart::{self, Share, Stretch};
 use super::super::icons::icon;
 use super::super::layout::Page;
@@ -85,7 +85,9 @@ impl Seen {
         let nodes = nodes_of(&self.nodes);
         let all_serve = nodes.is_some_and(|(serve, all)| serve == all);
         let leaderless = self.leader.as_ref().is_ok_and(|leader| !leader.has("leaderNodeId"));
-        let unsure = self.nodes.is_err() || self.leader.is_err();
+        let away = |told: &Told| told.as_ref().is_err_and(|trouble| trouble.kind == Kind::Away);
+        let unsure =
+            [&self.nodes, &self.leader, &self.scheduler, &self.problems].into_iter().any(away);
         let (tone, title) = match () {
             () if critical > 0 || nodes.is_some_and(|(serve, _)| serve == 0) => ("bad", "Something is wrong"),
             () if unsure => ("warn", "Not all can be seen"),
@@ -161,8 +163,12 @@ impl Seen {
     }
 
     fn sessions_tile(&self) -> Markup {
-        let Ok(sessions) = &self.sessions else {
-            return tile("Sessions", "–", "not available on this node");
+        let sessions = match &self.sessions {
+            Ok(sessions) => sessions,
+            Err(trouble) if trouble.kind == Kind::NotThere => {
+                return tile("Sessions", "–", "not available on this node");
+            }
+            Err(_) => return tile("Sessions", "–", "not known now"),
         };
         let note = match sessions.number("users") {
             Some(users) => words::counted(users, "user", "users"),
@@ -305,7 +311,7 @@ mod tests {
             nodes: Ok(nodes),
             leader: Ok(leader),
             problems: Ok(problems),
-            scheduler: away(),
+            scheduler: Ok(json!({})),
             due: away(),
             sessions: away(),
             maintenance: away(),

@@ -12,6 +12,8 @@ use super::chart_tile;
 
 /// So long readings are kept.
 const KEPT_MS: i64 = 15 * 60_000;
+/// A chart shows at least so much time.
+const NARROWEST_MS: i64 = 60_000;
 /// Readings are at least so far apart.
 const APART_MS: i64 = 900;
 
@@ -80,21 +82,24 @@ fn draw(now_ms: i64, node: &str, readings: &[Reading]) -> Markup {
         let fires = after.fires - before.fires;
         (fires > 0.0).then(|| (after.late - before.late) * 1_000.0 / fires)
     });
-    let range = (now_ms - KEPT_MS, now_ms);
+    // As wide as what is known, so that a line is seen soon.
+    let first = readings.first().map_or(now_ms, |reading| reading.at_ms);
+    let range = (first.min(now_ms - NARROWEST_MS), now_ms);
+    let over = words::length(range.1 - range.0);
     let per_second = requests.last().map_or_else(|| "–".to_owned(), |(_, value)| thousandths(*value));
     let latest = late.last().map_or_else(|| "–".to_owned(), |(_, value)| words::span(value / 1_000));
     html! {
         (chart_tile(
             "Requests per second",
             &per_second,
-            chart::line(&format!("Requests per second on {node} in the last 15 minutes"), range, &requests),
-            &format!("on {node}, 15 min"),
+            chart::line(&format!("Requests per second on {node} in the last {over}"), range, &requests),
+            &format!("on {node}, last {over}"),
         ))
         (chart_tile(
             "Late at start",
             &latest,
-            chart::line(&format!("How late jobs started on {node} in the last 15 minutes"), range, &late),
-            &format!("jobs on {node}, 15 min"),
+            chart::line(&format!("How late jobs started on {node} in the last {over}"), range, &late),
+            &format!("on {node}, last {over}"),
         ))
     }
 }
