@@ -36,6 +36,7 @@ use understudy_runtime::error::chain;
 use understudy_runtime::node::NodeError;
 
 pub mod cli;
+pub mod console;
 mod node;
 pub mod readymade;
 mod scheduling;

@@ -1,4 +1,5 @@
-//! One node of an application, put together: sessions first, then the application's own services, jobs last.
+//! One node of an application, put together: sessions first, then the application's own services, then jobs, and the
+//! console.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use understudy_scheduler::{Job, JobContext, JobError, Jobs, SchedulerService};
 use understudy_session::expiry::Heard;
 use understudy_session::{SessionExpired, SessionService};
 
+use crate::console::ConsoleService;
 use crate::readymade::jobs::{self, JobsFile};
 use crate::scheduling::{FIRST_START, Scheduling};
 
@@ -212,7 +214,8 @@ impl Node {
         }
         let builder = NodeBuilder::new(config).service(sessions);
         let builder = additions.into_iter().fold(builder, |builder, add| add(builder));
-        Ok(builder.service(Scheduling::new(scheduler, file, deployments)))
+        let scheduling = Scheduling::new(scheduler, file, deployments);
+        Ok(builder.service(scheduling).service(ConsoleService::new()))
     }
 
     /// Runs the node until SIGTERM or SIGINT, then hands over to the other nodes; blocks the thread.

@@ -1,0 +1,171 @@
+//! What the console keeps in a browser: who has signed in, how it likes its pages, and a message for the next page.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::cookie::time::Duration as CookieDuration;
+use actix_web::cookie::{Cookie, SameSite};
+use serde::{Deserialize, Serialize};
+use understudy_runtime::http::client_addr::Scheme;
+use understudy_runtime::http::origin;
+
+/// Who has signed in.
+pub(super) const SIGNED_IN: &str = "us_console";
+/// The message for the next page.
+pub(super) const FLASH: &str = "us_flash";
+/// Light or dark.
+pub(super) const THEME: &str = "us_theme";
+/// How often a page looks again.
+pub(super) const PACE: &str = "us_pace";
+/// A message that is not fetched is forgotten soon.
+const FLASH_LIFE: Duration = Duration::from_secs(60);
+/// How long a browser remembers how it likes its pages.
+const TASTE_LIFE: Duration = Duration::from_secs(366 * 86_400);
+/// Longer texts are cut, so that they fit into a cookie of 4 kB whatever they consist of.
+const LONGEST_TITLE: usize = 120;
+const LONGEST_DETAIL: usize = 280;
+
+/// The value of a cookie, unless it is empty.
+pub(super) fn value(request: &HttpRequest, name: &str) -> Option<String> {
+    request.cookie(name).map(|cookie| cookie.value().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// Writes down who has signed in.
+pub(super) fn signed_in(request: &HttpRequest, sealed: String, life: Duration) -> Cookie<'static> {
+    kept(request, SIGNED_IN, sealed, Some(life))
+}
+
+/// Forgets what was kept under a name.
+pub(super) fn forgotten(request: &HttpRequest, name: &'static str) -> Cookie<'static> {
+    kept(request, name, String::new(), Some(Duration::ZERO))
+}
+
+/// Remembers a taste.
+pub(super) fn taste(request: &HttpRequest, name: &'static str, value: &str) -> Cookie<'static> {
+    let mut cookie = kept(request, name, value.to_owned(), Some(TASTE_LIFE));
+    // The script sets the pace itself.
+    cookie.set_http_only(name != PACE);
+    cookie
+}
+
+fn kept(
+    request: &HttpRequest,
+    name: &'static str,
+    value: String,
+    life: Option<Duration>,
+) -> Cookie<'static> {
+    let mut cookie = Cookie::build(name, value).path("/console").http_only(true);
+    if let Some(life) = life {
+        let seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
+        cookie = cookie.max_age(CookieDuration::seconds(seconds));
+    }
+    if origin(request).scheme == Some(Scheme::Https) {
+        cookie = cookie.secure(true);
+    }
+    cookie.same_site(SameSite::Strict).finish()
+}
+
+/// A message for the page that comes next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Flash {
+    /// Whether it went well.
+    pub(super) good: bool,
+    /// What happened, in a line.
+    pub(super) title: String,
+    /// More about it.
+    #[serde(default)]
+    pub(super) detail: String,
+}
+
+impl Flash {
+    /// Something was done.
+    pub(super) fn done(title: impl Into<String>) -> Self {
+        Self { good: true, title: title.into(), detail: String::new() }
+    }
+
+    /// Something was not done.
+    pub(super) fn refused(title: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { good: false, title: title.into(), detail: detail.into() }
+    }
+
+    /// Keeps it for the next page.
+    pub(super) fn cookie(&self, request: &HttpRequest) -> Cookie<'static> {
+        let short = Self {
+            good: self.good,
+            title: super::words::shortened(&self.title, LONGEST_TITLE),
+            detail: super::words::shortened(&self.detail, LONGEST_DETAIL),
+        };
+        let json = serde_json::to_string(&short).expect("texts always serialise");
+        kept(request, FLASH, super::api::encoded(&json), Some(FLASH_LIFE))
+    }
+
+    /// Reads what another page kept; anything else is nothing.
+    pub(super) fn read(request: &HttpRequest) -> Option<Self> {
+        let value = value(request, FLASH)?;
+        serde_json::from_slice(&decoded(&value)?).ok()
+    }
+}
+
+/// Reads `%xx` in a text; what cannot be read stays as it is.
+pub(super) fn read_text(text: &str) -> String {
+    decoded(text)
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .unwrap_or_else(|| text.to_owned())
+}
+
+/// Reads `%xx`.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut told = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            told.push(byte);
+            continue;
+        }
+        let digits = [bytes.next()?, bytes.next()?];
+        told.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+    }
+    Some(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_message_reaches_the_next_page_whatever_it_says() {
+        let request = TestRequest::default().to_http_request();
+        for title in ["Node a is drained.", "<script>alert(1)</script>; \"x\"=%41\r\nä"] {
+            let flash = Flash::refused(title, "because");
+            let cookie = flash.cookie(&request);
+            assert!(cookie.value().bytes().all(|byte| byte.is_ascii_graphic() && byte != b';'));
+            let next = TestRequest::default().cookie(cookie).to_http_request();
+            assert_eq!(Flash::read(&next), Some(flash));
+        }
+        for wrong in ["x", "%7", "%zz", "{}"] {
+            let next = TestRequest::default().cookie(Cookie::new(FLASH, wrong)).to_http_request();
+            assert_eq!(Flash::read(&next), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_long_message_still_fits_into_a_cookie() {
+        let request = TestRequest::default().to_http_request();
+        let flash = Flash::refused("字".repeat(5_000), "字".repeat(5_000));
+        assert!(flash.cookie(&request).to_string().len() < 4_096);
+    }
+
+    #[test]
+    fn what_signs_in_is_out_of_reach_of_scripts_and_other_sites() {
+        let request = TestRequest::default().to_http_request();
+        let told = signed_in(&request, "abc".to_owned(), Duration::from_secs(60)).to_string();
+        for part in ["us_console=abc", "HttpOnly", "SameSite=Strict", "Path=/console", "Max-Age=60"]
+        {
+            assert!(told.contains(part), "{told}");
+        }
+        assert!(!told.contains("Secure"), "{told}");
+        assert!(forgotten(&request, SIGNED_IN).to_string().contains("Max-Age=0"));
+    }
+}

@@ -1,0 +1,151 @@
+//! In and out: a token is shown once and a cookie is kept instead of it.
+
+use std::time::Duration;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, web};
+use maud::{Markup, html};
+use serde::Deserialize;
+use understudy_runtime::http::{client_addr, request_id};
+
+use super::Console;
+use super::api::Asker;
+use super::cookies::{self, Flash};
+use super::icons::{icon, mark};
+use super::layout;
+use super::visit::{PACES, Theme, theme, within};
+
+/// Whoever was wrong waits, so that guessing takes for ever; and all wrong ones wait the same.
+const AFTER_A_WRONG_ONE: Duration = Duration::from_millis(700);
+/// Longer tokens than this are nobody's.
+const LONGEST_TOKEN: usize = 4_096;
+
+/// What leads back.
+#[derive(Deserialize)]
+pub(super) struct Next {
+    #[serde(default)]
+    next: String,
+}
+
+/// What somebody shows at the door.
+#[derive(Deserialize)]
+pub(super) struct Given {
+    token: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// Shows the door.
+pub(super) async fn show(
+    request: HttpRequest,
+    console: Data<Console>,
+    next: web::Query<Next>,
+) -> HttpResponse {
+    let page = door(&console, theme(&request), within(&next.next), false);
+    layout::answer(StatusCode::OK).body(page)
+}
+
+/// Lets in whoever has a token.
+pub(super) async fn enter(
+    request: HttpRequest,
+    console: Data<Console>,
+    given: web::Form<Given>,
+) -> HttpResponse {
+    let (token, next) = (given.token.trim(), within(&given.next));
+    if let Some(who) = console.backstage.owner_of(token) {
+        let (sealed, life) = console.backstage.sign_in(&who);
+        tracing::info!(role = %who.role, by = %who.name, "somebody signed in to the console");
+        return layout::answer(StatusCode::SEE_OTHER)
+            .cookie(cookies::signed_in(&request, sealed, life))
+            .insert_header((header::LOCATION, next))
+            .finish();
+    }
+    wrong(&request, &console, token).await;
+    let page = door(&console, theme(&request), next, true);
+    layout::answer(StatusCode::UNAUTHORIZED).body(page)
+}
+
+/// Has the API refuse the token too, so that the audit log has it, and waits. One at a time: who tries many at once waits
+/// for all of them.
+async fn wrong(request: &HttpRequest, console: &Console, token: &str) {
+    let _turn = console.wrong_ones.acquire().await;
+    let plain = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if plain && token.len() <= LONGEST_TOKEN {
+        let asker = Asker {
+            token: token.to_owned(),
+            address: client_addr(request).to_string(),
+            request_id: request_id(request).to_string(),
+        };
+        drop(console.api.get(&asker, "/v1/whoami").await);
+    }
+    tokio::time::sleep(AFTER_A_WRONG_ONE).await;
+}
+
+fn door(console: &Console, theme: Theme, next: &str, wrong: bool) -> String {
+    let body = html! {
+        main.door #main {
+            p.brand { (mark()) span { "Understudy" } }
+            h1 { "Sign in" }
+            p.soft { "Console of node " strong { (console.backstage.node()) } }
+            @if console.backstage.is_open() { (open(next)) } @else { (form(next, wrong)) }
+        }
+    };
+    layout::alone(theme, "Sign in", &body)
+}
+
+fn open(next: &str) -> Markup {
+    html! {
+        p { "No token is configured. Everybody who reaches this port may look, and nobody may change anything." }
+        p { a.button.primary href=(next) { "Look around" } }
+    }
+}
+
+fn form(next: &str, wrong: bool) -> Markup {
+    html! {
+        @if wrong {
+            div.notice.bad role="alert" { (icon("bad")) p { strong { "This token does not open the door." } span { " It may be wrong, expired or revoked." } } }
+        }
+        form method="post" action="/console/login" {
+            input type="hidden" name="next" value=(next);
+            // For those who keep tokens in a password manager.
+            input.sr type="text" name="username" value="understudy" autocomplete="username" tabindex="-1" aria-hidden="true" readonly;
+            div.field {
+                label for="token" { "Token" }
+                input #token name="token" type="password" autocomplete="current-password" required autofocus aria-describedby="token-hint";
+                p.hint #token-hint { "One of UNDERSTUDY_ADMIN_TOKEN and its like, or one that an admin made for you." }
+            }
+            div.buttons { button.primary { "Sign in" } }
+        }
+    }
+}
+
+/// Forgets who has signed in.
+pub(super) async fn leave(request: HttpRequest) -> HttpResponse {
+    layout::answer(StatusCode::SEE_OTHER)
+        .cookie(cookies::forgotten(&request, cookies::SIGNED_IN))
+        .cookie(Flash::done("You have signed out.").cookie(&request))
+        .insert_header((header::LOCATION, "/console/login"))
+        .finish()
+}
+
+/// How somebody likes their pages.
+#[derive(Deserialize)]
+pub(super) struct Taste {
+    theme: Option<String>,
+    pace: Option<u32>,
+    #[serde(default)]
+    back: String,
+}
+
+/// Remembers how somebody likes their pages.
+pub(super) async fn taste(request: HttpRequest, taste: web::Form<Taste>) -> HttpResponse {
+    let mut answer = layout::answer(StatusCode::SEE_OTHER);
+    if let Some(theme) = &taste.theme {
+        answer.cookie(cookies::taste(&request, cookies::THEME, Theme::named(theme).name()));
+    }
+    if let Some(pace) = taste.pace.filter(|pace| PACES.contains(pace)) {
+        answer.cookie(cookies::taste(&request, cookies::PACE, &pace.to_string()));
+    }
+    answer.insert_header((header::LOCATION, within(&taste.back))).finish()
+}
