@@ -187,7 +187,8 @@ mod tests {
             #[serde(borrow)] &'a str,
             #[serde(borrow)] Vec<(u8, u64, &'a str, &'a RawValue)>,
         );
-        let Old(_, frames) = serde_json::from_slice(packet).unwrap();
+        let Old(from, frames) = serde_json::from_slice(packet).unwrap();
+        assert!(from.starts_with("a#"), "{from}");
         frames.iter().map(|frame| frame.0).filter(|kind| *kind <= 5).collect()
     }
 

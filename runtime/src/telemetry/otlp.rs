@@ -25,10 +25,8 @@ use opentelemetry_sdk::trace::{
     SamplingDecision, SamplingResult, SdkTracer, SdkTracerProvider, ShouldSample, SpanExporter as _,
 };
 use rustls::{ClientConfig, RootCertStore};
-use tracing::{Dispatch, Id, Level, Metadata, Span, Subscriber};
+use tracing::{Dispatch, Id, Span, Subscriber};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _, get_otel_context};
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
 use self::queue::Flushes;
@@ -39,8 +37,6 @@ use crate::trace::TraceContext;
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long one batch may take, with repetitions.
 const EXPORT: Duration = Duration::from_secs(5);
-/// Our spans that are exported; all others of Understudy are for the log only, such as tasks that never end.
-const OURS: [&str; 4] = ["http.request", "bus.request", "bus.handle", "job.run"];
 
 /// Traces cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -80,30 +76,28 @@ pub(super) fn prepare(config: &Config) -> Result<Option<Exports>, TracesError> {
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(AsDecided)
+        .with_max_events_per_span(0)
         .with_span_processor(queue)
         .build();
     Ok(Some(Exports { sample: config.traces.sample, provider, flushes }))
 }
 
 /// Makes the layer that hands spans to the exporter.
-pub(super) fn layer<S>(exports: Option<&Exports>) -> Option<impl Layer<S> + use<S>>
+///
+/// It has no filter of its own: with a filter per layer, `enabled!` of one event would hide the next span from it. What
+/// is not to be exported is left out by the sampler, and events by the limit of spans.
+pub(super) fn layer<S>(exports: Option<&Exports>) -> Option<OpenTelemetryLayer<S, SdkTracer>>
 where
     S: Subscriber + for<'l> LookupSpan<'l>,
 {
-    exports.map(|exports| layer_of(exports.provider.tracer("understudy")))
-}
-
-fn layer_of<S>(tracer: SdkTracer) -> impl Layer<S>
-where
-    S: Subscriber + for<'l> LookupSpan<'l>,
-{
-    OpenTelemetryLayer::new(tracer)
+    let tracer = exports?.provider.tracer("understudy");
+    let layer = OpenTelemetryLayer::new(tracer)
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
         // The parent of a span is that of `tracing`, whoever else uses OpenTelemetry in this process.
-        .with_context_activation(false)
-        .with_filter(filter_fn(is_exported))
+        .with_context_activation(false);
+    Some(layer)
 }
 
 /// The directive that lets exported spans through any log filter; to be put before those of the operator.
@@ -169,12 +163,6 @@ fn remote(context: TraceContext) -> SpanContext {
     let flags = if context.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
     let (trace, parent) = (TraceId::from(context.trace_id), SpanId::from(context.parent_id));
     SpanContext::new(trace, parent, flags, true, TraceState::NONE)
-}
-
-fn is_exported(metadata: &Metadata<'_>) -> bool {
-    metadata.is_span()
-        && *metadata.level() <= Level::INFO
-        && (OURS.contains(&metadata.name()) || !metadata.target().starts_with("understudy_"))
 }
 
 /// Marks the root of a trace that was drawn.

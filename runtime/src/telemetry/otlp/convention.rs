@@ -5,7 +5,7 @@
 
 use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry::{Key, KeyValue, Value};
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_sdk::trace::{SpanData, SpanEvents};
 
 /// What spans tell of themselves, or the resource does.
 const NEEDLESS: [&str; 4] = ["trace_id", "parent_id", "duration_ms", "node.id"];
@@ -21,8 +21,10 @@ const METHODS: [&str; 9] =
 /// Outcomes of an attempt that are none of its faults.
 const GOOD_OUTCOMES: [&str; 3] = ["completed", "cancelled", "handed_back"];
 
-/// Gives a span the names and the form of the conventions. Spans of the application are left as they are.
+/// Gives a span the names and the form of the conventions. Spans of the application are left as they are, but none has
+/// events, which are in the log: only their number would be told.
 pub(super) fn apply(span: &mut SpanData) {
+    span.events = SpanEvents::default();
     let target = take(span, "target");
     if !target.is_some_and(|target| target.starts_with("understudy_")) {
         return;
