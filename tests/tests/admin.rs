@@ -3,6 +3,7 @@
 #[cfg(test)] // tells clippy that helpers here are parts of tests
 mod admin {
     mod audit;
+    mod faces;
     mod fuzzing;
     mod repeated;
     mod roles;
