@@ -118,11 +118,8 @@ fn done(request: &HttpRequest, deed: &Deed, form: &Form, answer: &Value) -> Http
 
 /// What an answer counts.
 fn how_many(answer: &Value) -> Option<String> {
-    let told = [
-        ("ended", "session", "sessions"),
-        ("cancelled", "run", "runs"),
-        ("runs", "run", "runs"),
-    ];
+    let told =
+        [("ended", "session", "sessions"), ("cancelled", "run", "runs"), ("runs", "run", "runs")];
     let gap = answer.number("gap_ms");
     let counts = told.into_iter().find_map(|(name, one, many)| {
         answer.number(name).map(|number| format!("{}.", super::words::counted(number, one, many)))
@@ -254,7 +251,13 @@ fn type_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Number | Kind::Minutes | Kind::Seconds => "number",
         Kind::Time => "datetime-local",
-        Kind::Target | Kind::Line | Kind::Flag | Kind::Choice(_) | Kind::Json | Kind::Words(_) | Kind::Once => "text",
+        Kind::Target
+        | Kind::Line
+        | Kind::Flag
+        | Kind::Choice(_)
+        | Kind::Json
+        | Kind::Words(_)
+        | Kind::Once => "text",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is around every page: the frame, the way to the other pages, and what concerns all of them.
 
-use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
@@ -149,12 +149,7 @@ pub(super) fn again(next: &str) -> HttpResponse {
 }
 
 /// Answers with a page, or with its changing part when only that is asked for.
-pub(super) fn page(
-    request: &HttpRequest,
-    visit: &Visit,
-    head: &Head,
-    page: &Page,
-) -> HttpResponse {
+pub(super) fn page(request: &HttpRequest, visit: &Visit, head: &Head, page: &Page) -> HttpResponse {
     let main = main(visit, head, page);
     if visit.fragment {
         return answer(page.status).body(main.0);

@@ -7,7 +7,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, web};
 use maud::{Markup, html};
 use serde::Deserialize;
-use understudy_runtime::http::{client_addr, request_id};
+use understudy_runtime::http::client_addr;
 
 use super::Console;
 use super::api::Asker;
@@ -72,11 +72,7 @@ async fn wrong(request: &HttpRequest, console: &Console, token: &str) {
     let _turn = console.wrong_ones.acquire().await;
     let plain = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     if plain && token.len() <= LONGEST_TOKEN {
-        let asker = Asker {
-            token: token.to_owned(),
-            address: client_addr(request).to_string(),
-            request_id: request_id(request).to_string(),
-        };
+        let asker = Asker::stranger(console.backstage.as_ref(), token, client_addr(request));
         drop(console.api.get(&asker, "/v1/whoami").await);
     }
     tokio::time::sleep(AFTER_A_WRONG_ONE).await;

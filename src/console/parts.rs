@@ -65,11 +65,16 @@ pub(super) fn section(told: &Told, show: impl FnOnce(&Value) -> Markup) -> Marku
 /// Why a part of a page is not there.
 pub(super) fn missing(trouble: &Trouble) -> Markup {
     match trouble.kind {
-        Kind::NotThere => {
-            empty("Not available on this node", "Its version, or the way it is set up, does not have this.")
+        Kind::NotThere => empty(
+            "Not available on this node",
+            "Its version, or the way it is set up, does not have this.",
+        ),
+        Kind::Forbidden => {
+            empty("Not for this role", "Ask somebody who may, or sign in with another token.")
         }
-        Kind::Forbidden => empty("Not for this role", "Ask somebody who may, or sign in with another token."),
-        Kind::SignedOut => html! { div.empty { p { strong { "Signed out" } } p { a href="/console/login" { "Sign in again" } } } },
+        Kind::SignedOut => {
+            html! { div.empty { p { strong { "Signed out" } } p { a href="/console/login" { "Sign in again" } } } }
+        }
         Kind::Away => away(trouble),
         Kind::Unknown | Kind::Refused => empty(&trouble.title, &trouble.detail),
     }
@@ -112,7 +117,9 @@ pub(super) fn exactly(at_ms: i64) -> Markup {
 /// A time in full, with how far away it is.
 pub(super) fn both(visit: &Visit, at_ms: Option<i64>) -> Markup {
     match at_ms {
-        Some(at_ms) => html! { (exactly(at_ms)) " " span.soft { (words::distance(at_ms, visit.now_ms)) } },
+        Some(at_ms) => {
+            html! { (exactly(at_ms)) " " span.soft { (words::distance(at_ms, visit.now_ms)) } }
+        }
         None => html! { span.soft { "–" } },
     }
 }

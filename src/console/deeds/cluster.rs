@@ -108,7 +108,12 @@ pub(super) const DEEDS: &[Deed] = &[
         back: "/console/nodes",
         fields: &[
             WHY,
-            Field::body("settle_ms", "Wait between nodes, seconds", Kind::Seconds).optional(),
+            Field::body("settle_ms", "Wait after each node, seconds", Kind::Seconds)
+                .optional()
+                .hint("5 when empty."),
+            Field::body("limit_ms", "A node may take so many seconds", Kind::Seconds)
+                .optional()
+                .hint("300 when empty. The restart ends there when a node does not come back."),
         ],
         weight: Weight::Grave,
     },
@@ -122,11 +127,9 @@ pub(super) const DEEDS: &[Deed] = &[
         effect: "The leader finishes what it is writing, gives up its term, and does not lead for a while. Jobs that run on it go on.",
         done: "The leader has stepped down.",
         back: "/console/leader",
-        fields: &[
-            Field::body("hold_ms", "Do not lead for so many seconds", Kind::Seconds)
-                .optional()
-                .hint("Up to a day; the time to live of the lease when empty."),
-        ],
+        fields: &[Field::body("hold_ms", "Do not lead for so many seconds", Kind::Seconds)
+            .optional()
+            .hint("Up to a day; the time to live of the lease when empty.")],
         weight: Weight::Asked,
     },
     Deed {
@@ -207,7 +210,8 @@ pub(super) const DEEDS: &[Deed] = &[
         fields: &[
             Field::body("mode", "Mode", Kind::Choice(MODES)),
             Field::body("message", "Message for visitors", Kind::Line).optional(),
-            Field::body("retry_after_s", "Come back after so many seconds", Kind::Number).optional(),
+            Field::body("retry_after_s", "Come back after so many seconds", Kind::Number)
+                .optional(),
             Field::body("node", "Only on this node", Kind::Line)
                 .optional()
                 .hint("Its name; all nodes when empty."),

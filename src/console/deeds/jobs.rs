@@ -7,7 +7,8 @@ use super::{Deed, Field, Kind, Place, Weight};
 
 const NAME: Field = Field::target("name");
 const ID: Field = Field::target("id");
-const ONCE: Field = Field::new("once", "", (Kind::Once, Place::Header("idempotency-key"))).optional();
+const ONCE: Field =
+    Field::new("once", "", (Kind::Once, Place::Header("idempotency-key"))).optional();
 
 /// These deeds.
 pub(super) const DEEDS: &[Deed] = &[
@@ -47,9 +48,8 @@ pub(super) const DEEDS: &[Deed] = &[
         effect: "Jobs that are not in the list are due and start nothing, on all nodes.",
         done: "The list of jobs that are on was changed.",
         back: "/console/jobs",
-        fields: &[
-            Field::body("value", "Jobs", Kind::Line).hint("all, none, or names separated by commas."),
-        ],
+        fields: &[Field::body("value", "Jobs", Kind::Line)
+            .hint("all, none, or names separated by commas.")],
         weight: Weight::Asked,
     },
     Deed {

@@ -2,7 +2,7 @@
 
 use understudy_runtime::admin::Role;
 
-use super::fields::{WHY};
+use super::fields::WHY;
 use super::{Deed, Field, Kind, Place, Weight};
 
 const ID: Field = Field::target("id");
@@ -82,7 +82,8 @@ pub(super) const DEEDS: &[Deed] = &[
         done: "The token was made.",
         back: "/console/tokens",
         fields: &[
-            Field::body("name", "Whose it is", Kind::Line).hint("The audit log calls its owner so."),
+            Field::body("name", "Whose it is", Kind::Line)
+                .hint("The audit log calls its owner so."),
             Field::body("role", "Role", Kind::Choice(ROLES)),
             Field::body("expires_in_s", "Good for so many minutes", Kind::Minutes)
                 .optional()

@@ -70,7 +70,9 @@ pub(in super::super) fn safe(told: &Told) -> Markup {
         },
         Err(trouble) if trouble.code == "not_safe" => not_safe(trouble),
         Err(trouble) if trouble.kind == Kind::NotThere => html! {},
-        Err(trouble) => hit(html! { p { "Whether it may be stopped cannot be told now: " (trouble.text()) } }),
+        Err(trouble) => {
+            hit(html! { p { "Whether it may be stopped cannot be told now: " (trouble.text()) } })
+        }
     }
 }
 
@@ -78,6 +80,7 @@ fn not_safe(trouble: &Trouble) -> Markup {
     hit(html! {
         p { (states::yes_no(false, "", "Better not now")) }
         ul { @for reason in trouble.body.list("reasons") { li { (reason.text("text")) " " (parts::code(reason.text("code"))) } } }
+        @for note in trouble.body.list("notes") { p { (note.as_str().unwrap_or_default()) } }
     })
 }
 
@@ -96,7 +99,9 @@ fn nodes(answer: &Told) -> Markup {
 fn leader(answer: &Told) -> Markup {
     told(answer, |value| match value.text("leaderNodeId") {
         "" => html! { p { "Nobody leads now." } },
-        leader => html! { p { strong { (leader) } " leads now, in term " (value.said("epoch")) "." } },
+        leader => {
+            html! { p { strong { (leader) } " leads now, in term " (value.said("epoch")) "." } }
+        }
     })
 }
 

@@ -27,7 +27,8 @@ pub(in super::super) async fn drift(visit: &Visit) -> Page {
 
 fn differences(told: &Value) -> Markup {
     let fingerprints = told.entries("fingerprints");
-    let unreachable: Vec<&str> = told.list("unreachable").iter().filter_map(Value::as_str).collect();
+    let unreachable: Vec<&str> =
+        told.list("unreachable").iter().filter_map(Value::as_str).collect();
     let differences = told.list("differences");
     let same = !told.flag("drift") && differences.is_empty();
     html! {

@@ -83,7 +83,11 @@ fn history(visit: &Visit, runs: &Value) -> Markup {
     let longest = drawn.iter().map(|bar| bar.value).max().unwrap_or_default();
     let top = chart::highest(&drawn);
     let wrong = runs.iter().filter(|run| states::of_run(run.text("state")).tone == "bad").count();
-    let label = format!("The last {} runs, {wrong} of which came to nothing; the longest took {}", runs.len(), words::span(longest));
+    let label = format!(
+        "The last {} runs, {wrong} of which came to nothing; the longest took {}",
+        runs.len(),
+        words::span(longest)
+    );
     html! {
         (chart::bars(&label, &drawn, DRAWN / 2))
         p.axis { span { "older" } span { "height: how long, up to " (words::span(top)) " · marked: came to nothing" } span { "latest" } }
@@ -126,7 +130,10 @@ fn when(visit: &Visit, job: &Value, preview: &Told) -> Markup {
 pub(in super::super) fn fires(visit: &Visit, told: &Value) -> Markup {
     let fires = told.list("fires");
     if fires.is_empty() {
-        return empty("It has no due times", "It runs when somebody, the program or another job starts it.");
+        return empty(
+            "It has no due times",
+            "It runs when somebody, the program or another job starts it.",
+        );
     }
     html! {
         details open {
@@ -170,14 +177,17 @@ fn explain_card(visit: &Visit, name: &str, told: Option<&Told>) -> Markup {
         "" => words::input(visit.now_ms),
         at => at.to_owned(),
     };
-    card("Why did it run, or not?", html! {
-        form.filters method="get" action={ "/console/jobs/" (encoded(name)) } {
-            label { span { "At, UTC" } input #at type="datetime-local" name="at" step="1" value=(at); }
-            button { "Explain" }
-        }
-        @if let Some(told) = told { (section(told, |told| explanation(visit, told))) }
-        @else { p.soft { "Every due time is either a run or a decision. Name one, and see which." } }
-    })
+    card(
+        "Why did it run, or not?",
+        html! {
+            form.filters method="get" action={ "/console/jobs/" (encoded(name)) } {
+                label { span { "At, UTC" } input #at type="datetime-local" name="at" step="1" value=(at); }
+                button { "Explain" }
+            }
+            @if let Some(told) = told { (section(told, |told| explanation(visit, told))) }
+            @else { p.soft { "Every due time is either a run or a decision. Name one, and see which." } }
+        },
+    )
 }
 
 fn explanation(visit: &Visit, told: &Value) -> Markup {

@@ -123,15 +123,18 @@ async fn preview(visit: &Visit, expression: &str) -> Markup {
 }
 
 fn try_card(visit: &Visit, told: Option<Markup>) -> Markup {
-    card("Try a schedule", html! {
-        form.filters method="get" action="/console/schedule" {
-            label { span { "Cron expression" } input name="expression" value=(visit.asked("expression")) placeholder="30 2 * * mon-fri" required autocomplete="off" spellcheck="false"; }
-            label { span { "Time zone" } input name="zone" value=(visit.asked("zone")) placeholder="Europe/Zurich" autocomplete="off" spellcheck="false"; }
-            button { "Show due times" }
-        }
-        @if let Some(told) = told { (told) }
-        @else { p.soft { "Five or six fields, or @daily and the like. It is " (words::of_day(visit.now_ms)) " UTC." } }
-    })
+    card(
+        "Try a schedule",
+        html! {
+            form.filters method="get" action="/console/schedule" {
+                label { span { "Cron expression" } input name="expression" value=(visit.asked("expression")) placeholder="30 2 * * mon-fri" required autocomplete="off" spellcheck="false"; }
+                label { span { "Time zone" } input name="zone" value=(visit.asked("zone")) placeholder="Europe/Zurich" autocomplete="off" spellcheck="false"; }
+                button { "Show due times" }
+            }
+            @if let Some(told) = told { (told) }
+            @else { p.soft { "Five or six fields, or @daily and the like. It is " (words::of_day(visit.now_ms)) " UTC." } }
+        },
+    )
 }
 
 #[cfg(test)]

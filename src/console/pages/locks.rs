@@ -22,18 +22,25 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
 fn list(visit: &Visit, told: &Value) -> Markup {
     let locks = told.list("locks");
     if locks.is_empty() {
-        return empty("No lock is held", "A handler takes one with `ClusterLocks`; jobs need none.");
+        return empty(
+            "No lock is held",
+            "A handler takes one with `ClusterLocks`; jobs need none.",
+        );
     }
-    table("Locks", &["Lock", "Holder", "Since", "#Left", "#Token", ""], html! {
-        @for lock in locks {
-            tr {
-                (cell("Lock", html! { strong { (lock.text("name")) } }))
-                (cell("Holder", parts::node_link(lock.text("node"))))
-                (cell("Since", parts::both(visit, lock.number("acquired_ms"))))
-                (number_cell("Left", parts::span(lock.number("remaining_ms"))))
-                (number_cell("Token", lock.said("token")))
-                td.do { div { (button(visit, "locks.clear", &[("name", lock.text("name"))])) } }
+    table(
+        "Locks",
+        &["Lock", "Holder", "Since", "#Left", "#Token", ""],
+        html! {
+            @for lock in locks {
+                tr {
+                    (cell("Lock", html! { strong { (lock.text("name")) } }))
+                    (cell("Holder", parts::node_link(lock.text("node"))))
+                    (cell("Since", parts::both(visit, lock.number("acquired_ms"))))
+                    (number_cell("Left", parts::span(lock.number("remaining_ms"))))
+                    (number_cell("Token", lock.said("token")))
+                    td.do { div { (button(visit, "locks.clear", &[("name", lock.text("name"))])) } }
+                }
             }
-        }
-    })
+        },
+    )
 }

@@ -109,23 +109,29 @@ pub(in super::super) fn said_by(visit: &Visit, switch: &Value) -> String {
 fn state_card(visit: &Visit, node: &Value) -> Markup {
     let detail = node.at("detail");
     if detail.is_null() {
-        return card("State", empty("The node was not asked", "It is silent, or of a version that does not tell."));
+        return card(
+            "State",
+            empty("The node was not asked", "It is silent, or of a version that does not tell."),
+        );
     }
     let up = detail.number("uptime_seconds").map(|seconds| words::span(seconds * 1_000));
     let bytes = |name: &str| detail.number(name).map(words::bytes).unwrap_or_default();
     let count = |name: &str| detail.number(name).map(words::count).unwrap_or_default();
-    card("State", facts(html! {
-        (fact("Phase", words::plain(detail.text("phase"))))
-        (fact("Ready", states::yes_no(detail.flag("ready"), "ready", "not ready")))
-        (fact("Up for", up.unwrap_or_default()))
-        (fact("Requests under way", count("requests_under_way")))
-        (fact("Memory", bytes("rss_bytes")))
-        (fact("Open files", count("open_files")))
-        (fact("Processor time", detail.number("cpu_seconds").map(|s| words::span(s * 1_000)).unwrap_or_default()))
-        (fact("Redis", redis(detail)))
-        (fact("Database", link(detail.at("database").is_object().then(|| detail.flag("database.up")), "reached", "away")))
-        (fact("Pauses", pauses(visit, detail)))
-    }))
+    card(
+        "State",
+        facts(html! {
+            (fact("Phase", words::plain(detail.text("phase"))))
+            (fact("Ready", states::yes_no(detail.flag("ready"), "ready", "not ready")))
+            (fact("Up for", up.unwrap_or_default()))
+            (fact("Requests under way", count("requests_under_way")))
+            (fact("Memory", bytes("rss_bytes")))
+            (fact("Open files", count("open_files")))
+            (fact("Processor time", detail.number("cpu_seconds").map(|s| words::span(s * 1_000)).unwrap_or_default()))
+            (fact("Redis", redis(detail)))
+            (fact("Database", link(detail.at("database").is_object().then(|| detail.flag("database.up")), "reached", "away")))
+            (fact("Pauses", pauses(visit, detail)))
+        }),
+    )
 }
 
 /// How a store is reached; nothing when there is none.
@@ -157,42 +163,52 @@ fn pauses(visit: &Visit, detail: &Value) -> Markup {
 
 fn spare_card(safe: &Told) -> Markup {
     let answer = doing::safe_to_stop(safe);
-    card("May I stop it?", html! {
-        @if answer.0.is_empty() { (empty("Not available on this node", "Its version cannot tell.")) } @else { (answer) }
-    })
+    card(
+        "May I stop it?",
+        html! {
+            @if answer.0.is_empty() { (empty("Not available on this node", "Its version cannot tell.")) } @else { (answer) }
+        },
+    )
 }
 
 fn record_card(visit: &Visit, node: &Value) -> Markup {
     let record = node.at("record");
     let id = record.text("id");
-    card("What it says of itself", facts(html! {
-        (fact("This life of it", parts::code(id)))
-        (fact("Version", record.text("version")))
-        (fact("Host and process", html! { (record.text("host")) " · pid " (record.said("pid")) }))
-        (fact("Started", parts::both(visit, record.number("started_ms"))))
-        (fact("Public address", record.text("public_addr")))
-        (fact("Admin address", record.text("admin_addr")))
-        (fact("Options", parts::code(&words::shortened(record.text("config_hash"), 12))))
-        (fact("Last heard", html! { (parts::span(node.number("age_ms"))) " ago" }))
-    }))
+    card(
+        "What it says of itself",
+        facts(html! {
+            (fact("This life of it", parts::code(id)))
+            (fact("Version", record.text("version")))
+            (fact("Host and process", html! { (record.text("host")) " · pid " (record.said("pid")) }))
+            (fact("Started", parts::both(visit, record.number("started_ms"))))
+            (fact("Public address", record.text("public_addr")))
+            (fact("Admin address", record.text("admin_addr")))
+            (fact("Options", parts::code(&words::shortened(record.text("config_hash"), 12))))
+            (fact("Last heard", html! { (parts::span(node.number("age_ms"))) " ago" }))
+        }),
+    )
 }
 
 fn services_card(node: &Value) -> Markup {
     let services = node.list("detail.services");
     let count = html! { span.soft { (services.len()) } };
-    wide_card("Services", count, html! {
-        @if services.is_empty() { (empty("Nothing is known", "The node was not asked.")) }
-        ul.lines {
-            @for service in services {
-                li {
-                    span { (service.text("name")) @if service.has("reason") { p.soft { (service.text("reason")) } } }
-                    (states::chip(match service.text("health") {
-                        "ready" => Look { tone: "ok", icon: "ok" },
-                        "degraded" => Look { tone: "warn", icon: "warn" },
-                        _ => Look { tone: "bad", icon: "bad" },
-                    }, service.text("health")))
+    wide_card(
+        "Services",
+        count,
+        html! {
+            @if services.is_empty() { (empty("Nothing is known", "The node was not asked.")) }
+            ul.lines {
+                @for service in services {
+                    li {
+                        span { (service.text("name")) @if service.has("reason") { p.soft { (service.text("reason")) } } }
+                        (states::chip(match service.text("health") {
+                            "ready" => Look { tone: "ok", icon: "ok" },
+                            "degraded" => Look { tone: "warn", icon: "warn" },
+                            _ => Look { tone: "bad", icon: "bad" },
+                        }, service.text("health")))
+                    }
                 }
             }
-        }
-    })
+        },
+    )
 }

@@ -113,13 +113,17 @@ fn rolling_restart(visit: &Visit, told: &Told) -> Markup {
     };
     let run = restart.number("run").unwrap_or_default();
     let link = html! { (parts::run_link(run)) " " (states::run_chip(restart.text("state"))) };
-    wide_card("Rolling restart", link, html! {
-        ol.steps {
-            @for node in restart.list("nodes") {
-                li { (step(node.text("state"))) " " (parts::node_link(node.text("node"))) " " span.soft { (parts::time(visit, node.number("since_ms"))) } }
+    wide_card(
+        "Rolling restart",
+        link,
+        html! {
+            ol.steps {
+                @for node in restart.list("nodes") {
+                    li { (step(node.text("state"))) " " (parts::node_link(node.text("node"))) " " span.soft { (parts::time(visit, node.number("since_ms"))) } }
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 fn step(state: &str) -> Markup {

@@ -47,6 +47,16 @@ fn rank(severity: &str) -> u8 {
     }
 }
 
+/// The nodes that tell it.
+fn told_by(problem: &Value) -> Vec<&str> {
+    let nodes: Vec<&str> = problem.list("nodes").iter().filter_map(Value::as_str).collect();
+    match (nodes.is_empty(), problem.text("node")) {
+        (true, "") => Vec::new(),
+        (true, node) => vec![node],
+        (false, _) => nodes,
+    }
+}
+
 /// One problem.
 pub(in super::super) fn line(visit: &Visit, problem: &Value) -> Markup {
     html! {
@@ -56,7 +66,7 @@ pub(in super::super) fn line(visit: &Visit, problem: &Value) -> Markup {
                 p { strong { (problem.text("text")) } }
                 @if !problem.text("fix").is_empty() { p.fix { (problem.text("fix")) } }
                 p.soft {
-                    @if problem.has("node") { (parts::node_link(problem.text("node"))) " · " }
+                    @for node in told_by(problem) { (parts::node_link(node)) " · " }
                     (parts::code(problem.text("code")))
                     @if problem.has("since_ms") { " · for " (parts::lasting(visit, problem.number("since_ms"))) }
                 }

@@ -7,7 +7,9 @@ use super::super::api::{Told, encoded};
 use super::super::doing::button;
 use super::super::layout::{Page, notice};
 use super::super::look::Look as _;
-use super::super::parts::{self, card, cell, empty, fact, facts, heading, section, table, wide_card};
+use super::super::parts::{
+    self, card, cell, empty, fact, facts, heading, section, table, wide_card,
+};
 use super::super::visit::Visit;
 use super::super::{states, words};
 
@@ -61,7 +63,10 @@ fn notices(visit: &Visit, run: &Value) -> Markup {
 fn stages(visit: &Visit, told: &Value) -> Markup {
     let stages = told.list("progress.stages");
     if stages.is_empty() {
-        return empty("It tells no progress", html! { "A handler tells it with " code { "job.stage(..)" } "." });
+        return empty(
+            "It tells no progress",
+            html! { "A handler tells it with " code { "job.stage(..)" } "." },
+        );
     }
     html! { ol.stages { @for stage in stages { (stage_of(visit, stage)) } } }
 }

@@ -136,7 +136,8 @@ pub(super) fn table_of(visit: &Visit, runs: &[Value], of: Of) -> Markup {
 }
 
 fn row(visit: &Visit, run: &Value, of: Of) -> Markup {
-    let cause = html! { @if run.text("cause") != "schedule" { " " span.tag { (run.text("cause")) } } };
+    let cause =
+        html! { @if run.text("cause") != "schedule" { " " span.tag { (run.text("cause")) } } };
     html! {
         tr {
             (cell("Run", html! { (parts::run_link(run.number("id").unwrap_or_default())) @if of == Of::OneJob { (cause) } }))
@@ -156,12 +157,14 @@ fn row(visit: &Visit, run: &Value, of: Of) -> Markup {
 /// How late it started: for runs that had a due time.
 fn late(run: &Value) -> Markup {
     let started = run.number("started_ms").zip(run.number("fire_ms"));
-    let late = started.filter(|_| run.text("cause") == "schedule").map(|(at, due)| (at - due).max(0));
+    let late =
+        started.filter(|_| run.text("cause") == "schedule").map(|(at, due)| (at - due).max(0));
     parts::span(late)
 }
 
 /// How long it took, or takes so far.
 pub(in super::super) fn took(visit: &Visit, run: &Value) -> Option<i64> {
-    let end = run.number("finished_ms").or((run.text("state") == "running").then_some(visit.now_ms));
+    let end =
+        run.number("finished_ms").or((run.text("state") == "running").then_some(visit.now_ms));
     Some((end? - run.number("started_ms")?).max(0))
 }

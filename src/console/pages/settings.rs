@@ -30,7 +30,8 @@ fn list(visit: &Visit, told: &Value) -> Markup {
 }
 
 fn row(visit: &Visit, setting: &Value) -> Markup {
-    let (name, value, usual) = (setting.text("name"), setting.said("value"), setting.said("default"));
+    let (name, value, usual) =
+        (setting.text("name"), setting.said("value"), setting.said("default"));
     let changed = setting.has("by") && !setting.text("by").is_empty();
     html! {
         tr {
@@ -70,5 +71,8 @@ fn may_change(visit: &Visit, name: &str) -> bool {
 
 /// A time until which something counts.
 pub(super) fn until(visit: &Visit, value: &Value) -> String {
-    value.number("until_ms").map(|at| format!(" It ends {}.", words::distance(at, visit.now_ms))).unwrap_or_default()
+    value
+        .number("until_ms")
+        .map(|at| format!(" It ends {}.", words::distance(at, visit.now_ms)))
+        .unwrap_or_default()
 }

@@ -25,9 +25,13 @@ fn list(visit: &Visit, told: &Value) -> Markup {
     if tokens.is_empty() {
         return empty("There are no tokens yet", "“New token” makes one; it is shown once.");
     }
-    table("Tokens", &["Whose", "Role", "State", "Made", "Used", "Good until", ""], html! {
-        @for token in tokens { (row(visit, token)) }
-    })
+    table(
+        "Tokens",
+        &["Whose", "Role", "State", "Made", "Used", "Good until", ""],
+        html! {
+            @for token in tokens { (row(visit, token)) }
+        },
+    )
 }
 
 fn row(visit: &Visit, token: &Value) -> Markup {

@@ -12,8 +12,11 @@ use super::said;
 /// The policies, those that are as usual too: nobody should have to know what is usual.
 pub(super) fn policies(visit: &Visit, job: &Value) -> Markup {
     let spec = job.at("spec");
-    let labels: Vec<String> =
-        spec.entries("labels").into_iter().map(|(name, value)| format!("{name}={}", said(value))).collect();
+    let labels: Vec<String> = spec
+        .entries("labels")
+        .into_iter()
+        .map(|(name, value)| format!("{name}={}", said(value)))
+        .collect();
     facts(html! {
         (fact("Handler", parts::code(spec.text("handler"))))
         (fact("Runs on", match spec.text("placement") {

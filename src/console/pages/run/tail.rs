@@ -80,7 +80,11 @@ pub(super) fn show(visit: &Visit, log: &Value, under_way: bool) -> Markup {
     let lines = log.list("lines");
     let shown = fitting(lines);
     if shown.is_empty() {
-        let hint = if under_way { "Lines appear here as it writes them." } else { "It wrote nothing, or its log was purged." };
+        let hint = if under_way {
+            "Lines appear here as it writes them."
+        } else {
+            "It wrote nothing, or its log was purged."
+        };
         return empty("No lines", hint);
     }
     let before = lines.len() - shown.len();
@@ -110,7 +114,8 @@ mod tests {
 
     #[test]
     fn the_last_lines_that_fit_are_shown() {
-        let line = |number: usize, length: usize| json!({ "seq": number, "line": "x".repeat(length) });
+        let line =
+            |number: usize, length: usize| json!({ "seq": number, "line": "x".repeat(length) });
         let short: Vec<Value> = (0..500).map(|number| line(number, 10)).collect();
         assert_eq!(fitting(&short).len(), SHOWN);
         assert_eq!(fitting(&short)[SHOWN - 1]["seq"], 499);
