@@ -115,7 +115,9 @@ pub(super) fn shares(label: &str, shares: &[Share]) -> Markup {
         svg.chart.shares role="img" aria-label=(label) viewBox={ "0 0 " (WIDTH) " 10" } preserveAspectRatio="none" {
             rect.track x="0" y="0" width=(WIDTH) height="10" {}
             @for (share, from, to) in placed {
-                rect class=(share.tone) x=(from) y="0" width=((to - from - 3).max(3)) height="10" { title { (share.title) } }
+                rect class=(share.tone) x=(from) y="0" width=((to - from - 3).max(3)) height="10" {
+                    title { (share.title) }
+                }
             }
         }
     }

@@ -143,7 +143,10 @@ pub(super) fn answer(status: StatusCode) -> HttpResponseBuilder {
 pub(super) fn again(next: &str) -> HttpResponse {
     let page = html! {
         (DOCTYPE)
-        html lang="en" { head { meta charset="utf-8"; title { "Understudy" } } body { a href=(next) { "Go on" } } }
+        html lang="en" {
+            head { meta charset="utf-8"; title { "Understudy" } }
+            body { a href=(next) { "Go on" } }
+        }
     };
     answer(StatusCode::OK).insert_header(("refresh", format!("0; url={next}"))).body(page.0)
 }
@@ -227,13 +230,21 @@ fn notices(visit: &Visit, head: &Head) -> Markup {
     let known = |name: &str| reasons.iter().any(|reason| reason.text("code") == name);
     html! {
         @for reason in reasons {
-            (notice("bad", &format!("This node is not ready: {}", reason.text("code")), reason.text("detail")))
+            (notice(
+                "bad",
+                &format!("This node is not ready: {}", reason.text("code")),
+                reason.text("detail"),
+            ))
         }
         @for service in unwell {
             @if !known(service.text("name")) {
                 (notice(
                     if service.text("health") == "failed" { "bad" } else { "warn" },
-                    &format!("The service {} of this node is {}", service.text("name"), service.text("health")),
+                    &format!(
+                        "The service {} of this node is {}",
+                        service.text("name"),
+                        service.text("health"),
+                    ),
                     service.text("reason"),
                 ))
             }
@@ -242,7 +253,8 @@ fn notices(visit: &Visit, head: &Head) -> Markup {
             (notice(
                 "info",
                 "Nobody can sign in",
-                "Everybody who reaches this port may look, and nobody may change anything, until UNDERSTUDY_ADMIN_TOKEN is set.",
+                "Everybody who reaches this port may look, and nobody may change anything, until UNDERSTUDY_ADMIN_TOKEN is set."
+                ,
             ))
         }
     }
@@ -396,7 +408,9 @@ fn help(visit: &Visit) -> Markup {
                 }
             }
             label.check { input #keys type="checkbox" checked; span { "Use these keys" } }
-            p.soft { "Times are in UTC; point at one to see it in yours. Whatever is done here is done by the admin API and is in its audit log." }
+            p.soft {
+                "Times are in UTC; point at one to see it in yours. Whatever is done here is done by the admin API and is in its audit log."
+            }
             button type="button" popovertarget="help" popovertargetaction="hide" { "Close" }
         }
     }

@@ -92,7 +92,9 @@ fn door(console: &Console, theme: Theme, next: &str, wrong: bool) -> String {
 
 fn open(next: &str) -> Markup {
     html! {
-        p { "No token is configured. Everybody who reaches this port may look, and nobody may change anything." }
+        p {
+            "No token is configured. Everybody who reaches this port may look, and nobody may change anything."
+        }
         p { a.button.primary href=(next) { "Look around" } }
     }
 }
@@ -100,7 +102,13 @@ fn open(next: &str) -> Markup {
 fn form(next: &str, wrong: bool) -> Markup {
     html! {
         @if wrong {
-            div.notice.bad role="alert" { (icon("bad")) p { strong { "This token does not open the door." } span { " It may be wrong, expired or revoked." } } }
+            div.notice.bad role="alert" {
+                (icon("bad"))
+                p {
+                    strong { "This token does not open the door." }
+                    span { " It may be wrong, expired or revoked." }
+                }
+            }
         }
         form method="post" action="/console/login" {
             input type="hidden" name="next" value=(next);
@@ -109,7 +117,9 @@ fn form(next: &str, wrong: bool) -> Markup {
             div.field {
                 label for="token" { "Token" }
                 input #token name="token" type="password" autocomplete="current-password" required autofocus aria-describedby="token-hint";
-                p.hint #token-hint { "One of UNDERSTUDY_ADMIN_TOKEN and its like, or one that an admin made for you." }
+                p.hint #token-hint {
+                    "One of UNDERSTUDY_ADMIN_TOKEN and its like, or one that an admin made for you."
+                }
             }
             div.buttons { button.primary { "Sign in" } }
         }

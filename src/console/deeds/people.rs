@@ -65,7 +65,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("DELETE", "/v1/requests/{id}"),
         label: "Cancel",
         title: "Cancel this request?",
-        effect: "Its handler is stopped where it waits, and its client gets an error. What it has written stays.",
+        effect: "Its handler is stopped where it waits, and its client gets an error. What it \
+            has written stays.",
         done: "The request was cancelled.",
         back: "/console/requests",
         fields: &[ID, Field::new("node", "", (Kind::Target, Place::Query)).optional()],

@@ -36,13 +36,27 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
         Err(trouble) => return super::gone(name, trouble),
     };
     let body = html! {
-        (heading(html! { span.row { (name) (states::job_chip(job)) } }, job.text("spec.description"), actions(visit, job)))
+        (heading(
+            html! { span.row { (name) (states::job_chip(job)) } },
+            job.text("spec.description"),
+            actions(visit, job),
+        ))
         (super::jobs::pause_notice(visit, &scheduler))
         (notices(visit, job))
-        (wide_card("History", html! { a.button href=(target("/console/runs", &[("job", name)])) { "All runs" } }, section(&runs, |runs| history(visit, runs))))
+        (wide_card(
+            "History",
+            html! { a.button href=(target("/console/runs", &[("job", name)])) { "All runs" } },
+            section(&runs, |runs| history(visit, runs)),
+        ))
         div.columns {
-            div.stack { (explain_card(visit, name, explained.as_ref())) (card("When", when(visit, job, &preview))) }
-            div.stack { (card("How", definition::policies(visit, job))) (card("Definition", definition::whole(visit, job))) }
+            div.stack {
+                (explain_card(visit, name, explained.as_ref()))
+                (card("When", when(visit, job, &preview)))
+            }
+            div.stack {
+                (card("How", definition::policies(visit, job)))
+                (card("Definition", definition::whole(visit, job)))
+            }
         }
     };
     Page::new(format!("Job {name}"), "jobs", body)
@@ -54,8 +68,16 @@ fn actions(visit: &Visit, job: &Value) -> Markup {
     let by_operator = job.text("origin") == "api";
     html! {
         (button(visit, "jobs.run", &values))
-        @if job.has("paused") { (button(visit, "jobs.resume", &values)) } @else { (button(visit, "jobs.pause", &values)) }
-        @if job.flag("enabled") { (button(visit, "jobs.disable", &values)) } @else { (button(visit, "jobs.enable", &values)) }
+        @if job.has("paused") {
+            (button(visit, "jobs.resume", &values))
+        } @else {
+            (button(visit, "jobs.pause", &values))
+        }
+        @if job.flag("enabled") {
+            (button(visit, "jobs.disable", &values))
+        } @else {
+            (button(visit, "jobs.enable", &values))
+        }
         @if visit.may(understudy_runtime::admin::Role::Operator) {
             a.button href={ "/console/jobs/" (encoded(name)) "/edit" } { "Edit" }
         }
@@ -70,7 +92,13 @@ fn notices(visit: &Visit, job: &Value) -> Markup {
     html! {
         @if job.has("paused") { (notice("warn", "Paused", &super::node::said_by(visit, job.at("paused")))) }
         @if !job.flag("enabled") { (notice("warn", "Switched off", "Its due times start nothing.")) }
-        @if job.flag("edited") { (notice("info", "Edited", &format!("by {}: stands before what the program or the file says.", job.text("changed_by")))) }
+        @if job.flag("edited") {
+            (notice(
+                "info",
+                "Edited",
+                &format!("by {}: stands before what the program or the file says.", job.text("changed_by")),
+            ))
+        }
     }
 }
 
@@ -90,7 +118,11 @@ fn history(visit: &Visit, runs: &Value) -> Markup {
     );
     html! {
         (chart::bars(&label, &drawn, DRAWN / 2))
-        p.axis { span { "older" } span { "height: how long, up to " (words::span(top)) " · marked: came to nothing" } span { "latest" } }
+        p.axis {
+            span { "older" }
+            span { "height: how long, up to " (words::span(top)) " · marked: came to nothing" }
+            span { "latest" }
+        }
         (super::runs::table_of(visit, &runs[..runs.len().min(10)], super::runs::Of::OneJob))
     }
 }
@@ -200,12 +232,27 @@ fn explanation(visit: &Visit, told: &Value) -> Markup {
     html! {
         div.explained {
             p { (states::chip(look, &words::plain(told.text("verdict")))) " " (told.text("text")) }
-            @for run in told.list("runs") { p { (parts::run_link(run.number("id").unwrap_or_default())) " " (states::run_chip(run.text("state"))) } }
+            @for run in told.list("runs") {
+                p {
+                    (parts::run_link(run.number("id").unwrap_or_default()))
+                    " "
+                    (states::run_chip(run.text("state")))
+                }
+            }
             @for decision in told.list("decisions") {
-                p { strong { (words::plain(decision.text("outcome"))) } ": " (decision.text("reason")) " " span.soft { "decided " (parts::time(visit, decision.number("at_ms"))) } }
+                p {
+                    strong { (words::plain(decision.text("outcome"))) }
+                    ": "
+                    (decision.text("reason"))
+                    " "
+                    span.soft { "decided " (parts::time(visit, decision.number("at_ms"))) }
+                }
             }
             p.soft {
-                "Due before: " (moment(told.number("previous_ms"))) " · after: " (moment(told.number("next_ms")))
+                "Due before: "
+                (moment(told.number("previous_ms")))
+                " · after: "
+                (moment(told.number("next_ms")))
                 @if told.has("term.node") { " · then led: " (words::node_name(told.text("term.node"))) }
             }
         }

@@ -55,9 +55,15 @@ fn actions(visit: &Visit, scheduler: &Told) -> Markup {
         scheduler.as_ref().map(|told| told.text("switches.jobs_enabled.value")).unwrap_or_default();
     let enabled = if enabled.is_empty() { "all" } else { enabled };
     html! {
-        @if visit.may(understudy_runtime::admin::Role::Operator) { a.button href="/console/new-job" { (super::super::icons::icon("plus")) "New job" } }
+        @if visit.may(understudy_runtime::admin::Role::Operator) {
+            a.button href="/console/new-job" { (super::super::icons::icon("plus")) "New job" }
+        }
         (button(visit, "scheduler.jobs_enabled", &[("value", enabled)]))
-        @if paused { (button(visit, "scheduler.resume", &[])) } @else { (button(visit, "scheduler.pause", &[])) }
+        @if paused {
+            (button(visit, "scheduler.resume", &[]))
+        } @else {
+            (button(visit, "scheduler.pause", &[]))
+        }
     }
 }
 
@@ -78,7 +84,11 @@ fn enabled_notice(visit: &Visit, scheduler: &Told) -> Markup {
         scheduler.as_ref().map(|told| told.at("switches.jobs_enabled").clone()).unwrap_or_default();
     html! {
         @if !matches!(switch.text("value"), "" | "all") {
-            (notice("warn", &format!("Only these jobs are on: {}", switch.text("value")), &super::node::said_by(visit, &switch)))
+            (notice(
+                "warn",
+                &format!("Only these jobs are on: {}", switch.text("value")),
+                &super::node::said_by(visit, &switch),
+            ))
         }
     }
 }
@@ -87,8 +97,14 @@ fn tools(visit: &Visit) -> Markup {
     let system = visit.asked("system") == "true";
     html! {
         form.filters method="get" action="/console/jobs" {
-            label { span { "Names from" } input name="after" type="search" value=(visit.asked("after")) placeholder="beginning of a name"; }
-            label.check { input type="checkbox" name="system" value="true" checked[system]; span { "Those of Understudy" } }
+            label {
+                span { "Names from" }
+                input name="after" type="search" value=(visit.asked("after")) placeholder="beginning of a name";
+            }
+            label.check {
+                input type="checkbox" name="system" value="true" checked[system];
+                span { "Those of Understudy" }
+            }
             button { "Show" }
         }
     }
@@ -98,9 +114,15 @@ fn list(visit: &Visit, jobs: &Value) -> Markup {
     let all = jobs.list("jobs");
     html! {
         @if all.is_empty() {
-            (empty("There are no jobs here", html! { "Add one in the program, in the file of " code { "UNDERSTUDY_JOBS_FILE" } ", or with “New job”." }))
+            (empty("There are no jobs here", html! {
+                "Add one in the program, in the file of "
+                code { "UNDERSTUDY_JOBS_FILE" }
+                ", or with “New job”."
+            }))
         } @else {
-            (table("Jobs", &["Job", "Schedule", "#Next", "Last", "State", ""], html! { @for job in all { (row(visit, job)) } }))
+            (table("Jobs", &["Job", "Schedule", "#Next", "Last", "State", ""], html! {
+                @for job in all { (row(visit, job)) }
+            }))
         }
         (pager(visit, "after", jobs.text("next")))
     }
@@ -121,7 +143,9 @@ fn row(visit: &Visit, job: &Value) -> Markup {
             (cell("Last", states::run_chip(job.text("last_state"))))
             (cell("State", html! {
                 (states::job_chip(job))
-                @if job.has("paused") { p.soft.cut { (job.text("paused.why")) " (" (job.text("paused.by")) ")" } }
+                @if job.has("paused") {
+                    p.soft.cut { (job.text("paused.why")) " (" (job.text("paused.by")) ")" }
+                }
             }))
             td.do { div {
                 (button(visit, "jobs.run", &values))
@@ -137,7 +161,11 @@ fn row(visit: &Visit, job: &Value) -> Markup {
 fn expression(job: &Value) -> Markup {
     html! {
         @if job.text("spec.schedule.kind") == "cron" {
-            p.soft { (parts::code(job.text("spec.schedule.expression"))) " " (job.text("spec.schedule.time_zone")) }
+            p.soft {
+                (parts::code(job.text("spec.schedule.expression")))
+                " "
+                (job.text("spec.schedule.time_zone"))
+            }
         }
     }
 }
@@ -149,11 +177,16 @@ fn due_card(visit: &Visit, due: &Told) -> Markup {
         section(due, |told| {
             let due = told.list("due");
             html! {
-                @if due.is_empty() { (empty("Nothing is due", "No job of the application is due within five minutes.")) }
+                @if due.is_empty() {
+                    (empty("Nothing is due", "No job of the application is due within five minutes."))
+                }
                 ul.lines {
                     @for one in due {
                         li {
-                            span { (parts::job_link(one.text("job"))) @if one.flag("paused") { " " (states::plain_chip("paused")) } }
+                            span {
+                                (parts::job_link(one.text("job")))
+                                @if one.flag("paused") { " " (states::plain_chip("paused")) }
+                            }
                             span.num { (parts::time(visit, one.number("fire_ms"))) }
                         }
                     }

@@ -26,9 +26,27 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
     let switch =
         scheduler.as_ref().map(|told| told.at("switches.frozen").clone()).unwrap_or_default();
     let body = html! {
-        (heading("Leader", "One node decides what is due. When it dies, another takes over within the time to live of its lease.", actions(visit, now)))
-        @if now.flag("frozen") { (notice("warn", "Frozen: the leader stays where it is, whatever the priorities say", &super::node::said_by(visit, &switch))) }
-        @if leader.is_ok() && !now.has("leaderNodeId") { (notice("bad", "Nobody leads", "Nothing becomes due until a node does. Look at the problems, and at whether nodes are set aside.")) }
+        (heading(
+            "Leader",
+            "One node decides what is due. When it dies, another takes over within the time to live of its lease."
+            ,
+            actions(visit, now),
+        ))
+        @if now.flag("frozen") {
+            (notice(
+                "warn",
+                "Frozen: the leader stays where it is, whatever the priorities say",
+                &super::node::said_by(visit, &switch),
+            ))
+        }
+        @if leader.is_ok() && !now.has("leaderNodeId") {
+            (notice(
+                "bad",
+                "Nobody leads",
+                "Nothing becomes due until a node does. Look at the problems, and at whether nodes are set aside."
+                ,
+            ))
+        }
         div.columns {
             (card("Now", section(&leader, |leader| present(visit, leader))))
             (card("As this node sees it", section(&leader, |leader| own(visit, leader))))
@@ -40,8 +58,15 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
 
 fn actions(visit: &Visit, leader: &Value) -> Markup {
     html! {
-        @if leader.has("leaderNodeId") { (button(visit, "leader.step_down", &[])) (button(visit, "leader.drill", &[])) }
-        @if leader.flag("frozen") { (button(visit, "leader.unfreeze", &[])) } @else { (button(visit, "leader.freeze", &[])) }
+        @if leader.has("leaderNodeId") {
+            (button(visit, "leader.step_down", &[]))
+            (button(visit, "leader.drill", &[]))
+        }
+        @if leader.flag("frozen") {
+            (button(visit, "leader.unfreeze", &[]))
+        } @else {
+            (button(visit, "leader.freeze", &[]))
+        }
     }
 }
 
@@ -57,7 +82,11 @@ fn present(visit: &Visit, leader: &Value) -> Markup {
 fn own(visit: &Visit, leader: &Value) -> Markup {
     facts(html! {
         (fact("This node", parts::node_link(leader.text("currentNodeUuid"))))
-        (fact("It is", html! { (words::plain(leader.text("state"))) " for " (parts::lasting(visit, leader.number("state_since_ms"))) }))
+        (fact("It is", html! {
+            (words::plain(leader.text("state")))
+            " for "
+            (parts::lasting(visit, leader.number("state_since_ms")))
+        }))
         (fact("May lead", states::yes_no(leader.flag("eligible"), "yes", "no")))
         (fact("Priority", leader.said("priority")))
         (fact("Set aside", if leader.flag("maintenance") { "yes" } else { "no" }))
@@ -76,7 +105,9 @@ fn terms(visit: &Visit, history: &Value) -> Markup {
     }
     html! {
         (timeline(visit, terms))
-        (table("Terms", &["Term", "Node", "Began", "#Lasted", "#Nobody before", "Ended"], html! { @for term in terms { (row(visit, term)) } }))
+        (table("Terms", &["Term", "Node", "Began", "#Lasted", "#Nobody before", "Ended"], html! {
+            @for term in terms { (row(visit, term)) }
+        }))
     }
 }
 

@@ -13,7 +13,11 @@ use super::super::visit::Visit;
 pub(in super::super) async fn show(visit: &Visit) -> Page {
     let told = visit.get("/v1/locks").await;
     let body = html! {
-        (heading("Locks", "Held by one node of the cluster at a time, and free by themselves when that node dies.", parts::nothing()))
+        (heading(
+            "Locks",
+            "Held by one node of the cluster at a time, and free by themselves when that node dies.",
+            parts::nothing(),
+        ))
         section.card { (section(&told, |told| list(visit, told))) }
     };
     Page::new("Locks", "*", body)

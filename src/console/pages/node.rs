@@ -33,7 +33,11 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
     let leads = leader.as_ref().is_ok_and(|leader| leader.text("leaderNodeId") == name);
     let aside = in_maintenance(&scheduler, name);
     let body = html! {
-        (heading(html! { span.row { (name) (states::node_chip(&node)) @if leads { (states::leader_chip()) } } }, about(&node), actions(visit, &node, aside.is_some())))
+        (heading(
+            html! { span.row { (name) (states::node_chip(&node)) @if leads { (states::leader_chip()) } } },
+            about(&node),
+            actions(visit, &node, aside.is_some()),
+        ))
         (notices(visit, &node, aside.as_ref()))
         @if let Err(trouble) = &told { (notice("warn", "Not all is known of this node", &trouble.text())) }
         div.columns {
@@ -74,8 +78,16 @@ fn actions(visit: &Visit, node: &Value, aside: bool) -> Markup {
     let values = [("name", name)];
     html! {
         @if node.flag("live") {
-            @if drained(node).is_null() { (button(visit, "nodes.drain", &values)) } @else { (button(visit, "nodes.undrain", &values)) }
-            @if aside { (button(visit, "nodes.maintenance_off", &values)) } @else { (button(visit, "nodes.maintenance_on", &values)) }
+            @if drained(node).is_null() {
+                (button(visit, "nodes.drain", &values))
+            } @else {
+                (button(visit, "nodes.undrain", &values))
+            }
+            @if aside {
+                (button(visit, "nodes.maintenance_off", &values))
+            } @else {
+                (button(visit, "nodes.maintenance_on", &values))
+            }
             (button(visit, "nodes.restart", &values))
         }
     }
@@ -84,11 +96,19 @@ fn actions(visit: &Visit, node: &Value, aside: bool) -> Markup {
 fn notices(visit: &Visit, node: &Value, aside: Option<&Value>) -> Markup {
     let drained = drained(node);
     html! {
-        @if !node.flag("live") { (notice("bad", "This node is silent", "It has stopped, or cannot reach Redis. What is shown is what it told last.")) }
+        @if !node.flag("live") {
+            (notice(
+                "bad",
+                "This node is silent",
+                "It has stopped, or cannot reach Redis. What is shown is what it told last.",
+            ))
+        }
         @if !drained.is_null() {
             (notice("warn", "Drained", &said_by(visit, drained)))
         }
-        @if let Some(aside) = aside { (notice("warn", "Set aside: it neither leads nor runs jobs", &said_by(visit, aside))) }
+        @if let Some(aside) = aside {
+            (notice("warn", "Set aside: it neither leads nor runs jobs", &said_by(visit, aside)))
+        }
         @for reason in node.list("detail.reasons") {
             (notice("bad", &format!("Not ready: {}", reason.text("code")), reason.text("detail")))
         }
@@ -126,9 +146,19 @@ fn state_card(visit: &Visit, node: &Value) -> Markup {
             (fact("Requests under way", count("requests_under_way")))
             (fact("Memory", bytes("rss_bytes")))
             (fact("Open files", count("open_files")))
-            (fact("Processor time", detail.number("cpu_seconds").map(|s| words::span(s * 1_000)).unwrap_or_default()))
+            (fact(
+                "Processor time",
+                detail.number("cpu_seconds").map(|s| words::span(s * 1_000)).unwrap_or_default(),
+            ))
             (fact("Redis", redis(detail)))
-            (fact("Database", link(detail.at("database").is_object().then(|| detail.flag("database.up")), "reached", "away")))
+            (fact(
+                "Database",
+                link(
+                    detail.at("database").is_object().then(|| detail.flag("database.up")),
+                    "reached",
+                    "away",
+                ),
+            ))
             (fact("Pauses", pauses(visit, detail)))
         }),
     )
@@ -137,7 +167,11 @@ fn state_card(visit: &Visit, node: &Value) -> Markup {
 /// How a store is reached; nothing when there is none.
 fn link(up: Option<bool>, yes: &str, no: &str) -> Markup {
     html! { @if let Some(up) = up {
-        @if up { (states::chip(Look { tone: "ok", icon: "ok" }, yes)) } @else { (states::chip(Look { tone: "bad", icon: "bad" }, no)) }
+        @if up {
+            (states::chip(Look { tone: "ok", icon: "ok" }, yes))
+        } @else {
+            (states::chip(Look { tone: "bad", icon: "bad" }, no))
+        }
     } }
 }
 
@@ -147,7 +181,10 @@ fn redis(detail: &Value) -> Markup {
         return html! { "not used" };
     }
     let rtt = redis.at("rtt_ms").as_f64().map(|ms| format!("{ms:.1} ms"));
-    html! { (link(Some(redis.flag("connected")), "reached", "away")) @if let Some(rtt) = rtt { " in " (rtt) } }
+    html! {
+        (link(Some(redis.flag("connected")), "reached", "away"))
+        @if let Some(rtt) = rtt { " in " (rtt) }
+    }
 }
 
 fn pauses(visit: &Visit, detail: &Value) -> Markup {
@@ -166,7 +203,11 @@ fn spare_card(safe: &Told) -> Markup {
     card(
         "May I stop it?",
         html! {
-            @if answer.0.is_empty() { (empty("Not available on this node", "Its version cannot tell.")) } @else { (answer) }
+            @if answer.0.is_empty() {
+                (empty("Not available on this node", "Its version cannot tell."))
+            } @else {
+                (answer)
+            }
         },
     )
 }
@@ -200,7 +241,10 @@ fn services_card(node: &Value) -> Markup {
             ul.lines {
                 @for service in services {
                     li {
-                        span { (service.text("name")) @if service.has("reason") { p.soft { (service.text("reason")) } } }
+                        span {
+                            (service.text("name"))
+                            @if service.has("reason") { p.soft { (service.text("reason")) } }
+                        }
                         (states::chip(match service.text("health") {
                             "ready" => Look { tone: "ok", icon: "ok" },
                             "degraded" => Look { tone: "warn", icon: "warn" },

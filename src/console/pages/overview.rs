@@ -215,7 +215,12 @@ fn problems_card(visit: &Visit, problems: &Told) -> Markup {
         section(problems, |problems| {
             let all = problems.list("problems");
             html! {
-                @if all.is_empty() { (empty("No problems were found", "Each node looks for them all the time; the doctor looks deeper.")) }
+                @if all.is_empty() {
+                    (empty(
+                        "No problems were found",
+                        "Each node looks for them all the time; the doctor looks deeper.",
+                    ))
+                }
                 ul.problems {
                     @for problem in all.iter().take(5) { (super::problems::line(visit, problem)) }
                 }
@@ -260,7 +265,11 @@ fn due_card(visit: &Visit, due: &Told) -> Markup {
 fn due_line(visit: &Visit, due: &Value) -> Markup {
     html! {
         li {
-            span { (parts::job_link(due.text("job"))) @if due.flag("paused") { " " (states::plain_chip("paused")) } @if !due.flag("enabled") { " " (states::plain_chip("off")) } }
+            span {
+                (parts::job_link(due.text("job")))
+                @if due.flag("paused") { " " (states::plain_chip("paused")) }
+                @if !due.flag("enabled") { " " (states::plain_chip("off")) }
+            }
             span.num { (parts::time(visit, due.number("fire_ms"))) }
         }
     }
@@ -303,7 +312,9 @@ fn nodes_card(visit: &Visit, seen: &Seen) -> Markup {
 }
 
 fn failures_card(visit: &Visit, failures: &Told) -> Markup {
-    let link = html! { a.button href="/console/runs?state=failed&state=dead&state=lost&state=incompatible" { "All" } };
+    let link = html! {
+        a.button href="/console/runs?state=failed&state=dead&state=lost&state=incompatible" { "All" }
+    };
     wide_card(
         "Latest failures",
         link,
@@ -317,10 +328,16 @@ fn failures_card(visit: &Visit, failures: &Told) -> Markup {
                     @for run in runs {
                         li {
                             span {
-                                (parts::run_link(run.number("id").unwrap_or_default())) " " (parts::job_link(run.text("job")))
+                                (parts::run_link(run.number("id").unwrap_or_default()))
+                                " "
+                                (parts::job_link(run.text("job")))
                                 p.soft.cut { (words::shortened(run.text("error"), 160)) }
                             }
-                            span.num { (states::run_chip(run.text("state"))) br; (parts::time(visit, run.number("finished_ms"))) }
+                            span.num {
+                                (states::run_chip(run.text("state")))
+                                br;
+                                (parts::time(visit, run.number("finished_ms")))
+                            }
                         }
                     }
                 }

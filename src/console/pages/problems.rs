@@ -29,10 +29,18 @@ fn list(visit: &Visit, told: &Value) -> Markup {
         told.list("unreachable").iter().filter_map(Value::as_str).collect();
     html! {
         @if !unreachable.is_empty() {
-            (super::super::layout::notice("warn", "Not asked", &format!("{}: no answer.", unreachable.join(", "))))
+            (super::super::layout::notice(
+                "warn",
+                "Not asked",
+                &format!("{}: no answer.", unreachable.join(", ")),
+            ))
         }
         @if problems.is_empty() {
-            (empty("No problems were found", html! { "Each node looks for them all the time. " a href="/console/problems/doctor" { "The doctor" } " looks deeper." }))
+            (empty("No problems were found", html! {
+                "Each node looks for them all the time. "
+                a href="/console/problems/doctor" { "The doctor" }
+                " looks deeper."
+            }))
         }
         ul.problems { @for problem in problems { (line(visit, problem)) } }
         @if told.has("checked_ms") { p.soft { "Looked " (parts::time(visit, told.number("checked_ms"))) } }
@@ -68,7 +76,10 @@ pub(in super::super) fn line(visit: &Visit, problem: &Value) -> Markup {
                 p.soft {
                     @for node in told_by(problem) { (parts::node_link(node)) " · " }
                     (parts::code(problem.text("code")))
-                    @if problem.has("since_ms") { " · for " (parts::lasting(visit, problem.number("since_ms"))) }
+                    @if problem.has("since_ms") {
+                        " · for "
+                        (parts::lasting(visit, problem.number("since_ms")))
+                    }
                 }
             }
         }

@@ -32,7 +32,11 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
         }
     };
     let body = html! {
-        (heading("Requests", html! { "What " (parts::node_link(&of)) " is answering right now, the oldest first." }, choose))
+        (heading(
+            "Requests",
+            html! { "What " (parts::node_link(&of)) " is answering right now, the oldest first." },
+            choose,
+        ))
         section.card { (section(&told, |told| list(visit, &of, told))) }
     };
     Page::new("Requests", "*", body)
@@ -50,11 +54,19 @@ fn list(visit: &Visit, node: &str, told: &Value) -> Markup {
         html! {
             @for request in requests.iter().take(200) {
                 tr {
-                    (cell("Request", html! { (parts::code(request.text("method"))) " " span.cut { (words::shortened(request.text("path"), 200)) } }))
+                    (cell("Request", html! {
+                        (parts::code(request.text("method")))
+                        " "
+                        span.cut { (words::shortened(request.text("path"), 200)) }
+                    }))
                     (number_cell("Age", parts::span(request.number("age_ms"))))
                     (cell("Client", request.text("client")))
                     (cell("Name", parts::code(&request.said("id"))))
-                    td.do { div { (button(visit, "requests.cancel", &[("id", &request.said("id")), ("node", node)])) } }
+                    td.do {
+                        div {
+                            (button(visit, "requests.cancel", &[("id", &request.said("id")), ("node", node)]))
+                        }
+                    }
                 }
             }
         },

@@ -14,7 +14,12 @@ use super::super::words;
 pub(in super::super) async fn show(visit: &Visit) -> Page {
     let told = visit.get("/v1/settings").await;
     let body = html! {
-        (heading("Settings", "What can be changed while the cluster runs, on all nodes at once. Everything else is an option and needs a restart.", html! { a.button href="/console/config" { "Options" } }))
+        (heading(
+            "Settings",
+            "What can be changed while the cluster runs, on all nodes at once. Everything else is an option and needs a restart."
+            ,
+            html! { a.button href="/console/config" { "Options" } },
+        ))
         section.card { (section(&told, |told| list(visit, told))) }
     };
     Page::new("Settings", "settings", body)
@@ -24,7 +29,11 @@ fn list(visit: &Visit, told: &Value) -> Markup {
     let settings = told.list("settings");
     html! {
         @if settings.is_empty() { (empty("There are no settings", "")) }
-        @else { (table("Settings", &["Setting", "Value", "Changed", "Until", ""], html! { @for setting in settings { (row(visit, setting)) } })) }
+        @else {
+            (table("Settings", &["Setting", "Value", "Changed", "Until", ""], html! {
+                @for setting in settings { (row(visit, setting)) }
+            }))
+        }
         @if told.has("revision") { p.soft { "Revision " (told.said("revision")) } }
     }
 }
@@ -38,7 +47,12 @@ fn row(visit: &Visit, setting: &Value) -> Markup {
             (cell("Setting", html! { strong { (parts::code(name)) } p.soft { (setting.text("meaning")) } }))
             (cell("Value", html! {
                 code.value { @if value.is_empty() { "not set" } @else { (value) } }
-                @if value != usual { p.soft { "by the options: " (parts::code(if usual.is_empty() { "not set" } else { &usual })) } }
+                @if value != usual {
+                    p.soft {
+                        "by the options: "
+                        (parts::code(if usual.is_empty() { "not set" } else { &usual }))
+                    }
+                }
             }))
             (cell("Changed", html! {
                 @if changed {

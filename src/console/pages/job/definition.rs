@@ -33,7 +33,15 @@ pub(super) fn policies(visit: &Visit, job: &Value) -> Markup {
         (fact("At once in the cluster", spec.said("max_concurrency")))
         (fact("Priority", spec.said("priority")))
         (fact("Afterwards", chain(spec)))
-        (fact("Defined by", html! { (job.text("origin")) @if !job.text("changed_by").is_empty() { ", changed by " (job.text("changed_by")) " " (parts::time(visit, job.number("changed_ms"))) } }))
+        (fact("Defined by", html! {
+            (job.text("origin"))
+            @if !job.text("changed_by").is_empty() {
+                ", changed by "
+                (job.text("changed_by"))
+                " "
+                (parts::time(visit, job.number("changed_ms")))
+            }
+        }))
         (fact("Revision", job.said("revision")))
     })
 }
@@ -80,7 +88,13 @@ fn chain(spec: &Value) -> Markup {
 pub(super) fn whole(visit: &Visit, job: &Value) -> Markup {
     html! {
         (parts::json("Definition as JSON", "spec", job.at("spec")))
-        p.soft { "Made " (parts::time(visit, job.number("created_ms"))) ", revision " (job.said("revision")) "." }
+        p.soft {
+            "Made "
+            (parts::time(visit, job.number("created_ms")))
+            ", revision "
+            (job.said("revision"))
+            "."
+        }
     }
 }
 

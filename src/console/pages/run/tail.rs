@@ -89,7 +89,9 @@ pub(super) fn show(visit: &Visit, log: &Value, under_way: bool) -> Markup {
     }
     let before = lines.len() - shown.len();
     html! {
-        @if log.flag("cut") || before > 0 { p.soft { "Earlier lines: " code { "understudy run log " (visit.name("id")) } } }
+        @if log.flag("cut") || before > 0 {
+            p.soft { "Earlier lines: " code { "understudy run log " (visit.name("id")) } }
+        }
         div.scroll.log #log role="region" aria-label="Log" tabindex="0" data-tail {
             @for line in shown { (line_of(line)) }
         }
