@@ -71,7 +71,7 @@ pub struct Console {
 impl Console {
     /// Makes the console of this node.
     pub fn new(backstage: Arc<dyn Backstage>) -> Self {
-        let api = Api::new(backstage.address());
+        let api = Api::new(Arc::clone(&backstage));
         let readings = pages::overview::Readings::default();
         Self { backstage, api, readings, wrong_ones: Semaphore::new(1) }
     }
@@ -109,7 +109,10 @@ fn cluster_pages(app: &mut ServiceConfig) {
     app.route("/console", page(async |visit| overview::show(visit).await))
         .route("/console/nodes", page(async |visit| nodes::show(visit).await))
         .route("/console/nodes/{name}", page(async |visit| node::show(visit).await))
-        .route("/console/nodes/{name}/config", page(async |visit| configuration::of_node(visit).await))
+        .route(
+            "/console/nodes/{name}/config",
+            page(async |visit| configuration::of_node(visit).await),
+        )
         .route("/console/config", page(async |visit| configuration::drift(visit).await))
         .route("/console/leader", page(async |visit| leader::show(visit).await))
         .route("/console/problems", page(async |visit| problems::show(visit).await))

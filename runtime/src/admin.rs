@@ -27,7 +27,7 @@ mod seal;
 mod settings;
 pub(crate) mod tokens;
 
-pub use access::{AdminPort, Principal, ROLES, Role, principal, require};
+pub use access::{AdminPort, BROWSER, Principal, ROLES, Role, principal, require};
 pub mod asked;
 pub use audit::{Audit, note};
 pub use operation::{Operation, Operations, Parameter};

@@ -1,20 +1,24 @@
 //! The console as a client of the admin API of its own node: every look and every change is a request over loopback, on
 //! behalf of whoever is signed in, so that roles, audit and answers are the same as for everybody else.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use understudy_runtime::admin::{BROWSER, Principal, Role};
 
+use super::backstage::Backstage;
 use super::look::Look as _;
 
 /// How long an answer may take: a page shows what it has by then.
 const LIMIT: Duration = Duration::from_secs(4);
 /// An action may take longer: another leader is waited for.
 const ACTION_LIMIT: Duration = Duration::from_secs(20);
+/// How long a connection is kept for the next request.
+const IDLE: Duration = Duration::from_secs(15);
 /// No answer of the API is longer.
 const LONGEST: usize = 16 * 1024 * 1024;
 
@@ -99,10 +103,22 @@ impl Trouble {
 pub(super) struct Asker {
     /// The bearer token.
     pub(super) token: String,
-    /// The address of the browser.
-    pub(super) address: String,
-    /// The name of the browser's request: the log lines of both belong together.
-    pub(super) request_id: String,
+    /// Where the browser is, with a seal of this node that says so: for the audit log.
+    pub(super) browser: String,
+}
+
+impl Asker {
+    /// Somebody who has signed in with a browser at this address.
+    pub(super) fn signed_in(backstage: &dyn Backstage, who: &Principal, at: IpAddr) -> Self {
+        let token = backstage.on_behalf_of(who);
+        Self { browser: format!("{token} {at}"), token }
+    }
+
+    /// Somebody at this address who shows a token that may be anybody's or nobody's.
+    pub(super) fn stranger(backstage: &dyn Backstage, token: &str, at: IpAddr) -> Self {
+        let seal = backstage.on_behalf_of(&Principal::new(Role::Viewer, "console"));
+        Self { browser: format!("{seal} {at}"), token: token.to_owned() }
+    }
 }
 
 /// A change.
@@ -118,25 +134,28 @@ pub(super) struct Change {
     pub(super) headers: Vec<(&'static str, String)>,
 }
 
-/// The API; a cheap clone.
-#[derive(Debug, Clone)]
+/// The API of this node.
+#[derive(Debug)]
 pub(super) struct Api {
     http: Client,
-    address: Option<SocketAddr>,
+    /// Tells where it is: not known yet when the console is made.
+    backstage: Arc<dyn Backstage>,
 }
 
 impl Api {
-    /// Prepares to ask the port at this address.
-    pub(super) fn new(address: Option<SocketAddr>) -> Self {
+    /// Prepares to ask.
+    pub(super) fn new(backstage: Arc<dyn Backstage>) -> Self {
         let http = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
+            // Sooner than the other end, so that no request is sent into a connection that just closes.
+            .pool_idle_timeout(IDLE)
             // What was asked for may have been done although no answer came.
             .retry(reqwest::retry::never())
             .tls_backend_preconfigured(tls())
             .build()
             .expect("a client that trusts nobody needs nothing from outside");
-        Self { http, address }
+        Self { http, backstage }
     }
 
     /// Looks at something.
@@ -148,8 +167,7 @@ impl Api {
     /// Looks at something that is text and not JSON.
     pub(super) async fn text(&self, asker: &Asker, target: &str) -> Result<String, Trouble> {
         let request = self.request(asker, Method::GET, target)?;
-        let response =
-            request.timeout(LIMIT).send().await.map_err(|error| no_answer(&error))?;
+        let response = request.timeout(LIMIT).send().await.map_err(|error| no_answer(&error))?;
         let status = response.status();
         if !status.is_success() {
             return Err(Trouble::of(status.as_u16(), Value::Null));
@@ -188,7 +206,8 @@ impl Api {
         method: Method,
         target: &str,
     ) -> Result<RequestBuilder, Trouble> {
-        let address = self.address.ok_or_else(|| Trouble::away("its admin port is off"))?;
+        let address = self.backstage.address();
+        let address = address.ok_or_else(|| Trouble::away("its admin port is off"))?;
         let url = Url::parse(&format!("http://{address}{target}"));
         // A name of dots would be a step upwards: to something else than was asked for.
         let url = url.ok().filter(|url| target.split('?').next() == Some(url.path()));
@@ -197,9 +216,7 @@ impl Api {
             .http
             .request(method, url)
             .bearer_auth(&asker.token)
-            // Believed because it comes from this machine, unless the options say otherwise.
-            .header("x-forwarded-for", &asker.address)
-            .header("x-request-id", &asker.request_id);
+            .header(BROWSER, &asker.browser);
         Ok(request)
     }
 }
@@ -265,9 +282,48 @@ pub(super) fn target(path: &str, query: &[(&str, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use serde_json::json;
 
     use super::*;
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl Backstage for Nowhere {
+        fn address(&self) -> Option<SocketAddr> {
+            "127.0.0.1:9".parse().ok()
+        }
+
+        fn node(&self) -> String {
+            String::new()
+        }
+
+        fn owner_of(&self, _: &str) -> Option<Principal> {
+            None
+        }
+
+        fn sign_in(&self, _: &Principal) -> (String, Duration) {
+            (String::new(), Duration::ZERO)
+        }
+
+        fn browser(&self, _: Option<&str>) -> Option<Principal> {
+            None
+        }
+
+        fn on_behalf_of(&self, _: &Principal) -> String {
+            String::new()
+        }
+
+        fn is_open(&self) -> bool {
+            false
+        }
+
+        fn now_ms(&self) -> u64 {
+            0
+        }
+    }
 
     #[test]
     fn what_an_answer_means_follows_status_and_code() {
@@ -303,12 +359,8 @@ mod tests {
 
     #[test]
     fn a_name_of_dots_is_no_step_upwards() {
-        let api = Api::new("127.0.0.1:9".parse().ok());
-        let asker = Asker {
-            token: "t".to_owned(),
-            address: "127.0.0.1".to_owned(),
-            request_id: "r".to_owned(),
-        };
+        let api = Api::new(Arc::new(Nowhere));
+        let asker = Asker { token: "t".to_owned(), browser: "t 127.0.0.1".to_owned() };
         for (name, asked) in [("..", false), (".", false), ("...", true), ("a.b", true)] {
             let target = format!("/v1/users/{}/sessions", encoded(name));
             assert_eq!(api.request(&asker, Method::DELETE, &target).is_ok(), asked, "{name}");

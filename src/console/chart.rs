@@ -115,7 +115,9 @@ pub(super) fn shares(label: &str, shares: &[Share]) -> Markup {
         svg.chart.shares role="img" aria-label=(label) viewBox={ "0 0 " (WIDTH) " 10" } preserveAspectRatio="none" {
             rect.track x="0" y="0" width=(WIDTH) height="10" {}
             @for (share, from, to) in placed {
-                rect class=(share.tone) x=(from) y="0" width=((to - from - 3).max(3)) height="10" { title { (share.title) } }
+                rect class=(share.tone) x=(from) y="0" width=((to - from - 3).max(3)) height="10" {
+                    title { (share.title) }
+                }
             }
         }
     }
@@ -158,13 +160,21 @@ mod tests {
     fn what_bars_say_is_escaped() {
         let bar = Bar { value: 3, tone: "ok", marked: false, title: "<script>".to_owned() };
         let drawn = bars("a \"chart\"", &[bar], 10).0;
-        assert!(drawn.contains("&lt;script&gt;") && drawn.contains("a &quot;chart&quot;"), "{drawn}");
+        assert!(
+            drawn.contains("&lt;script&gt;") && drawn.contains("a &quot;chart&quot;"),
+            "{drawn}"
+        );
     }
 
     #[test]
     fn one_bar_that_is_far_above_does_not_hide_the_others() {
         let of = |values: &[i64]| {
-            let bar = |value: &i64| Bar { value: *value, tone: "ok", marked: false, title: String::new() };
+            let bar = |value: &i64| Bar {
+                value: *value,
+                tone: "ok",
+                marked: false,
+                title: String::new(),
+            };
             highest(&values.iter().map(bar).collect::<Vec<_>>())
         };
         assert_eq!(of(&[10, 20, 30]), 30);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, SameSite};
+use actix_web::http::header::ORIGIN;
 use serde::{Deserialize, Serialize};
 use understudy_runtime::http::client_addr::Scheme;
 use understudy_runtime::http::origin;
@@ -59,10 +60,20 @@ fn kept(
         let seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
         cookie = cookie.max_age(CookieDuration::seconds(seconds));
     }
-    if origin(request).scheme == Some(Scheme::Https) {
+    if came_by_tls(request) {
         cookie = cookie.secure(true);
     }
     cookie.same_site(SameSite::Strict).finish()
+}
+
+/// Whether the browser speaks TLS to whatever is in front of this port, as the browser itself says with each form that it
+/// sends. One that lied would only lose its own cookies.
+fn came_by_tls(request: &HttpRequest) -> bool {
+    let said = request
+        .headers()
+        .get(ORIGIN)
+        .is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    said || origin(request).scheme == Some(Scheme::Https)
 }
 
 /// A message for the page that comes next.
@@ -108,9 +119,7 @@ impl Flash {
 
 /// Reads `%xx` in a text; what cannot be read stays as it is.
 pub(super) fn read_text(text: &str) -> String {
-    decoded(text)
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .unwrap_or_else(|| text.to_owned())
+    decoded(text).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| text.to_owned())
 }
 
 /// Reads `%xx`.
@@ -166,6 +175,9 @@ mod tests {
             assert!(told.contains(part), "{told}");
         }
         assert!(!told.contains("Secure"), "{told}");
+        let https = TestRequest::default().insert_header((ORIGIN, "https://ops.example"));
+        let told = signed_in(&https.to_http_request(), "abc".to_owned(), Duration::from_secs(60));
+        assert_eq!(told.secure(), Some(true));
         assert!(forgotten(&request, SIGNED_IN).to_string().contains("Max-Age=0"));
     }
 }

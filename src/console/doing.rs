@@ -118,11 +118,8 @@ fn done(request: &HttpRequest, deed: &Deed, form: &Form, answer: &Value) -> Http
 
 /// What an answer counts.
 fn how_many(answer: &Value) -> Option<String> {
-    let told = [
-        ("ended", "session", "sessions"),
-        ("cancelled", "run", "runs"),
-        ("runs", "run", "runs"),
-    ];
+    let told =
+        [("ended", "session", "sessions"), ("cancelled", "run", "runs"), ("runs", "run", "runs")];
     let gap = answer.number("gap_ms");
     let counts = told.into_iter().find_map(|(name, one, many)| {
         answer.number(name).map(|number| format!("{}.", super::words::counted(number, one, many)))
@@ -148,9 +145,16 @@ fn shown_once(deed: &Deed, answer: &Value) -> Option<Page> {
     let header = answer.text("header");
     let line = if header.is_empty() { secret.to_owned() } else { format!("{header}: {secret}") };
     let body = html! {
-        (parts::heading(deed.done, "Copy it now: it is not shown again, and only its digest is kept.", parts::nothing()))
+        (parts::heading(
+            deed.done,
+            "Copy it now: it is not shown again, and only its digest is kept.",
+            parts::nothing(),
+        ))
         section.card {
-            p.secret { code #secret { (line) } button type="button" data-copy="secret" { (super::icons::icon("copy")) "Copy" } }
+            p.secret {
+                code #secret { (line) }
+                button type="button" data-copy="secret" { (super::icons::icon("copy")) "Copy" }
+            }
             (parts::facts(html! {
                 @if !answer.text("name").is_empty() { (parts::fact("Whose", answer.text("name"))) }
                 @if !answer.text("role").is_empty() { (parts::fact("Role", answer.text("role"))) }
@@ -187,7 +191,9 @@ async fn question(
                     input type="hidden" name="back" value=(within(&back));
                     @for field in deed.fields { (input(visit, field, form)) }
                     div.buttons {
-                        button class=(if deed.weight == Weight::Grave { "grave" } else { "primary" }) { (confirmation(deed)) }
+                        button class=(if deed.weight == Weight::Grave { "grave" } else { "primary" }) {
+                            (confirmation(deed))
+                        }
                         a.button href=(within(&back)) { "Cancel" }
                     }
                 }
@@ -224,7 +230,10 @@ fn input(visit: &Visit, field: &Field, form: &Form) -> Markup {
         }
         Kind::Flag => {
             return html! {
-                label.check { input type="checkbox" name=(field.name) value="true" checked[!value.is_empty()]; span { (field.label) } }
+                label.check {
+                    input type="checkbox" name=(field.name) value="true" checked[!value.is_empty()];
+                    span { (field.label) }
+                }
                 @if !field.hint.is_empty() { p.hint { (field.hint) } }
             };
         }
@@ -254,7 +263,13 @@ fn type_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Number | Kind::Minutes | Kind::Seconds => "number",
         Kind::Time => "datetime-local",
-        Kind::Target | Kind::Line | Kind::Flag | Kind::Choice(_) | Kind::Json | Kind::Words(_) | Kind::Once => "text",
+        Kind::Target
+        | Kind::Line
+        | Kind::Flag
+        | Kind::Choice(_)
+        | Kind::Json
+        | Kind::Words(_)
+        | Kind::Once => "text",
     }
 }
 
@@ -286,7 +301,11 @@ pub(super) fn button(visit: &Visit, id: &str, values: &[(&str, &str)]) -> Markup
     let mut query = values.to_vec();
     query.push(("back", &visit.here));
     let address = target(&format!("/console/do/{}", encoded(deed.id)), &query);
-    html! { a.button.grave[deed.weight == Weight::Grave] href=(address) data-dialog aria-label=(said) { (deed.label) } }
+    html! {
+        a.button.grave[deed.weight == Weight::Grave] href=(address) data-dialog aria-label=(said) {
+            (deed.label)
+        }
+    }
 }
 
 impl Change {

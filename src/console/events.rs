@@ -30,7 +30,11 @@ pub(super) async fn watch(visit: Visit) -> HttpResponse {
             })
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
-            .body(if trouble.kind == Kind::NotThere { String::new() } else { trouble.text() });
+            .body(if trouble.kind == Kind::NotThere {
+                String::new()
+            } else {
+                trouble.text()
+            });
         }
     };
     HttpResponse::Ok()

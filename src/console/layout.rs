@@ -1,7 +1,7 @@
 //! What is around every page: the frame, the way to the other pages, and what concerns all of them.
 
-use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
@@ -143,18 +143,16 @@ pub(super) fn answer(status: StatusCode) -> HttpResponseBuilder {
 pub(super) fn again(next: &str) -> HttpResponse {
     let page = html! {
         (DOCTYPE)
-        html lang="en" { head { meta charset="utf-8"; title { "Understudy" } } body { a href=(next) { "Go on" } } }
+        html lang="en" {
+            head { meta charset="utf-8"; title { "Understudy" } }
+            body { a href=(next) { "Go on" } }
+        }
     };
     answer(StatusCode::OK).insert_header(("refresh", format!("0; url={next}"))).body(page.0)
 }
 
 /// Answers with a page, or with its changing part when only that is asked for.
-pub(super) fn page(
-    request: &HttpRequest,
-    visit: &Visit,
-    head: &Head,
-    page: &Page,
-) -> HttpResponse {
+pub(super) fn page(request: &HttpRequest, visit: &Visit, head: &Head, page: &Page) -> HttpResponse {
     let main = main(visit, head, page);
     if visit.fragment {
         return answer(page.status).body(main.0);
@@ -232,13 +230,21 @@ fn notices(visit: &Visit, head: &Head) -> Markup {
     let known = |name: &str| reasons.iter().any(|reason| reason.text("code") == name);
     html! {
         @for reason in reasons {
-            (notice("bad", &format!("This node is not ready: {}", reason.text("code")), reason.text("detail")))
+            (notice(
+                "bad",
+                &format!("This node is not ready: {}", reason.text("code")),
+                reason.text("detail"),
+            ))
         }
         @for service in unwell {
             @if !known(service.text("name")) {
                 (notice(
                     if service.text("health") == "failed" { "bad" } else { "warn" },
-                    &format!("The service {} of this node is {}", service.text("name"), service.text("health")),
+                    &format!(
+                        "The service {} of this node is {}",
+                        service.text("name"),
+                        service.text("health"),
+                    ),
                     service.text("reason"),
                 ))
             }
@@ -247,7 +253,8 @@ fn notices(visit: &Visit, head: &Head) -> Markup {
             (notice(
                 "info",
                 "Nobody can sign in",
-                "Everybody who reaches this port may look, and nobody may change anything, until UNDERSTUDY_ADMIN_TOKEN is set.",
+                "Everybody who reaches this port may look, and nobody may change anything, until UNDERSTUDY_ADMIN_TOKEN is set."
+                ,
             ))
         }
     }
@@ -401,7 +408,9 @@ fn help(visit: &Visit) -> Markup {
                 }
             }
             label.check { input #keys type="checkbox" checked; span { "Use these keys" } }
-            p.soft { "Times are in UTC; point at one to see it in yours. Whatever is done here is done by the admin API and is in its audit log." }
+            p.soft {
+                "Times are in UTC; point at one to see it in yours. Whatever is done here is done by the admin API and is in its audit log."
+            }
             button type="button" popovertarget="help" popovertargetaction="hide" { "Close" }
         }
     }

@@ -7,7 +7,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, web};
 use maud::{Markup, html};
 use serde::Deserialize;
-use understudy_runtime::http::{client_addr, request_id};
+use understudy_runtime::http::client_addr;
 
 use super::Console;
 use super::api::Asker;
@@ -72,11 +72,7 @@ async fn wrong(request: &HttpRequest, console: &Console, token: &str) {
     let _turn = console.wrong_ones.acquire().await;
     let plain = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     if plain && token.len() <= LONGEST_TOKEN {
-        let asker = Asker {
-            token: token.to_owned(),
-            address: client_addr(request).to_string(),
-            request_id: request_id(request).to_string(),
-        };
+        let asker = Asker::stranger(console.backstage.as_ref(), token, client_addr(request));
         drop(console.api.get(&asker, "/v1/whoami").await);
     }
     tokio::time::sleep(AFTER_A_WRONG_ONE).await;
@@ -96,7 +92,9 @@ fn door(console: &Console, theme: Theme, next: &str, wrong: bool) -> String {
 
 fn open(next: &str) -> Markup {
     html! {
-        p { "No token is configured. Everybody who reaches this port may look, and nobody may change anything." }
+        p {
+            "No token is configured. Everybody who reaches this port may look, and nobody may change anything."
+        }
         p { a.button.primary href=(next) { "Look around" } }
     }
 }
@@ -104,7 +102,13 @@ fn open(next: &str) -> Markup {
 fn form(next: &str, wrong: bool) -> Markup {
     html! {
         @if wrong {
-            div.notice.bad role="alert" { (icon("bad")) p { strong { "This token does not open the door." } span { " It may be wrong, expired or revoked." } } }
+            div.notice.bad role="alert" {
+                (icon("bad"))
+                p {
+                    strong { "This token does not open the door." }
+                    span { " It may be wrong, expired or revoked." }
+                }
+            }
         }
         form method="post" action="/console/login" {
             input type="hidden" name="next" value=(next);
@@ -113,7 +117,9 @@ fn form(next: &str, wrong: bool) -> Markup {
             div.field {
                 label for="token" { "Token" }
                 input #token name="token" type="password" autocomplete="current-password" required autofocus aria-describedby="token-hint";
-                p.hint #token-hint { "One of UNDERSTUDY_ADMIN_TOKEN and its like, or one that an admin made for you." }
+                p.hint #token-hint {
+                    "One of UNDERSTUDY_ADMIN_TOKEN and its like, or one that an admin made for you."
+                }
             }
             div.buttons { button.primary { "Sign in" } }
         }

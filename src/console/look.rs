@@ -19,7 +19,10 @@ pub(super) trait Look {
     fn number(&self, path: &str) -> Option<i64> {
         let found = self.at(path);
         // What other programs write may have a fraction.
-        #[expect(clippy::cast_possible_truncation, reason = "times and counts fit; the rest saturates")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "times and counts fit; the rest saturates"
+        )]
         found.as_i64().or_else(|| found.as_f64().map(|number| number as i64))
     }
 

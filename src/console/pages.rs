@@ -50,8 +50,15 @@ pub(super) fn node_select(nodes: &Value, chosen: &str, all: Option<&str>) -> Mar
 
 /// The page of an address that there is not.
 pub(super) fn lost(visit: &Visit) -> Page {
-    let hint = html! { code { (visit.path) } " is no page of this console. " a href="/console" { "To the overview" } };
-    let body = html! { (parts::heading("Not found", parts::nothing(), parts::nothing())) (parts::empty("There is no such page", hint)) };
+    let hint = html! {
+        code { (visit.path) }
+        " is no page of this console. "
+        a href="/console" { "To the overview" }
+    };
+    let body = html! {
+        (parts::heading("Not found", parts::nothing(), parts::nothing()))
+        (parts::empty("There is no such page", hint))
+    };
     Page::still("Not found", body).with_status(StatusCode::NOT_FOUND)
 }
 

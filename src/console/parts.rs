@@ -65,11 +65,18 @@ pub(super) fn section(told: &Told, show: impl FnOnce(&Value) -> Markup) -> Marku
 /// Why a part of a page is not there.
 pub(super) fn missing(trouble: &Trouble) -> Markup {
     match trouble.kind {
-        Kind::NotThere => {
-            empty("Not available on this node", "Its version, or the way it is set up, does not have this.")
+        Kind::NotThere => empty(
+            "Not available on this node",
+            "Its version, or the way it is set up, does not have this.",
+        ),
+        Kind::Forbidden => {
+            empty("Not for this role", "Ask somebody who may, or sign in with another token.")
         }
-        Kind::Forbidden => empty("Not for this role", "Ask somebody who may, or sign in with another token."),
-        Kind::SignedOut => html! { div.empty { p { strong { "Signed out" } } p { a href="/console/login" { "Sign in again" } } } },
+        Kind::SignedOut => {
+            html! {
+                div.empty { p { strong { "Signed out" } } p { a href="/console/login" { "Sign in again" } } }
+            }
+        }
         Kind::Away => away(trouble),
         Kind::Unknown | Kind::Refused => empty(&trouble.title, &trouble.detail),
     }
@@ -88,7 +95,9 @@ fn away(trouble: &Trouble) -> Markup {
 pub(super) fn time(visit: &Visit, at_ms: Option<i64>) -> Markup {
     match at_ms {
         Some(at_ms) => html! {
-            time datetime=(words::rfc3339(at_ms)) title={ (words::clock(at_ms)) " UTC" } { (words::distance(at_ms, visit.now_ms)) }
+            time datetime=(words::rfc3339(at_ms)) title={ (words::clock(at_ms)) " UTC" } {
+                (words::distance(at_ms, visit.now_ms))
+            }
         },
         None => html! { span.soft { "–" } },
     }
@@ -98,7 +107,9 @@ pub(super) fn time(visit: &Visit, at_ms: Option<i64>) -> Markup {
 pub(super) fn lasting(visit: &Visit, since_ms: Option<i64>) -> Markup {
     match since_ms {
         Some(at_ms) => html! {
-            time datetime=(words::rfc3339(at_ms)) title={ (words::clock(at_ms)) " UTC" } { (words::length(visit.now_ms - at_ms)) }
+            time datetime=(words::rfc3339(at_ms)) title={ (words::clock(at_ms)) " UTC" } {
+                (words::length(visit.now_ms - at_ms))
+            }
         },
         None => html! { span.soft { "–" } },
     }
@@ -106,13 +117,19 @@ pub(super) fn lasting(visit: &Visit, since_ms: Option<i64>) -> Markup {
 
 /// A time in full.
 pub(super) fn exactly(at_ms: i64) -> Markup {
-    html! { time.exact datetime=(words::rfc3339(at_ms)) title={ (words::clock(at_ms)) " UTC" } { (words::clock(at_ms)) } }
+    html! {
+        time.exact datetime=(words::rfc3339(at_ms)) title={ (words::clock(at_ms)) " UTC" } {
+            (words::clock(at_ms))
+        }
+    }
 }
 
 /// A time in full, with how far away it is.
 pub(super) fn both(visit: &Visit, at_ms: Option<i64>) -> Markup {
     match at_ms {
-        Some(at_ms) => html! { (exactly(at_ms)) " " span.soft { (words::distance(at_ms, visit.now_ms)) } },
+        Some(at_ms) => {
+            html! { (exactly(at_ms)) " " span.soft { (words::distance(at_ms, visit.now_ms)) } }
+        }
         None => html! { span.soft { "–" } },
     }
 }
@@ -191,7 +208,9 @@ pub(super) fn pager(visit: &Visit, parameter: &str, next: &str) -> Markup {
         @if begun || !next.is_empty() {
             nav.pager aria-label="More of the list" {
                 @if begun { a.button href=(target(&visit.path, &others)) { "To the first" } }
-                @if !next.is_empty() { a.button href=(target(&visit.path, &further)) { "Next" (icon("next")) } }
+                @if !next.is_empty() {
+                    a.button href=(target(&visit.path, &further)) { "Next" (icon("next")) }
+                }
             }
         }
     }

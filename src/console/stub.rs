@@ -90,7 +90,8 @@ impl Stub {
                 .app_data(Data::new(answering.clone()))
                 .default_service(web::to(answer))
         });
-        let server = server.workers(1).disable_signals().listen(listener).expect("it is bound").run();
+        let server =
+            server.workers(1).disable_signals().listen(listener).expect("it is bound").run();
         let handle = server.handle();
         drop(actix_web::rt::spawn(server));
         Self { address, asked, handle }
@@ -201,11 +202,11 @@ async fn answer(stub: Data<Answering>, request: HttpRequest, body: Bytes) -> Htt
         return problem(403, "forbidden", "The token does not allow this", "");
     }
     if path == "/v1/events" && stub.mood != Mood::Old {
-        return HttpResponse::Ok()
-            .content_type("text/event-stream")
-            .streaming(futures_util::stream::iter([Ok::<_, actix_web::Error>(Bytes::from_static(
+        return HttpResponse::Ok().content_type("text/event-stream").streaming(
+            futures_util::stream::iter([Ok::<_, actix_web::Error>(Bytes::from_static(
                 b"event: nodes\ndata: {\"at_ms\":1}\n\n",
-            ))]));
+            ))]),
+        );
     }
     let asked = Asked { method, path, query: request.query_string(), role, mood: stub.mood };
     asked.answer()
@@ -276,13 +277,17 @@ impl Asked<'_> {
         }
         let status = StatusCode::from_u16(if self.path == "/v1/tokens" { 201 } else { 200 });
         let body = match self.path {
-            "/v1/tokens" => json!({ "id": "t9", "name": "deploy", "role": "operator", "expires_ms": null,
-                "token": "us_4f7d1b0e6a9c4d0d8f0a2f6b7c3e5d11" }),
+            "/v1/tokens" => {
+                json!({ "id": "t9", "name": "deploy", "role": "operator", "expires_ms": null,
+                "token": "us_4f7d1b0e6a9c4d0d8f0a2f6b7c3e5d11" })
+            }
             "/v1/maintenance/bypass" => {
                 json!({ "header": "Understudy-Bypass", "token": "b1.9f86d081", "until_ms": now_ms() + 3_600_000 })
             }
             "/v1/jobs/preview" => work::preview(now_ms()),
-            path if path.ends_with("/run") => json!({ "run": 4_812, "new": true, "state": "queued" }),
+            path if path.ends_with("/run") => {
+                json!({ "run": 4_812, "new": true, "state": "queued" })
+            }
             path if path.ends_with("/sessions") => json!({ "ended": 3 }),
             _ => json!({}),
         };
@@ -327,7 +332,9 @@ fn hostile(value: Value) -> Value {
 fn emptied(value: Value) -> Value {
     match value {
         Value::Array(values) => {
-            let this = values.into_iter().filter(|value| value.get("this").is_some_and(|this| *this == true));
+            let this = values
+                .into_iter()
+                .filter(|value| value.get("this").is_some_and(|this| *this == true));
             Value::Array(this.collect())
         }
         Value::Object(members) => members

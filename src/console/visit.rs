@@ -9,7 +9,7 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
 use futures_util::future::{Ready, ready};
 use understudy_runtime::admin::{Principal, Role};
-use understudy_runtime::http::{client_addr, request_id};
+use understudy_runtime::http::client_addr;
 
 use super::Console;
 use super::api::{Asker, Told, encoded};
@@ -99,11 +99,7 @@ impl Visit {
         let console = request.app_data::<Data<Console>>().cloned().ok_or_else(outside)?;
         let sealed = cookies::value(request, cookies::SIGNED_IN);
         let who = console.backstage.browser(sealed.as_deref()).ok_or_else(outside)?;
-        let asker = Asker {
-            token: console.backstage.on_behalf_of(&who),
-            address: client_addr(request).to_string(),
-            request_id: request_id(request).to_string(),
-        };
+        let asker = Asker::signed_in(console.backstage.as_ref(), &who, client_addr(request));
         let names = request.match_info().iter();
         let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
         let pace = cookies::value(request, cookies::PACE).and_then(|pace| pace.parse().ok());
@@ -115,7 +111,9 @@ impl Visit {
             here: here(request),
             path: request.path().to_owned(),
             query: pairs.map(web::Query::into_inner).unwrap_or_default(),
-            names: names.map(|(name, value)| (name.to_owned(), cookies::read_text(value))).collect(),
+            names: names
+                .map(|(name, value)| (name.to_owned(), cookies::read_text(value)))
+                .collect(),
             fragment: request.headers().contains_key(FRAGMENT),
             theme: theme(request),
             pace: pace.filter(|pace| PACES.contains(pace)).unwrap_or(USUAL_PACE),
@@ -171,9 +169,9 @@ fn here(request: &HttpRequest) -> String {
 
 /// An address of this console that may be gone to; anything else is its first page.
 pub(super) fn within(address: &str) -> &str {
-    let inside = address.strip_prefix("/console").is_some_and(|rest| {
-        rest.is_empty() || rest.starts_with('/') || rest.starts_with('?')
-    });
+    let inside = address
+        .strip_prefix("/console")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest.starts_with('?'));
     let plain = address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if inside && plain { address } else { "/console" }
 }

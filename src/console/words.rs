@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// Units of time, ms, the greatest first.
-const UNITS: [(i64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+const UNITS: [(i64, &str); 4] =
+    [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
 
 /// How long: `420 ms`, `4.2 s`, `42 s`, `3 min 20 s`, `5 d 4 h`.
 pub(super) fn span(ms: i64) -> String {
@@ -78,7 +79,10 @@ pub(super) fn rfc3339(at_ms: i64) -> String {
 
 fn zoned(at_ms: i64, form: &str) -> String {
     let at = Timestamp::from_millisecond(at_ms);
-    at.map_or_else(|_| at_ms.to_string(), |at| at.to_zoned(TimeZone::UTC).strftime(form).to_string())
+    at.map_or_else(
+        |_| at_ms.to_string(),
+        |at| at.to_zoned(TimeZone::UTC).strftime(form).to_string(),
+    )
 }
 
 /// Reads what an input for a time of a form sends, in UTC.
@@ -195,16 +199,13 @@ mod tests {
 
     #[test]
     fn counts_and_bytes() {
-        assert_eq!([count(0), count(999), count(1_204), count(-12_345_678)], [
-            "0",
-            "999",
-            "1,204",
-            "-12,345,678"
-        ]);
+        assert_eq!(
+            [count(0), count(999), count(1_204), count(-12_345_678)],
+            ["0", "999", "1,204", "-12,345,678"]
+        );
         assert_eq!(counted(1, "run", "runs"), "1 run");
         assert_eq!(counted(1_000, "run", "runs"), "1,000 runs");
-        for (number, told) in
-            [(0, "0 B"), (999, "999 B"), (1_234, "1.2 kB"), (45_000_000, "45 MB")]
+        for (number, told) in [(0, "0 B"), (999, "999 B"), (1_234, "1.2 kB"), (45_000_000, "45 MB")]
         {
             assert_eq!(bytes(number), told);
         }

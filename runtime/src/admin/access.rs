@@ -5,7 +5,7 @@
 //! Pages of the console, which browsers ask for, are let in without: they find out from a cookie who it is, see
 //! [`AdminPort::browser`], and ask the API on that person's behalf.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,6 +32,14 @@ const PAGES: &str = "/console";
 const SIGNED_IN: Duration = Duration::from_secs(12 * 3_600);
 /// How long a request of a node to itself may take to arrive.
 const INSIDE: Duration = Duration::from_secs(30);
+
+/// The header in which the console of a node says where the browser is that asks: what [`AdminPort::on_behalf_of`] gives,
+/// a blank, and the address. Without a seal of this cluster it is not believed.
+pub const BROWSER: &str = "x-understudy-browser";
+
+/// Where the browser is that asks through the console.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Browser(pub(super) IpAddr);
 
 /// What somebody may do; each role may do all that the ones before it may.
 #[derive(
@@ -209,6 +217,9 @@ impl AdminPort {
         if is_page(request.path()) {
             return check_page(request);
         }
+        if let Some(browser) = self.through_console(request) {
+            request.extensions_mut().insert(browser);
+        }
         let asked = self.inner.operations.load().find(request.method(), request.path());
         let admitted = self.admit_to(request, &asked);
         if let Err(problem) = &admitted
@@ -253,6 +264,13 @@ impl AdminPort {
         // Missing and wrong look the same, and take the same time.
         let owner = self.owner_of(token);
         owner.or_else(|| self.open(Purpose::Inside, token)).ok_or_else(unauthorized)
+    }
+
+    /// Finds out where the browser is, when the console says so.
+    fn through_console(&self, request: &ServiceRequest) -> Option<Browser> {
+        let (seal, address) = request.headers().get(BROWSER)?.to_str().ok()?.split_once(' ')?;
+        self.open(Purpose::Inside, seal)?;
+        address.parse().ok().map(Browser)
     }
 
     /// Without any token the port listens on loopback only. A page in a browser on this machine could reach it too, under
@@ -354,7 +372,7 @@ fn is_loopback_name(host: &str) -> bool {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         Some(_) | None => host,
     };
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
@@ -445,6 +463,23 @@ mod tests {
             assert_eq!(ask_for(&access, tokens, &format!("Bearer {role}")), status, "{role}");
         }
         assert_eq!(ask_for(&access, ("GET", "/v1/sessions"), "Bearer see-it"), 403);
+    }
+
+    #[test]
+    fn x1_where_a_browser_is_is_believed_with_a_seal_of_this_node_only() {
+        let access = access();
+        let seal = access.on_behalf_of(&Principal::new(Role::Viewer, "mary"));
+        let told = |value: &str| {
+            let request = TestRequest::with_uri("/v1/about").insert_header((BROWSER, value));
+            let request = request.to_srv_request();
+            drop(access.admit(&request));
+            let browser = request.extensions().get::<Browser>().map(|browser| browser.0.to_string());
+            browser
+        };
+        assert_eq!(told(&format!("{seal} 203.0.113.9")).as_deref(), Some("203.0.113.9"));
+        for wrong in [format!("{seal}x 203.0.113.9"), format!("{seal} nowhere"), "203.0.113.9".to_owned()] {
+            assert_eq!(told(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]

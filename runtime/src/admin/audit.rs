@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::access::{Principal, operation};
+use super::access::{Browser, Principal, operation};
 use super::operation::Asked;
 use super::principal;
 use crate::database::{Database, DatabaseError};
@@ -102,11 +102,17 @@ impl Entry {
             method: request.method().to_string(),
             path: shortened(request.path()),
             status,
-            address: client_addr(request).to_string(),
+            address: address_of(request),
             request_id: request_id(request).to_string(),
             note: request.extensions().get::<Note>().map(|note| shortened(&note.0)),
         }
     }
+}
+
+/// Where it came from: the browser, when it came through the console.
+fn address_of(request: &HttpRequest) -> String {
+    let browser = request.extensions().get::<Browser>().copied();
+    browser.map_or_else(|| client_addr(request), |Browser(address)| address).to_string()
 }
 
 /// What a resource adds to the entry of its request: what was before and is now, or how many it hit. For people; never

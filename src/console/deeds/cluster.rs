@@ -25,7 +25,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("POST", "/v1/nodes/{name}/drain"),
         label: "Drain",
         title: "Drain node {name}?",
-        effect: "It is taken out of service without stopping: balancers are told to send no more, it leads no more, and starts no runs. Its sessions are served by others.",
+        effect: "It is taken out of service without stopping: balancers are told to send no \
+            more, it leads no more, and starts no runs. Its sessions are served by others.",
         done: "Node {name} is drained.",
         back: "/console/nodes/{name}",
         fields: &[NAME, WHY, FORCE],
@@ -51,7 +52,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("POST", "/v1/nodes/{name}/restart"),
         label: "Restart",
         title: "Restart node {name}?",
-        effect: "It drains, hands over, and ends with status 0. Whatever started it must start it again: without a supervisor it stays away.",
+        effect: "It drains, hands over, and ends with status 0. Whatever started it must start \
+            it again: without a supervisor it stays away.",
         done: "Node {name} restarts.",
         back: "/console/nodes",
         fields: &[NAME, WHY, FORCE],
@@ -64,7 +66,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("POST", "/v1/nodes/{name}/maintenance"),
         label: "Set aside",
         title: "Set node {name} aside?",
-        effect: "It neither leads nor starts runs, also after a restart, until it is resumed. It goes on serving requests.",
+        effect: "It neither leads nor starts runs, also after a restart, until it is resumed. It \
+            goes on serving requests.",
         done: "Node {name} is set aside.",
         back: "/console/nodes/{name}",
         fields: &[NAME, WHY, FORCE],
@@ -103,12 +106,18 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("POST", "/v1/cluster/rolling-restart"),
         label: "Rolling restart",
         title: "Restart all nodes, one after the other?",
-        effect: "Each node drains, ends, and must be started again by its supervisor; the next one follows when it is back and has settled. The leader comes last.",
+        effect: "Each node drains, ends, and must be started again by its supervisor; the next \
+            one follows when it is back and has settled. The leader comes last.",
         done: "The rolling restart has begun.",
         back: "/console/nodes",
         fields: &[
             WHY,
-            Field::body("settle_ms", "Wait between nodes, seconds", Kind::Seconds).optional(),
+            Field::body("settle_ms", "Wait after each node, seconds", Kind::Seconds)
+                .optional()
+                .hint("5 when empty."),
+            Field::body("limit_ms", "A node may take so many seconds", Kind::Seconds)
+                .optional()
+                .hint("300 when empty. The restart ends there when a node does not come back."),
         ],
         weight: Weight::Grave,
     },
@@ -119,14 +128,13 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("POST", "/v1/leader/step-down"),
         label: "Step down",
         title: "Let another node lead?",
-        effect: "The leader finishes what it is writing, gives up its term, and does not lead for a while. Jobs that run on it go on.",
+        effect: "The leader finishes what it is writing, gives up its term, and does not lead \
+            for a while. Jobs that run on it go on.",
         done: "The leader has stepped down.",
         back: "/console/leader",
-        fields: &[
-            Field::body("hold_ms", "Do not lead for so many seconds", Kind::Seconds)
-                .optional()
-                .hint("Up to a day; the time to live of the lease when empty."),
-        ],
+        fields: &[Field::body("hold_ms", "Do not lead for so many seconds", Kind::Seconds)
+            .optional()
+            .hint("Up to a day; the time to live of the lease when empty.")],
         weight: Weight::Asked,
     },
     Deed {
@@ -149,7 +157,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("POST", "/v1/leader/freeze"),
         label: "Freeze",
         title: "Keep the leader where it is?",
-        effect: "It does not hand over to a node of greater priority. When it dies, another leads all the same.",
+        effect: "It does not hand over to a node of greater priority. When it dies, another \
+            leads all the same.",
         done: "The leader stays where it is.",
         back: "/console/leader",
         fields: &[WHY],
@@ -201,13 +210,15 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("PUT", "/v1/maintenance"),
         label: "Change",
         title: "Change the maintenance mode?",
-        effect: "It counts on all nodes at once, or on the one that is named, and stays after a restart.",
+        effect: "It counts on all nodes at once, or on the one that is named, and stays after a \
+            restart.",
         done: "The maintenance mode was changed.",
         back: "/console/maintenance",
         fields: &[
             Field::body("mode", "Mode", Kind::Choice(MODES)),
             Field::body("message", "Message for visitors", Kind::Line).optional(),
-            Field::body("retry_after_s", "Come back after so many seconds", Kind::Number).optional(),
+            Field::body("retry_after_s", "Come back after so many seconds", Kind::Number)
+                .optional(),
             Field::body("node", "Only on this node", Kind::Line)
                 .optional()
                 .hint("Its name; all nodes when empty."),
@@ -223,7 +234,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("POST", "/v1/maintenance/bypass"),
         label: "Make a bypass",
         title: "Make a bypass?",
-        effect: "Whoever sends the header that you are shown is served as if there were no maintenance: to look at things before others do.",
+        effect: "Whoever sends the header that you are shown is served as if there were no \
+            maintenance: to look at things before others do.",
         done: "The bypass was made.",
         back: "/console/maintenance",
         fields: &[FOR],
@@ -236,7 +248,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("DELETE", "/v1/locks/{name}"),
         label: "Take away",
         title: "Take the lock {name} away?",
-        effect: "Its holder is told, and another may have it at once. If the holder goes on all the same, two do the same work: only its fencing token tells them apart.",
+        effect: "Its holder is told, and another may have it at once. If the holder goes on all \
+            the same, two do the same work: only its fencing token tells them apart.",
         done: "The lock {name} is free.",
         back: "/console/locks",
         fields: &[NAME],

@@ -146,7 +146,9 @@ impl Deed {
                 Place::Query => query.push((field.name, plain(&value))),
                 Place::Body => drop(members.insert(field.name.to_owned(), value)),
                 Place::WholeBody => whole = value,
-                Place::Header("if-match") => headers.push(("if-match", format!("\"{}\"", plain(&value)))),
+                Place::Header("if-match") => {
+                    headers.push(("if-match", format!("\"{}\"", plain(&value))))
+                }
                 Place::Header(name) => headers.push((name, plain(&value))),
             }
         }
@@ -228,7 +230,10 @@ mod tests {
     fn a_form_becomes_the_request_that_the_contract_wants() {
         let drain = change("nodes.drain", &[("name", "a b"), ("why", "disk"), ("force", "on")]);
         let drain = drain.unwrap();
-        assert_eq!((drain.method, drain.target.as_str()), ("POST", "/v1/nodes/a%20b/drain?force=true"));
+        assert_eq!(
+            (drain.method, drain.target.as_str()),
+            ("POST", "/v1/nodes/a%20b/drain?force=true")
+        );
         assert_eq!(drain.body, json!({ "why": "disk" }));
         let end = change("sessions.end_user", &[("user", "mary/../x")]).unwrap();
         assert_eq!(end.target, "/v1/users/mary%2F..%2Fx/sessions");

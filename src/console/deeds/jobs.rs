@@ -7,7 +7,8 @@ use super::{Deed, Field, Kind, Place, Weight};
 
 const NAME: Field = Field::target("name");
 const ID: Field = Field::target("id");
-const ONCE: Field = Field::new("once", "", (Kind::Once, Place::Header("idempotency-key"))).optional();
+const ONCE: Field =
+    Field::new("once", "", (Kind::Once, Place::Header("idempotency-key"))).optional();
 
 /// These deeds.
 pub(super) const DEEDS: &[Deed] = &[
@@ -47,9 +48,8 @@ pub(super) const DEEDS: &[Deed] = &[
         effect: "Jobs that are not in the list are due and start nothing, on all nodes.",
         done: "The list of jobs that are on was changed.",
         back: "/console/jobs",
-        fields: &[
-            Field::body("value", "Jobs", Kind::Line).hint("all, none, or names separated by commas."),
-        ],
+        fields: &[Field::body("value", "Jobs", Kind::Line)
+            .hint("all, none, or names separated by commas.")],
         weight: Weight::Asked,
     },
     Deed {
@@ -59,7 +59,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("PUT", "/v1/jobs/{name}"),
         label: "Edit",
         title: "Edit job {name}",
-        effect: "The definition counts on all nodes from now on, before what the program or a file says, until it is reverted.",
+        effect: "The definition counts on all nodes from now on, before what the program or a \
+            file says, until it is reverted.",
         done: "Job {name} was saved.",
         back: "/console/jobs/{name}",
         fields: &[
@@ -77,7 +78,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("DELETE", "/v1/jobs/{name}"),
         label: "Delete",
         title: "Delete job {name}?",
-        effect: "It is gone with all that waits. Only a job that an operator made can be deleted; its past runs stay until they are purged.",
+        effect: "It is gone with all that waits. Only a job that an operator made can be \
+            deleted; its past runs stay until they are purged.",
         done: "Job {name} was deleted.",
         back: "/console/jobs",
         fields: &[NAME],
@@ -90,7 +92,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("POST", "/v1/jobs/{name}/pause"),
         label: "Pause",
         title: "Pause job {name}?",
-        effect: "Its due times start nothing, and each is noted with this reason. What runs goes on.",
+        effect: "Its due times start nothing, and each is noted with this reason. What runs goes \
+            on.",
         done: "Job {name} is paused.",
         back: "/console/jobs/{name}",
         fields: &[NAME, WHY],
@@ -142,7 +145,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("POST", "/v1/jobs/{name}/revert"),
         label: "Revert",
         title: "Revert job {name}?",
-        effect: "What the program or the file says counts again. The operator's definition is lost.",
+        effect: "What the program or the file says counts again. The operator's definition is \
+            lost.",
         done: "Job {name} is as the program or the file says.",
         back: "/console/jobs/{name}",
         fields: &[NAME],

@@ -2,7 +2,7 @@
 
 use understudy_runtime::admin::Role;
 
-use super::fields::{WHY};
+use super::fields::WHY;
 use super::{Deed, Field, Kind, Place, Weight};
 
 const ID: Field = Field::target("id");
@@ -65,7 +65,8 @@ pub(super) const DEEDS: &[Deed] = &[
         call: ("DELETE", "/v1/requests/{id}"),
         label: "Cancel",
         title: "Cancel this request?",
-        effect: "Its handler is stopped where it waits, and its client gets an error. What it has written stays.",
+        effect: "Its handler is stopped where it waits, and its client gets an error. What it \
+            has written stays.",
         done: "The request was cancelled.",
         back: "/console/requests",
         fields: &[ID, Field::new("node", "", (Kind::Target, Place::Query)).optional()],
@@ -82,7 +83,8 @@ pub(super) const DEEDS: &[Deed] = &[
         done: "The token was made.",
         back: "/console/tokens",
         fields: &[
-            Field::body("name", "Whose it is", Kind::Line).hint("The audit log calls its owner so."),
+            Field::body("name", "Whose it is", Kind::Line)
+                .hint("The audit log calls its owner so."),
             Field::body("role", "Role", Kind::Choice(ROLES)),
             Field::body("expires_in_s", "Good for so many minutes", Kind::Minutes)
                 .optional()

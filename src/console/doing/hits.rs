@@ -70,14 +70,21 @@ pub(in super::super) fn safe(told: &Told) -> Markup {
         },
         Err(trouble) if trouble.code == "not_safe" => not_safe(trouble),
         Err(trouble) if trouble.kind == Kind::NotThere => html! {},
-        Err(trouble) => hit(html! { p { "Whether it may be stopped cannot be told now: " (trouble.text()) } }),
+        Err(trouble) => {
+            hit(html! { p { "Whether it may be stopped cannot be told now: " (trouble.text()) } })
+        }
     }
 }
 
 fn not_safe(trouble: &Trouble) -> Markup {
     hit(html! {
         p { (states::yes_no(false, "", "Better not now")) }
-        ul { @for reason in trouble.body.list("reasons") { li { (reason.text("text")) " " (parts::code(reason.text("code"))) } } }
+        ul {
+            @for reason in trouble.body.list("reasons") {
+                li { (reason.text("text")) " " (parts::code(reason.text("code"))) }
+            }
+        }
+        @for note in trouble.body.list("notes") { p { (note.as_str().unwrap_or_default()) } }
     })
 }
 
@@ -87,7 +94,11 @@ fn nodes(answer: &Told) -> Markup {
         let names: Vec<&str> =
             living.map(|node| words::node_name(node.text("record.id"))).collect();
         html! {
-            p { strong { (words::counted(i64::try_from(names.len()).unwrap_or_default(), "node", "nodes")) } ": " (names.join(", ")) }
+            p {
+                strong { (words::counted(i64::try_from(names.len()).unwrap_or_default(), "node", "nodes")) }
+                ": "
+                (names.join(", "))
+            }
             @if names.len() < 2 { p { (icon("warn")) " While it restarts, nobody is served." } }
         }
     })
@@ -96,7 +107,9 @@ fn nodes(answer: &Told) -> Markup {
 fn leader(answer: &Told) -> Markup {
     told(answer, |value| match value.text("leaderNodeId") {
         "" => html! { p { "Nobody leads now." } },
-        leader => html! { p { strong { (leader) } " leads now, in term " (value.said("epoch")) "." } },
+        leader => {
+            html! { p { strong { (leader) } " leads now, in term " (value.said("epoch")) "." } }
+        }
     })
 }
 
@@ -113,7 +126,10 @@ fn run(visit: &Visit, answer: &Told) -> Markup {
         html! {
             p {
                 "A run of " strong { (run.text("job")) } ", " (states::run_chip(run.text("state")))
-                @if let Some(started) = run.number("started_ms") { ", started " (parts::time(visit, Some(started))) }
+                @if let Some(started) = run.number("started_ms") {
+                    ", started "
+                    (parts::time(visit, Some(started)))
+                }
                 @if run.has("node") { " on " (words::node_name(run.text("node"))) }
             }
         }
@@ -140,7 +156,12 @@ fn of_user(visit: &Visit, user: &str, answer: &Told) -> Markup {
         let sessions = value.list("sessions");
         let count = i64::try_from(sessions.len()).unwrap_or_default();
         html! {
-            p { strong { (words::counted(count, "session", "sessions")) @if value.has("next") { " or more" } } " of " strong { (user) } "." }
+            p {
+                strong { (words::counted(count, "session", "sessions")) @if value.has("next") { " or more" } }
+                " of "
+                strong { (user) }
+                "."
+            }
             ul { @for session in sessions.iter().take(LISTED) { li { (line(visit, session)) } } }
             @if sessions.len() > LISTED { p.soft { "and more" } }
         }
@@ -151,8 +172,13 @@ fn count(answer: &Told) -> Markup {
     told(answer, |value| {
         html! {
             p {
-                strong { (words::counted(value.number("sessions").unwrap_or_default(), "session", "sessions")) }
-                @if let Some(users) = value.number("users") { " of " (words::counted(users, "user", "users")) }
+                strong {
+                    (words::counted(value.number("sessions").unwrap_or_default(), "session", "sessions"))
+                }
+                @if let Some(users) = value.number("users") {
+                    " of "
+                    (words::counted(users, "user", "users"))
+                }
                 "."
             }
         }

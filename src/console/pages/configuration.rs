@@ -18,7 +18,11 @@ pub(in super::super) async fn drift(visit: &Visit) -> Page {
         (heading(
             "Configuration",
             "Nodes of a cluster must be set up alike, but for what is their own.",
-            html! { a.button href={ "/console/nodes/" (encoded(&visit.console.backstage.node())) "/config" } { "All options of this node" } },
+            html! {
+                a.button href={ "/console/nodes/" (encoded(&visit.console.backstage.node())) "/config" } {
+                    "All options of this node"
+                }
+            },
         ))
         (section(&told, |told| differences(told)))
     };
@@ -27,17 +31,35 @@ pub(in super::super) async fn drift(visit: &Visit) -> Page {
 
 fn differences(told: &Value) -> Markup {
     let fingerprints = told.entries("fingerprints");
-    let unreachable: Vec<&str> = told.list("unreachable").iter().filter_map(Value::as_str).collect();
+    let unreachable: Vec<&str> =
+        told.list("unreachable").iter().filter_map(Value::as_str).collect();
     let differences = told.list("differences");
     let same = !told.flag("drift") && differences.is_empty();
     html! {
-        @if !unreachable.is_empty() { (notice("warn", "Not compared", &format!("{}: no answer.", unreachable.join(", ")))) }
+        @if !unreachable.is_empty() {
+            (notice("warn", "Not compared", &format!("{}: no answer.", unreachable.join(", "))))
+        }
         @if same && fingerprints.len() > 1 { (notice("ok", "All nodes are set up alike", "")) }
-        @if same && fingerprints.len() < 2 { (notice("info", "There is one node", "Nothing to compare it with.")) }
-        @if !same { (notice("bad", "Nodes are set up differently", "Give all of them the same options and restart those that are wrong, one at a time.")) }
+        @if same && fingerprints.len() < 2 {
+            (notice("info", "There is one node", "Nothing to compare it with."))
+        }
+        @if !same {
+            (notice(
+                "bad",
+                "Nodes are set up differently",
+                "Give all of them the same options and restart those that are wrong, one at a time.",
+            ))
+        }
         section.card {
             div.head { h2 { "Fingerprints" } }
-            ul.lines { @for (node, fingerprint) in &fingerprints { li { (parts::node_link(node)) (parts::code(&words::shortened(fingerprint.as_str().unwrap_or_default(), 16))) } } }
+            ul.lines {
+                @for (node, fingerprint) in &fingerprints {
+                    li {
+                        (parts::node_link(node))
+                        (parts::code(&words::shortened(fingerprint.as_str().unwrap_or_default(), 16)))
+                    }
+                }
+            }
         }
         @if !differences.is_empty() {
             section.card {
@@ -64,7 +86,11 @@ fn difference_of(difference: &Value) -> Markup {
             h3 { (parts::code(difference.text("option"))) }
             @for (place, (value, nodes)) in groups.iter().enumerate() {
                 div.value {
-                    @if place == 0 { (states::chip(Look { tone: "idle", icon: "ok" }, "most")) } @else { (states::chip(Look { tone: "bad", icon: "bad" }, "differs")) }
+                    @if place == 0 {
+                        (states::chip(Look { tone: "idle", icon: "ok" }, "most"))
+                    } @else {
+                        (states::chip(Look { tone: "bad", icon: "bad" }, "differs"))
+                    }
                     code { @if value.is_empty() { "not set" } @else { (value) } }
                     span.soft { (nodes.join(", ")) }
                 }
@@ -81,7 +107,10 @@ pub(in super::super) async fn of_node(visit: &Visit) -> Page {
         (heading(
             html! { "Options of " (name) },
             "As they are in effect; secrets are stars.",
-            html! { a.button href={ "/console/nodes/" (encoded(name)) } { "The node" } a.button href="/console/config" { "Compare nodes" } },
+            html! {
+                a.button href={ "/console/nodes/" (encoded(name)) } { "The node" }
+                a.button href="/console/config" { "Compare nodes" }
+            },
         ))
         (section(&told, options))
     };
@@ -93,16 +122,29 @@ fn options(told: &Value) -> Markup {
     let options = told.entries("options");
     html! {
         section.card {
-            div.head { h2 { (words::counted(i64::try_from(options.len()).unwrap_or_default(), "option", "options")) } span.soft { "fingerprint " (parts::code(told.text("fingerprint"))) } }
+            div.head {
+                h2 { (words::counted(i64::try_from(options.len()).unwrap_or_default(), "option", "options")) }
+                span.soft { "fingerprint " (parts::code(told.text("fingerprint"))) }
+            }
             @if options.is_empty() { (empty("No options were told", "")) }
             @else {
-                label.filter { span.sr { "Only those with" } input #filter type="search" placeholder="Only those with …" data-filter="options"; }
+                label.filter {
+                    span.sr { "Only those with" }
+                    input #filter type="search" placeholder="Only those with …" data-filter="options";
+                }
                 div #options {
                     (table("Options", &["Option", "Value", "From"], html! {
                         @for (name, value) in &options {
                             tr {
-                                (cell("Option", html! { (parts::code(name)) @if local.contains(name) { " " span.tag { "its own" } } }))
-                                (cell("Value", html! { code.value { (value.as_str().map_or_else(|| value.to_string(), str::to_owned)) } }))
+                                (cell("Option", html! {
+                                    (parts::code(name))
+                                    @if local.contains(name) { " " span.tag { "its own" } }
+                                }))
+                                (cell("Value", html! {
+                                    code.value {
+                                        (value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+                                    }
+                                }))
                                 (cell("From", source(told.at("sources").text(name))))
                             }
                         }
@@ -114,7 +156,13 @@ fn options(told: &Value) -> Markup {
 }
 
 fn source(source: &str) -> Markup {
-    html! { @if source == "default" || source.is_empty() { span.soft { (source) } } @else { span.tag { (source) } } }
+    html! {
+        @if source == "default" || source.is_empty() {
+            span.soft { (source) }
+        } @else {
+            span.tag { (source) }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -55,7 +55,11 @@ fn results(told: &Value) -> Markup {
         }
         section.card {
             @if checks.is_empty() { (empty("There is nothing to check", "This node has no checks.")) }
-            @else { (table("Checks", &["Result", "Check", "Found", "#Took"], html! { @for check in sorted { (row(check)) } })) }
+            @else {
+                (table("Checks", &["Result", "Check", "Found", "#Took"], html! {
+                    @for check in sorted { (row(check)) }
+                }))
+            }
         }
     }
 }
@@ -67,7 +71,9 @@ fn row(check: &Value) -> Markup {
             (cell("Check", html! { strong { (check.text("title")) } br; (parts::code(check.text("code"))) }))
             (cell("Found", html! {
                 (check.text("text"))
-                @if !check.text("fix").is_empty() && check.text("result") != "ok" { p.fix { (check.text("fix")) } }
+                @if !check.text("fix").is_empty() && check.text("result") != "ok" {
+                    p.fix { (check.text("fix")) }
+                }
             }))
             (number_cell("Took", check.number("took_ms").map(words::span).unwrap_or_default()))
         }

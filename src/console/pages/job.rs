@@ -36,13 +36,27 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
         Err(trouble) => return super::gone(name, trouble),
     };
     let body = html! {
-        (heading(html! { span.row { (name) (states::job_chip(job)) } }, job.text("spec.description"), actions(visit, job)))
+        (heading(
+            html! { span.row { (name) (states::job_chip(job)) } },
+            job.text("spec.description"),
+            actions(visit, job),
+        ))
         (super::jobs::pause_notice(visit, &scheduler))
         (notices(visit, job))
-        (wide_card("History", html! { a.button href=(target("/console/runs", &[("job", name)])) { "All runs" } }, section(&runs, |runs| history(visit, runs))))
+        (wide_card(
+            "History",
+            html! { a.button href=(target("/console/runs", &[("job", name)])) { "All runs" } },
+            section(&runs, |runs| history(visit, runs)),
+        ))
         div.columns {
-            div.stack { (explain_card(visit, name, explained.as_ref())) (card("When", when(visit, job, &preview))) }
-            div.stack { (card("How", definition::policies(visit, job))) (card("Definition", definition::whole(visit, job))) }
+            div.stack {
+                (explain_card(visit, name, explained.as_ref()))
+                (card("When", when(visit, job, &preview)))
+            }
+            div.stack {
+                (card("How", definition::policies(visit, job)))
+                (card("Definition", definition::whole(visit, job)))
+            }
         }
     };
     Page::new(format!("Job {name}"), "jobs", body)
@@ -54,8 +68,16 @@ fn actions(visit: &Visit, job: &Value) -> Markup {
     let by_operator = job.text("origin") == "api";
     html! {
         (button(visit, "jobs.run", &values))
-        @if job.has("paused") { (button(visit, "jobs.resume", &values)) } @else { (button(visit, "jobs.pause", &values)) }
-        @if job.flag("enabled") { (button(visit, "jobs.disable", &values)) } @else { (button(visit, "jobs.enable", &values)) }
+        @if job.has("paused") {
+            (button(visit, "jobs.resume", &values))
+        } @else {
+            (button(visit, "jobs.pause", &values))
+        }
+        @if job.flag("enabled") {
+            (button(visit, "jobs.disable", &values))
+        } @else {
+            (button(visit, "jobs.enable", &values))
+        }
         @if visit.may(understudy_runtime::admin::Role::Operator) {
             a.button href={ "/console/jobs/" (encoded(name)) "/edit" } { "Edit" }
         }
@@ -70,7 +92,13 @@ fn notices(visit: &Visit, job: &Value) -> Markup {
     html! {
         @if job.has("paused") { (notice("warn", "Paused", &super::node::said_by(visit, job.at("paused")))) }
         @if !job.flag("enabled") { (notice("warn", "Switched off", "Its due times start nothing.")) }
-        @if job.flag("edited") { (notice("info", "Edited", &format!("by {}: stands before what the program or the file says.", job.text("changed_by")))) }
+        @if job.flag("edited") {
+            (notice(
+                "info",
+                "Edited",
+                &format!("by {}: stands before what the program or the file says.", job.text("changed_by")),
+            ))
+        }
     }
 }
 
@@ -83,10 +111,18 @@ fn history(visit: &Visit, runs: &Value) -> Markup {
     let longest = drawn.iter().map(|bar| bar.value).max().unwrap_or_default();
     let top = chart::highest(&drawn);
     let wrong = runs.iter().filter(|run| states::of_run(run.text("state")).tone == "bad").count();
-    let label = format!("The last {} runs, {wrong} of which came to nothing; the longest took {}", runs.len(), words::span(longest));
+    let label = format!(
+        "The last {} runs, {wrong} of which came to nothing; the longest took {}",
+        runs.len(),
+        words::span(longest)
+    );
     html! {
         (chart::bars(&label, &drawn, DRAWN / 2))
-        p.axis { span { "older" } span { "height: how long, up to " (words::span(top)) " · marked: came to nothing" } span { "latest" } }
+        p.axis {
+            span { "older" }
+            span { "height: how long, up to " (words::span(top)) " · marked: came to nothing" }
+            span { "latest" }
+        }
         (super::runs::table_of(visit, &runs[..runs.len().min(10)], super::runs::Of::OneJob))
     }
 }
@@ -126,7 +162,10 @@ fn when(visit: &Visit, job: &Value, preview: &Told) -> Markup {
 pub(in super::super) fn fires(visit: &Visit, told: &Value) -> Markup {
     let fires = told.list("fires");
     if fires.is_empty() {
-        return empty("It has no due times", "It runs when somebody, the program or another job starts it.");
+        return empty(
+            "It has no due times",
+            "It runs when somebody, the program or another job starts it.",
+        );
     }
     html! {
         details open {
@@ -170,14 +209,17 @@ fn explain_card(visit: &Visit, name: &str, told: Option<&Told>) -> Markup {
         "" => words::input(visit.now_ms),
         at => at.to_owned(),
     };
-    card("Why did it run, or not?", html! {
-        form.filters method="get" action={ "/console/jobs/" (encoded(name)) } {
-            label { span { "At, UTC" } input #at type="datetime-local" name="at" step="1" value=(at); }
-            button { "Explain" }
-        }
-        @if let Some(told) = told { (section(told, |told| explanation(visit, told))) }
-        @else { p.soft { "Every due time is either a run or a decision. Name one, and see which." } }
-    })
+    card(
+        "Why did it run, or not?",
+        html! {
+            form.filters method="get" action={ "/console/jobs/" (encoded(name)) } {
+                label { span { "At, UTC" } input #at type="datetime-local" name="at" step="1" value=(at); }
+                button { "Explain" }
+            }
+            @if let Some(told) = told { (section(told, |told| explanation(visit, told))) }
+            @else { p.soft { "Every due time is either a run or a decision. Name one, and see which." } }
+        },
+    )
 }
 
 fn explanation(visit: &Visit, told: &Value) -> Markup {
@@ -190,12 +232,27 @@ fn explanation(visit: &Visit, told: &Value) -> Markup {
     html! {
         div.explained {
             p { (states::chip(look, &words::plain(told.text("verdict")))) " " (told.text("text")) }
-            @for run in told.list("runs") { p { (parts::run_link(run.number("id").unwrap_or_default())) " " (states::run_chip(run.text("state"))) } }
+            @for run in told.list("runs") {
+                p {
+                    (parts::run_link(run.number("id").unwrap_or_default()))
+                    " "
+                    (states::run_chip(run.text("state")))
+                }
+            }
             @for decision in told.list("decisions") {
-                p { strong { (words::plain(decision.text("outcome"))) } ": " (decision.text("reason")) " " span.soft { "decided " (parts::time(visit, decision.number("at_ms"))) } }
+                p {
+                    strong { (words::plain(decision.text("outcome"))) }
+                    ": "
+                    (decision.text("reason"))
+                    " "
+                    span.soft { "decided " (parts::time(visit, decision.number("at_ms"))) }
+                }
             }
             p.soft {
-                "Due before: " (moment(told.number("previous_ms"))) " · after: " (moment(told.number("next_ms")))
+                "Due before: "
+                (moment(told.number("previous_ms")))
+                " · after: "
+                (moment(told.number("next_ms")))
                 @if told.has("term.node") { " · then led: " (words::node_name(told.text("term.node"))) }
             }
         }

@@ -31,7 +31,11 @@ pub(in super::super) async fn edit(visit: &Visit) -> Page {
     let revision = job.said("revision");
     let back = format!("/console/jobs/{}", encoded(name));
     let body = html! {
-        (heading(html! { "Edit " (name) }, "It counts on all nodes at once, before what the program or a file says, until it is reverted.", parts::nothing()))
+        (heading(
+            html! { "Edit " (name) },
+            "It counts on all nodes at once, before what the program or a file says, until it is reverted.",
+            parts::nothing(),
+        ))
         div.columns.editing {
             (card("Definition", html! {
                 form method="post" action="/console/do/jobs.put" {
@@ -51,7 +55,12 @@ pub(in super::super) async fn edit(visit: &Visit) -> Page {
 /// Shows the form of a new job.
 pub(in super::super) async fn create(visit: &Visit) -> Page {
     let body = html! {
-        (heading("New job", "Its handler must be one that nodes have: http and command are in every node that has a file of jobs, others come with the program.", parts::nothing()))
+        (heading(
+            "New job",
+            "Its handler must be one that nodes have: http and command are in every node that has a file of jobs, others come with the program."
+            ,
+            parts::nothing(),
+        ))
         div.columns.editing {
             (card("Definition", html! {
                 form method="post" action="/console/do/jobs.put" {
@@ -76,7 +85,9 @@ fn definition(text: &str) -> Markup {
         div.field {
             label for="definition" { "Definition, JSON" }
             textarea #definition name="definition" rows="22" spellcheck="false" autocomplete="off" required aria-describedby="definition-hint" { (text) }
-            p.hint #definition-hint { "What is left out is as usual. The name, and the handler when it is the same, may be left out." }
+            p.hint #definition-hint {
+                "What is left out is as usual. The name, and the handler when it is the same, may be left out."
+            }
         }
     }
 }
@@ -97,7 +108,9 @@ pub(in super::super) async fn schedule(visit: &Visit) -> Page {
     let expression = visit.asked("expression");
     let told = if expression.is_empty() { None } else { Some(preview(visit, expression).await) };
     let body = html! {
-        (heading("Try a schedule", "When it would be due, changes of clocks included.", html! { a.button href="/console/jobs" { "Jobs" } }))
+        (heading("Try a schedule", "When it would be due, changes of clocks included.", html! {
+            a.button href="/console/jobs" { "Jobs" }
+        }))
         (try_card(visit, told))
     };
     Page::still("Try a schedule", body)
@@ -123,15 +136,30 @@ async fn preview(visit: &Visit, expression: &str) -> Markup {
 }
 
 fn try_card(visit: &Visit, told: Option<Markup>) -> Markup {
-    card("Try a schedule", html! {
-        form.filters method="get" action="/console/schedule" {
-            label { span { "Cron expression" } input name="expression" value=(visit.asked("expression")) placeholder="30 2 * * mon-fri" required autocomplete="off" spellcheck="false"; }
-            label { span { "Time zone" } input name="zone" value=(visit.asked("zone")) placeholder="Europe/Zurich" autocomplete="off" spellcheck="false"; }
-            button { "Show due times" }
-        }
-        @if let Some(told) = told { (told) }
-        @else { p.soft { "Five or six fields, or @daily and the like. It is " (words::of_day(visit.now_ms)) " UTC." } }
-    })
+    card(
+        "Try a schedule",
+        html! {
+            form.filters method="get" action="/console/schedule" {
+                label {
+                    span { "Cron expression" }
+                    input name="expression" value=(visit.asked("expression")) placeholder="30 2 * * mon-fri" required autocomplete="off" spellcheck="false";
+                }
+                label {
+                    span { "Time zone" }
+                    input name="zone" value=(visit.asked("zone")) placeholder="Europe/Zurich" autocomplete="off" spellcheck="false";
+                }
+                button { "Show due times" }
+            }
+            @if let Some(told) = told { (told) }
+            @else {
+                p.soft {
+                    "Five or six fields, or @daily and the like. It is "
+                    (words::of_day(visit.now_ms))
+                    " UTC."
+                }
+            }
+        },
+    )
 }
 
 #[cfg(test)]

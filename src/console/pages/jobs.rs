@@ -7,7 +7,9 @@ use super::super::api::{Told, target};
 use super::super::doing::button;
 use super::super::layout::{Page, notice};
 use super::super::look::Look as _;
-use super::super::parts::{self, cell, empty, heading, number_cell, pager, section, table, wide_card};
+use super::super::parts::{
+    self, cell, empty, heading, number_cell, pager, section, table, wide_card,
+};
 use super::super::visit::Visit;
 use super::super::{states, words};
 
@@ -18,11 +20,8 @@ const SOON: &str = "300000";
 
 /// Shows the page.
 pub(in super::super) async fn show(visit: &Visit) -> Page {
-    let query = [
-        ("after", visit.asked("after")),
-        ("system", visit.asked("system")),
-        ("limit", LIMIT),
-    ];
+    let query =
+        [("after", visit.asked("after")), ("system", visit.asked("system")), ("limit", LIMIT)];
     let path = target("/v1/jobs", &query);
     let due_path = target("/v1/jobs-due", &[("within_ms", SOON), ("limit", "10")]);
     let (jobs, scheduler, due) =
@@ -42,8 +41,7 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
 
 fn about(scheduler: &Told) -> String {
     let Ok(scheduler) = scheduler else { return "What runs by itself, and when.".to_owned() };
-    let runs: i64 =
-        scheduler.entries("runs").iter().filter_map(|(_, count)| count.as_i64()).sum();
+    let runs: i64 = scheduler.entries("runs").iter().filter_map(|(_, count)| count.as_i64()).sum();
     let leader = match scheduler.text("leaderNodeId") {
         "" => "Nobody leads, so nothing becomes due.".to_owned(),
         leader => format!("{leader} decides what is due."),
@@ -53,30 +51,44 @@ fn about(scheduler: &Told) -> String {
 
 fn actions(visit: &Visit, scheduler: &Told) -> Markup {
     let paused = scheduler.as_ref().is_ok_and(|told| told.flag("paused"));
-    let enabled = scheduler.as_ref().map(|told| told.text("switches.jobs_enabled.value")).unwrap_or_default();
+    let enabled =
+        scheduler.as_ref().map(|told| told.text("switches.jobs_enabled.value")).unwrap_or_default();
     let enabled = if enabled.is_empty() { "all" } else { enabled };
     html! {
-        @if visit.may(understudy_runtime::admin::Role::Operator) { a.button href="/console/new-job" { (super::super::icons::icon("plus")) "New job" } }
+        @if visit.may(understudy_runtime::admin::Role::Operator) {
+            a.button href="/console/new-job" { (super::super::icons::icon("plus")) "New job" }
+        }
         (button(visit, "scheduler.jobs_enabled", &[("value", enabled)]))
-        @if paused { (button(visit, "scheduler.resume", &[])) } @else { (button(visit, "scheduler.pause", &[])) }
+        @if paused {
+            (button(visit, "scheduler.resume", &[]))
+        } @else {
+            (button(visit, "scheduler.pause", &[]))
+        }
     }
 }
 
 /// That all jobs are paused, by whom and why: so that nobody wonders.
 pub(in super::super) fn pause_notice(visit: &Visit, scheduler: &Told) -> Markup {
     match scheduler {
-        Ok(scheduler) if scheduler.flag("paused") => {
-            notice("warn", "All jobs are paused", &super::node::said_by(visit, scheduler.at("switches.pause")))
-        }
+        Ok(scheduler) if scheduler.flag("paused") => notice(
+            "warn",
+            "All jobs are paused",
+            &super::node::said_by(visit, scheduler.at("switches.pause")),
+        ),
         Ok(_) | Err(_) => html! {},
     }
 }
 
 fn enabled_notice(visit: &Visit, scheduler: &Told) -> Markup {
-    let switch = scheduler.as_ref().map(|told| told.at("switches.jobs_enabled").clone()).unwrap_or_default();
+    let switch =
+        scheduler.as_ref().map(|told| told.at("switches.jobs_enabled").clone()).unwrap_or_default();
     html! {
         @if !matches!(switch.text("value"), "" | "all") {
-            (notice("warn", &format!("Only these jobs are on: {}", switch.text("value")), &super::node::said_by(visit, &switch)))
+            (notice(
+                "warn",
+                &format!("Only these jobs are on: {}", switch.text("value")),
+                &super::node::said_by(visit, &switch),
+            ))
         }
     }
 }
@@ -85,8 +97,14 @@ fn tools(visit: &Visit) -> Markup {
     let system = visit.asked("system") == "true";
     html! {
         form.filters method="get" action="/console/jobs" {
-            label { span { "Names from" } input name="after" type="search" value=(visit.asked("after")) placeholder="beginning of a name"; }
-            label.check { input type="checkbox" name="system" value="true" checked[system]; span { "Those of Understudy" } }
+            label {
+                span { "Names from" }
+                input name="after" type="search" value=(visit.asked("after")) placeholder="beginning of a name";
+            }
+            label.check {
+                input type="checkbox" name="system" value="true" checked[system];
+                span { "Those of Understudy" }
+            }
             button { "Show" }
         }
     }
@@ -96,9 +114,15 @@ fn list(visit: &Visit, jobs: &Value) -> Markup {
     let all = jobs.list("jobs");
     html! {
         @if all.is_empty() {
-            (empty("There are no jobs here", html! { "Add one in the program, in the file of " code { "UNDERSTUDY_JOBS_FILE" } ", or with “New job”." }))
+            (empty("There are no jobs here", html! {
+                "Add one in the program, in the file of "
+                code { "UNDERSTUDY_JOBS_FILE" }
+                ", or with “New job”."
+            }))
         } @else {
-            (table("Jobs", &["Job", "Schedule", "#Next", "Last", "State", ""], html! { @for job in all { (row(visit, job)) } }))
+            (table("Jobs", &["Job", "Schedule", "#Next", "Last", "State", ""], html! {
+                @for job in all { (row(visit, job)) }
+            }))
         }
         (pager(visit, "after", jobs.text("next")))
     }
@@ -119,7 +143,9 @@ fn row(visit: &Visit, job: &Value) -> Markup {
             (cell("Last", states::run_chip(job.text("last_state"))))
             (cell("State", html! {
                 (states::job_chip(job))
-                @if job.has("paused") { p.soft.cut { (job.text("paused.why")) " (" (job.text("paused.by")) ")" } }
+                @if job.has("paused") {
+                    p.soft.cut { (job.text("paused.why")) " (" (job.text("paused.by")) ")" }
+                }
             }))
             td.do { div {
                 (button(visit, "jobs.run", &values))
@@ -135,24 +161,37 @@ fn row(visit: &Visit, job: &Value) -> Markup {
 fn expression(job: &Value) -> Markup {
     html! {
         @if job.text("spec.schedule.kind") == "cron" {
-            p.soft { (parts::code(job.text("spec.schedule.expression"))) " " (job.text("spec.schedule.time_zone")) }
+            p.soft {
+                (parts::code(job.text("spec.schedule.expression")))
+                " "
+                (job.text("spec.schedule.time_zone"))
+            }
         }
     }
 }
 
 fn due_card(visit: &Visit, due: &Told) -> Markup {
-    wide_card("Due within five minutes", parts::nothing(), section(due, |told| {
-        let due = told.list("due");
-        html! {
-            @if due.is_empty() { (empty("Nothing is due", "No job of the application is due within five minutes.")) }
-            ul.lines {
-                @for one in due {
-                    li {
-                        span { (parts::job_link(one.text("job"))) @if one.flag("paused") { " " (states::plain_chip("paused")) } }
-                        span.num { (parts::time(visit, one.number("fire_ms"))) }
+    wide_card(
+        "Due within five minutes",
+        parts::nothing(),
+        section(due, |told| {
+            let due = told.list("due");
+            html! {
+                @if due.is_empty() {
+                    (empty("Nothing is due", "No job of the application is due within five minutes."))
+                }
+                ul.lines {
+                    @for one in due {
+                        li {
+                            span {
+                                (parts::job_link(one.text("job")))
+                                @if one.flag("paused") { " " (states::plain_chip("paused")) }
+                            }
+                            span.num { (parts::time(visit, one.number("fire_ms"))) }
+                        }
                     }
                 }
             }
-        }
-    }))
+        }),
+    )
 }

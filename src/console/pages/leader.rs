@@ -7,7 +7,9 @@ use super::super::chart::{self, Stretch};
 use super::super::doing::button;
 use super::super::layout::{Page, notice};
 use super::super::look::Look as _;
-use super::super::parts::{self, card, cell, empty, fact, facts, heading, number_cell, section, table, wide_card};
+use super::super::parts::{
+    self, card, cell, empty, fact, facts, heading, number_cell, section, table, wide_card,
+};
 use super::super::states::{self, Look};
 use super::super::visit::Visit;
 use super::super::words;
@@ -21,11 +23,30 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
     );
     let known = Value::Null;
     let now = leader.as_ref().unwrap_or(&known);
-    let switch = scheduler.as_ref().map(|told| told.at("switches.frozen").clone()).unwrap_or_default();
+    let switch =
+        scheduler.as_ref().map(|told| told.at("switches.frozen").clone()).unwrap_or_default();
     let body = html! {
-        (heading("Leader", "One node decides what is due. When it dies, another takes over within the time to live of its lease.", actions(visit, now)))
-        @if now.flag("frozen") { (notice("warn", "Frozen: the leader stays where it is, whatever the priorities say", &super::node::said_by(visit, &switch))) }
-        @if leader.is_ok() && !now.has("leaderNodeId") { (notice("bad", "Nobody leads", "Nothing becomes due until a node does. Look at the problems, and at whether nodes are set aside.")) }
+        (heading(
+            "Leader",
+            "One node decides what is due. When it dies, another takes over within the time to live of its lease."
+            ,
+            actions(visit, now),
+        ))
+        @if now.flag("frozen") {
+            (notice(
+                "warn",
+                "Frozen: the leader stays where it is, whatever the priorities say",
+                &super::node::said_by(visit, &switch),
+            ))
+        }
+        @if leader.is_ok() && !now.has("leaderNodeId") {
+            (notice(
+                "bad",
+                "Nobody leads",
+                "Nothing becomes due until a node does. Look at the problems, and at whether nodes are set aside."
+                ,
+            ))
+        }
         div.columns {
             (card("Now", section(&leader, |leader| present(visit, leader))))
             (card("As this node sees it", section(&leader, |leader| own(visit, leader))))
@@ -37,8 +58,15 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
 
 fn actions(visit: &Visit, leader: &Value) -> Markup {
     html! {
-        @if leader.has("leaderNodeId") { (button(visit, "leader.step_down", &[])) (button(visit, "leader.drill", &[])) }
-        @if leader.flag("frozen") { (button(visit, "leader.unfreeze", &[])) } @else { (button(visit, "leader.freeze", &[])) }
+        @if leader.has("leaderNodeId") {
+            (button(visit, "leader.step_down", &[]))
+            (button(visit, "leader.drill", &[]))
+        }
+        @if leader.flag("frozen") {
+            (button(visit, "leader.unfreeze", &[]))
+        } @else {
+            (button(visit, "leader.freeze", &[]))
+        }
     }
 }
 
@@ -54,7 +82,11 @@ fn present(visit: &Visit, leader: &Value) -> Markup {
 fn own(visit: &Visit, leader: &Value) -> Markup {
     facts(html! {
         (fact("This node", parts::node_link(leader.text("currentNodeUuid"))))
-        (fact("It is", html! { (words::plain(leader.text("state"))) " for " (parts::lasting(visit, leader.number("state_since_ms"))) }))
+        (fact("It is", html! {
+            (words::plain(leader.text("state")))
+            " for "
+            (parts::lasting(visit, leader.number("state_since_ms")))
+        }))
         (fact("May lead", states::yes_no(leader.flag("eligible"), "yes", "no")))
         (fact("Priority", leader.said("priority")))
         (fact("Set aside", if leader.flag("maintenance") { "yes" } else { "no" }))
@@ -66,11 +98,16 @@ fn own(visit: &Visit, leader: &Value) -> Markup {
 fn terms(visit: &Visit, history: &Value) -> Markup {
     let terms = history.list("terms");
     if terms.is_empty() {
-        return empty("Nobody has led yet", "The first term begins when a node has its lease and the database.");
+        return empty(
+            "Nobody has led yet",
+            "The first term begins when a node has its lease and the database.",
+        );
     }
     html! {
         (timeline(visit, terms))
-        (table("Terms", &["Term", "Node", "Began", "#Lasted", "#Nobody before", "Ended"], html! { @for term in terms { (row(visit, term)) } }))
+        (table("Terms", &["Term", "Node", "Began", "#Lasted", "#Nobody before", "Ended"], html! {
+            @for term in terms { (row(visit, term)) }
+        }))
     }
 }
 
@@ -108,7 +145,8 @@ fn timeline(visit: &Visit, terms: &[Value]) -> Markup {
     let first = terms.iter().filter_map(|term| term.number("started_ms")).min();
     let from = first.unwrap_or(visit.now_ms);
     let range = (from, visit.now_ms);
-    let mut nodes: Vec<&str> = terms.iter().map(|term| words::node_name(term.text("node"))).collect();
+    let mut nodes: Vec<&str> =
+        terms.iter().map(|term| words::node_name(term.text("node"))).collect();
     nodes.sort_unstable();
     nodes.dedup();
     let of_node = |node: &str| -> Vec<Stretch> {
@@ -129,7 +167,12 @@ fn timeline(visit: &Visit, terms: &[Value]) -> Markup {
 fn stretch(visit: &Visit, term: &Value) -> Stretch {
     let (from, to) = (term.number("started_ms").unwrap_or_default(), ended(visit, term));
     let tone = if term.has("ended_ms") { "go" } else { "lead" };
-    Stretch { from, to, tone, title: format!("term {}: {}", term.said("epoch"), words::span(to - from)) }
+    Stretch {
+        from,
+        to,
+        tone,
+        title: format!("term {}: {}", term.said("epoch"), words::span(to - from)),
+    }
 }
 
 fn gaps(terms: &[Value]) -> Vec<Stretch> {

@@ -17,7 +17,11 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
     let told = visit.get("/v1/maintenance").await;
     let body = html! {
         (heading("Maintenance", "Keep visitors from changing anything, or send them away for a while, with a message.", html! {
-            (button(visit, "maintenance.set", &prefilled(&told).each_ref().map(|(name, value)| (*name, value.as_str()))))
+            (button(
+                visit,
+                "maintenance.set",
+                &prefilled(&told).each_ref().map(|(name, value)| (*name, value.as_str())),
+            ))
             (button(visit, "maintenance.bypass", &[]))
         }))
         (mode_notice(&told))
@@ -64,7 +68,10 @@ fn present(visit: &Visit, told: &Value) -> Markup {
     facts(html! {
         (fact("Mode", chip(told.text("mode"))))
         (fact("Message for visitors", told.text("message")))
-        (fact("Come back after", told.number("retry_after_s").map(|s| words::span(s * 1_000)).unwrap_or_default()))
+        (fact(
+            "Come back after",
+            told.number("retry_after_s").map(|s| words::span(s * 1_000)).unwrap_or_default(),
+        ))
         (fact("Changed", by(visit, told)))
         (fact("Ends", parts::both(visit, told.number("until_ms"))))
         (fact("Bypass", if told.flag("bypass") { "there is one" } else { "there is none" }))
@@ -78,15 +85,22 @@ fn by(visit: &Visit, told: &Value) -> String {
 fn nodes(visit: &Visit, told: &Value) -> Markup {
     let nodes = told.entries("nodes");
     html! {
-        @if nodes.is_empty() { (empty("All nodes are as the cluster", "A mode can be set for one node: name it in the form.")) }
+        @if nodes.is_empty() {
+            (empty("All nodes are as the cluster", "A mode can be set for one node: name it in the form."))
+        }
         @else {
             (table("Nodes", &["Node", "Mode", "Changed", ""], html! {
                 @for (name, mode) in nodes {
                     tr {
                         (cell("Node", parts::node_link(name)))
-                        (cell("Mode", html! { (chip(mode.text("mode"))) @if !mode.text("message").is_empty() { p.soft.cut { (mode.text("message")) } } }))
+                        (cell("Mode", html! {
+                            (chip(mode.text("mode")))
+                            @if !mode.text("message").is_empty() { p.soft.cut { (mode.text("message")) } }
+                        }))
                         (cell("Changed", html! { (by(visit, mode)) (super::settings::until(visit, mode)) }))
-                        td.do { div { (button(visit, "maintenance.set", &[("node", name), ("mode", "off")])) } }
+                        td.do {
+                            div { (button(visit, "maintenance.set", &[("node", name), ("mode", "off")])) }
+                        }
                     }
                 }
             }))

@@ -26,7 +26,11 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
         aside: aside(&scheduler),
     };
     let body = html! {
-        (heading("Nodes", "Every process that takes part, and what it does.", button(visit, "cluster.restart", &[])))
+        (heading(
+            "Nodes",
+            "Every process that takes part, and what it does.",
+            button(visit, "cluster.restart", &[]),
+        ))
         (rolling_restart(visit, &restart))
         section.card {
             (section(&nodes, |nodes| list(visit, nodes, &seen)))
@@ -55,7 +59,13 @@ fn list(visit: &Visit, nodes: &Value, seen: &Seen<'_>) -> Markup {
     let versions: Vec<&str> = all.iter().map(|node| node.text("record.version")).collect();
     let skewed = versions.iter().any(|version| *version != versions[0]);
     html! {
-        @if skewed { (notice("warn", "Nodes run different versions", "That is fine during an upgrade, and not for long.")) }
+        @if skewed {
+            (notice(
+                "warn",
+                "Nodes run different versions",
+                "That is fine during an upgrade, and not for long.",
+            ))
+        }
         (table("Nodes", &["Node", "State", "Version", "#Up for", "#Last heard", "Address", ""], html! {
             @for node in all { (row(visit, node, seen)) }
         }))
@@ -74,16 +84,30 @@ fn row(visit: &Visit, node: &Value, seen: &Seen<'_>) -> Markup {
                     @if id == seen.leader { (states::leader_chip()) }
                     @if node.flag("this") { span.tag { "this page" } }
                 }
-                @for (name, value) in record.entries("labels") { span.tag { (name) "=" (value.as_str().unwrap_or_default()) } " " }
+                @for (name, value) in record.entries("labels") {
+                    span.tag { (name) "=" (value.as_str().unwrap_or_default()) }
+                    " "
+                }
             }))
             (cell("State", html! {
                 (states::node_chip(node))
-                @if let Some((_, why)) = aside { " " (states::chip(Look { tone: "warn", icon: "pause" }, "set aside")) p.soft.cut { (why) } }
+                @if let Some((_, why)) = aside {
+                    " "
+                    (states::chip(Look { tone: "warn", icon: "pause" }, "set aside"))
+                    p.soft.cut { (why) }
+                }
             }))
             (cell("Version", record.text("version")))
             (number_cell("Up for", started.map(|at| words::span(visit.now_ms - at)).unwrap_or_default()))
-            (number_cell("Last heard", html! { (words::span(node.number("age_ms").unwrap_or_default())) " ago" }))
-            (cell("Address", html! { (record.text("public_addr")) br; span.soft { (record.text("host")) " · pid " (record.said("pid")) } }))
+            (number_cell("Last heard", html! {
+                (words::span(node.number("age_ms").unwrap_or_default()))
+                " ago"
+            }))
+            (cell("Address", html! {
+                (record.text("public_addr"))
+                br;
+                span.soft { (record.text("host")) " · pid " (record.said("pid")) }
+            }))
             td.do { div { (actions(visit, node, aside.is_some())) } }
         }
     }
@@ -96,7 +120,11 @@ fn actions(visit: &Visit, node: &Value, aside: bool) -> Markup {
     let drained = states::node_state(node).1 == "drained";
     html! {
         @if node.flag("live") {
-            @if drained { (button(visit, "nodes.undrain", &values)) } @else { (button(visit, "nodes.drain", &values)) }
+            @if drained {
+                (button(visit, "nodes.undrain", &values))
+            } @else {
+                (button(visit, "nodes.drain", &values))
+            }
             @if aside { (button(visit, "nodes.resume", &values)) }
             (button(visit, "nodes.restart", &values))
         }
@@ -113,13 +141,23 @@ fn rolling_restart(visit: &Visit, told: &Told) -> Markup {
     };
     let run = restart.number("run").unwrap_or_default();
     let link = html! { (parts::run_link(run)) " " (states::run_chip(restart.text("state"))) };
-    wide_card("Rolling restart", link, html! {
-        ol.steps {
-            @for node in restart.list("nodes") {
-                li { (step(node.text("state"))) " " (parts::node_link(node.text("node"))) " " span.soft { (parts::time(visit, node.number("since_ms"))) } }
+    wide_card(
+        "Rolling restart",
+        link,
+        html! {
+            ol.steps {
+                @for node in restart.list("nodes") {
+                    li {
+                        (step(node.text("state")))
+                        " "
+                        (parts::node_link(node.text("node")))
+                        " "
+                        span.soft { (parts::time(visit, node.number("since_ms"))) }
+                    }
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 fn step(state: &str) -> Markup {

@@ -48,8 +48,7 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
         visit.get(&failures),
         readings::charts(visit),
     );
-    let seen =
-        Seen { nodes, leader, scheduler, due, sessions, problems, maintenance, failures };
+    let seen = Seen { nodes, leader, scheduler, due, sessions, problems, maintenance, failures };
     let body = html! {
         (super::jobs::pause_notice(visit, &seen.scheduler))
         (super::maintenance::mode_notice(&seen.maintenance))
@@ -89,7 +88,9 @@ impl Seen {
         let unsure =
             [&self.nodes, &self.leader, &self.scheduler, &self.problems].into_iter().any(away);
         let (tone, title) = match () {
-            () if critical > 0 || nodes.is_some_and(|(serve, _)| serve == 0) => ("bad", "Something is wrong"),
+            () if critical > 0 || nodes.is_some_and(|(serve, _)| serve == 0) => {
+                ("bad", "Something is wrong")
+            }
             () if unsure => ("warn", "Not all can be seen"),
             () if warnings > 0 || !all_serve || leaderless => ("warn", "Something needs a look"),
             () => ("ok", "All is well"),
@@ -102,7 +103,11 @@ impl Seen {
         }
     }
 
-    fn sentence(&self, nodes: Option<(usize, usize)>, (critical, warnings): (usize, usize)) -> String {
+    fn sentence(
+        &self,
+        nodes: Option<(usize, usize)>,
+        (critical, warnings): (usize, usize),
+    ) -> String {
         let mut parts = Vec::new();
         match nodes {
             Some((serve, 1)) if serve == 1 => parts.push("The node serves".to_owned()),
@@ -178,120 +183,167 @@ impl Seen {
     }
 
     fn runs_tile(&self) -> Markup {
-        let Ok(scheduler) = &self.scheduler else { return tile("Runs under way", "–", "not known now") };
+        let Ok(scheduler) = &self.scheduler else {
+            return tile("Runs under way", "–", "not known now");
+        };
         let of = |state: &str| scheduler.at("runs").number(state).unwrap_or_default();
-        let shares = [("running", "go"), ("queued", "wait"), ("retrying", "warn")].map(
-            |(state, tone)| Share { value: of(state), tone, title: format!("{state}: {}", of(state)) },
-        );
+        let shares =
+            [("running", "go"), ("queued", "wait"), ("retrying", "warn")].map(|(state, tone)| {
+                Share { value: of(state), tone, title: format!("{state}: {}", of(state)) }
+            });
         let whole: i64 = shares.iter().map(|share| share.value).sum();
         let told: Vec<String> = ["running", "queued", "retrying"]
             .into_iter()
             .filter(|state| of(state) > 0)
             .map(|state| format!("{} {state}", words::count(of(state))))
             .collect();
-        let said = if told.is_empty() { "nothing runs or waits".to_owned() } else { told.join(", ") };
-        tile("Runs under way", words::count(whole), html! { (chart::shares(&said, &shares)) (said) })
+        let said =
+            if told.is_empty() { "nothing runs or waits".to_owned() } else { told.join(", ") };
+        tile(
+            "Runs under way",
+            words::count(whole),
+            html! { (chart::shares(&said, &shares)) (said) },
+        )
     }
 }
 
 fn problems_card(visit: &Visit, problems: &Told) -> Markup {
     let link = html! { a.button href="/console/problems" { "All" } };
-    wide_card("Problems", link, section(problems, |problems| {
-        let all = problems.list("problems");
-        html! {
-            @if all.is_empty() { (empty("No problems were found", "Each node looks for them all the time; the doctor looks deeper.")) }
-            ul.problems {
-                @for problem in all.iter().take(5) { (super::problems::line(visit, problem)) }
+    wide_card(
+        "Problems",
+        link,
+        section(problems, |problems| {
+            let all = problems.list("problems");
+            html! {
+                @if all.is_empty() {
+                    (empty(
+                        "No problems were found",
+                        "Each node looks for them all the time; the doctor looks deeper.",
+                    ))
+                }
+                ul.problems {
+                    @for problem in all.iter().take(5) { (super::problems::line(visit, problem)) }
+                }
+                @if all.len() > 5 { p { a href="/console/problems" { (all.len() - 5) " more" } } }
             }
-            @if all.len() > 5 { p { a href="/console/problems" { (all.len() - 5) " more" } } }
-        }
-    }))
+        }),
+    )
 }
 
 fn due_card(visit: &Visit, due: &Told) -> Markup {
     let link = html! { a.button href="/console/jobs" { "Jobs" } };
-    wide_card("Due within an hour", link, section(due, |told| {
-        let due = told.list("due");
-        let now_ms = told.number("now_ms").unwrap_or(visit.now_ms);
-        if due.is_empty() {
-            return empty("Nothing is due", "No job of the application is due within the hour.");
-        }
-        let stretches: Vec<Stretch> = due
-            .iter()
-            .filter_map(|one| {
-                let at = one.number("fire_ms")?;
-                let held = one.flag("paused") || !one.flag("enabled");
-                let tone = if held { "idle" } else { "go" };
-                Some(Stretch { from: at, to: at, tone, title: one.text("job").to_owned() })
-            })
-            .collect();
-        html! {
-            (chart::lane("When jobs are due within the hour", (now_ms, now_ms + SOON_MS), &stretches))
-            p.axis { span { "now" } span { "30 min" } span { "1 h" } }
-            ul.lines { @for one in due.iter().take(8) { (due_line(visit, one)) } }
-        }
-    }))
+    wide_card(
+        "Due within an hour",
+        link,
+        section(due, |told| {
+            let due = told.list("due");
+            let now_ms = told.number("now_ms").unwrap_or(visit.now_ms);
+            if due.is_empty() {
+                return empty(
+                    "Nothing is due",
+                    "No job of the application is due within the hour.",
+                );
+            }
+            let stretches: Vec<Stretch> = due
+                .iter()
+                .filter_map(|one| {
+                    let at = one.number("fire_ms")?;
+                    let held = one.flag("paused") || !one.flag("enabled");
+                    let tone = if held { "idle" } else { "go" };
+                    Some(Stretch { from: at, to: at, tone, title: one.text("job").to_owned() })
+                })
+                .collect();
+            html! {
+                (chart::lane("When jobs are due within the hour", (now_ms, now_ms + SOON_MS), &stretches))
+                p.axis { span { "now" } span { "30 min" } span { "1 h" } }
+                ul.lines { @for one in due.iter().take(8) { (due_line(visit, one)) } }
+            }
+        }),
+    )
 }
 
 fn due_line(visit: &Visit, due: &Value) -> Markup {
     html! {
         li {
-            span { (parts::job_link(due.text("job"))) @if due.flag("paused") { " " (states::plain_chip("paused")) } @if !due.flag("enabled") { " " (states::plain_chip("off")) } }
+            span {
+                (parts::job_link(due.text("job")))
+                @if due.flag("paused") { " " (states::plain_chip("paused")) }
+                @if !due.flag("enabled") { " " (states::plain_chip("off")) }
+            }
             span.num { (parts::time(visit, due.number("fire_ms"))) }
         }
     }
 }
 
 fn nodes_card(visit: &Visit, seen: &Seen) -> Markup {
-    let leader = seen.leader.as_ref().map(|leader| leader.text("leaderNodeUuid")).unwrap_or_default();
+    let leader =
+        seen.leader.as_ref().map(|leader| leader.text("leaderNodeUuid")).unwrap_or_default();
     let empty = Value::Null;
     let residents = seen.sessions.as_ref().unwrap_or(&empty);
     let link = html! { a.button href="/console/nodes" { "All" } };
-    wide_card("Nodes", link, section(&seen.nodes, |nodes| html! {
-        ul.lines {
-            @for node in nodes.list("nodes") {
-                li {
-                    span {
-                        (parts::node_link(node.text("record.id")))
-                        @if node.text("record.id") == leader { " " (states::leader_chip()) }
-                    }
-                    span.num {
-                        @if let Some(count) = residents.at("residents").number(words::node_name(node.text("record.id"))) {
-                            span.soft { (words::count(count)) " resident " }
+    wide_card(
+        "Nodes",
+        link,
+        section(&seen.nodes, |nodes| {
+            html! {
+                ul.lines {
+                    @for node in nodes.list("nodes") {
+                        li {
+                            span {
+                                (parts::node_link(node.text("record.id")))
+                                @if node.text("record.id") == leader { " " (states::leader_chip()) }
+                            }
+                            span.num {
+                                @if let Some(count) = residents.at("residents").number(words::node_name(node.text("record.id"))) {
+                                    span.soft { (words::count(count)) " resident " }
+                                }
+                                (states::node_chip(node))
+                            }
                         }
-                        (states::node_chip(node))
                     }
                 }
+                @if nodes.list("nodes").len() == 1 { p.soft { "One node: nobody steps in when it stops." } }
+                @if visit.may(understudy_runtime::admin::Role::Operator) && nodes.list("nodes").len() > 1 {
+                    p { (super::super::doing::button(visit, "cluster.restart", &[])) }
+                }
             }
-        }
-        @if nodes.list("nodes").len() == 1 { p.soft { "One node: nobody steps in when it stops." } }
-        @if visit.may(understudy_runtime::admin::Role::Operator) && nodes.list("nodes").len() > 1 {
-            p { (super::super::doing::button(visit, "cluster.restart", &[])) }
-        }
-    }))
+        }),
+    )
 }
 
 fn failures_card(visit: &Visit, failures: &Told) -> Markup {
-    let link = html! { a.button href="/console/runs?state=failed&state=dead&state=lost&state=incompatible" { "All" } };
-    wide_card("Latest failures", link, section(failures, |runs| {
-        let runs = runs.list("runs");
-        if runs.is_empty() {
-            return empty("No run has failed", "As far back as runs are kept.");
-        }
-        html! {
-            ul.lines.tall {
-                @for run in runs {
-                    li {
-                        span {
-                            (parts::run_link(run.number("id").unwrap_or_default())) " " (parts::job_link(run.text("job")))
-                            p.soft.cut { (words::shortened(run.text("error"), 160)) }
+    let link = html! {
+        a.button href="/console/runs?state=failed&state=dead&state=lost&state=incompatible" { "All" }
+    };
+    wide_card(
+        "Latest failures",
+        link,
+        section(failures, |runs| {
+            let runs = runs.list("runs");
+            if runs.is_empty() {
+                return empty("No run has failed", "As far back as runs are kept.");
+            }
+            html! {
+                ul.lines.tall {
+                    @for run in runs {
+                        li {
+                            span {
+                                (parts::run_link(run.number("id").unwrap_or_default()))
+                                " "
+                                (parts::job_link(run.text("job")))
+                                p.soft.cut { (words::shortened(run.text("error"), 160)) }
+                            }
+                            span.num {
+                                (states::run_chip(run.text("state")))
+                                br;
+                                (parts::time(visit, run.number("finished_ms")))
+                            }
                         }
-                        span.num { (states::run_chip(run.text("state"))) br; (parts::time(visit, run.number("finished_ms"))) }
                     }
                 }
             }
-        }
-    }))
+        }),
+    )
 }
 
 /// Tiles of charts, or a hint where there is nothing to draw.
@@ -334,7 +386,12 @@ mod tests {
             (two("ready"), json!({}), problem("info"), "Something needs a look"),
             (two("ready"), leader.clone(), problem("warning"), "Something needs a look"),
             (two("ready"), leader.clone(), problem("critical"), "Something is wrong"),
-            (json!({ "nodes": [node("draining")] }), leader.clone(), json!({}), "Something is wrong"),
+            (
+                json!({ "nodes": [node("draining")] }),
+                leader.clone(),
+                json!({}),
+                "Something is wrong",
+            ),
         ] {
             let told = seen(nodes, leader, problems).verdict().0;
             assert!(told.contains(title), "{title}: {told}");

@@ -29,10 +29,18 @@ fn list(visit: &Visit, told: &Value) -> Markup {
         told.list("unreachable").iter().filter_map(Value::as_str).collect();
     html! {
         @if !unreachable.is_empty() {
-            (super::super::layout::notice("warn", "Not asked", &format!("{}: no answer.", unreachable.join(", "))))
+            (super::super::layout::notice(
+                "warn",
+                "Not asked",
+                &format!("{}: no answer.", unreachable.join(", ")),
+            ))
         }
         @if problems.is_empty() {
-            (empty("No problems were found", html! { "Each node looks for them all the time. " a href="/console/problems/doctor" { "The doctor" } " looks deeper." }))
+            (empty("No problems were found", html! {
+                "Each node looks for them all the time. "
+                a href="/console/problems/doctor" { "The doctor" }
+                " looks deeper."
+            }))
         }
         ul.problems { @for problem in problems { (line(visit, problem)) } }
         @if told.has("checked_ms") { p.soft { "Looked " (parts::time(visit, told.number("checked_ms"))) } }
@@ -47,6 +55,16 @@ fn rank(severity: &str) -> u8 {
     }
 }
 
+/// The nodes that tell it.
+fn told_by(problem: &Value) -> Vec<&str> {
+    let nodes: Vec<&str> = problem.list("nodes").iter().filter_map(Value::as_str).collect();
+    match (nodes.is_empty(), problem.text("node")) {
+        (true, "") => Vec::new(),
+        (true, node) => vec![node],
+        (false, _) => nodes,
+    }
+}
+
 /// One problem.
 pub(in super::super) fn line(visit: &Visit, problem: &Value) -> Markup {
     html! {
@@ -56,9 +74,12 @@ pub(in super::super) fn line(visit: &Visit, problem: &Value) -> Markup {
                 p { strong { (problem.text("text")) } }
                 @if !problem.text("fix").is_empty() { p.fix { (problem.text("fix")) } }
                 p.soft {
-                    @if problem.has("node") { (parts::node_link(problem.text("node"))) " · " }
+                    @for node in told_by(problem) { (parts::node_link(node)) " · " }
                     (parts::code(problem.text("code")))
-                    @if problem.has("since_ms") { " · for " (parts::lasting(visit, problem.number("since_ms"))) }
+                    @if problem.has("since_ms") {
+                        " · for "
+                        (parts::lasting(visit, problem.number("since_ms")))
+                    }
                 }
             }
         }

@@ -17,7 +17,9 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
     let path = target("/v1/requests", &[("node", node)]);
     let (told, nodes) = tokio::join!(visit.get(&path), visit.get("/v1/nodes"));
     let of = match (&told, node) {
-        (Ok(told), _) if !told.text("node").is_empty() => words::node_name(told.text("node")).to_owned(),
+        (Ok(told), _) if !told.text("node").is_empty() => {
+            words::node_name(told.text("node")).to_owned()
+        }
         (_, "") => visit.console.backstage.node(),
         (_, node) => node.to_owned(),
     };
@@ -30,7 +32,11 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
         }
     };
     let body = html! {
-        (heading("Requests", html! { "What " (parts::node_link(&of)) " is answering right now, the oldest first." }, choose))
+        (heading(
+            "Requests",
+            html! { "What " (parts::node_link(&of)) " is answering right now, the oldest first." },
+            choose,
+        ))
         section.card { (section(&told, |told| list(visit, &of, told))) }
     };
     Page::new("Requests", "*", body)
@@ -42,15 +48,27 @@ fn list(visit: &Visit, node: &str, told: &Value) -> Markup {
     if requests.is_empty() {
         return empty("No request is under way", "This page looks again by itself.");
     }
-    table("Requests", &["Request", "#Age", "Client", "Name", ""], html! {
-        @for request in requests.iter().take(200) {
-            tr {
-                (cell("Request", html! { (parts::code(request.text("method"))) " " span.cut { (words::shortened(request.text("path"), 200)) } }))
-                (number_cell("Age", parts::span(request.number("age_ms"))))
-                (cell("Client", request.text("client")))
-                (cell("Name", parts::code(&request.said("id"))))
-                td.do { div { (button(visit, "requests.cancel", &[("id", &request.said("id")), ("node", node)])) } }
+    table(
+        "Requests",
+        &["Request", "#Age", "Client", "Name", ""],
+        html! {
+            @for request in requests.iter().take(200) {
+                tr {
+                    (cell("Request", html! {
+                        (parts::code(request.text("method")))
+                        " "
+                        span.cut { (words::shortened(request.text("path"), 200)) }
+                    }))
+                    (number_cell("Age", parts::span(request.number("age_ms"))))
+                    (cell("Client", request.text("client")))
+                    (cell("Name", parts::code(&request.said("id"))))
+                    td.do {
+                        div {
+                            (button(visit, "requests.cancel", &[("id", &request.said("id")), ("node", node)]))
+                        }
+                    }
+                }
             }
-        }
-    })
+        },
+    )
 }

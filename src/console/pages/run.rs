@@ -7,7 +7,9 @@ use super::super::api::{Told, encoded};
 use super::super::doing::button;
 use super::super::layout::{Page, notice};
 use super::super::look::Look as _;
-use super::super::parts::{self, card, cell, empty, fact, facts, heading, section, table, wide_card};
+use super::super::parts::{
+    self, card, cell, empty, fact, facts, heading, section, table, wide_card,
+};
 use super::super::visit::Visit;
 use super::super::{states, words};
 
@@ -27,14 +29,22 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
     let log = tail::of(visit, &path, run.number("attempt").unwrap_or(1)).await;
     let under_way = matches!(run.text("state"), "queued" | "running" | "retrying");
     let body = html! {
-        (heading(html! { span.row { "Run #" (id) (states::run_chip(run.text("state"))) } }, html! { "of " (parts::job_link(run.text("job"))) }, actions(visit, id, run, under_way)))
+        (heading(
+            html! { span.row { "Run #" (id) (states::run_chip(run.text("state"))) } },
+            html! { "of " (parts::job_link(run.text("job"))) },
+            actions(visit, id, run, under_way),
+        ))
         (notices(visit, run))
         div.columns {
             (card("Progress", section(&progress, |progress| stages(visit, progress))))
             (card("About it", about(visit, run)))
         }
         (errors_card(visit, &errors))
-        (wide_card("Log", html! { span.soft { "the latest lines" } }, section(&log, |log| tail::show(visit, log, under_way))))
+        (wide_card(
+            "Log",
+            html! { span.soft { "the latest lines" } },
+            section(&log, |log| tail::show(visit, log, under_way)),
+        ))
         (values(run))
     };
     Page::new(format!("Run #{id}"), if under_way { "jobs" } else { "" }, body)
@@ -52,16 +62,36 @@ fn notices(visit: &Visit, run: &Value) -> Markup {
     let under_way = !run.has("finished_ms");
     html! {
         @if run.has("cancel_ms") && under_way {
-            (notice("warn", "It was told to end", &format!("by {}, {}", run.text("cancel_by"), words::distance(run.number("cancel_ms").unwrap_or_default(), visit.now_ms))))
+            (notice(
+                "warn",
+                "It was told to end",
+                &format!(
+                    "by {}, {}",
+                    run.text("cancel_by"),
+                    words::distance(run.number("cancel_ms").unwrap_or_default(), visit.now_ms),
+                ),
+            ))
         }
-        @if run.text("state") == "retrying" { (notice("warn", "The next attempt waits", &format!("it starts {}", words::distance(run.number("not_before_ms").unwrap_or_default(), visit.now_ms)))) }
+        @if run.text("state") == "retrying" {
+            (notice(
+                "warn",
+                "The next attempt waits",
+                &format!(
+                    "it starts {}",
+                    words::distance(run.number("not_before_ms").unwrap_or_default(), visit.now_ms),
+                ),
+            ))
+        }
     }
 }
 
 fn stages(visit: &Visit, told: &Value) -> Markup {
     let stages = told.list("progress.stages");
     if stages.is_empty() {
-        return empty("It tells no progress", html! { "A handler tells it with " code { "job.stage(..)" } "." });
+        return empty(
+            "It tells no progress",
+            html! { "A handler tells it with " code { "job.stage(..)" } "." },
+        );
     }
     html! { ol.stages { @for stage in stages { (stage_of(visit, stage)) } } }
 }
@@ -82,7 +112,9 @@ fn stage_of(visit: &Visit, stage: &Value) -> Markup {
                 }
             }
             @match (total, ended) {
-                (Some(total), _) => progress aria-label=(stage.text("name")) value=(done.min(total)) max=(total.max(1)) {},
+                (Some(total), _)
+                => progress aria-label=(stage.text("name")) value=(done.min(total)) max=(total.max(1)) {}
+                ,
                 (None, None) => progress aria-label=(stage.text("name")) {},
                 (None, Some(_)) => progress aria-label=(stage.text("name")) value="1" max="1" {},
             }
@@ -102,7 +134,10 @@ fn about(visit: &Visit, run: &Value) -> Markup {
         (fact("Attempt", run.said("attempt")))
         (fact("Node lost", html! { (run.said("orphaned")) " times" }))
         (fact("Last sign of life", parts::time(visit, run.number("heartbeat_ms"))))
-        (fact("Fence", parts::code(&format!("{}.{}.{}", run.said("epoch"), run.said("id"), run.said("attempt")))))
+        (fact(
+            "Fence",
+            parts::code(&format!("{}.{}.{}", run.said("epoch"), run.said("id"), run.said("attempt"))),
+        ))
         (fact("Handler", parts::code(run.text("handler"))))
         (fact("Runs on", run.text("placement")))
     })
@@ -120,7 +155,9 @@ fn errors_card(visit: &Visit, told: &Told) -> Markup {
                         (cell("Node", parts::node_link(attempt.text("node"))))
                         (cell("Ended", parts::both(visit, attempt.number("ended_ms"))))
                         (cell("Outcome", states::run_chip(attempt.text("outcome"))))
-                        (cell("Error", html! { pre.error { (words::shortened(attempt.text("error"), 2_000)) } }))
+                        (cell("Error", html! {
+                            pre.error { (words::shortened(attempt.text("error"), 2_000)) }
+                        }))
                     }
                 }
             })))
@@ -131,7 +168,9 @@ fn errors_card(visit: &Visit, told: &Told) -> Markup {
 fn values(run: &Value) -> Markup {
     html! {
         div.columns {
-            @if run.has("params") { (card("Parameters", parts::json("Parameters", "params", run.at("params")))) }
+            @if run.has("params") {
+                (card("Parameters", parts::json("Parameters", "params", run.at("params"))))
+            }
             @if run.has("result") { (card("Result", parts::json("Result", "result", run.at("result")))) }
         }
     }

@@ -71,7 +71,11 @@ pub(in super::super) async fn tasks(visit: &Visit) -> Page {
     ];
     let told = visit.get(&target("/v1/tasks", &query)).await;
     let body = html! {
-        (heading("Tasks", "What the application put into the queue. Unless states are chosen: those that came to nothing.", tabs(true)))
+        (heading(
+            "Tasks",
+            "What the application put into the queue. Unless states are chosen: those that came to nothing.",
+            tabs(true),
+        ))
         section.card {
             (filters(visit, "/console/tasks", false))
             (section(&told, |told| list(visit, told)))
@@ -98,17 +102,32 @@ fn filters(visit: &Visit, action: &str, all: bool) -> Markup {
     let chosen: Vec<&str> = chosen.split(',').collect();
     html! {
         form.filters method="get" action=(action) {
-            label { span { "Job" } input name="job" type="search" value=(visit.asked("job")) autocomplete="off" spellcheck="false"; }
+            label {
+                span { "Job" }
+                input name="job" type="search" value=(visit.asked("job")) autocomplete="off" spellcheck="false";
+            }
             @if all {
-                label { span { "Due from, UTC" } input name="from" type="datetime-local" value=(visit.asked("from")); }
+                label {
+                    span { "Due from, UTC" }
+                    input name="from" type="datetime-local" value=(visit.asked("from"));
+                }
                 label { span { "to" } input name="to" type="datetime-local" value=(visit.asked("to")); }
-                label { span { "Silent for s" } input.short name="stale" type="number" min="0" value=(visit.asked("stale")); }
-                label.check { input type="checkbox" name="system" value="true" checked[visit.asked("system") == "true"]; span { "Those of Understudy too" } }
+                label {
+                    span { "Silent for s" }
+                    input.short name="stale" type="number" min="0" value=(visit.asked("stale"));
+                }
+                label.check {
+                    input type="checkbox" name="system" value="true" checked[visit.asked("system") == "true"];
+                    span { "Those of Understudy too" }
+                }
             }
             fieldset.states {
                 legend.sr { "States" }
                 @for state in STATES {
-                    label.check { input type="checkbox" name="state" value=(state) checked[chosen.contains(&state)]; span { (state) } }
+                    label.check {
+                        input type="checkbox" name="state" value=(state) checked[chosen.contains(&state)];
+                        span { (state) }
+                    }
                 }
             }
             button { "Show" }
@@ -136,14 +155,21 @@ pub(super) fn table_of(visit: &Visit, runs: &[Value], of: Of) -> Markup {
 }
 
 fn row(visit: &Visit, run: &Value, of: Of) -> Markup {
-    let cause = html! { @if run.text("cause") != "schedule" { " " span.tag { (run.text("cause")) } } };
+    let cause =
+        html! { @if run.text("cause") != "schedule" { " " span.tag { (run.text("cause")) } } };
     html! {
         tr {
-            (cell("Run", html! { (parts::run_link(run.number("id").unwrap_or_default())) @if of == Of::OneJob { (cause) } }))
+            (cell("Run", html! {
+                (parts::run_link(run.number("id").unwrap_or_default()))
+                @if of == Of::OneJob { (cause) }
+            }))
             @if of == Of::Several { (cell("Job", html! { (parts::job_link(run.text("job"))) (cause) })) }
             (cell("State", html! {
                 (states::run_chip(run.text("state")))
-                @if run.number("attempt").unwrap_or_default() > 1 { " " span.soft { "attempt " (run.said("attempt")) } }
+                @if run.number("attempt").unwrap_or_default() > 1 {
+                    " "
+                    span.soft { "attempt " (run.said("attempt")) }
+                }
             }))
             (cell("Due", html! { (parts::time(visit, run.number("fire_ms"))) }))
             (number_cell("Late", late(run)))
@@ -156,12 +182,14 @@ fn row(visit: &Visit, run: &Value, of: Of) -> Markup {
 /// How late it started: for runs that had a due time.
 fn late(run: &Value) -> Markup {
     let started = run.number("started_ms").zip(run.number("fire_ms"));
-    let late = started.filter(|_| run.text("cause") == "schedule").map(|(at, due)| (at - due).max(0));
+    let late =
+        started.filter(|_| run.text("cause") == "schedule").map(|(at, due)| (at - due).max(0));
     parts::span(late)
 }
 
 /// How long it took, or takes so far.
 pub(in super::super) fn took(visit: &Visit, run: &Value) -> Option<i64> {
-    let end = run.number("finished_ms").or((run.text("state") == "running").then_some(visit.now_ms));
+    let end =
+        run.number("finished_ms").or((run.text("state") == "running").then_some(visit.now_ms));
     Some((end? - run.number("started_ms")?).max(0))
 }

@@ -24,7 +24,11 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
     let about = match &count {
         Ok(count) => html! {
             strong.num { (words::count(count.number("sessions").unwrap_or_default())) } " sessions"
-            @if let Some(users) = count.number("users") { " of " strong.num { (words::count(users)) } " users" }
+            @if let Some(users) = count.number("users") {
+                " of "
+                strong.num { (words::count(users)) }
+                " users"
+            }
             ". What they hold is not shown."
         },
         Err(_) => html! { "Found by their user. What they hold is not shown." },
@@ -42,7 +46,10 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
 fn find(visit: &Visit, user: &str) -> Markup {
     html! {
         form.filters method="get" action="/console/sessions" {
-            label { span { "User" } input name="user" type="search" value=(user) autocomplete="off" spellcheck="false" placeholder="exactly as the application names them"; }
+            label {
+                span { "User" }
+                input name="user" type="search" value=(user) autocomplete="off" spellcheck="false" placeholder="exactly as the application names them";
+            }
             button { "Find" }
             @if !user.is_empty() {
                 a.button href="/console/sessions" { "All" }
@@ -56,8 +63,16 @@ fn list(visit: &Visit, user: &str, told: &Value) -> Markup {
     let sessions = told.list("sessions");
     html! {
         @if sessions.is_empty() {
-            @if user.is_empty() { (empty("There are no sessions", "One begins with the first thing that is kept in it.")) }
-            @else { (empty("No session of this user", html! { "Nobody is signed in as " strong { (user) } " now. The name must be exactly that of the application." })) }
+            @if user.is_empty() {
+                (empty("There are no sessions", "One begins with the first thing that is kept in it."))
+            }
+            @else {
+                (empty("No session of this user", html! {
+                    "Nobody is signed in as "
+                    strong { (user) }
+                    " now. The name must be exactly that of the application."
+                }))
+            }
         } @else {
             (table("Sessions", &["Session", "User", "#Changed", "#Expires", "#Size", "Resident on", ""], html! {
                 @for session in sessions { (row(visit, session)) }
@@ -71,7 +86,9 @@ fn row(visit: &Visit, session: &Value) -> Markup {
     let id = session.text("id");
     html! {
         tr {
-            (cell("Session", html! { a.num href={ "/console/sessions/" (encoded(id)) } { (parts::code(&words::shortened(id, 12))) } }))
+            (cell("Session", html! {
+                a.num href={ "/console/sessions/" (encoded(id)) } { (parts::code(&words::shortened(id, 12))) }
+            }))
             (cell("User", who(session)))
             (number_cell("Changed", parts::time(visit, session.number("changed_ms"))))
             (number_cell("Expires", parts::time(visit, session.number("expires_ms"))))

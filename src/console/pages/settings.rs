@@ -14,7 +14,12 @@ use super::super::words;
 pub(in super::super) async fn show(visit: &Visit) -> Page {
     let told = visit.get("/v1/settings").await;
     let body = html! {
-        (heading("Settings", "What can be changed while the cluster runs, on all nodes at once. Everything else is an option and needs a restart.", html! { a.button href="/console/config" { "Options" } }))
+        (heading(
+            "Settings",
+            "What can be changed while the cluster runs, on all nodes at once. Everything else is an option and needs a restart."
+            ,
+            html! { a.button href="/console/config" { "Options" } },
+        ))
         section.card { (section(&told, |told| list(visit, told))) }
     };
     Page::new("Settings", "settings", body)
@@ -24,20 +29,30 @@ fn list(visit: &Visit, told: &Value) -> Markup {
     let settings = told.list("settings");
     html! {
         @if settings.is_empty() { (empty("There are no settings", "")) }
-        @else { (table("Settings", &["Setting", "Value", "Changed", "Until", ""], html! { @for setting in settings { (row(visit, setting)) } })) }
+        @else {
+            (table("Settings", &["Setting", "Value", "Changed", "Until", ""], html! {
+                @for setting in settings { (row(visit, setting)) }
+            }))
+        }
         @if told.has("revision") { p.soft { "Revision " (told.said("revision")) } }
     }
 }
 
 fn row(visit: &Visit, setting: &Value) -> Markup {
-    let (name, value, usual) = (setting.text("name"), setting.said("value"), setting.said("default"));
+    let (name, value, usual) =
+        (setting.text("name"), setting.said("value"), setting.said("default"));
     let changed = setting.has("by") && !setting.text("by").is_empty();
     html! {
         tr {
             (cell("Setting", html! { strong { (parts::code(name)) } p.soft { (setting.text("meaning")) } }))
             (cell("Value", html! {
                 code.value { @if value.is_empty() { "not set" } @else { (value) } }
-                @if value != usual { p.soft { "by the options: " (parts::code(if usual.is_empty() { "not set" } else { &usual })) } }
+                @if value != usual {
+                    p.soft {
+                        "by the options: "
+                        (parts::code(if usual.is_empty() { "not set" } else { &usual }))
+                    }
+                }
             }))
             (cell("Changed", html! {
                 @if changed {
@@ -70,5 +85,8 @@ fn may_change(visit: &Visit, name: &str) -> bool {
 
 /// A time until which something counts.
 pub(super) fn until(visit: &Visit, value: &Value) -> String {
-    value.number("until_ms").map(|at| format!(" It ends {}.", words::distance(at, visit.now_ms))).unwrap_or_default()
+    value
+        .number("until_ms")
+        .map(|at| format!(" It ends {}.", words::distance(at, visit.now_ms)))
+        .unwrap_or_default()
 }

@@ -14,7 +14,12 @@ use super::super::visit::Visit;
 pub(in super::super) async fn show(visit: &Visit) -> Page {
     let told = visit.get("/v1/tokens").await;
     let body = html! {
-        (heading("Tokens", "One for each person and program, so that the audit log tells them apart. Those in the options of nodes are not listed.", button(visit, "tokens.create", &[])))
+        (heading(
+            "Tokens",
+            "One for each person and program, so that the audit log tells them apart. Those in the options of nodes are not listed."
+            ,
+            button(visit, "tokens.create", &[]),
+        ))
         section.card { (section(&told, |told| list(visit, told))) }
     };
     Page::new("Tokens", "audit", body)
@@ -25,9 +30,13 @@ fn list(visit: &Visit, told: &Value) -> Markup {
     if tokens.is_empty() {
         return empty("There are no tokens yet", "“New token” makes one; it is shown once.");
     }
-    table("Tokens", &["Whose", "Role", "State", "Made", "Used", "Good until", ""], html! {
-        @for token in tokens { (row(visit, token)) }
-    })
+    table(
+        "Tokens",
+        &["Whose", "Role", "State", "Made", "Used", "Good until", ""],
+        html! {
+            @for token in tokens { (row(visit, token)) }
+        },
+    )
 }
 
 fn row(visit: &Visit, token: &Value) -> Markup {
@@ -42,10 +51,22 @@ fn row(visit: &Visit, token: &Value) -> Markup {
                 (false, true) => states::chip(Look { tone: "warn", icon: "wait" }, "expired"),
                 (false, false) => states::chip(Look { tone: "ok", icon: "ok" }, "good"),
             }))
-            (cell("Made", html! { (parts::time(visit, token.number("created_ms"))) " by " (token.text("created_by")) }))
-            (cell("Used", html! { @match token.number("used_ms") { Some(at) => (parts::time(visit, Some(at))), None => span.soft { "never" } } }))
+            (cell("Made", html! {
+                (parts::time(visit, token.number("created_ms")))
+                " by "
+                (token.text("created_by"))
+            }))
+            (cell("Used", html! {
+                @match token.number("used_ms") {
+                    Some(at) => (parts::time(visit, Some(at))),
+                    None => span.soft { "never" },
+                }
+            }))
             (cell("Good until", html! {
-                @match token.number("expires_ms") { Some(at) => (parts::both(visit, Some(at))), None => "it is revoked" }
+                @match token.number("expires_ms") {
+                    Some(at) => (parts::both(visit, Some(at))),
+                    None => "it is revoked",
+                }
             }))
             td.do { div { @if !revoked { (button(visit, "tokens.revoke", &[("id", &id)])) } } }
         }

@@ -18,8 +18,12 @@ pub(super) fn life(name: &str) -> &'static str {
 pub(super) fn told(asked: &Asked<'_>, now_ms: i64) -> Option<Value> {
     Some(match asked.path {
         "/v1/about" => about(asked.mood, now_ms),
-        "/v1/whoami" => json!({ "name": "mary", "role": asked.role, "open": asked.mood == Mood::Open }),
-        "/v1/nodes" => json!({ "nodes": [node("hamlet", now_ms), node("horatio", now_ms), node("ophelia", now_ms)] }),
+        "/v1/whoami" => {
+            json!({ "name": "mary", "role": asked.role, "open": asked.mood == Mood::Open })
+        }
+        "/v1/nodes" => {
+            json!({ "nodes": [node("hamlet", now_ms), node("horatio", now_ms), node("ophelia", now_ms)] })
+        }
         "/v1/nodes/hamlet" | "/v1/nodes/horatio" | "/v1/nodes/ophelia" => one(asked.path, now_ms),
         "/v1/nodes/horatio/safe-to-stop" => json!({
             "node": "horatio", "safe": true, "reasons": [],
@@ -122,7 +126,11 @@ fn config() -> Value {
         ("UNDERSTUDY_CLUSTER_ENABLED", "true", "environment"),
         ("UNDERSTUDY_CLUSTER_NAME", "elsinore", "file"),
         ("UNDERSTUDY_HTTP_BODY_LIMIT_BYTES", "1048576", "default"),
-        ("UNDERSTUDY_HTTP_TRUSTED_PROXIES", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16", "default"),
+        (
+            "UNDERSTUDY_HTTP_TRUSTED_PROXIES",
+            "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
+            "default",
+        ),
         ("UNDERSTUDY_JOBS_TIMEZONE", "Europe/Copenhagen", "environment"),
         ("UNDERSTUDY_LEADER_TTL_MS", "5000", "default"),
         ("UNDERSTUDY_NODE_ID", "hamlet", "environment"),
@@ -194,12 +202,22 @@ fn problems(now_ms: i64) -> Value {
 fn diag() -> Value {
     let checks = [
         ("redis_version", "Version of Redis", "ok", "7.0.15"),
-        ("redis_eviction", "Eviction policy of Redis", "critical", "allkeys-lru: sessions vanish when memory is short"),
+        (
+            "redis_eviction",
+            "Eviction policy of Redis",
+            "critical",
+            "allkeys-lru: sessions vanish when memory is short",
+        ),
         ("redis_tls", "TLS to Redis", "warning", "the connection is in the clear"),
         ("database_migrations", "Migrations", "ok", "all 14 are applied"),
         ("database_connections", "Budget of connections", "ok", "30 of 97"),
         ("clock", "Clock", "ok", "4 ms off"),
-        ("balancer", "Public address through the balancer", "skipped", "UNDERSTUDY_HTTP_EXTERNAL_URL is not set"),
+        (
+            "balancer",
+            "Public address through the balancer",
+            "skipped",
+            "UNDERSTUDY_HTTP_EXTERNAL_URL is not set",
+        ),
     ];
     let checks: Vec<Value> = checks
         .iter()
@@ -241,7 +259,8 @@ fn sessions(asked: &Asked<'_>, now_ms: i64) -> Value {
 }
 
 fn session(number: i64, now_ms: i64) -> Value {
-    let user = ["yorick", "gertrude@elsinore.dk", "", "claudius"][usize::try_from(number % 4).unwrap_or_default()];
+    let user = ["yorick", "gertrude@elsinore.dk", "", "claudius"]
+        [usize::try_from(number % 4).unwrap_or_default()];
     json!({
         "id": format!("9f86d0818884c7d659a2feaa0c55ad{number:02x}"), "user": if user.is_empty() { Value::Null } else { json!(user) },
         "owner": life("hamlet"), "epoch": 3 + number, "created_ms": now_ms - 7_200_000, "changed_ms": now_ms - 4_000 * (number + 1),
@@ -251,7 +270,10 @@ fn session(number: i64, now_ms: i64) -> Value {
 }
 
 fn audit(now_ms: i64) -> Value {
-    let entry = |id: i64, (by, role, action): (&str, &str, &str), (outcome, status): (&str, i64), note: Value| {
+    let entry = |id: i64,
+                 (by, role, action): (&str, &str, &str),
+                 (outcome, status): (&str, i64),
+                 note: Value| {
         json!({ "id": id, "at_ms": now_ms - (920 - id) * 61_000, "by": by, "role": role, "action": action, "method": "POST",
             "path": "/v1/x", "target": "horatio", "outcome": outcome, "status": status, "address": "10.0.0.77",
             "request_id": "01J9ZK3X", "node": life("hamlet"), "note": note })

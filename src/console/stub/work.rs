@@ -7,12 +7,19 @@ use super::cluster::life;
 
 pub(super) fn told(asked: &Asked<'_>, now_ms: i64) -> Option<Value> {
     Some(match asked.path {
-        "/v1/jobs" => json!({ "jobs": NAMES.map(|name| job(name, now_ms)), "next": "weekly-report" }),
+        "/v1/jobs" => {
+            json!({ "jobs": NAMES.map(|name| job(name, now_ms)), "next": "weekly-report" })
+        }
         "/v1/jobs-due" => due(now_ms),
         "/v1/scheduler" => scheduler(now_ms),
         "/v1/runs" | "/v1/tasks" => {
-            let count = if asked.query.contains("limit=5") && !asked.query.contains("limit=50") { 5 } else { 50 };
-            let runs: Vec<Value> = (0..count).map(|number| run(4_812 - number, asked.query, now_ms)).collect();
+            let count = if asked.query.contains("limit=5") && !asked.query.contains("limit=50") {
+                5
+            } else {
+                50
+            };
+            let runs: Vec<Value> =
+                (0..count).map(|number| run(4_812 - number, asked.query, now_ms)).collect();
             json!({ "runs": runs, "next": 4_762 })
         }
         path => return of_one(path, now_ms),
@@ -44,7 +51,9 @@ fn of_one(path: &str, now_ms: i64) -> Option<Value> {
         ["runs", id, "progress"] => {
             json!({ "run": 4_812, "state": "running", "attempt": 1, "progress": progress(id, now_ms) })
         }
-        ["runs", "4812", "errors"] => json!({ "run": 4_812, "state": "running", "error": null, "attempts": [] }),
+        ["runs", "4812", "errors"] => {
+            json!({ "run": 4_812, "state": "running", "error": null, "attempts": [] })
+        }
         ["runs", _, "errors"] => {
             json!({ "run": 4_811, "state": "failed", "error": "no route", "attempts": [attempt(1, now_ms), attempt(2, now_ms)] })
         }
@@ -65,15 +74,51 @@ const NAMES: [&str; 7] = [
 
 fn job(name: &str, now_ms: i64) -> Value {
     let (words, schedule, last, paused, enabled) = match name {
-        "cache-warmup" => ("every 30 s", json!({ "kind": "every", "every_ms": 30_000, "anchor_ms": 0 }), "completed", false, true),
-        "import-orders" => ("every 5 minutes from 06:00 to 22:59 every day, Europe/Copenhagen",
-            json!({ "kind": "cron", "expression": "*/5 6-22 * * *", "time_zone": "Europe/Copenhagen" }), "running", false, true),
-        "nightly-report" => ("at 02:30 every day, Europe/Copenhagen",
-            json!({ "kind": "cron", "expression": "30 2 * * *", "time_zone": "Europe/Copenhagen" }), "failed", false, true),
-        "purge-carts" => ("10 min after the run before has ended", json!({ "kind": "after", "delay_ms": 600_000 }), "completed", true, true),
-        "send-reminders" => ("when it is started", json!({ "kind": "manual" }), "retrying", false, true),
-        "sync-stock" => ("every 15 minutes", json!({ "kind": "cron", "expression": "*/15 * * * *" }), "lost", false, false),
-        _ => ("at 06:00 on Monday, Europe/Copenhagen", json!({ "kind": "cron", "expression": "0 6 * * mon", "time_zone": "Europe/Copenhagen" }), "", false, true),
+        "cache-warmup" => (
+            "every 30 s",
+            json!({ "kind": "every", "every_ms": 30_000, "anchor_ms": 0 }),
+            "completed",
+            false,
+            true,
+        ),
+        "import-orders" => (
+            "every 5 minutes from 06:00 to 22:59 every day, Europe/Copenhagen",
+            json!({ "kind": "cron", "expression": "*/5 6-22 * * *", "time_zone": "Europe/Copenhagen" }),
+            "running",
+            false,
+            true,
+        ),
+        "nightly-report" => (
+            "at 02:30 every day, Europe/Copenhagen",
+            json!({ "kind": "cron", "expression": "30 2 * * *", "time_zone": "Europe/Copenhagen" }),
+            "failed",
+            false,
+            true,
+        ),
+        "purge-carts" => (
+            "10 min after the run before has ended",
+            json!({ "kind": "after", "delay_ms": 600_000 }),
+            "completed",
+            true,
+            true,
+        ),
+        "send-reminders" => {
+            ("when it is started", json!({ "kind": "manual" }), "retrying", false, true)
+        }
+        "sync-stock" => (
+            "every 15 minutes",
+            json!({ "kind": "cron", "expression": "*/15 * * * *" }),
+            "lost",
+            false,
+            false,
+        ),
+        _ => (
+            "at 06:00 on Monday, Europe/Copenhagen",
+            json!({ "kind": "cron", "expression": "0 6 * * mon", "time_zone": "Europe/Copenhagen" }),
+            "",
+            false,
+            true,
+        ),
     };
     let pause = json!({ "since_ms": now_ms - 4_000_000, "by": "john", "why": "the shop is closed for stocktaking until Monday" });
     json!({
@@ -93,13 +138,22 @@ fn job(name: &str, now_ms: i64) -> Value {
 }
 
 fn due(now_ms: i64) -> Value {
-    let due: Vec<Value> = [(9, 0), (39, 0), (69, 0), (312, 1), (900, 5), (1_800, 3), (2_700, 5), (3_300, 2)]
-        .iter()
-        .map(|(seconds, which)| {
-            json!({ "job": NAMES[*which], "fire_ms": now_ms + seconds * 1_000, "in_ms": seconds * 1_000,
+    let due: Vec<Value> = [
+        (9, 0),
+        (39, 0),
+        (69, 0),
+        (312, 1),
+        (900, 5),
+        (1_800, 3),
+        (2_700, 5),
+        (3_300, 2),
+    ]
+    .iter()
+    .map(|(seconds, which)| {
+        json!({ "job": NAMES[*which], "fire_ms": now_ms + seconds * 1_000, "in_ms": seconds * 1_000,
                 "enabled": *which != 5, "paused": *which == 3 })
-        })
-        .collect();
+    })
+    .collect();
     json!({ "now_ms": now_ms, "due": due })
 }
 
@@ -159,7 +213,13 @@ fn progress(id: &str, now_ms: i64) -> Value {
 }
 
 fn log(id: &str, now_ms: i64) -> Value {
-    let texts = ["asked for orders since 06:00", "1,204 orders", "order 17 has no address: left out", "database is slow, going on", "batch written"];
+    let texts = [
+        "asked for orders since 06:00",
+        "1,204 orders",
+        "order 17 has no address: left out",
+        "database is slow, going on",
+        "batch written",
+    ];
     let levels = ["debug", "info", "warn", "info", "error"];
     let lines: Vec<Value> = (1..=60)
         .map(|seq: i64| {

@@ -28,7 +28,8 @@ async fn a_question_says_what_will_be_hit() {
 #[actix_web::test]
 async fn what_is_confirmed_is_asked_of_the_api_on_behalf_of_who_is_signed_in() {
     let browser = Browser::inside(Mood::Busy, Role::Operator);
-    let form = [("name", "hamlet"), ("why", "new disk"), ("force", "true"), ("back", "/console/nodes")];
+    let form =
+        [("name", "hamlet"), ("why", "new disk"), ("force", "true"), ("back", "/console/nodes")];
     let seen = browser.post("/console/do/nodes.drain", &form).await;
     assert_eq!((seen.status, seen.location.as_str()), (303, "/console/nodes"));
     let changes = browser.stub.changes();
@@ -76,7 +77,11 @@ async fn a_refusal_of_what_needs_no_question_is_told_on_the_next_page() {
 async fn the_api_decides_whatever_a_form_says() {
     let browser = Browser::inside(Mood::Busy, Role::Viewer);
     let seen = browser.post("/console/do/nodes.drain", &[("name", "hamlet"), ("why", "x")]).await;
-    assert!(seen.status == 403 && seen.body.contains("The token does not allow this"), "{}", seen.body);
+    assert!(
+        seen.status == 403 && seen.body.contains("The token does not allow this"),
+        "{}",
+        seen.body
+    );
 }
 
 #[actix_web::test]
@@ -115,7 +120,8 @@ async fn a_secret_is_shown_once_and_kept_nowhere() {
 #[actix_web::test]
 async fn ending_all_sessions_takes_the_very_words() {
     let browser = Browser::inside(Mood::Busy, Role::Admin);
-    let wrong = browser.post("/console/do/sessions.end_all", &[("why", "x"), ("confirm", "yes")]).await;
+    let wrong =
+        browser.post("/console/do/sessions.end_all", &[("why", "x"), ("confirm", "yes")]).await;
     assert!(wrong.status == 422 && browser.stub.changes().is_empty());
     let form = [("why", "leak"), ("confirm", "end all sessions")];
     assert_eq!(browser.post("/console/do/sessions.end_all", &form).await.status, 303);
@@ -129,7 +135,9 @@ async fn how_many_were_hit_is_told() {
     let browser = Browser::inside(Mood::Busy, Role::Support);
     let seen = browser.post("/console/do/sessions.end_user", &[("user", "a/b")]).await;
     assert_eq!(browser.stub.changes()[0].line, "DELETE /v1/users/a%2Fb/sessions");
-    assert!(read_text(seen.cookie("us_flash")).contains("The sessions of a/b have ended. 3 sessions."));
+    assert!(
+        read_text(seen.cookie("us_flash")).contains("The sessions of a/b have ended. 3 sessions.")
+    );
 }
 
 #[actix_web::test]
@@ -138,7 +146,11 @@ async fn a_definition_that_is_wrong_stays_in_the_form() {
     let form = [("name", "new"), ("definition", "{ \"schedule\": ")];
     let seen = browser.post("/console/do/jobs.put", &form).await;
     assert!(seen.status == 422 && seen.body.contains("{ &quot;schedule&quot;:"), "{}", seen.body);
-    let form = [("name", "new"), ("revision", "7"), ("definition", "{\"schedule\":{\"kind\":\"manual\"}}")];
+    let form = [
+        ("name", "new"),
+        ("revision", "7"),
+        ("definition", "{\"schedule\":{\"kind\":\"manual\"}}"),
+    ];
     assert_eq!(browser.post("/console/do/jobs.put", &form).await.location, "/console/jobs/new");
     assert_eq!(browser.stub.changes()[0].line, "PUT /v1/jobs/new");
 }

@@ -10,11 +10,18 @@ use super::*;
 async fn whoever_has_not_signed_in_is_led_to_the_door_and_back() {
     let browser = Browser::outside(Mood::Busy);
     let sent = browser.get("/console/jobs/a%20b?at=x").await;
-    assert_eq!((sent.status, sent.location.as_str()), (303, "/console/login?next=%2Fconsole%2Fjobs%2Fa%2520b%3Fat%3Dx"));
+    assert_eq!(
+        (sent.status, sent.location.as_str()),
+        (303, "/console/login?next=%2Fconsole%2Fjobs%2Fa%2520b%3Fat%3Dx")
+    );
     let door = browser.get(&sent.location).await;
     assert_eq!(door.status, 200);
     assert!(door.policy.contains("default-src 'none'"));
-    assert!(door.body.contains("name=\"next\" value=\"/console/jobs/a%20b?at=x\""), "{}", door.body);
+    assert!(
+        door.body.contains("name=\"next\" value=\"/console/jobs/a%20b?at=x\""),
+        "{}",
+        door.body
+    );
     let form = [("token", "operator-token"), ("next", "/console/jobs/a%20b?at=x")];
     let entered = browser.post("/console/login", &form).await;
     assert_eq!((entered.status, entered.location.as_str()), (303, "/console/jobs/a%20b?at=x"));
@@ -30,7 +37,8 @@ async fn whoever_has_not_signed_in_is_led_to_the_door_and_back() {
 async fn nobody_is_led_to_another_site() {
     let browser = Browser::outside(Mood::Busy);
     for next in ["https://evil.test/", "//evil.test", "/console/\\evil", "/v1/nodes"] {
-        let entered = browser.post("/console/login", &[("token", "viewer-token"), ("next", next)]).await;
+        let entered =
+            browser.post("/console/login", &[("token", "viewer-token"), ("next", next)]).await;
         assert_eq!((entered.status, entered.location.as_str()), (303, "/console"), "{next}");
     }
 }
@@ -83,12 +91,15 @@ async fn leaving_forgets_who_it_was() {
 #[actix_web::test]
 async fn the_theme_is_kept_and_shown_without_a_script() {
     let browser = Browser::inside(Mood::Busy, Role::Viewer);
-    let chosen = browser.post("/console/theme", &[("theme", "dark"), ("back", "/console/jobs")]).await;
+    let chosen =
+        browser.post("/console/theme", &[("theme", "dark"), ("back", "/console/jobs")]).await;
     assert_eq!((chosen.status, chosen.location.as_str()), (303, "/console/jobs"));
     assert!(chosen.cookie("us_theme").starts_with("us_theme=dark;"));
     let dark = browser.with_cookie("us_theme=dark; us_pace=15");
     let page = dark.get("/console/jobs").await.body;
-    assert!(page.contains("data-theme=\"dark\"") && page.contains("<option value=\"15\" selected>"));
+    assert!(
+        page.contains("data-theme=\"dark\"") && page.contains("<option value=\"15\" selected>")
+    );
     let wrong = dark.post("/console/theme", &[("theme", "\"><script>")]).await;
     assert!(wrong.cookie("us_theme").starts_with("us_theme=auto;"));
 }

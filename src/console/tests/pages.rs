@@ -17,7 +17,12 @@ async fn every_page_is_shown_under_a_strict_policy_and_is_small() {
     for page in PAGES {
         let seen = browser.get(page).await;
         assert_eq!(seen.status, 200, "{page}: {}", seen.body);
-        for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"] {
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "frame-ancestors 'none'",
+        ] {
             assert!(seen.policy.contains(part), "{page}: {}", seen.policy);
         }
         let inline = ["<script>", "<style", " style=", " onclick=", " onload=", "javascript:"];
@@ -48,10 +53,14 @@ async fn a_node_that_lacks_something_or_is_in_trouble_still_has_all_pages() {
 #[actix_web::test]
 async fn what_is_not_there_or_away_is_said() {
     let old = Browser::inside(Mood::Old, Role::Admin);
-    for page in ["/console/settings", "/console/maintenance", "/console/sessions", "/console/audit"] {
+    for page in ["/console/settings", "/console/maintenance", "/console/sessions", "/console/audit"]
+    {
         assert!(old.get(page).await.body.contains("Not available on this node"), "{page}");
     }
-    assert!(old.get("/console/leader").await.body.contains("term 41") || old.get("/console").await.body.contains("term 41"));
+    assert!(
+        old.get("/console/leader").await.body.contains("term 41")
+            || old.get("/console").await.body.contains("term 41")
+    );
     let down = Browser::inside(Mood::Down, Role::Admin);
     let seen = down.get("/console").await;
     assert!(seen.body.contains("This node is not ready: redis"), "{}", seen.body);
@@ -109,16 +118,24 @@ async fn what_can_be_done_follows_the_role() {
         assert_eq!(settings.contains("settings.set?name=retry_after_s"), drain, "{role}");
         assert_eq!(settings.contains("settings.set?name=log_filter"), tokens, "{role}");
     }
-    let question = Browser::inside(Mood::Busy, Role::Viewer).get("/console/do/nodes.drain?name=a").await;
-    assert!(question.body.contains("It needs the role operator") && !question.body.contains("<form method=\"post\" action=\"/console/do"));
+    let question =
+        Browser::inside(Mood::Busy, Role::Viewer).get("/console/do/nodes.drain?name=a").await;
+    assert!(
+        question.body.contains("It needs the role operator")
+            && !question.body.contains("<form method=\"post\" action=\"/console/do")
+    );
 }
 
 #[actix_web::test]
 async fn the_script_is_given_the_changing_part_only() {
-    let browser = Browser::inside(Mood::Busy, Role::Viewer).with_cookie("us_flash=%7B%22good%22%3Atrue%2C%22title%22%3A%22x%22%7D");
+    let browser = Browser::inside(Mood::Busy, Role::Viewer)
+        .with_cookie("us_flash=%7B%22good%22%3Atrue%2C%22title%22%3A%22x%22%7D");
     let part = browser.get_with("/console/jobs", &[("x-fragment", "1")]).await;
     assert!(part.body.starts_with("<main id=\"main\"") && part.body.ends_with("</main>"));
-    assert!(part.body.contains("data-topics=\"jobs leader\"") && part.body.contains("data-problems=\"3\""));
+    assert!(
+        part.body.contains("data-topics=\"jobs leader\"")
+            && part.body.contains("data-problems=\"3\"")
+    );
     assert_eq!(part.cookie("us_flash"), "", "a message is for a whole page");
     let outside = Browser::outside(Mood::Busy);
     assert_eq!(outside.get_with("/console/jobs", &[("x-fragment", "1")]).await.status, 401);
@@ -138,7 +155,10 @@ async fn files_are_kept_for_ever_under_their_hash_and_under_no_other() {
 #[actix_web::test]
 async fn events_are_handed_through_and_their_lack_is_told() {
     let events = Browser::inside(Mood::Busy, Role::Viewer).get("/console/events").await;
-    assert_eq!((events.status, events.body.as_str()), (200, "event: nodes\ndata: {\"at_ms\":1}\n\n"));
+    assert_eq!(
+        (events.status, events.body.as_str()),
+        (200, "event: nodes\ndata: {\"at_ms\":1}\n\n")
+    );
     assert_eq!(Browser::inside(Mood::Old, Role::Viewer).get("/console/events").await.status, 204);
     assert_eq!(Browser::inside(Mood::Down, Role::Viewer).get("/console/events").await.status, 200);
     assert_eq!(Browser::outside(Mood::Busy).get("/console/events").await.status, 303);
@@ -147,7 +167,9 @@ async fn events_are_handed_through_and_their_lack_is_told() {
 #[actix_web::test]
 async fn a_page_that_there_is_not_says_so() {
     let browser = Browser::inside(Mood::Busy, Role::Admin);
-    for page in ["/console/nosuch", "/console/do/no.such", "/console/nodes/nobody", "/console/jobs/no-job"] {
+    for page in
+        ["/console/nosuch", "/console/do/no.such", "/console/nodes/nobody", "/console/jobs/no-job"]
+    {
         let seen = browser.get(page).await;
         assert_eq!(seen.status, 404, "{page}");
         assert!(seen.body.contains("</nav>"), "{page}");
@@ -204,7 +226,9 @@ async fn every_shown_operation_is_asked_for_by_some_page() {
     for (operation, target) in paths {
         assert!(looks.iter().any(|look| look == target), "{operation}: {target} not in {looks:#?}");
     }
-    let shown = actions().iter().filter(|action| super::super::deeds::Deed::find(action.operation).is_none());
+    let shown = actions()
+        .iter()
+        .filter(|action| super::super::deeds::Deed::find(action.operation).is_none());
     for action in shown.filter(|action| action.operation != "schedules.preview") {
         assert!(paths.iter().any(|(operation, _)| *operation == action.operation), "{action:?}");
     }

@@ -90,7 +90,8 @@ impl Browser {
 
     /// Looks as a window of this size does, with the colours that the system prefers.
     pub(super) fn look_as(&mut self, (width, height): (u32, u32), colours: &str) {
-        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", &size);
         let prefers = json!([{ "name": "prefers-color-scheme", "value": colours }]);
         self.call("Emulation.setEmulatedMedia", &json!({ "features": prefers }));
@@ -155,7 +156,8 @@ impl Browser {
     /// Writes into the field of this name, key by key.
     pub(super) fn fill(&mut self, name: &str, text: &str) {
         let document = self.call("DOM.getDocument", &json!({}));
-        let wanted = json!({ "nodeId": document["root"]["nodeId"], "selector": format!("[name={name}]") });
+        let wanted =
+            json!({ "nodeId": document["root"]["nodeId"], "selector": format!("[name={name}]") });
         let field = self.call("DOM.querySelector", &wanted);
         self.call("DOM.focus", &json!({ "nodeId": field["nodeId"] }));
         self.call("Input.insertText", &json!({ "text": text }));
@@ -164,7 +166,8 @@ impl Browser {
     /// Presses Enter in the field that has the focus, and waits for the page after it.
     pub(super) fn submit(&mut self) {
         let before = self.loaded;
-        let enter = json!({ "type": "keyDown", "key": "Enter", "text": "\r", "windowsVirtualKeyCode": 13 });
+        let enter =
+            json!({ "type": "keyDown", "key": "Enter", "text": "\r", "windowsVirtualKeyCode": 13 });
         self.call("Input.dispatchKeyEvent", &enter);
         self.wait_loaded(before);
     }

@@ -56,7 +56,11 @@ async fn a_question_opens_in_a_dialog_and_what_was_done_is_told() {
     browser.run("document.querySelector('dialog [name=why]').value = 'new disk'");
     browser.follow("document.querySelector('dialog button').click()");
     assert_eq!(browser.text("location.pathname"), "/console/nodes");
-    assert!(browser.text("document.querySelector('.flash').innerText").contains("Node hamlet is drained."));
+    assert!(
+        browser
+            .text("document.querySelector('.flash').innerText")
+            .contains("Node hamlet is drained.")
+    );
     assert_eq!(node.changes()[0].body, json!({ "why": "new disk" }));
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
@@ -91,7 +95,8 @@ async fn keys_lead_from_page_to_page_unless_somebody_writes() {
     assert_eq!(browser.text("document.activeElement.value"), "gn");
     browser.run("document.activeElement.blur()");
     browser.press("?");
-    shows(&mut browser, "the help", "document.getElementById('help').matches(':popover-open')").await;
+    shows(&mut browser, "the help", "document.getElementById('help').matches(':popover-open')")
+        .await;
     browser.press("Escape");
     // The first that the keyboard reaches leads past the pages.
     browser.visit(&node.url("/console/jobs"));
@@ -114,8 +119,14 @@ async fn a_page_looks_again_by_itself_and_keeps_what_somebody_does() {
     // Focus and scroll stay while the numbers change.
     browser.run("window.scrollTo(0, 120); document.querySelector('td a.button').focus(); window.kept = document.activeElement");
     let before = looks_at(&node, "/v1/jobs?limit=40");
-    wait::until("the page has looked again", LIMIT, async || looks_at(&node, "/v1/jobs?limit=40") > before + 2).await;
-    assert_eq!(browser.run("document.activeElement === window.kept && window.kept.isConnected"), true);
+    wait::until("the page has looked again", LIMIT, async || {
+        looks_at(&node, "/v1/jobs?limit=40") > before + 2
+    })
+    .await;
+    assert_eq!(
+        browser.run("document.activeElement === window.kept && window.kept.isConnected"),
+        true
+    );
     assert_eq!(browser.run("window.scrollY"), 120);
     // It does not while a field has been changed.
     browser.run("document.querySelector('[name=after]').focus(); document.querySelector('[name=after]').value = 'imp'");
@@ -138,7 +149,10 @@ async fn a_page_says_when_its_node_does_not_answer_any_more() {
     let told = browser.text("document.getElementById('stale').textContent");
     assert!(told.starts_with("No answer from this node since "), "{told}");
     browser.picture(&pictures().join("stale.png"));
-    assert!(browser.text("document.querySelector('main').innerText").contains("hamlet"), "what was seen stays");
+    assert!(
+        browser.text("document.querySelector('main').innerText").contains("hamlet"),
+        "what was seen stays"
+    );
 }
 
 #[test]

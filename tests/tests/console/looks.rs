@@ -105,7 +105,9 @@ fn a_node_without_much_or_in_trouble_looks_right_too() {
         let node = node(mood);
         let origin = node.url("");
         let mut browser = signed_in(&origin, token(Role::Admin));
-        for page in ["", "/nodes", "/leader", "/jobs", "/runs", "/sessions", "/maintenance", "/audit"] {
+        for page in
+            ["", "/nodes", "/leader", "/jobs", "/runs", "/sessions", "/maintenance", "/audit"]
+        {
             browser.look_as(SIZES[0], "dark");
             browser.visit(&format!("{origin}/console{page}"));
             assert_eq!(browser.run(MEASURE)["wider"], 0, "{mood:?} {page}");

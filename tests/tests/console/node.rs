@@ -41,11 +41,21 @@ async fn started(folder: &Path) -> Node {
 
 /// All pages of the navigation, as this visitor has it, and those that they lead to.
 fn pages(browser: &mut Browser) -> Vec<String> {
-    let links = browser.run("[...document.querySelectorAll('#nav a')].map((link) => link.getAttribute('href'))");
+    let links = browser
+        .run("[...document.querySelectorAll('#nav a')].map((link) => link.getAttribute('href'))");
     let links: Vec<String> = serde_json::from_value(links).expect("a list of texts");
-    let more = ["/console/nodes/alone", "/console/nodes/alone/config", "/console/jobs/tick",
-        "/console/jobs/tick/edit", "/console/jobs/broken?at=2026-01-01T00:00", "/console/new-job", "/console/tasks",
-        "/console/schedule?expression=30+2+*+*+*", "/console/problems/doctor", "/console/jobs?system=true"];
+    let more = [
+        "/console/nodes/alone",
+        "/console/nodes/alone/config",
+        "/console/jobs/tick",
+        "/console/jobs/tick/edit",
+        "/console/jobs/broken?at=2026-01-01T00:00",
+        "/console/new-job",
+        "/console/tasks",
+        "/console/schedule?expression=30+2+*+*+*",
+        "/console/problems/doctor",
+        "/console/jobs?system=true",
+    ];
     links.into_iter().chain(more.map(str::to_owned)).collect()
 }
 
@@ -56,7 +66,9 @@ async fn all_pages_of_a_real_node_are_shown_without_a_complaint() {
     let admin = Client::new().bearing(ADMIN);
     wait::until("a job has run", LIMIT, async || {
         let runs = admin.get(node.admin_url(), "/v1/runs?job=tick&state=completed").await;
-        runs.is_ok_and(|runs| runs.json::<Value>()["runs"].as_array().is_some_and(|runs| !runs.is_empty()))
+        runs.is_ok_and(|runs| {
+            runs.json::<Value>()["runs"].as_array().is_some_and(|runs| !runs.is_empty())
+        })
     })
     .await;
     for (token, least) in [(ADMIN, 24), (VIEWER, 20)] {
@@ -68,7 +80,10 @@ async fn all_pages_of_a_real_node_are_shown_without_a_complaint() {
             browser.visit(&format!("{}{page}", node.admin_url()));
             assert_eq!(browser.complaints(), Vec::<String>::new(), "{page}");
             let text = browser.text("document.querySelector('main').innerText");
-            assert!(!text.contains("did not answer") && !text.contains("status 500"), "{page}: {text}");
+            assert!(
+                !text.contains("did not answer") && !text.contains("status 500"),
+                "{page}: {text}"
+            );
         }
     }
 }
@@ -103,12 +118,25 @@ async fn what_is_done_in_the_console_is_done_and_is_in_the_audit_log() {
     // Something that is refused is told with its reason.
     browser.visit(&at("/console/do/jobs.delete?name=tick"));
     browser.follow("document.querySelector('.question button').click()");
-    assert!(browser.text("document.querySelector('.question').innerText").contains("The job would come back"));
+    assert!(
+        browser
+            .text("document.querySelector('.question').innerText")
+            .contains("The job would come back")
+    );
     assert_eq!(browser.complaints().len(), 1, "that the answer was 409");
     // All of it is in the log.
     let audit: Value = admin.get(node.admin_url(), "/v1/audit").await.unwrap().expect(200).json();
-    let done: Vec<_> = audit["entries"].as_array().unwrap().iter().map(|one| json!([one["action"], one["outcome"]])).collect();
-    for wanted in [json!(["jobs.pause", "done"]), json!(["jobs.run", "done"]), json!(["jobs.delete", "failed"])] {
+    let done: Vec<_> = audit["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| json!([one["action"], one["outcome"]]))
+        .collect();
+    for wanted in [
+        json!(["jobs.pause", "done"]),
+        json!(["jobs.run", "done"]),
+        json!(["jobs.delete", "failed"]),
+    ] {
         assert!(done.contains(&wanted), "{wanted} in {done:?}");
     }
 }
@@ -118,7 +146,9 @@ async fn a_form_of_another_site_does_nothing() {
     let folder = Scratch::new("console");
     let node = started(folder.path()).await;
     let client = Client::new();
-    for (name, value) in [("origin", "https://evil.test"), ("sec-fetch-site", "cross-site"), ("accept", "*/*")] {
+    for (name, value) in
+        [("origin", "https://evil.test"), ("sec-fetch-site", "cross-site"), ("accept", "*/*")]
+    {
         let request = client
             .build(Method::POST, node.admin_url(), "/console/do/jobs.pause")
             .header(name, value)

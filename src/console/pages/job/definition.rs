@@ -12,8 +12,11 @@ use super::said;
 /// The policies, those that are as usual too: nobody should have to know what is usual.
 pub(super) fn policies(visit: &Visit, job: &Value) -> Markup {
     let spec = job.at("spec");
-    let labels: Vec<String> =
-        spec.entries("labels").into_iter().map(|(name, value)| format!("{name}={}", said(value))).collect();
+    let labels: Vec<String> = spec
+        .entries("labels")
+        .into_iter()
+        .map(|(name, value)| format!("{name}={}", said(value)))
+        .collect();
     facts(html! {
         (fact("Handler", parts::code(spec.text("handler"))))
         (fact("Runs on", match spec.text("placement") {
@@ -30,7 +33,15 @@ pub(super) fn policies(visit: &Visit, job: &Value) -> Markup {
         (fact("At once in the cluster", spec.said("max_concurrency")))
         (fact("Priority", spec.said("priority")))
         (fact("Afterwards", chain(spec)))
-        (fact("Defined by", html! { (job.text("origin")) @if !job.text("changed_by").is_empty() { ", changed by " (job.text("changed_by")) " " (parts::time(visit, job.number("changed_ms"))) } }))
+        (fact("Defined by", html! {
+            (job.text("origin"))
+            @if !job.text("changed_by").is_empty() {
+                ", changed by "
+                (job.text("changed_by"))
+                " "
+                (parts::time(visit, job.number("changed_ms")))
+            }
+        }))
         (fact("Revision", job.said("revision")))
     })
 }
@@ -77,7 +88,13 @@ fn chain(spec: &Value) -> Markup {
 pub(super) fn whole(visit: &Visit, job: &Value) -> Markup {
     html! {
         (parts::json("Definition as JSON", "spec", job.at("spec")))
-        p.soft { "Made " (parts::time(visit, job.number("created_ms"))) ", revision " (job.said("revision")) "." }
+        p.soft {
+            "Made "
+            (parts::time(visit, job.number("created_ms")))
+            ", revision "
+            (job.said("revision"))
+            "."
+        }
     }
 }
 

@@ -86,8 +86,10 @@ fn draw(now_ms: i64, node: &str, readings: &[Reading]) -> Markup {
     let first = readings.first().map_or(now_ms, |reading| reading.at_ms);
     let range = (first.min(now_ms - NARROWEST_MS), now_ms);
     let over = words::length(range.1 - range.0);
-    let per_second = requests.last().map_or_else(|| "–".to_owned(), |(_, value)| thousandths(*value));
-    let latest = late.last().map_or_else(|| "–".to_owned(), |(_, value)| words::span(value / 1_000));
+    let per_second =
+        requests.last().map_or_else(|| "–".to_owned(), |(_, value)| thousandths(*value));
+    let latest =
+        late.last().map_or_else(|| "–".to_owned(), |(_, value)| words::span(value / 1_000));
     html! {
         (chart_tile(
             "Requests per second",
@@ -167,6 +169,9 @@ mod tests {
         ];
         let drawn = draw(3_000, "a", &readings).0;
         assert!(drawn.contains("0.0") && drawn.contains("250 ms"), "{drawn}");
-        assert_eq!((thousandths(9_940), thousandths(1_234_567)), ("9.9".to_owned(), "1,234".to_owned()));
+        assert_eq!(
+            (thousandths(9_940), thousandths(1_234_567)),
+            ("9.9".to_owned(), "1,234".to_owned())
+        );
     }
 }

@@ -80,12 +80,18 @@ pub(super) fn show(visit: &Visit, log: &Value, under_way: bool) -> Markup {
     let lines = log.list("lines");
     let shown = fitting(lines);
     if shown.is_empty() {
-        let hint = if under_way { "Lines appear here as it writes them." } else { "It wrote nothing, or its log was purged." };
+        let hint = if under_way {
+            "Lines appear here as it writes them."
+        } else {
+            "It wrote nothing, or its log was purged."
+        };
         return empty("No lines", hint);
     }
     let before = lines.len() - shown.len();
     html! {
-        @if log.flag("cut") || before > 0 { p.soft { "Earlier lines: " code { "understudy run log " (visit.name("id")) } } }
+        @if log.flag("cut") || before > 0 {
+            p.soft { "Earlier lines: " code { "understudy run log " (visit.name("id")) } }
+        }
         div.scroll.log #log role="region" aria-label="Log" tabindex="0" data-tail {
             @for line in shown { (line_of(line)) }
         }
@@ -110,7 +116,8 @@ mod tests {
 
     #[test]
     fn the_last_lines_that_fit_are_shown() {
-        let line = |number: usize, length: usize| json!({ "seq": number, "line": "x".repeat(length) });
+        let line =
+            |number: usize, length: usize| json!({ "seq": number, "line": "x".repeat(length) });
         let short: Vec<Value> = (0..500).map(|number| line(number, 10)).collect();
         assert_eq!(fitting(&short).len(), SHOWN);
         assert_eq!(fitting(&short)[SHOWN - 1]["seq"], 499);
