@@ -89,7 +89,9 @@ fn check_filter(text: &str) -> Result<(), String> {
         ));
     }
     for part in text.split(',').map(str::trim) {
-        if !part.contains('=') && part.parse::<LevelFilter>().is_err() {
+        // Nothing at all would count as `error`.
+        let is_level = !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+        if !part.contains('=') && !is_level {
             let told: String = part.chars().take(64).collect();
             return Err(format!("`{told}` is no level; it must be {RIGHT}"));
         }
