@@ -8,7 +8,7 @@
 //!
 //! | resource | what it does | answer |
 //! |---|---|---|
-//! | `GET /v1/sessions?user=&after=&limit=` | sessions, of a user if one is named, in the order of their ids | `sessions`, `next`, `total` |
+//! | `GET /v1/sessions?user=&after=&limit=` | sessions, of a user if one is named, in an order that stays | `sessions`, `next`, `total` (`null` on further pages of all) |
 //! | `GET /v1/sessions/count` | how many there are, and how many each node has in memory | `sessions`, `users` (`null` where only a look at every session would tell), `residents` by node (`null` when it did not answer) |
 //! | `GET /v1/sessions/{id}` | one session; so many digits of its id as are unique, 8 or more | the session. 404 `unknown_session`, 409 `ambiguous_id` |
 //! | `DELETE /v1/sessions/{id}` | ends it on every node | `ended`: 1. 404, 409; 503 `end_not_confirmed` with `nodes` |

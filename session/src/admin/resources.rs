@@ -116,10 +116,15 @@ async fn list(admin: Data<Admin>, request: HttpRequest) -> Answer {
         Some(user) => of_user(&admin.handle, &user, after, limit as usize).await?,
         None => {
             let page = admin.handle.register().page(after.as_ref(), limit).await?;
+            // Counted once for a list, not for each of its pages.
+            let total = match after {
+                None => Some(admin.handle.register().count().await?.sessions),
+                Some(_) => None,
+            };
             SessionsBody {
                 sessions: page.sessions.into_iter().map(SessionBody::from).collect(),
                 next: page.next.map(|next| next.to_text()),
-                total: Some(admin.handle.register().count().await?.sessions),
+                total,
             }
         }
     };

@@ -189,6 +189,7 @@ const CASES: &[(&str, Case)] = cases![
         a_place_stands_once_its_login_is_confirmed,
         no_more_get_a_place_than_may,
         the_oldest_beyond_the_number_are_condemned,
+        of_many_logins_at_once_as_many_stand_as_may,
         all_are_condemned_also_those_under_way,
         a_place_is_struck_off_only_as_it_was_seen,
         what_is_over_leaves_the_roll,

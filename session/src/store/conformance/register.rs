@@ -125,6 +125,19 @@ pub(super) async fn the_oldest_beyond_the_number_are_condemned(bench: &Bench<'_>
     assert_eq!(standing, Confirmed::Stands { standing: 4 });
 }
 
+pub(super) async fn of_many_logins_at_once_as_many_stand_as_may(bench: &Bench<'_>) {
+    let user = bench.user();
+    let logins = (0..12).map(async |_| {
+        let place = bench.place(&user, Locator::random()).await;
+        let confirmed = bench.confirm(&user, place.locator).await;
+        (confirmed, bench.condemn(&user, Condemn::Beyond(5)).await)
+    });
+    let answers = join_all(logins.collect::<Vec<_>>()).await;
+    let roll = bench.roll(&user).await;
+    let standing = roll.iter().filter(|(_, progress)| *progress == Progress::Stands).count();
+    assert_eq!((roll.len(), standing), (12, 5), "{roll:?} after {answers:?}");
+}
+
 pub(super) async fn all_are_condemned_also_those_under_way(bench: &Bench<'_>) {
     let user = bench.user();
     let places =

@@ -30,18 +30,21 @@ type Places = Vec<Listed>;
 #[derive(Debug, Clone)]
 struct Alone {
     lock: Option<Statement>,
-    adopt: Statement,
-    roll: Statement,
+    places: Statement,
 }
 
 impl Alone {
-    async fn places(&self, executor: &DatabaseExecutor<'_>) -> Result<Places, DbErr> {
+    /// Waits until nobody else is at the roll. Comes before the first change: whoever changes a row and then waits could
+    /// be waited for by the one who holds the lock.
+    async fn begin(&self, executor: &DatabaseExecutor<'_>) -> Result<(), DbErr> {
         if let Some(lock) = &self.lock {
             executor.query_one_raw(lock.clone()).await?;
         }
-        executor.execute_raw(self.adopt.clone()).await?;
-        let rows = executor.query_all_raw(self.roll.clone()).await?;
-        rows.iter().filter_map(|row| place(row).transpose()).collect()
+        Ok(())
+    }
+
+    async fn places(&self, executor: &DatabaseExecutor<'_>) -> Result<Places, DbErr> {
+        read_places(executor, self.places.clone()).await
     }
 }
 
@@ -51,8 +54,7 @@ impl DatabaseStore {
         let about = |sql: &str| self.statement(sql, vec![user.into()]);
         Alone {
             lock: (!register.lock.is_empty()).then(|| about(register.lock)),
-            adopt: about(register.adopt),
-            roll: about(register.roll),
+            places: about(register.places),
         }
     }
 
@@ -74,6 +76,45 @@ impl DatabaseStore {
             Box::pin(async move { executor.query_all_raw(query).await })
         });
         Ok(read.await?)
+    }
+
+    async fn condemn_all(&self, user: &str) -> Result<Vec<Place>, StoreError> {
+        let alone = Arc::new(self.alone(user));
+        let register = &self.statements.register;
+        let about = |sql: &str| self.statement(sql, vec![user.into()]);
+        let (roll, all) = (about(register.roll), about(register.condemn_all));
+        let condemned = self.database.transaction(move |executor| {
+            let (alone, roll, all) = (Arc::clone(&alone), roll.clone(), all.clone());
+            Box::pin(async move {
+                alone.begin(executor).await?;
+                let places = read_places(executor, roll).await?;
+                executor.execute_raw(all).await?;
+                Ok(places.into_iter().map(|(place, _)| place).collect())
+            })
+        });
+        Ok(condemned.await?)
+    }
+
+    async fn condemn_beyond(&self, user: &str, most: u32) -> Result<Vec<Place>, StoreError> {
+        let alone = Arc::new(self.alone(user));
+        let (store, user) = (self.clone(), user.to_owned());
+        let condemned = self.database.transaction(move |executor| {
+            let (alone, store, user) = (Arc::clone(&alone), store.clone(), user.clone());
+            Box::pin(async move {
+                alone.begin(executor).await?;
+                let places = alone.places(executor).await?;
+                let beyond = standing(&places).count().saturating_sub(most as usize);
+                for place in standing(&places).take(beyond) {
+                    let sql = store.statements.register.condemn;
+                    let one = store.about_place(sql, &user, place.locator);
+                    executor.execute_raw(one).await?;
+                }
+                let condemned = alone.places(executor).await?.into_iter();
+                let condemned = condemned.filter(|(_, it)| *it == Progress::Condemned);
+                Ok(condemned.map(|(place, _)| place).collect())
+            })
+        });
+        Ok(condemned.await?)
     }
 
     /// Gives ids to sessions that nodes of an older version began.
@@ -98,6 +139,7 @@ impl SessionRegister for DatabaseStore {
         let enrolled = self.database.transaction(move |executor| {
             let (alone, insert) = (Arc::clone(&alone), insert.clone());
             Box::pin(async move {
+                alone.begin(executor).await?;
                 let places = alone.places(executor).await?;
                 let before = places.iter().find(|(place, _)| place.locator == locator);
                 let others = places.iter().filter(|(place, progress)| {
@@ -123,7 +165,7 @@ impl SessionRegister for DatabaseStore {
         let confirmed = self.database.transaction(move |executor| {
             let (alone, confirm) = (Arc::clone(&alone), confirm.clone());
             Box::pin(async move {
-                // Looked for before a place is made for it: a place that was struck off must be missed.
+                alone.begin(executor).await?;
                 if executor.execute_raw(confirm).await?.rows_affected() == 0 {
                     return Ok(Confirmed::Lost);
                 }
@@ -135,36 +177,10 @@ impl SessionRegister for DatabaseStore {
     }
 
     async fn condemn(&self, user: &str, which: Condemn) -> Result<Vec<Place>, StoreError> {
-        let alone = Arc::new(self.alone(user));
-        let all = self.statement(self.statements.register.condemn_all, vec![user.into()]);
-        let (store, user) = (self.clone(), user.to_owned());
-        let condemned = self.database.transaction(move |executor| {
-            let (alone, all) = (Arc::clone(&alone), all.clone());
-            let (store, user) = (store.clone(), user.clone());
-            Box::pin(async move {
-                let places = alone.places(executor).await?;
-                match which {
-                    Condemn::All => {
-                        executor.execute_raw(all).await?;
-                        return Ok(places.into_iter().map(|(place, _)| place).collect());
-                    }
-                    Condemn::Beyond(most) => {
-                        let beyond = standing(&places).count().saturating_sub(most as usize);
-                        for place in standing(&places).take(beyond) {
-                            let sql = store.statements.register.condemn;
-                            let one = store.about_place(sql, &user, place.locator);
-                            executor.execute_raw(one).await?;
-                        }
-                    }
-                }
-                let rows = executor.query_all_raw(alone.roll.clone()).await?;
-                let places = rows.iter().filter_map(|row| place(row).transpose());
-                let places: Places = places.collect::<Result<_, DbErr>>()?;
-                let condemned = places.into_iter().filter(|(_, it)| *it == Progress::Condemned);
-                Ok(condemned.map(|(place, _)| place).collect())
-            })
-        });
-        Ok(condemned.await?)
+        match which {
+            Condemn::All => self.condemn_all(user).await,
+            Condemn::Beyond(most) => self.condemn_beyond(user, most).await,
+        }
     }
 
     async fn strike(&self, user: &str, places: &[Listed]) -> Result<(), StoreError> {
@@ -178,15 +194,15 @@ impl SessionRegister for DatabaseStore {
     }
 
     async fn roll(&self, user: &str) -> Result<Roll, StoreError> {
-        let (alone, now) = (Arc::new(self.alone(user)), self.statements.register.now.clone());
-        let now = self.statement(&now, Vec::new());
-        let read = self.database.transaction(move |executor| {
-            let (alone, now) = (Arc::clone(&alone), now.clone());
+        let register = &self.statements.register;
+        let now = self.statement(&register.now, Vec::new());
+        let roll = self.statement(register.roll, vec![user.into()]);
+        let read = self.database.read(move |executor| {
+            let (now, roll) = (now.clone(), roll.clone());
             Box::pin(async move {
-                let places = alone.places(executor).await?;
                 let row = executor.query_one_raw(now).await?.ok_or_else(no_row)?;
                 let now_ms = row.try_get::<i64>("", "now_ms")?.cast_unsigned();
-                Ok(Roll { now_ms, places })
+                Ok(Roll { now_ms, places: read_places(executor, roll).await? })
             })
         });
         Ok(read.await?)
@@ -251,6 +267,14 @@ impl SessionRegister for DatabaseStore {
         let for_ms = lease_ms(&row)?;
         Ok(node.filter(|_| for_ms > 0).map(|node| StillHeld { node, for_ms }))
     }
+}
+
+async fn read_places(
+    executor: &DatabaseExecutor<'_>,
+    query: Statement,
+) -> Result<Places, DbErr> {
+    let rows = executor.query_all_raw(query).await?;
+    rows.iter().filter_map(|row| place(row).transpose()).collect()
 }
 
 /// The places that stand, the oldest first.

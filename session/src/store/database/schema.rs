@@ -97,8 +97,8 @@ impl MigrationTrait for Expired {
 /// Whose sessions there are, and the ids that operators see.
 ///
 /// `us_session_user` has a row for each place on the roll of a user; `progress` is `begun`, `stands` or `condemned`. The
-/// user in the session itself counts: rows of sessions that nodes of an older version log in are added when they are asked
-/// for. Their `public_id` is missing until they are claimed.
+/// user in the session itself counts: sessions that nodes of an older version log in have no place and are found by that.
+/// Their `public_id` is missing until somebody claims or lists them.
 struct Users;
 
 impl MigrationName for Users {

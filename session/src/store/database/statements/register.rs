@@ -11,9 +11,10 @@ use super::placeholders_from;
 pub(in super::super) struct RegisterStatements {
     /// Lets one at a time change the roll of a user; empty where only one writes at all. Parameter: user.
     pub(in super::super) lock: &'static str,
-    /// Gives sessions a place that nodes of an older version logged in. Parameter: user.
-    pub(in super::super) adopt: &'static str,
     /// Parameter: user. Gives `locator`, `at_ms`, `progress`, the oldest first.
+    pub(in super::super) places: &'static str,
+    /// The same, and sessions that are the user's by their record and have no place, because a node of an older version
+    /// logged them in.
     pub(in super::super) roll: &'static str,
     /// Gives the session a place, or its place another time. Parameters: user, locator. Gives `at_ms`.
     pub(in super::super) enroll: String,
@@ -50,11 +51,13 @@ impl RegisterStatements {
                     "SELECT pg_advisory_xact_lock(hashtextextended('us_session_user ' || $1, 0))"
                 }
             },
-            adopt: "INSERT INTO us_session_user (user_name, locator, at_ms, progress) \
-                    SELECT s.user_name, s.locator, s.created_ms, 'stands' FROM us_session s \
-                    WHERE s.user_name = $1 AND s.revoked_until_ms IS NULL \
-                    ON CONFLICT (user_name, locator) DO NOTHING",
+            places: "SELECT locator, at_ms, progress FROM us_session_user WHERE user_name = $1 \
+                     ORDER BY at_ms, locator",
             roll: "SELECT locator, at_ms, progress FROM us_session_user WHERE user_name = $1 \
+                   UNION ALL SELECT s.locator, s.created_ms AS at_ms, 'stands' AS progress \
+                   FROM us_session s WHERE s.user_name = $1 AND s.revoked_until_ms IS NULL \
+                   AND NOT EXISTS (SELECT 1 FROM us_session_user u \
+                   WHERE u.user_name = $1 AND u.locator = s.locator) \
                    ORDER BY at_ms, locator",
             enroll: format!(
                 "INSERT INTO us_session_user (user_name, locator, at_ms, progress) \
