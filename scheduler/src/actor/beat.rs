@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 use understudy_runtime::clock::BootInstant;
-use understudy_runtime::database::DatabaseError;
+use understudy_runtime::database::{Backend, DatabaseError};
 use understudy_runtime::error::chain;
 
 use super::Surroundings;
@@ -101,7 +101,10 @@ async fn try_beat(core: &Core) -> Result<Surroundings, DatabaseError> {
     if let Some(term) = tools.leader.board().leading(tools.clock.boot()) {
         lead(core, term.epoch).await?;
     }
-    store.database().show_pool("scheduler");
+    // On SQLite it has no pool of its own.
+    if store.backend() == Backend::Postgres {
+        store.database().show_pool("scheduler");
+    }
     let active = store.active_runs().await?;
     for state in [RunState::Queued, RunState::Running, RunState::Retrying] {
         let runs = active.iter().find(|(known, _)| *known == state).map_or(0, |(_, runs)| *runs);
