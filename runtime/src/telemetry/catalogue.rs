@@ -205,15 +205,13 @@ mod tests {
 
     #[test]
     fn h5_a_counter_is_there_before_it_counts() {
-        const KINDS: &[Label] = &[Label::of("why", &["a", "b"])];
-        const ROUTES: &[Label] = &[Label::any("route")];
-        let table = [
+        static TABLE: [Metric; 3] = [
             Metric::counter("plain_total", "Plain things"),
-            Metric::counter("kinds_total", "Things").by(KINDS),
-            Metric::counter("open_total", "Things").by(ROUTES),
+            Metric::counter("kinds_total", "Things").by(&[Label::of("why", &["a", "b"])]),
+            Metric::counter("open_total", "Things").by(&[Label::any("route")]),
         ];
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-        metrics::with_local_recorder(&recorder, || describe(&table));
+        metrics::with_local_recorder(&recorder, || describe(&TABLE));
         let text = recorder.handle().render();
         assert!(
             text.contains("plain_total 0\n") && text.contains("kinds_total{why=\"b\"} 0"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 use understudy_runtime::clock::BootInstant;
-use understudy_runtime::database::DatabaseError;
+use understudy_runtime::database::{Backend, DatabaseError};
 use understudy_runtime::error::chain;
 
 use super::Surroundings;
@@ -110,7 +110,10 @@ async fn try_beat(core: &Core) -> Result<Surroundings, DatabaseError> {
         lead(core, term.epoch).await?;
         unmet_jobs = store.unmet_jobs(crate::plan::millis(SOON), &nodes).await?;
     }
-    store.database().show_pool("scheduler");
+    // On SQLite it has no pool of its own.
+    if store.backend() == Backend::Postgres {
+        store.database().show_pool("scheduler");
+    }
     let terms = store.terms_within(crate::plan::millis(LATELY)).await?;
     let active = store.active_runs().await?;
     for state in [RunState::Queued, RunState::Running, RunState::Retrying] {

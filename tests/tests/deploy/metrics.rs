@@ -13,6 +13,7 @@ use super::files::{project, read};
 use super::ledger::turn;
 
 const LIMIT: Duration = Duration::from_secs(60);
+const OPERATOR: &str = "operator-token-of-this-test";
 
 fn row(metric: &Metric) -> String {
     let label = |label: &Label| {
@@ -151,7 +152,8 @@ async fn load(cluster: &Cluster) {
     let job = serde_json::json!({
         "name": "often", "handler": "nothing", "schedule": {"kind": "every", "every_ms": 1_000},
     });
-    let defined = client.put_json(admin, "/v1/jobs/often", &job).await.unwrap();
+    let operator = client.bearing(OPERATOR);
+    let defined = operator.put_json(admin, "/v1/jobs/often", &job).await.unwrap();
     assert!(matches!(defined.status, 200 | 201), "{defined:?}");
     wait::until("a run of it has begun", LIMIT, async || {
         cluster.metric("fire_lateness_seconds_count").await > 0.0
@@ -160,7 +162,8 @@ async fn load(cluster: &Cluster) {
 }
 
 async fn text_of(node: &Node) -> String {
-    Client::new().get(node.admin_url(), "/metrics").await.unwrap().expect(200).text
+    let operator = Client::new().bearing(OPERATOR);
+    operator.get(node.admin_url(), "/metrics").await.unwrap().expect(200).text
 }
 
 /// A line `name{label="value",...} number`.
@@ -236,7 +239,8 @@ const NEEDED: [&str; 29] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn h5_what_nodes_serve_is_as_the_page_says_and_prometheus_finds_no_fault() {
     let _turn = turn().await;
-    let cluster = Cluster::builder().nodes(2).start().await;
+    let builder = Cluster::builder().nodes(2).env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR);
+    let cluster = builder.start().await;
     load(&cluster).await;
     let mut seen = BTreeSet::new();
     for node in &cluster.nodes {
