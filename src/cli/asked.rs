@@ -124,7 +124,6 @@ fn value(
         | Kind::Seconds
         | Kind::Millis
         | Kind::Json
-        | Kind::Value
         | Kind::Word(..) => {}
     }
     let Some(text) = typed.get_one::<String>(parameter.name) else { return Ok(None) };
@@ -140,8 +139,6 @@ fn value(
         Kind::Seconds => millis(text).ok_or_else(|| wrong(DURATION))?.div_ceil(1_000).into(),
         Kind::Millis => millis(text).ok_or_else(|| wrong(DURATION))?.into(),
         Kind::Json => json_text(parameter, text)?,
-        // A word is a text without quotes around it.
-        Kind::Value => serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into()),
         Kind::Text(_) | Kind::Word(..) | Kind::Flag | Kind::Mark(_) | Kind::Constant(_) => {
             text.as_str().into()
         }
@@ -320,7 +317,7 @@ mod tests {
                 &["settings", "set", "retry_after_s", "30", "--why", "w", "--for", "2h"],
                 "PUT",
                 "/v1/settings/retry_after_s",
-                r#"{"for_s":7200,"value":30,"why":"w"}"#,
+                r#"{"for_s":7200,"value":"30","why":"w"}"#,
             ),
             (
                 &["settings", "set", "log_filter", "debug", "--why", "w"],

@@ -143,7 +143,6 @@ fn argument(parameter: &Parameter) -> Arg {
         Kind::Time => argument.value_name("TIME"),
         Kind::Seconds | Kind::Millis => argument.value_name("DURATION"),
         Kind::Json => argument.value_name("JSON"),
-        Kind::Value => argument.value_name("VALUE"),
         Kind::Word(word, words) => {
             argument.value_name(word).value_parser(PossibleValuesParser::new(words))
         }

@@ -295,7 +295,7 @@ node-a  ready  a long story of …
 ";
         assert_eq!(text, expected);
         let mut text = String::new();
-        Paper::new(&mut text, 0, true, None).table(&["NAME"], &rows[1..]);
+        Paper::new(&mut text, 0, true, None).table(&["NAME"], &[rows[1][..1].to_vec()]);
         assert_eq!(text, "\x1b[1mNAME\x1b[0m\n日本\n");
     }
 

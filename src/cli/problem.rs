@@ -164,6 +164,6 @@ mod tests {
         assert_eq!(told.to_string(), "the answer has the status 404: <html>no such page</html>");
         assert!(told.advice().unwrap().contains("admin port"));
         assert_eq!(problem(500, "[1]").to_string(), "the answer has the status 500: [1]");
-        assert_eq!(problem(500, &"x".repeat(5_000)).to_string().len(), 32 + 2 + TOLD);
+        assert_eq!(problem(500, &"x".repeat(5_000)).to_string().len(), 29 + 2 + TOLD);
     }
 }

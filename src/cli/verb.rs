@@ -113,8 +113,6 @@ pub enum Kind {
     Millis,
     /// JSON, or `@` and the name of a file with it.
     Json,
-    /// JSON if it can be read as such, else a text.
-    Value,
     /// One of these; the first word stands for them in the help.
     Word(&'static str, &'static [&'static str]),
     /// Always this; it is not typed.

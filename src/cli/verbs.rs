@@ -37,3 +37,10 @@ const KEY: Parameter = Parameter::query(
 )
 .called("key")
 .header();
+const IF_REVISION: Parameter = Parameter::query(
+    "If-Match",
+    Kind::Text("REVISION"),
+    "Only if it still has this revision; of a job also `*`: only if it is there",
+)
+.called("if-revision")
+.header();

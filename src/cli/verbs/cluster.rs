@@ -3,7 +3,7 @@
 use super::super::verb::{Kind, Manner, Parameter, Verb};
 use super::super::view::View;
 use super::super::views;
-use super::{FOR, LIMIT, WHY};
+use super::{FOR, IF_REVISION, LIMIT, WHY};
 
 const SETTING: Parameter = Parameter::path("name", "SETTING", "Name of the setting");
 const ROLES: Kind = Kind::Word("ROLE", &["viewer", "support", "operator", "admin"]);
@@ -42,9 +42,10 @@ pub(super) const VERBS: &[Verb] = &[
     )
     .with(&[
         SETTING,
-        Parameter::body("value", Kind::Value, "What it is set to").positional(),
+        Parameter::body("value", Kind::Text("VALUE"), "What it is set to").positional(),
         WHY,
         FOR,
+        IF_REVISION,
     ]),
     Verb::delete(
         "settings.reset",
@@ -52,7 +53,7 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/settings/{name}",
         "Sets a setting back to its default",
     )
-    .with(&[SETTING])
+    .with(&[SETTING, IF_REVISION])
     .view(View::NothingOr("the setting has its default again")),
     Verb::get(
         "maintenance.show",
@@ -80,6 +81,7 @@ pub(super) const VERBS: &[Verb] = &[
             .called("retry-after"),
         Parameter::body("node", Kind::Text("NODE"), "Only this node"),
         FOR,
+        IF_REVISION,
     ])
     .view(View::Custom(views::cluster::maintenance)),
     Verb::post(
@@ -191,5 +193,6 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/definitions",
         "Takes over definitions that `export` printed",
     )
+    .with(&[Parameter::query("dry_run", Kind::Flag, "Only tell what would change").called("dry-run")])
     .manner(Manner::Document),
 ];

@@ -3,19 +3,12 @@
 use super::super::verb::{Kind, Manner, Parameter, Verb, Waits};
 use super::super::view::View;
 use super::super::views;
-use super::{KEY, LIMIT, SYSTEM, WHY};
+use super::{IF_REVISION, KEY, LIMIT, SYSTEM, WHY};
 
 const JOB: Parameter = Parameter::path("name", "JOB", "Name of the job");
 const COUNT: Parameter = Parameter::query("count", Kind::Whole, "How many, 1 to 1000");
 const FROM: Parameter =
     Parameter::query("from", Kind::Time, "Counted from then; from now if not said");
-const IF_REVISION: Parameter = Parameter::query(
-    "If-Match",
-    Kind::Text("REVISION"),
-    "Only if the job still has this revision; `*`: only if it is there",
-)
-.called("if-revision")
-.header();
 const IF_NEW: Parameter =
     Parameter::query("If-None-Match", Kind::Mark("*"), "Only if there is no such job")
         .called("if-new")

@@ -3,7 +3,7 @@
 use super::super::verb::{Kind, Manner, Parameter, Verb, Waits};
 use super::super::view::View;
 use super::super::views;
-use super::{FORCE, OF_NODE, WHY};
+use super::{FORCE, KEY, OF_NODE, WHY};
 
 const NODE: Parameter = Parameter::path("name", "NODE", "Name of the node");
 const SETTLE: Parameter = Parameter::body(
@@ -12,6 +12,18 @@ const SETTLE: Parameter = Parameter::body(
     "How long a node that is back must stay ready before the next one goes",
 )
 .called("settle");
+
+const NODE_LIMIT: Parameter = Parameter::body(
+    "limit_ms",
+    Kind::Millis,
+    "How long one node may take; the restart ends there if it takes longer",
+)
+.called("limit");
+const THROUGH: Parameter = Parameter::query(
+    "through",
+    Kind::Text("URL"),
+    "Looks through the balancer too, at the address that browsers type",
+);
 
 pub(super) const VERBS: &[Verb] = &[
     Verb::get("about.show", "about", "/v1/about", "Shows the node that answers")
@@ -79,7 +91,7 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/cluster/rolling-restart",
         "Restarts all nodes, one after the other",
     )
-    .with(&[WHY, SETTLE])
+    .with(&[WHY, SETTLE, NODE_LIMIT, KEY])
     .asks("This restarts every node of the cluster, one after the other.")
     .manner(Manner::Waits(Waits::Restart)),
     Verb::get(
@@ -101,7 +113,7 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/diag",
         "Examines a node and what it needs; exits with 1 for warnings and 2 for what is critical",
     )
-    .with(&[OF_NODE])
+    .with(&[OF_NODE, THROUGH])
     .view(View::Custom(views::findings::checks))
     .manner(Manner::Doctor),
     Verb::get("requests.list", "requests", "/v1/requests", "Lists the requests that a node is serving")
