@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use sea_orm::TransactionTrait as _;
+use understudy_runtime::trace::TraceContext;
 
 use super::super::*;
 use super::bench::{Bench, id, name, parallel, rare, taker};
 use super::on_both;
-use crate::run::RunState;
+use crate::run::{Cause, RunState};
 use crate::spec::{JobSpec, OnFailure, OnOrphan, Placement, Schedule};
 
 on_both!(
@@ -18,6 +19,7 @@ on_both!(
     a_run_that_is_handed_back_keeps_its_number,
     a_run_that_was_told_to_end_is_not_tried_again,
     a_chain_goes_on_when_a_run_succeeds,
+    the_trace_of_whoever_asks_is_kept_by_all_attempts_and_by_the_chain,
     the_rest_of_a_chain_is_skipped_or_goes_on_when_a_run_fails,
     a_run_ends_although_what_depends_on_it_cannot_be_read_here,
     a_job_that_waits_for_its_run_is_due_again_however_the_run_ends,
@@ -111,6 +113,24 @@ fn chain(job: &str, then: &[&str], on_failure: OnFailure) -> JobSpec {
     spec.then = then.iter().map(|job| name(job)).collect();
     spec.on_failure = on_failure;
     spec
+}
+
+async fn the_trace_of_whoever_asks_is_kept_by_all_attempts_and_by_the_chain(bench: Bench) {
+    bench.job(parallel("next")).await;
+    bench.job(chain("job", &["next"], OnFailure::Skip)).await;
+    let trace = Some(TraceContext { sampled: true, ..TraceContext::random() });
+    let order = Order { trace, ..Order::new(name("job"), Cause::Task) };
+    bench.store.enqueue(order).await.unwrap();
+    let take = async |job| bench.take(taker("a", 1, &[job])).await.remove(0);
+    let run = take("job").await;
+    assert_eq!(run.trace, trace);
+    again(&bench, &run, "failed", false).await;
+    bench.sql("UPDATE us_job_run SET not_before_ms = 1").await;
+    let second = take("job").await;
+    assert_eq!((second.attempt, second.trace), (2, trace));
+    bench.end(&second, "a", RunState::Completed).await;
+    assert_eq!(take("next").await.trace, trace);
+    assert_eq!(running(&bench, "next").await.trace, None, "nobody asked within a trace");
 }
 
 async fn a_chain_goes_on_when_a_run_succeeds(bench: Bench) {
