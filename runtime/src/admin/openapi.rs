@@ -54,11 +54,6 @@ fn described(operation: &Operation) -> Value {
             "content": { "application/json": { "schema": schema(operation.body) } },
         });
     }
-    for (member, name) in [("x-cli", operation.cli), ("x-console", operation.console)] {
-        if !name.is_empty() {
-            described[member] = name.into();
-        }
-    }
     described
 }
 

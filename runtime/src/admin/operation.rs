@@ -1,5 +1,4 @@
-//! What can be asked of the admin port: one table, from which access, OpenAPI, the audit log and the comparison with
-//! command line and console are made.
+//! What can be asked of the admin port: one table, from which access, OpenAPI and the audit log are made.
 //!
 //! A request that no operation describes is refused, so a resource cannot be reached before somebody has written down
 //! who may.
