@@ -41,7 +41,6 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("cluster.restart_show", "GET /v1/cluster/rolling-restart", "cluster restart-status"),
     ("definitions.export", "GET /v1/definitions", "export"),
     ("definitions.import", "PUT /v1/definitions", "import"),
-    ("log.tail", "GET /v1/logs/tail", "logs"),
     ("metrics.show", "GET /metrics", "metrics"),
     ("leader.show", "GET /v1/leader", "leader show"),
     ("leader.history", "GET /v1/leader/history", "leader history"),

@@ -17,8 +17,13 @@ const SECOND: u64 = 1_000;
 const DAY: u64 = 86_400_000;
 /// A missed due time is one that is later than this.
 const MISFIRE_MS: u64 = 2_000;
-const SYSTEM_JOBS: [&str; 4] =
-    ["system.history", "system.nodes", "system.session-sweep", "system.stale-runs"];
+const SYSTEM_JOBS: [&str; 5] = [
+    "system.audit-purge",
+    "system.history",
+    "system.nodes",
+    "system.session-sweep",
+    "system.stale-runs",
+];
 const SESSIONS: usize = 100;
 
 impl Stage {
