@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
+use crate::admin::Operation;
 use crate::service::{Health, ServiceError};
 
 /// Sends one request and reads until the server closes; returns the whole answer.
@@ -84,6 +85,12 @@ impl Service for Diary {
         app.route(&format!("/{}", self.name), web::get().to(HttpResponse::Ok));
     }
 
+    fn operations(&self) -> &'static [Operation] {
+        const FIRST: &[Operation] = &[Operation::get("first.show", "/v1/first", "Shows the first")];
+        // What is not described is not there.
+        if self.name == "first" { FIRST } else { &[] }
+    }
+
     fn admin(&self, app: &mut web::ServiceConfig) {
         app.route(&format!("/v1/{}", self.name), web::get().to(HttpResponse::Ok));
     }
@@ -101,10 +108,10 @@ impl Service for Diary {
 async fn o2_services_start_in_order_and_go_in_the_reverse_order() {
     let ([first, second], mut lines) = Diary::pair(["first", "second"]);
     let node = NodeBuilder::new(config()).service(first).service(second).start().await.unwrap();
-    for path in ["/first", "/second"] {
+    for (path, described) in [("/first", 200), ("/second", 404)] {
         assert_eq!(status(&get(node.public_addr, path).await), 200);
         let admin = node.admin_addr.unwrap();
-        assert_eq!(status(&get(admin, &format!("/v1{path}")).await), 200);
+        assert_eq!(status(&get(admin, &format!("/v1{path}")).await), described);
     }
     node.stop().await;
     let mut diary = Vec::new();
