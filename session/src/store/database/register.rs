@@ -269,10 +269,7 @@ impl SessionRegister for DatabaseStore {
     }
 }
 
-async fn read_places(
-    executor: &DatabaseExecutor<'_>,
-    query: Statement,
-) -> Result<Places, DbErr> {
+async fn read_places(executor: &DatabaseExecutor<'_>, query: Statement) -> Result<Places, DbErr> {
     let rows = executor.query_all_raw(query).await?;
     rows.iter().filter_map(|row| place(row).transpose()).collect()
 }
