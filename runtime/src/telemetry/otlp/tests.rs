@@ -242,7 +242,7 @@ fn outcomes_and_errors_are_told_and_unknown_methods_are_not() {
     );
 }
 
-/// Counts what the metrics say while `work` is done on the thread that sends too.
+/// Makes spans and finishes them; gives how long that took.
 fn finish(exports: &Exports, spans: usize) -> Duration {
     let begun = tokio::time::Instant::now();
     let subscriber = tracing_subscriber::registry().with(layer(Some(exports)));
@@ -265,7 +265,8 @@ fn a_collector_that_is_away_or_silent_delays_nobody_and_memory_is_bounded() {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         let took = metrics::with_local_recorder(&recorder, || finish(&exports, 10_000));
-        assert!(took < Duration::from_secs(5), "{endpoint}: {took:?}");
+        // Whoever waited for the collector would wait for each of twenty batches.
+        assert!(took < EXPORT * 10, "{endpoint}: {took:?}");
         let text = handle.render();
         let dropped = text
             .lines()
