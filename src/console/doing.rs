@@ -158,6 +158,7 @@ fn shown_once(deed: &Deed, answer: &Value) -> Option<Page> {
             (parts::facts(html! {
                 @if !answer.text("name").is_empty() { (parts::fact("Whose", answer.text("name"))) }
                 @if !answer.text("role").is_empty() { (parts::fact("Role", answer.text("role"))) }
+                @if !answer.text("path").is_empty() { (parts::fact("For a browser", in_browser(answer.text("path")))) }
                 (parts::fact("Good until", match answer.number("expires_ms").or(answer.number("until_ms")) {
                     Some(at_ms) => parts::exactly(at_ms),
                     None => html! { "it is revoked" },
@@ -167,6 +168,11 @@ fn shown_once(deed: &Deed, answer: &Value) -> Option<Page> {
         }
     };
     Some(Page::still(deed.done, body).with_status(StatusCode::CREATED))
+}
+
+/// Where a browser shows the word of a bypass.
+fn in_browser(path: &str) -> Markup {
+    html! { "open " (parts::code(path)) " of the public port, and give what stands after the colon" }
 }
 
 /// The page that asks.

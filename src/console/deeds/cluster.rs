@@ -216,14 +216,17 @@ pub(super) const DEEDS: &[Deed] = &[
         back: "/console/maintenance",
         fields: &[
             Field::body("mode", "Mode", Kind::Choice(MODES)),
-            Field::body("message", "Message for visitors", Kind::Line).optional(),
+            Field::body("message", "Message for visitors", Kind::Line)
+                .optional()
+                .unless("mode", "off"),
             Field::body("retry_after_s", "Come back after so many seconds", Kind::Number)
-                .optional(),
+                .optional()
+                .unless("mode", "off"),
             Field::body("node", "Only on this node", Kind::Line)
                 .optional()
                 .hint("Its name; all nodes when empty."),
             WHY,
-            FOR,
+            FOR.unless("mode", "off"),
         ],
         weight: Weight::Asked,
     },

@@ -66,6 +66,8 @@ pub(crate) struct Field {
     pub(crate) place: Place,
     /// Whether it can be left out.
     pub(crate) optional: bool,
+    /// It means nothing, and is left out, when another field has this value.
+    pub(crate) unless: Option<(&'static str, &'static str)>,
 }
 
 impl Field {
@@ -80,7 +82,7 @@ impl Field {
         label: &'static str,
         (kind, place): (Kind, Place),
     ) -> Self {
-        Self { name, label, hint: "", kind, place, optional: false }
+        Self { name, label, hint: "", kind, place, optional: false, unless: None }
     }
 
     /// A member of the body.
@@ -91,6 +93,12 @@ impl Field {
     /// It can be left out.
     pub(crate) const fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    /// It means nothing when another field has this value.
+    pub(crate) const fn unless(mut self, name: &'static str, value: &'static str) -> Self {
+        self.unless = Some((name, value));
         self
     }
 
@@ -140,6 +148,9 @@ impl Deed {
         let (mut query, mut members, mut headers) = (Vec::new(), Map::new(), Vec::new());
         let mut whole = Value::Null;
         for field in self.fields {
+            if field.unless.is_some_and(|(name, value)| form.value(name) == value) {
+                continue;
+            }
             let Some(value) = field.read(form)? else { continue };
             match field.place {
                 Place::Path | Place::Nowhere => {}
@@ -265,6 +276,26 @@ mod tests {
         assert_eq!((put.method, put.target.as_str()), ("PUT", "/v1/jobs/a"));
         assert_eq!(put.body, json!({ "priority": 1 }));
         assert_eq!(put.headers, [("if-match", "\"7\"".to_owned())]);
+    }
+
+    #[test]
+    fn what_means_nothing_is_left_out() {
+        let given = [
+            ("mode", "off"),
+            ("message", "back soon"),
+            ("retry_after_s", "60"),
+            ("why", "done"),
+            ("for_s", "5"),
+        ];
+        let off = change("maintenance.set", &given).unwrap();
+        assert_eq!(off.body, json!({ "mode": "off", "why": "done" }));
+        let mut given = given;
+        given[0].1 = "full";
+        let full = change("maintenance.set", &given).unwrap();
+        assert_eq!(
+            (&full.body["message"], &full.body["for_s"]),
+            (&json!("back soon"), &json!(300))
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::super::api::target;
 use super::super::doing::button;
-use super::super::layout::Page;
+use super::super::layout::{Page, notice};
 use super::super::look::Look as _;
 use super::super::parts::{self, cell, empty, heading, number_cell, section, table};
 use super::super::visit::Visit;
@@ -45,9 +45,24 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
 fn list(visit: &Visit, node: &str, told: &Value) -> Markup {
     let mut requests: Vec<&Value> = told.list("requests").iter().collect();
     requests.sort_by_key(|request| std::cmp::Reverse(request.number("age_ms")));
-    if requests.is_empty() {
-        return empty("No request is under way", "This page looks again by itself.");
+    let blocked = told.number("blocked_workers").unwrap_or_default();
+    html! {
+        @if blocked > 0 {
+            (notice(
+                "bad",
+                &format!("{} not answer", words::counted(blocked, "worker does", "workers do")),
+                "A handler blocks its thread; what it is doing cannot be listed.",
+            ))
+        }
+        @if requests.is_empty() {
+            (empty("No request is under way", "This page looks again by itself."))
+        } @else {
+            (list_of(visit, node, &requests))
+        }
     }
+}
+
+fn list_of(visit: &Visit, node: &str, requests: &[&Value]) -> Markup {
     table(
         "Requests",
         &["Request", "#Age", "Client", "Name", ""],

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use serde_json::Value;
+use understudy_runtime::admin::Role;
 
 use super::super::doing::button;
 use super::super::layout::Page;
@@ -47,7 +48,7 @@ fn row(visit: &Visit, setting: &Value) -> Markup {
             (cell("Setting", html! { strong { (parts::code(name)) } p.soft { (setting.text("meaning")) } }))
             (cell("Value", html! {
                 code.value { @if value.is_empty() { "not set" } @else { (value) } }
-                @if value != usual {
+                @if value != usual && setting.has("default") {
                     p.soft {
                         "by the options: "
                         (parts::code(if usual.is_empty() { "not set" } else { &usual }))
@@ -68,7 +69,9 @@ fn row(visit: &Visit, setting: &Value) -> Markup {
                 }
             }))
             td.do { div {
-                @if may_change(visit, name) {
+                @if setting.has("resource") {
+                    a.button href="/console/maintenance" { "Maintenance" }
+                } @else if may_change(visit, setting) {
                     (button(visit, "settings.set", &[("name", name), ("value", &value)]))
                     @if changed { (button(visit, "settings.reset", &[("name", name)])) }
                 }
@@ -77,10 +80,13 @@ fn row(visit: &Visit, setting: &Value) -> Markup {
     }
 }
 
-/// What the log tells may be about people: only an admin changes it.
-fn may_change(visit: &Visit, name: &str) -> bool {
-    use understudy_runtime::admin::Role;
-    visit.may(if name == "log_filter" { Role::Admin } else { Role::Operator })
+/// Whether this role may; what the log tells may be about people, so that only an admin changes it.
+fn may_change(visit: &Visit, setting: &Value) -> bool {
+    let needed = match (setting.text("role"), setting.text("name")) {
+        ("admin", _) | ("", "log_filter") => Role::Admin,
+        _ => Role::Operator,
+    };
+    visit.may(needed)
 }
 
 /// A time until which something counts.

@@ -237,6 +237,8 @@ fn settings(now_ms: i64) -> Value {
           "meaning": "When clients are told to come back that cannot be served now" },
         { "name": "slow_request_ms", "value": "2000", "default": "2000", "by": null, "why": null, "at_ms": null, "until_ms": null,
           "meaning": "Requests that take longer are logged" },
+        { "name": "maintenance", "value": "off", "default": "off", "by": null, "why": null, "at_ms": null, "until_ms": null,
+          "role": "operator", "resource": "/v1/maintenance", "meaning": "Whether the public port serves everybody, readers only, or nobody" },
     ] })
 }
 
