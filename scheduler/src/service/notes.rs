@@ -29,9 +29,10 @@ async fn of_leading(admin: &AdminJobs) -> Option<StopNote> {
     let what = if leads { "it leads now" } else { "nobody leads now, and it could" };
     Some(match admin.another_could_lead().await {
         Ok(true) => StopNote::note(format!("{what}; another node takes the lead over")),
-        Ok(false) => {
-            StopNote::against("only_eligible_leader", format!("{what}, and no other living node could"))
-        }
+        Ok(false) => StopNote::against(
+            "only_eligible_leader",
+            format!("{what}, and no other living node could"),
+        ),
         Err(error) => {
             let why = chain(&error);
             StopNote::note(format!("{what}; whether another node could is not known: {why}"))

@@ -60,7 +60,9 @@ pub(crate) struct RollingOrder {
 pub(super) fn job(shared: &Arc<Shared>) -> Job {
     let shared = Arc::clone(shared);
     Job::manual(ROLLING_RESTART, move |job| restart_all(job, Arc::clone(&shared)))
-        .description("Restarts all nodes, one after the other; ordered by POST /v1/cluster/rolling-restart.")
+        .description(
+            "Restarts all nodes, one after the other; ordered by POST /v1/cluster/rolling-restart.",
+        )
         .params_of::<RollingOrder>()
         .on_orphan(OnOrphan::Retry { max: MOST_ORPHANED })
         .priority(100)
@@ -155,7 +157,9 @@ impl Rolling {
         let (all, already) = (nodes.len(), found.len());
         job.info(match job.attempt() {
             1 => format!("{all} nodes are to be restarted, as {} wants: {}", order.by, order.why),
-            attempt => format!("attempt {attempt} goes on: {already} of {all} nodes are back already"),
+            attempt => {
+                format!("attempt {attempt} goes on: {already} of {all} nodes are back already")
+            }
         });
         Self { job, jobs, fleet, order, began, found }
     }

@@ -101,7 +101,8 @@ impl Here {
     async fn stop_notes(&self) -> Vec<StopNote> {
         let mut notes = Vec::new();
         if let Some(drained) = self.lifecycle.drained() {
-            notes.push(StopNote::note(format!("out of service by {}: {}", drained.by, drained.why)));
+            notes
+                .push(StopNote::note(format!("out of service by {}: {}", drained.by, drained.why)));
         }
         match self.requests.count() {
             0 => {}
