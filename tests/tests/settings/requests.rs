@@ -1,7 +1,5 @@
 //! Requests under way, seen and ended from another node.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use tokio::time::Instant;
 use understudy_tests::{Client, oracle, wait};
@@ -97,7 +95,7 @@ async fn h3_many_requests_under_way_are_all_listed() {
         client.abort();
     }
     let took =
-        wait::until("who has gone away is not listed", Duration::from_secs(15), async || {
+        wait::until("who has gone away is not listed", LIMIT, async || {
             let listing = stage.told(1, "/v1/requests?node=node-a").await;
             listing["requests"].as_array().unwrap().is_empty()
         })
