@@ -101,12 +101,13 @@ impl Booting {
         // Boxed: the states of all these steps together are larger than what a small stack holds.
         let assembling = Box::pin(self.base.assemble(record, &migrations));
         let Assembled { context, held } = assembling.await?;
+        // Before the services: the one that schedules looks for duties when it starts.
+        let keep = self.base.config.admin.audit_keep;
+        context.duties.add(admin::audit::purging(&context.database, keep));
         for service in &mut services {
             start_service(service.as_mut(), &context).await?;
         }
         context.admin.audit().write_to(context.database.clone(), context.node_id.to_string());
-        let keep = self.base.config.admin.audit_keep;
-        context.duties.add(admin::audit::purging(&context.database, keep));
         let (tokens, tokens_task) = Tokens::start(&context).await;
         first_signs(&context).await;
         let services: Vec<Arc<dyn Service>> = services.into_iter().map(Arc::from).collect();
