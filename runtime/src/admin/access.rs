@@ -232,18 +232,19 @@ impl AdminPort {
 
     fn admit_to(&self, request: &ServiceRequest, asked: &Asked) -> Result<(), Problem> {
         let who = self.sender(request)?;
+        request.extensions_mut().insert(who.clone());
+        let changes = cross_site::is_unsafe(request.method());
         let operation = match asked {
             Asked::For(operation) => *operation,
+            // Who may change nothing is not told what there would be to change.
+            Asked::Otherwise(_) | Asked::Unknown if changes && who.role < Role::Operator => {
+                return Err(self.not_for(Role::Operator, changes));
+            }
             Asked::Otherwise(methods) => return Err(other_methods(methods)),
             Asked::Unknown => return Err(Problem::from_status(StatusCode::NOT_FOUND)),
         };
-        request.extensions_mut().insert(who.clone());
         if who.role < operation.role {
-            // Who may not even look is not told whether there is more.
-            return Err(match operation.changes() && self.is_open() {
-                true => unauthorized(),
-                false => forbidden(operation.role),
-            });
+            return Err(self.not_for(operation.role, changes));
         }
         if operation.changes() {
             let id = request_id(request.request());
@@ -252,6 +253,11 @@ impl AdminPort {
         }
         request.extensions_mut().insert(operation);
         Ok(())
+    }
+
+    /// On an open port, who wants to change something is asked for a token.
+    fn not_for(&self, needed: Role, changes: bool) -> Problem {
+        if changes && self.is_open() { unauthorized() } else { forbidden(needed) }
     }
 
     fn sender(&self, request: &ServiceRequest) -> Result<Principal, Problem> {

@@ -141,13 +141,14 @@ impl Booting {
         // Before the services: they may follow settings.
         let followed = follow(&context).await?;
         admin::requests::listen(&context.bus, &self.admin.requests);
+        // Before the services: the one that schedules looks for duties when it starts.
+        let keep = self.base.config.admin.audit_keep;
+        context.duties.add(admin::audit::purging(&context.database, keep));
         for service in &mut services {
             start_service(service.as_mut(), &context).await?;
         }
         let (database, events) = (context.database.clone(), context.events.clone());
         context.admin.audit().write_to(database, events, context.node_id.to_string());
-        let keep = self.base.config.admin.audit_keep;
-        context.duties.add(admin::audit::purging(&context.database, keep));
         let (tokens, tokens_task) = Tokens::start(&context).await;
         first_signs(&context).await;
         let services: Vec<Arc<dyn Service>> = services.into_iter().map(Arc::from).collect();
