@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use understudy_tests::{Cluster, NodeSpec, Program, oracle, wait};
 
-use super::ground::{LIMIT, Stage, check, found, gone, problem, told};
+use super::ground::{LIMIT, OPERATOR, Stage, check, found, gone, problem, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn h7_each_thing_that_is_wrong_with_the_database_is_found() {
@@ -78,7 +78,8 @@ async fn h7_a_database_that_is_silent_is_found_and_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn h7_a_node_without_a_cluster_is_examined_too() {
-    let mut node = NodeSpec::new("alone").program(Program::Fixture).start();
+    let spec = NodeSpec::new("alone").program(Program::Fixture);
+    let mut node = spec.env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR).start();
     node.ready(LIMIT).await;
     let examination = told(&node, "/v1/diag").await;
     let bad =
