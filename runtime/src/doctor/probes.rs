@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::header::{CACHE_CONTROL, HOST};
 use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 use dashmap::DashMap;
@@ -128,6 +128,7 @@ async fn answer(
             Err(_) => return Problem::from_status(StatusCode::BAD_REQUEST).response(),
         }
     }
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let origin = origin(&request);
     let peer = request.peer_addr().map_or_else(String::new, |peer| peer.ip().to_string());
     let seen = Seen {
@@ -136,7 +137,7 @@ async fn answer(
         client: origin.client.to_string(),
         scheme: origin.scheme.map(|scheme| scheme.to_string()),
         forwarded_host: origin.host,
-        host: request.connection_info().host().to_owned(),
+        host: host.to_owned(),
         ignored: origin.ignored,
         bytes,
     };

@@ -22,6 +22,8 @@ const DATABASE_LOOKS: usize = 2;
 #[derive(Clone)]
 pub(super) struct Servers {
     round: u32,
+    /// How many nodes lived at the last look: with their number the room for connections changes.
+    nodes: usize,
     redis: Vec<Finding>,
     database: Vec<Finding>,
     redis_clock: Skew,
@@ -34,6 +36,7 @@ impl Servers {
     pub(super) fn new() -> Self {
         Self {
             round: 0,
+            nodes: 0,
             redis: Vec::new(),
             database: Vec::new(),
             redis_clock: Skew::new(REDIS_LOOKS),
@@ -44,8 +47,12 @@ impl Servers {
 
     /// Looks at what is due in this round; `nodes` is how many live. A server that does not answer keeps its findings.
     pub(super) async fn look(&mut self, node: &NodeContext, nodes: usize) {
-        let (clock, settings) = (self.round % CLOCK_ROUNDS == 0, self.round % SETTING_ROUNDS == 0);
+        let (clock, settings) = (
+            self.round % CLOCK_ROUNDS == 0,
+            self.round % SETTING_ROUNDS == 0 || self.nodes != nodes,
+        );
         self.round = self.round.wrapping_add(1);
+        self.nodes = nodes;
         self.hear_redis(node);
         if clock
             && node.database.backend() == Backend::Postgres

@@ -23,7 +23,7 @@ fn unwell(examination: &Value) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn h8_the_shipped_configuration_passes_all_checks_and_mistakes_are_found() {
     let builder = Cluster::builder().nginx(true).env("UNDERSTUDY_ADMIN_VIEWER_TOKEN", VIEWER);
-    let stage = Stage::with(builder).await;
+    let stage = Stage::behind_a_balancer(builder).await;
     let balancer = stage.cluster.balancer();
     let node = stage.node(0);
     let examination = told(node, "/v1/diag").await;
@@ -76,7 +76,7 @@ async fn h8_a_balancer_that_is_not_trusted_dead_or_another_is_found() {
         .nginx(true)
         .env("UNDERSTUDY_ADMIN_VIEWER_TOKEN", VIEWER)
         .env("UNDERSTUDY_HTTP_TRUSTED_PROXIES", "10.9.9.9");
-    let mut stage = Stage::with(builder).await;
+    let mut stage = Stage::behind_a_balancer(builder).await;
     let balancer = stage.cluster.balancer();
     let examination = through(stage.node(0), &balancer).await;
     let headers = check(&examination, "balancer_headers");

@@ -12,6 +12,8 @@ pub(super) const LIMIT: Duration = Duration::from_secs(60);
 /// How soon every node must tell of a problem.
 pub(super) const SOON_MS: u128 = 5_000;
 pub(super) const OPERATOR: &str = "an-operator-of-these-tests-0123456789";
+/// The address of the application, where a test does not set another.
+const EXTERNAL: &str = "http://127.0.0.1:1";
 /// How often is looked: each look is a request, and a question to all nodes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The list of nodes.
@@ -33,6 +35,12 @@ impl Stage {
     }
 
     pub(super) async fn with(builder: ClusterBuilder) -> Self {
+        // Without a balancer each node of the harness is its own address, which would be drift.
+        Self::behind_a_balancer(builder.env("UNDERSTUDY_HTTP_EXTERNAL_URL", EXTERNAL)).await
+    }
+
+    /// A cluster whose nodes all have the balancer's address.
+    pub(super) async fn behind_a_balancer(builder: ClusterBuilder) -> Self {
         let turn = TURN.acquire().await.expect("the semaphore is never closed");
         let cluster = builder.env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR).start().await;
         Self { cluster, _turn: turn }
@@ -44,9 +52,8 @@ impl Stage {
 
     /// One more node with the options of all.
     pub(super) async fn spec(&mut self, name: &str) -> NodeSpec {
-        let url = self.cluster.url(0).to_owned();
         let spec = self.cluster.spec(name).await;
-        spec.env("UNDERSTUDY_HTTP_EXTERNAL_URL", &url)
+        spec.env("UNDERSTUDY_HTTP_EXTERNAL_URL", EXTERNAL)
             .env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR)
     }
 

@@ -21,7 +21,7 @@ async fn h7_options_that_are_not_safe_are_found() {
         .env("UNDERSTUDY_ADMIN_VIEWER_TOKEN", SHORT)
         .env("UNDERSTUDY_HTTP_TRUSTED_PROXIES", "10.0.0.1")
         .env("UNDERSTUDY_DATA_DIR", &file.display().to_string());
-    let stage = Stage::with(builder).await;
+    let stage = Stage::behind_a_balancer(builder).await;
     let node = stage.node(0);
     found(node, "external_url", "warning").await;
     let secrets = found(node, "secrets", "warning").await;
