@@ -41,7 +41,6 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("cluster.restart_show", "GET /v1/cluster/rolling-restart", "cluster restart-status"),
     ("definitions.export", "GET /v1/definitions", "export"),
     ("definitions.import", "PUT /v1/definitions", "import"),
-    ("log.tail", "GET /v1/logs/tail", "logs"),
     ("metrics.show", "GET /metrics", "metrics"),
     ("leader.show", "GET /v1/leader", "leader show"),
     ("leader.history", "GET /v1/leader/history", "leader history"),
@@ -96,6 +95,26 @@ fn every_operation_of_the_contract_has_its_verb_and_there_are_no_others() {
         .collect();
     assert_eq!(there, expected);
     assert_eq!(verbs().count(), CONTRACT.len(), "no operation has two verbs");
+}
+
+#[test]
+fn what_is_special_about_a_verb_suits_its_request() {
+    use super::super::verb::Manner;
+    for verb in super::super::verbs::all() {
+        let method = match verb.manner {
+            Manner::Plain => verb.method,
+            Manner::Events | Manner::RunLog | Manner::Doctor | Manner::Options => "GET",
+            Manner::Waits(_) | Manner::Schedule => "POST",
+            Manner::Document | Manner::Definition => "PUT",
+        };
+        assert_eq!(verb.method, method, "{}", verb.words);
+        assert!(
+            verb.asks.is_empty() || verb.method != "GET",
+            "{}: looking destroys nothing",
+            verb.words
+        );
+        assert!(verb.pages.is_empty() || verb.method == "GET", "{}", verb.words);
+    }
 }
 
 #[test]
