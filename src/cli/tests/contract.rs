@@ -100,7 +100,7 @@ fn every_operation_of_the_contract_has_its_verb_and_there_are_no_others() {
 #[test]
 fn what_is_special_about_a_verb_suits_its_request() {
     use super::super::verb::Manner;
-    for verb in super::super::verbs::all() {
+    for verb in verbs::all() {
         let method = match verb.manner {
             Manner::Plain => verb.method,
             Manner::Events | Manner::RunLog | Manner::Doctor | Manner::Options => "GET",
