@@ -58,11 +58,13 @@ pub(super) fn root() -> Command {
     commands.extend(local::others());
     let root = Command::new("understudy")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Runs a node of a web application that runs on many, and operates them")
         .override_usage("understudy [serve]\n       understudy [OPTIONS] <COMMAND>")
         .after_help(after_help())
         .max_term_width(120);
-    let root = assemble(Common::augment_args(root), commands);
+    // The options bring a description of their own.
+    let root = Common::augment_args(root)
+        .about("Runs a node of a web application that runs on many, and operates them");
+    let root = assemble(root, commands);
     dressed(root)
 }
 
@@ -111,7 +113,7 @@ fn family(first: &'static str, commands: &[(&'static str, Command)]) -> Command 
             Command::new(first).about(about).subcommand_required(true).arg_required_else_help(true)
         }
     };
-    command.subcommands(below)
+    command.subcommands(below).disable_help_subcommand(true)
 }
 
 fn dressed(command: Command) -> Command {

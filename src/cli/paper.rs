@@ -141,20 +141,31 @@ impl<'a> Paper<'a> {
         }
     }
 
-    /// A table; the last column is cut where the terminal ends.
+    /// A table. Where the terminal ends the last column is cut, and those before it that leave it no room are left out.
     pub(super) fn table(&mut self, heads: &[&str], rows: &[Vec<Cell>]) {
         self.space();
-        let rows: Vec<Vec<Cell>> =
-            rows.iter().map(|row| row.iter().map(one_line).collect()).collect();
-        let mut widths: Vec<usize> = heads.iter().map(|head| width(head)).collect();
+        let heads = heads.iter().map(|head| Cell::new(*head, Style::Bold)).collect();
+        let rows = rows.iter().map(|row| row.iter().map(one_line).collect());
+        let mut rows: Vec<Vec<Cell>> = std::iter::once(heads).chain(rows).collect();
+        let mut widths = vec![0; rows[0].len()];
         for row in &rows {
             for (column, cell) in widths.iter_mut().zip(row) {
                 *column = (*column).max(width(&cell.text));
             }
         }
-        let heads: Vec<Cell> = heads.iter().map(|head| Cell::new(*head, Style::Bold)).collect();
-        self.row(&heads, &widths);
+        while let Some(place) = self.too_much(&widths) {
+            widths.remove(place);
+            rows.iter_mut().for_each(|row| drop(row.remove(place)));
+        }
         rows.iter().for_each(|row| self.row(row, &widths));
+    }
+
+    /// The column that must go for the last one to have room.
+    fn too_much(&self, widths: &[usize]) -> Option<usize> {
+        let (last, before) = widths.split_last()?;
+        let used: usize = before.iter().map(|column| column + GAP).sum();
+        let is_too_wide = self.width.is_some_and(|all| used + NARROWEST.min(*last) > all);
+        (is_too_wide && before.len() > 1).then(|| before.len() - 1)
     }
 
     fn row(&mut self, cells: &[Cell], widths: &[usize]) {
@@ -297,6 +308,19 @@ node-a  ready  a long story of …
         let mut text = String::new();
         Paper::new(&mut text, 0, true, None).table(&["NAME"], &[rows[1][..1].to_vec()]);
         assert_eq!(text, "\x1b[1mNAME\x1b[0m\n日本\n");
+    }
+
+    #[test]
+    fn columns_that_leave_no_room_are_left_out() {
+        let row: Vec<Cell> =
+            ["node-a", "ready", "10.0.0.1:8080", "a story"].map(Cell::plain).to_vec();
+        let mut text = String::new();
+        let heads = ["NAME", "STATE", "ADDRESS", "TEXT"];
+        Paper::new(&mut text, 0, false, Some(30)).table(&heads, std::slice::from_ref(&row));
+        assert_eq!(text, "NAME    STATE  TEXT\nnode-a  ready  a story\n");
+        let mut text = String::new();
+        Paper::new(&mut text, 0, false, Some(5)).table(&heads, &[row]);
+        assert_eq!(text, "NAME    TEXT\nnode-a  a story\n", "the first and the last stay");
     }
 
     #[test]

@@ -98,6 +98,26 @@ fn every_operation_of_the_contract_has_its_verb_and_there_are_no_others() {
 }
 
 #[test]
+fn what_is_special_about_a_verb_suits_its_request() {
+    use super::super::verb::Manner;
+    for verb in verbs::all() {
+        let method = match verb.manner {
+            Manner::Plain => verb.method,
+            Manner::Events | Manner::RunLog | Manner::Doctor | Manner::Options => "GET",
+            Manner::Waits(_) | Manner::Schedule => "POST",
+            Manner::Document | Manner::Definition => "PUT",
+        };
+        assert_eq!(verb.method, method, "{}", verb.words);
+        assert!(
+            verb.asks.is_empty() || verb.method != "GET",
+            "{}: looking destroys nothing",
+            verb.words
+        );
+        assert!(verb.pages.is_empty() || verb.method == "GET", "{}", verb.words);
+    }
+}
+
+#[test]
 fn words_are_unique_and_so_are_the_names_within_a_verb() {
     let mut words: Vec<_> = verbs().map(|verb| verb.words).collect();
     words.sort_unstable();

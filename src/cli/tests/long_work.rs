@@ -117,7 +117,7 @@ fn events_are_lines_and_survive_a_lost_connection() {
     assert!(ended.complaints.contains("trying again"), "{}", ended.complaints);
     let ended = asked(&events(&[SECOND]), &["watch", "--count", "1", "--only", "jobs, nodes"]);
     assert_eq!(ended.out, "00:00:01 jobs      run=7\n");
-    let ended = asked(&events(&[SECOND]), &["logs", "--count", "two"]);
+    let ended = asked(&events(&[SECOND]), &["watch", "--count", "two"]);
     assert_eq!(ended.status, 64);
 }
 

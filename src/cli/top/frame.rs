@@ -42,8 +42,8 @@ const NODES: &[Column] = &[
     column("SEEN", "/age_ms", Show::Span),
     column("STARTED", "/record/started_ms", Show::Ago),
     column("VERSION", "/record/version", Show::Text),
-    column("OPTIONS", "/record/config_hash", Show::Text),
     column("PUBLIC", "/record/public_addr", Show::Text),
+    column("OPTIONS", "/record/config_hash", Show::Text),
 ];
 const RUNS: &[Column] = &[
     column("RUN", "/id", Show::Text),
@@ -181,7 +181,7 @@ fn nodes(snapshot: &Snapshot, size: Size, now_ms: i64) -> Section {
             (false, false) => Cell::default(),
         }
     };
-    let lines = table(list, NODES, Some(("", &marks)), (size, now_ms));
+    let lines = table(list, NODES, (1, "", &marks), (size, now_ms));
     Section { title: Cell::new(title, Style::Bold), lines }
 }
 
@@ -192,7 +192,7 @@ fn runs(part: &Part, size: Size, now_ms: i64) -> Section {
     };
     let list = answer["runs"].as_array().map_or(&[][..], Vec::as_slice);
     let more = if answer["next"].is_null() { "" } else { " or more" };
-    let lines = table(list, RUNS, Some(("PROGRESS", &progress)), (size, now_ms));
+    let lines = table(list, RUNS, (RUNS.len(), "PROGRESS", &progress), (size, now_ms));
     Section { title: Cell::new(format!("RUNS {}{more}", list.len()), Style::Bold), lines }
 }
 
@@ -209,13 +209,13 @@ fn progress(run: &Value) -> Cell {
     })
 }
 
-/// A column whose text is worked out.
-type Last<'a> = Option<(&'a str, &'a dyn Fn(&Value) -> Cell)>;
+/// A column whose text is worked out: where it stands, its head, its text.
+type Made<'a> = (usize, &'a str, &'a dyn Fn(&Value) -> Cell);
 
 fn table(
     rows: &[Value],
     columns: &[Column],
-    last: Last<'_>,
+    (place, head, make): Made<'_>,
     (size, now_ms): (Size, i64),
 ) -> Vec<String> {
     if rows.is_empty() {
@@ -226,13 +226,15 @@ fn table(
             let value = row.pointer(column.at).filter(|value| !value.is_null());
             value.map_or_else(Cell::default, |value| column.show.cell(value, now_ms))
         };
-        columns.iter().map(cell).chain(last.iter().map(|(_, make)| make(row))).collect()
+        let mut cells: Vec<Cell> = columns.iter().map(cell).collect();
+        cells.insert(place, make(row));
+        cells
     });
+    let cells: Vec<Vec<Cell>> = cells.collect();
     let mut heads: Vec<&str> = columns.iter().map(|column| column.title).collect();
-    heads.extend(last.iter().map(|(head, _)| *head));
+    heads.insert(place, head);
     let mut text = String::new();
-    let rows: Vec<Vec<Cell>> = cells.collect();
-    Paper::new(&mut text, now_ms, size.colours, None).table(&heads, &rows);
+    Paper::new(&mut text, now_ms, size.colours, None).table(&heads, &cells);
     text.lines().map(str::to_owned).collect()
 }
 

@@ -111,8 +111,8 @@ impl Events {
             _ = self.resize.recv() => Happening::Resize,
             _ = self.suspend.recv() => Happening::Suspend,
             key = pressed(&mut self.keys) => match key {
-                // q, Escape, the end of a file, or the end of the terminal itself.
-                Some(b'q' | b'Q' | 0x1b | 0x04) | None => Happening::End,
+                // q, the end of a file, or the end of the terminal itself; not Escape, with which arrows begin.
+                Some(b'q' | b'Q' | 0x04) | None => Happening::End,
                 Some(_) => Happening::Again,
             },
         }

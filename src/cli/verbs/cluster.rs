@@ -193,6 +193,8 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/definitions",
         "Takes over definitions that `export` printed",
     )
-    .with(&[Parameter::query("dry_run", Kind::Flag, "Only tell what would change").called("dry-run")])
+    .with(&[
+        Parameter::query("dry_run", Kind::Flag, "Only tell what would change").called("dry-run")
+    ])
     .manner(Manner::Document),
 ];

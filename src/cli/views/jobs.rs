@@ -131,7 +131,10 @@ pub(in super::super) fn explanation(answer: &Value, paper: &mut Paper<'_>) {
         "decided" | "pending" => Style::Warn,
         _ => Style::Plain,
     };
-    paper.cells(&[Cell::new(verdict.replace('_', " "), style), Cell::plain(text(answer, "text"))]);
+    paper.cells(&[
+        Cell::new(format!("{}:", verdict.replace('_', " ")), style),
+        Cell::plain(text(answer, "text")),
+    ]);
     let now_ms = paper.now_ms();
     let moment = |name: &str| {
         let at = answer[name].as_i64()?;
@@ -211,7 +214,7 @@ x        -        -          -         -     off  by operator, 5 s ago: audit  -
             "previous_ms": NOW - 60_000, "next_ms": null, "term": { "node": "a#0000000000000001" },
         });
         let told = shown(View::Custom(explanation), &answer);
-        assert!(told.starts_with("not due it was not due then\n"), "{told}");
+        assert!(told.starts_with("not due: it was not due then\n"), "{told}");
         for part in
             ["due before  2023-11-14 22:12:20Z", "led then    a\n", "decisions\n", "why not"]
         {

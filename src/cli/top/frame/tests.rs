@@ -55,7 +55,7 @@ fn a_small_cluster_is_told_in_full_on_a_small_terminal() {
         "PROBLEMS 1",
         "critical code_0 node-1 something",
         "NODES 3, 1 silent",
-        "node-0  ready  400 ms  1 min ago",
+        "node-0  leads   ready  400 ms  1 min ago",
         "RUNS 2",
         "shops 1/4",
         "q ends",
