@@ -13,7 +13,7 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::{self, Stream};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, Interval, interval_at, sleep_until};
 
 use super::asked::Query;
 use super::resources::{AdminState, Started};
@@ -23,7 +23,7 @@ use crate::http::problem::Problem;
 use crate::node::{Lifecycle, Phase};
 use crate::service::NodeContext;
 
-/// How often something is sent while nothing happens: balancers and networks forget silent connections.
+/// How often a comment is sent: balancers and networks forget silent connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a stream lasts.
 const LONGEST: Duration = Duration::from_secs(3_600);
@@ -64,16 +64,19 @@ struct Streaming {
     lifecycle: Lifecycle,
     clock: SharedClock,
     until: Instant,
+    alive: Interval,
     greeted: bool,
 }
 
 impl Streaming {
     fn begin(context: &NodeContext, watching: Watching) -> Self {
+        let now = Instant::now();
         Self {
             watching,
             lifecycle: context.lifecycle.clone(),
             clock: context.clock.clone(),
-            until: Instant::now() + LONGEST,
+            until: now + LONGEST,
+            alive: interval_at(now + KEEP_ALIVE, KEEP_ALIVE),
             greeted: false,
         }
     }
@@ -94,7 +97,7 @@ impl Streaming {
             () = self.lifecycle.reached(Phase::Draining) => None,
             () = sleep_until(self.until) => None,
             seen = self.watching.next() => Some(text(seen?, self.clock.wall_ms())),
-            () = sleep(KEEP_ALIVE) => Some(": keep-alive\n\n".to_owned()),
+            _ = self.alive.tick() => Some(": keep-alive\n\n".to_owned()),
         }
     }
 }

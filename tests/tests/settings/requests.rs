@@ -94,11 +94,10 @@ async fn h3_many_requests_under_way_are_all_listed() {
     for client in clients {
         client.abort();
     }
-    let took =
-        wait::until("who has gone away is not listed", LIMIT, async || {
-            let listing = stage.told(1, "/v1/requests?node=node-a").await;
-            listing["requests"].as_array().unwrap().is_empty()
-        })
-        .await;
+    let took = wait::until("who has gone away is not listed", LIMIT, async || {
+        let listing = stage.told(1, "/v1/requests?node=node-a").await;
+        listing["requests"].as_array().unwrap().is_empty()
+    })
+    .await;
     println!("clients that went away were gone from the list after {took:?}");
 }
