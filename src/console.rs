@@ -42,6 +42,7 @@ mod visit;
 mod words;
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the tests in a browser use more of it")]
 mod stub;
 #[cfg(test)]
 mod tests;
@@ -63,7 +64,7 @@ pub struct Console {
     backstage: Arc<dyn Backstage>,
     api: Api,
     /// The last readings of the counters that the overview draws.
-    readings: pages::overview::Readings,
+    readings: overview::Readings,
     /// The turn of those who showed a wrong token.
     wrong_ones: Semaphore,
 }
@@ -72,7 +73,7 @@ impl Console {
     /// Makes the console of this node.
     pub fn new(backstage: Arc<dyn Backstage>) -> Self {
         let api = Api::new(Arc::clone(&backstage));
-        let readings = pages::overview::Readings::default();
+        let readings = overview::Readings::default();
         Self { backstage, api, readings, wrong_ones: Semaphore::new(1) }
     }
 

@@ -82,11 +82,6 @@ impl Deed {
         }
         told + rest
     }
-
-    /// What names the thing that it is done to.
-    pub(super) fn targets(&self) -> impl Iterator<Item = &'static Field> {
-        self.fields.iter().filter(|field| field.kind == Kind::Target)
-    }
 }
 
 #[cfg(test)]

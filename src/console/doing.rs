@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::api::{Change, Kind as TroubleKind, Trouble, encoded, target};
+use super::api::{Kind as TroubleKind, Trouble, encoded, target};
 use super::cookies::Flash;
 use super::deeds::{Deed, Field, Form, Kind, Weight};
 use super::layout::{self, Page};
@@ -311,13 +311,5 @@ pub(super) fn button(visit: &Visit, id: &str, values: &[(&str, &str)]) -> Markup
         a.button.grave[deed.weight == Weight::Grave] href=(address) data-dialog aria-label=(said) {
             (deed.label)
         }
-    }
-}
-
-impl Change {
-    /// For logs and tests: method and target.
-    #[cfg(test)]
-    pub(super) fn line(&self) -> String {
-        format!("{} {}", self.method, self.target)
     }
 }

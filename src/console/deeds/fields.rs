@@ -20,8 +20,6 @@ pub(crate) enum Place {
     WholeBody,
     /// Into this header.
     Header(&'static str),
-    /// Nowhere: it is for the form.
-    Nowhere,
 }
 
 /// What kind of value it is.
@@ -153,7 +151,7 @@ impl Deed {
             }
             let Some(value) = field.read(form)? else { continue };
             match field.place {
-                Place::Path | Place::Nowhere => {}
+                Place::Path => {}
                 Place::Query => query.push((field.name, plain(&value))),
                 Place::Body => drop(members.insert(field.name.to_owned(), value)),
                 Place::WholeBody => whole = value,
