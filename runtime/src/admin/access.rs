@@ -479,11 +479,14 @@ mod tests {
             let request = TestRequest::with_uri("/v1/about").insert_header((BROWSER, value));
             let request = request.to_srv_request();
             drop(access.admit(&request));
-            let browser = request.extensions().get::<Browser>().map(|browser| browser.0.to_string());
+            let browser =
+                request.extensions().get::<Browser>().map(|browser| browser.0.to_string());
             browser
         };
         assert_eq!(told(&format!("{seal} 203.0.113.9")).as_deref(), Some("203.0.113.9"));
-        for wrong in [format!("{seal}x 203.0.113.9"), format!("{seal} nowhere"), "203.0.113.9".to_owned()] {
+        for wrong in
+            [format!("{seal}x 203.0.113.9"), format!("{seal} nowhere"), "203.0.113.9".to_owned()]
+        {
             assert_eq!(told(&wrong), None, "{wrong}");
         }
     }

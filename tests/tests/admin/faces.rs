@@ -15,8 +15,9 @@ async fn every_operation_has_a_verb_of_the_command_line_and_a_page_of_the_consol
     let stage = Stage::start().await;
     let api: BTreeSet<String> =
         stage.operations().await.into_iter().map(|operation| operation.id).collect();
-    let verbs: BTreeMap<String, String> =
-        understudy::cli::verbs().map(|verb| (verb.operation.to_owned(), verb.words.to_owned())).collect();
+    let verbs: BTreeMap<String, String> = understudy::cli::verbs()
+        .map(|verb| (verb.operation.to_owned(), verb.words.to_owned()))
+        .collect();
     let pages: BTreeSet<String> =
         understudy::console::actions().iter().map(|action| action.operation.to_owned()).collect();
     let without_verb: Vec<_> = api.iter().filter(|id| !verbs.contains_key(*id)).collect();

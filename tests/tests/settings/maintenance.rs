@@ -62,13 +62,7 @@ async fn o3_full_maintenance_is_on_all_nodes_when_it_is_answered() {
     let shown = stage.told(2, "/v1/maintenance").await;
     assert_eq!(
         (&shown["mode"], &shown["by"], &shown["why"], &shown["here"], &shown["bypass"]),
-        (
-            &json!("full"),
-            &json!("admin"),
-            &json!("new shelves"),
-            &json!("full"),
-            &json!(true)
-        )
+        (&json!("full"), &json!("admin"), &json!("new shelves"), &json!("full"), &json!(true))
     );
     stage.maintenance(1, json!({ "mode": "off", "why": "the shelves are there" })).await;
     assert_eq!(stage.statuses("/nothing").await, [200, 200, 200]);
