@@ -64,7 +64,7 @@ pub(super) fn root() -> Command {
     // The options bring a description of their own.
     let root = Common::augment_args(root)
         .about("Runs a node of a web application that runs on many, and operates them");
-    let root = assemble(root, commands);
+    let root = assemble(root, &commands);
     dressed(root)
 }
 
@@ -84,15 +84,15 @@ Exit status:
 }
 
 /// Sorts commands of one and two words into a tree, in the order in which they come.
-fn assemble(root: Command, commands: Vec<(&'static str, Command)>) -> Command {
+fn assemble(root: Command, commands: &[(&'static str, Command)]) -> Command {
     let mut firsts: Vec<&'static str> = Vec::new();
-    for (words, _) in &commands {
+    for (words, _) in commands {
         let first = words.split(' ').next().unwrap_or_default();
         if !firsts.contains(&first) {
             firsts.push(first);
         }
     }
-    firsts.into_iter().fold(root, |root, first| root.subcommand(family(first, &commands)))
+    firsts.into_iter().fold(root, |root, first| root.subcommand(family(first, commands)))
 }
 
 /// A command with those below it.

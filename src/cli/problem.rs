@@ -73,7 +73,7 @@ impl Problem {
                     .member("run")
                     .map(|run| format!("`understudy run show {run}` shows it"));
             }
-            "revision_changed" => return self.member("revision").map(revision),
+            "revision_changed" => return self.member("revision").as_deref().map(revision),
             "job_not_yours" => "`job disable` keeps it from starting",
             "run_not_ended" => "`run cancel` ends it",
             "run_completed" => "`job run` starts the job again",
@@ -118,8 +118,8 @@ impl Problem {
     }
 }
 
-fn revision(revision: String) -> String {
-    match revision.as_str() {
+fn revision(revision: &str) -> String {
+    match revision {
         "0" => "look at it again before you change it".to_owned(),
         _ => format!("look at it again before you change it: it has revision {revision}"),
     }

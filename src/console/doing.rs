@@ -251,7 +251,12 @@ fn input(visit: &Visit, field: &Field, form: &Form) -> Markup {
                 @for (name, text) in choices { option value=(name) selected[*name == value] { (text) } }
             }
         },
-        kind => html! {
+        kind @ (Kind::Line
+        | Kind::Number
+        | Kind::Minutes
+        | Kind::Seconds
+        | Kind::Time
+        | Kind::Words(_)) => html! {
             input id=(id) name=(field.name) value=(value) type=(type_of(kind)) autocomplete="off"
                 required[!field.optional] min=[is_number(kind).then_some("0")] maxlength="1000" aria-describedby=[hint.as_deref()];
         },

@@ -22,7 +22,7 @@ mod cluster;
 mod work;
 
 /// The token of each role.
-pub const TOKENS: [(Role, &str); 4] = [
+pub(super) const TOKENS: [(Role, &str); 4] = [
     (Role::Viewer, "viewer-token"),
     (Role::Support, "support-token"),
     (Role::Operator, "operator-token"),
@@ -31,7 +31,7 @@ pub const TOKENS: [(Role, &str); 4] = [
 
 /// What the node is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
+pub(super) enum Mood {
     /// There is much to see, of every kind.
     Busy,
     /// Nothing is there yet.
@@ -47,11 +47,12 @@ pub enum Mood {
 }
 
 /// A text that would run if it were not escaped.
-pub const HOSTILE: &str = "<script>window.hit=1</script><img src=x onerror=\"window.hit=1\">'\"&";
+pub(super) const HOSTILE: &str =
+    "<script>window.hit=1</script><img src=x onerror=\"window.hit=1\">'\"&";
 
 /// A request that the API was asked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AskedFor {
+pub(super) struct AskedFor {
     /// Method and target.
     pub line: String,
     /// Its body.
@@ -64,7 +65,7 @@ pub struct AskedFor {
 
 /// The running stub.
 #[derive(Debug)]
-pub struct Stub {
+pub(super) struct Stub {
     /// Where it listens.
     pub address: SocketAddr,
     asked: Arc<RwLock<Vec<AskedFor>>>,
@@ -73,13 +74,13 @@ pub struct Stub {
 
 impl Stub {
     /// Starts it; it ends with the process, or when it is stopped.
-    pub fn start(mood: Mood) -> Self {
+    pub(super) fn start(mood: Mood) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Self::start_on(mood, listener)
     }
 
     /// Starts it on a port that is there.
-    pub fn start_on(mood: Mood, listener: TcpListener) -> Self {
+    pub(super) fn start_on(mood: Mood, listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("it has an address");
         let asked: Arc<RwLock<Vec<AskedFor>>> = Arc::default();
         let console = Data::new(Console::new(Arc::new(FakeNode { address, mood })));
@@ -98,24 +99,24 @@ impl Stub {
     }
 
     /// Ends it at once.
-    pub async fn stop(&self) {
+    pub(super) async fn stop(&self) {
         self.handle.stop(false).await;
     }
 
     /// What was asked for and would change something.
-    pub fn changes(&self) -> Vec<AskedFor> {
+    pub(super) fn changes(&self) -> Vec<AskedFor> {
         let asked = self.asked.read().expect("nobody panicked");
         asked.iter().filter(|one| !one.line.starts_with("GET ")).cloned().collect()
     }
 
     /// The targets that were looked at.
-    pub fn looks(&self) -> Vec<String> {
+    pub(super) fn looks(&self) -> Vec<String> {
         let asked = self.asked.read().expect("nobody panicked");
         asked.iter().filter_map(|one| one.line.strip_prefix("GET ")).map(str::to_owned).collect()
     }
 
     /// The address of a page.
-    pub fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 }
@@ -324,7 +325,7 @@ fn hostile(value: Value) -> Value {
         Value::Object(members) => {
             members.into_iter().map(|(name, value)| (name, hostile(value))).collect()
         }
-        other => other,
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
     }
 }
 
@@ -346,7 +347,7 @@ fn emptied(value: Value) -> Value {
                 (name, if gone { Value::Null } else { value })
             })
             .collect(),
-        other => other,
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => other,
     }
 }
 

@@ -479,9 +479,7 @@ mod tests {
             let request = TestRequest::with_uri("/v1/about").insert_header((BROWSER, value));
             let request = request.to_srv_request();
             drop(access.admit(&request));
-            let browser =
-                request.extensions().get::<Browser>().map(|browser| browser.0.to_string());
-            browser
+            request.extensions().get::<Browser>().map(|browser| browser.0.to_string())
         };
         assert_eq!(told(&format!("{seal} 203.0.113.9")).as_deref(), Some("203.0.113.9"));
         for wrong in

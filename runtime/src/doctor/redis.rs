@@ -210,11 +210,14 @@ pub(super) async fn setting(redis: &Redis, name: &str) -> Option<String> {
     match reply {
         Reply::Map(map) => map.inner().into_values().next().and_then(|value| value.as_string()),
         Reply::Array(pair) => pair.get(1).and_then(Reply::as_string),
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "no other kind of answer has a setting in it"
-        )]
-        _ => None,
+        // No other kind of answer has a setting in it.
+        Reply::Boolean(_)
+        | Reply::Integer(_)
+        | Reply::Double(_)
+        | Reply::String(_)
+        | Reply::Bytes(_)
+        | Reply::Null
+        | Reply::Queued => None,
     }
 }
 

@@ -68,7 +68,7 @@ impl Gathering {
     pub(super) async fn run(mut self) {
         while self.node.lifecycle.phase() < Phase::Stopping {
             let seen = self.look().await;
-            let changes = self.history.note(seen, self.node.clock.wall_ms());
+            let changes = self.history.note(&seen, self.node.clock.wall_ms());
             self.count();
             self.problems.publish(self.history.known(), !changes.is_empty());
             tell(&changes);

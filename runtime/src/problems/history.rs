@@ -23,14 +23,14 @@ impl Changes {
 
 impl History {
     /// Takes what was found now; the same thing in the same words counts once.
-    pub(super) fn note(&mut self, seen: Vec<Sighting>, now_ms: u64) -> Changes {
+    pub(super) fn note(&mut self, seen: &[Sighting], now_ms: u64) -> Changes {
         let mut now: Vec<Problem> = Vec::with_capacity(seen.len());
-        for sighting in &seen {
+        for sighting in seen {
             let finding = &sighting.finding;
             if now.iter().any(|known| is_same(known, sighting)) {
                 continue;
             }
-            let since_ms = sighting.since_ms.or_else(|| self.since(sighting, &seen));
+            let since_ms = sighting.since_ms.or_else(|| self.since(sighting, seen));
             now.push(Problem { finding: finding.clone(), since_ms: since_ms.unwrap_or(now_ms) });
         }
         let is_in = |list: &[Problem], problem: &Problem| {
@@ -82,20 +82,20 @@ mod tests {
     #[test]
     fn h7_a_problem_keeps_its_beginning_as_long_as_it_stays() {
         let mut history = History::default();
-        assert_eq!(history.note(vec![seen("a", "x")], 10).appeared.len(), 1);
-        assert!(history.note(vec![seen("a", "x"), seen("a", "x")], 20).is_empty());
+        assert_eq!(history.note(&[seen("a", "x")], 10).appeared.len(), 1);
+        assert!(history.note(&[seen("a", "x"), seen("a", "x")], 20).is_empty());
         assert_eq!(since(&history), [("x", 10)]);
-        let changes = history.note(Vec::new(), 30);
+        let changes = history.note(&[], 30);
         assert_eq!((changes.appeared.len(), changes.gone.len()), (0, 1));
-        history.note(vec![seen("a", "x")], 40);
+        history.note(&[seen("a", "x")], 40);
         assert_eq!(since(&history), [("x", 40)], "it came back");
     }
 
     #[test]
     fn h7_other_words_for_the_only_one_of_a_code_are_no_new_problem() {
         let mut history = History::default();
-        history.note(vec![seen("clock", "1 s ahead"), seen("b", "1")], 10);
-        history.note(vec![seen("clock", "2 s ahead"), seen("b", "1"), seen("b", "2")], 20);
+        history.note(&[seen("clock", "1 s ahead"), seen("b", "1")], 10);
+        history.note(&[seen("clock", "2 s ahead"), seen("b", "1"), seen("b", "2")], 20);
         assert_eq!(since(&history), [("2 s ahead", 10), ("1", 10), ("2", 20)]);
     }
 
@@ -103,7 +103,7 @@ mod tests {
     fn h7_what_tells_its_beginning_itself_is_believed() {
         let mut history = History::default();
         let known = Sighting { since_ms: Some(3), ..seen("a", "x") };
-        history.note(vec![known], 10);
+        history.note(&[known], 10);
         assert_eq!(since(&history), [("x", 3)]);
     }
 }

@@ -48,8 +48,8 @@ impl Servers {
     /// Looks at what is due in this round; `nodes` is how many live. A server that does not answer keeps its findings.
     pub(super) async fn look(&mut self, node: &NodeContext, nodes: usize) {
         let (clock, settings) = (
-            self.round % CLOCK_ROUNDS == 0,
-            self.round % SETTING_ROUNDS == 0 || self.nodes != nodes,
+            self.round.is_multiple_of(CLOCK_ROUNDS),
+            self.round.is_multiple_of(SETTING_ROUNDS) || self.nodes != nodes,
         );
         self.round = self.round.wrapping_add(1);
         self.nodes = nodes;

@@ -24,7 +24,7 @@ pub(in super::super) async fn drift(visit: &Visit) -> Page {
                 }
             },
         ))
-        (section(&told, |told| differences(told)))
+        (section(&told, differences))
     };
     Page::new("Configuration", "nodes problems", body)
 }

@@ -274,7 +274,9 @@ fn said(value: &Value) -> String {
     match value {
         Value::String(text) => words::plain(text),
         Value::Null => String::new(),
-        other => other.to_string(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other.to_string()
+        }
     }
 }
 

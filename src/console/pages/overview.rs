@@ -110,7 +110,7 @@ impl Seen {
     ) -> String {
         let mut parts = Vec::new();
         match nodes {
-            Some((serve, 1)) if serve == 1 => parts.push("The node serves".to_owned()),
+            Some((1, 1)) => parts.push("The node serves".to_owned()),
             Some((serve, all)) if serve == all => parts.push(format!("All {all} nodes serve")),
             Some((serve, all)) => parts.push(format!("{serve} of {all} nodes serve")),
             None => parts.push("The nodes cannot be listed now".to_owned()),
@@ -347,7 +347,7 @@ fn failures_card(visit: &Visit, failures: &Told) -> Markup {
 }
 
 /// Tiles of charts, or a hint where there is nothing to draw.
-fn chart_tile(label: &str, value: &str, drawing: Markup, note: &str) -> Markup {
+fn chart_tile(label: &str, value: &str, drawing: &Markup, note: &str) -> Markup {
     html! { div.tile.wide { p.label { (label) } p.value { (value) } (drawing) p.note { (note) } } }
 }
 
@@ -386,12 +386,7 @@ mod tests {
             (two("ready"), json!({}), problem("info"), "Something needs a look"),
             (two("ready"), leader.clone(), problem("warning"), "Something needs a look"),
             (two("ready"), leader.clone(), problem("critical"), "Something is wrong"),
-            (
-                json!({ "nodes": [node("draining")] }),
-                leader.clone(),
-                json!({}),
-                "Something is wrong",
-            ),
+            (json!({ "nodes": [node("draining")] }), leader, json!({}), "Something is wrong"),
         ] {
             let told = seen(nodes, leader, problems).verdict().0;
             assert!(told.contains(title), "{title}: {told}");

@@ -72,8 +72,9 @@ const NAMES: [&str; 7] = [
     "weekly-report",
 ];
 
-fn job(name: &str, now_ms: i64) -> Value {
-    let (words, schedule, last, paused, enabled) = match name {
+/// In words and as it is stored; how the last run ended; whether it is paused, and enabled.
+fn history(name: &str) -> (&'static str, Value, &'static str, bool, bool) {
+    match name {
         "cache-warmup" => (
             "every 30 s",
             json!({ "kind": "every", "every_ms": 30_000, "anchor_ms": 0 }),
@@ -119,7 +120,11 @@ fn job(name: &str, now_ms: i64) -> Value {
             false,
             true,
         ),
-    };
+    }
+}
+
+fn job(name: &str, now_ms: i64) -> Value {
+    let (words, schedule, last, paused, enabled) = history(name);
     let pause = json!({ "since_ms": now_ms - 4_000_000, "by": "john", "why": "the shop is closed for stocktaking until Monday" });
     json!({
         "name": name, "words": words, "origin": if name == "sync-stock" { "api" } else { "code" }, "edited": name == "nightly-report", "revision": 7,

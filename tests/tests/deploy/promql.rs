@@ -128,11 +128,11 @@ fn tokens(expression: &str) -> Vec<Token> {
             }
             // A variable of the dashboard stands for a time here, or for a text in quotes.
             '$' | '0'..='9' => {
-                while rest.next_if(&is_inside).is_some() {}
+                while rest.next_if(is_inside).is_some() {}
                 tokens.push(Token::Other);
             }
             'a'..='z' | 'A'..='Z' | '_' | ':' => {
-                let more = std::iter::from_fn(|| rest.next_if(&is_inside));
+                let more = std::iter::from_fn(|| rest.next_if(is_inside));
                 tokens.push(Token::Name(std::iter::once(letter).chain(more).collect()));
             }
             _ if letter.is_whitespace() => {}

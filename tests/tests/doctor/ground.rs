@@ -150,7 +150,7 @@ pub(super) async fn found(node: &Node, code: &str, expected: &str) -> Value {
         (check["result"] == expected).then_some(check)
     })
     .await;
-    oracle!(&format!("{code}"), found["result"].as_str().unwrap(), expected);
+    oracle!(code, found["result"].as_str().unwrap(), expected);
     let is_well = matches!(expected, "ok" | "skipped");
     assert_eq!(found["fix"].as_str().unwrap().is_empty(), is_well, "{found}");
     found

@@ -9,51 +9,7 @@ use super::stage::{Stage, admin};
 async fn every_wrong_value_is_refused_with_its_name() {
     let stage = Stage::with(Cluster::builder().nodes(1)).await;
     let (settings, maintenance) = ("/v1/settings/log_filter", "/v1/maintenance");
-    let long = "x".repeat(1_001);
-    let cases = [
-        (settings, json!({ "why": "x" }), 400, "value"),
-        (settings, json!({ "value": 1, "why": "x" }), 400, "value"),
-        (settings, json!({ "value": "", "why": "x" }), 422, "value"),
-        (settings, json!({ "value": "debgu", "why": "x" }), 422, "value"),
-        (settings, json!({ "value": "info,a=b=c", "why": "x" }), 422, "value"),
-        (settings, json!({ "value": "debug" }), 400, "why"),
-        (settings, json!({ "value": "debug", "why": "" }), 422, "why"),
-        (settings, json!({ "value": "debug", "why": long }), 422, "why"),
-        (settings, json!({ "value": "debug", "why": "a\nb" }), 422, "why"),
-        (settings, json!({ "value": "debug", "why": "x", "for_s": 0 }), 422, "for_s"),
-        (settings, json!({ "value": "debug", "why": "x", "for_s": -1 }), 422, "for_s"),
-        (settings, json!({ "value": "debug", "why": "x", "for_s": 1e99 }), 422, "for_s"),
-        (settings, json!({ "value": "debug", "why": "x", "for_s": "60" }), 400, "for_s"),
-        (settings, json!({ "value": "debug", "why": "x", "fors": 1 }), 400, "fors"),
-        (maintenance, json!({ "why": "x" }), 400, "mode"),
-        (maintenance, json!({ "mode": "on", "why": "x" }), 422, "mode"),
-        (maintenance, json!({ "mode": true, "why": "x" }), 400, "mode"),
-        (maintenance, json!({ "mode": "full" }), 400, "why"),
-        (maintenance, json!({ "mode": "full", "why": "x", "message": "" }), 422, "message"),
-        (maintenance, json!({ "mode": "full", "why": "x", "message": long }), 422, "message"),
-        (
-            maintenance,
-            json!({ "mode": "full", "why": "x", "message": "a\u{1b}[2J" }),
-            422,
-            "message",
-        ),
-        (
-            maintenance,
-            json!({ "mode": "full", "why": "x", "retry_after_s": 0 }),
-            422,
-            "retry_after_s",
-        ),
-        (
-            maintenance,
-            json!({ "mode": "full", "why": "x", "retry_after_s": 86_401 }),
-            422,
-            "retry_after_s",
-        ),
-        (maintenance, json!({ "mode": "full", "why": "x", "node": "a b" }), 422, "node"),
-        (maintenance, json!({ "mode": "full", "why": "x", "node": "node-z" }), 404, "node"),
-        (maintenance, json!({ "mode": "off", "why": "x", "message": "m" }), 422, "message"),
-        (maintenance, json!({ "mode": "off", "why": "x", "for_s": 5 }), 422, "for_s"),
-    ];
+    let cases = wrong_values(settings, maintenance);
     let mut unnamed = Vec::new();
     for (path, body, status, field) in &cases {
         let answer = stage.put(0, path, body.clone()).await;
@@ -108,4 +64,56 @@ async fn what_is_asked_of_the_wrong_place_says_where_the_right_one_is() {
     for (path, query) in [("/v1/settings", "?x=1"), ("/v1/maintenance", "?node=a")] {
         admin().get(url, &format!("{path}{query}")).await.unwrap().expect(400);
     }
+}
+
+/// Path, body, status and the field that is named.
+fn wrong_values(
+    settings: &'static str,
+    maintenance: &'static str,
+) -> Vec<(&'static str, Value, u16, &'static str)> {
+    let long = "x".repeat(1_001);
+    vec![
+        (settings, json!({ "why": "x" }), 400, "value"),
+        (settings, json!({ "value": 1, "why": "x" }), 400, "value"),
+        (settings, json!({ "value": "", "why": "x" }), 422, "value"),
+        (settings, json!({ "value": "debgu", "why": "x" }), 422, "value"),
+        (settings, json!({ "value": "info,a=b=c", "why": "x" }), 422, "value"),
+        (settings, json!({ "value": "debug" }), 400, "why"),
+        (settings, json!({ "value": "debug", "why": "" }), 422, "why"),
+        (settings, json!({ "value": "debug", "why": long }), 422, "why"),
+        (settings, json!({ "value": "debug", "why": "a\nb" }), 422, "why"),
+        (settings, json!({ "value": "debug", "why": "x", "for_s": 0 }), 422, "for_s"),
+        (settings, json!({ "value": "debug", "why": "x", "for_s": -1 }), 422, "for_s"),
+        (settings, json!({ "value": "debug", "why": "x", "for_s": 1e99 }), 422, "for_s"),
+        (settings, json!({ "value": "debug", "why": "x", "for_s": "60" }), 400, "for_s"),
+        (settings, json!({ "value": "debug", "why": "x", "fors": 1 }), 400, "fors"),
+        (maintenance, json!({ "why": "x" }), 400, "mode"),
+        (maintenance, json!({ "mode": "on", "why": "x" }), 422, "mode"),
+        (maintenance, json!({ "mode": true, "why": "x" }), 400, "mode"),
+        (maintenance, json!({ "mode": "full" }), 400, "why"),
+        (maintenance, json!({ "mode": "full", "why": "x", "message": "" }), 422, "message"),
+        (maintenance, json!({ "mode": "full", "why": "x", "message": long }), 422, "message"),
+        (
+            maintenance,
+            json!({ "mode": "full", "why": "x", "message": "a\u{1b}[2J" }),
+            422,
+            "message",
+        ),
+        (
+            maintenance,
+            json!({ "mode": "full", "why": "x", "retry_after_s": 0 }),
+            422,
+            "retry_after_s",
+        ),
+        (
+            maintenance,
+            json!({ "mode": "full", "why": "x", "retry_after_s": 86_401 }),
+            422,
+            "retry_after_s",
+        ),
+        (maintenance, json!({ "mode": "full", "why": "x", "node": "a b" }), 422, "node"),
+        (maintenance, json!({ "mode": "full", "why": "x", "node": "node-z" }), 404, "node"),
+        (maintenance, json!({ "mode": "off", "why": "x", "message": "m" }), 422, "message"),
+        (maintenance, json!({ "mode": "off", "why": "x", "for_s": 5 }), 422, "for_s"),
+    ]
 }

@@ -141,7 +141,12 @@ fn pairs(of: Vec<KeyValue>) -> BTreeMap<String, String> {
     let text = |value: Value| match value {
         Value::StringValue(text) => text,
         Value::IntValue(number) => number.to_string(),
-        other => format!("{other:?}"),
+        other @ (Value::BoolValue(_)
+        | Value::DoubleValue(_)
+        | Value::ArrayValue(_)
+        | Value::KvlistValue(_)
+        | Value::BytesValue(_)
+        | Value::StringValueStrindex(_)) => format!("{other:?}"),
     };
     let pair = |pair: KeyValue| Some((pair.key, text(pair.value?.value?)));
     of.into_iter().filter_map(pair).collect()

@@ -90,7 +90,12 @@ fn text(value: Any) -> String {
     match value {
         Any::StringValue(text) => text,
         Any::IntValue(number) => number.to_string(),
-        other => format!("{other:?}"),
+        other @ (Any::BoolValue(_)
+        | Any::DoubleValue(_)
+        | Any::ArrayValue(_)
+        | Any::KvlistValue(_)
+        | Any::BytesValue(_)
+        | Any::StringValueStrindex(_)) => format!("{other:?}"),
     }
 }
 

@@ -94,13 +94,13 @@ fn draw(now_ms: i64, node: &str, readings: &[Reading]) -> Markup {
         (chart_tile(
             "Requests per second",
             &per_second,
-            chart::line(&format!("Requests per second on {node} in the last {over}"), range, &requests),
+            &chart::line(&format!("Requests per second on {node} in the last {over}"), range, &requests),
             &format!("on {node}, last {over}"),
         ))
         (chart_tile(
             "Late at start",
             &latest,
-            chart::line(&format!("How late jobs started on {node} in the last {over}"), range, &late),
+            &chart::line(&format!("How late jobs started on {node} in the last {over}"), range, &late),
             &format!("on {node}, last {over}"),
         ))
     }
