@@ -54,6 +54,7 @@ pub mod prelude {
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};
     pub use understudy_runtime::node::HealthCheck;
+    pub use understudy_runtime::rate_limit::{Rate, RateLimitError, RateLimits, Taken};
     pub use understudy_runtime::service::{Health, NodeContext, Service};
     pub use understudy_scheduler::spec::{
         Backoff, Fold, Gap, Misfire, OnFailure, OnLeaseLoss, OnOrphan, Overlap, Placement, Retry,

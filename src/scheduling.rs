@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use actix_web::web::ServiceConfig;
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::error::chain;
 use understudy_runtime::finding::Finding;
-use understudy_runtime::service::{Health, NodeContext, RequestWrap, Service, ServiceError};
+use understudy_runtime::service::{
+    Health, NodeContext, RequestWrap, Service, ServiceError, StopNote,
+};
 use understudy_scheduler::run::Cause;
 use understudy_scheduler::spec::JobName;
 use understudy_scheduler::store::{DefinitionError, EnqueueError, Order};
@@ -143,6 +146,10 @@ impl Service for Scheduling {
 
     fn findings(&self) -> Vec<Finding> {
         self.scheduler.findings()
+    }
+
+    fn stop_notes(&self) -> BoxFuture<'static, Vec<StopNote>> {
+        self.scheduler.stop_notes()
     }
 
     fn admin(&self, app: &mut ServiceConfig) {

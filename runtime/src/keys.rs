@@ -82,6 +82,12 @@ impl KeySpace {
         format!("{}{{k{digest}}}:k", self.prefix)
     }
 
+    /// Returns when somebody may do something as often as it may be done; `digest` stands for who and what.
+    #[must_use]
+    pub fn rate_limit(&self, digest: &str) -> String {
+        format!("{}{{r{digest}}}:r", self.prefix)
+    }
+
     /// Returns the hash of all nodes, by name.
     #[must_use]
     pub fn members(&self) -> String {
@@ -144,6 +150,7 @@ mod tests {
         assert_eq!(keys.session_ids(Bucket(7)), "us:shop:{7}:i");
         assert_eq!(keys.user_sessions("abc"), "us:shop:{uabc}:u");
         assert_eq!(keys.lockout("abc"), "us:shop:{kabc}:k");
+        assert_eq!(keys.rate_limit("abc"), "us:shop:{rabc}:r");
         assert_eq!(keys.members(), "us:shop:{m}:nodes");
         assert_eq!(keys.broadcast_channel(), "us:shop:{m}:bus");
         assert_eq!(keys.leader(), "us:shop:{leader}:lease");
@@ -163,6 +170,7 @@ mod tests {
             keys.session_ids(Bucket(0)),
             keys.user_sessions("d"),
             keys.lockout("d"),
+            keys.rate_limit("d"),
             keys.members(),
             keys.leader(),
             keys.probe(&node),

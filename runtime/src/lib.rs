@@ -26,6 +26,7 @@ pub mod lock;
 pub mod membership;
 pub mod node;
 pub mod problems;
+pub mod rate_limit;
 pub mod redis;
 pub mod secret;
 pub mod service;

@@ -29,6 +29,7 @@ use crate::lease::LeaseHandle;
 use crate::lock::ClusterLocks;
 use crate::membership::Membership;
 use crate::node::Lifecycle;
+use crate::rate_limit::RateLimits;
 use crate::redis::Redis;
 use crate::settings::Settings;
 
@@ -214,6 +215,8 @@ pub struct NodeContext {
     pub database: Database,
     /// Locks of which there is one holder in the cluster.
     pub locks: ClusterLocks,
+    /// How often something may be done, over all nodes together.
+    pub rate_limits: RateLimits,
     /// Periodic work for the whole cluster; a service adds its own when it starts.
     pub duties: Duties,
     /// Options that are changed while the cluster runs.

@@ -77,11 +77,6 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     /// Begins to watch. A process that cannot start one more thread does without.
     pub(crate) fn begin(clock: SharedClock) -> Self {
-        metrics::describe_histogram!(
-            METRIC,
-            metrics::Unit::Seconds,
-            "Times for which the process stood still, of more than half a second"
-        );
         let (ends, ended) = channel::<()>();
         let pauses = Pauses::default();
         let noted = pauses.clone();

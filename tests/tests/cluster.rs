@@ -14,6 +14,7 @@ mod cluster {
     mod identity;
     mod joining;
     mod keys;
+    mod limits;
     mod locks;
     mod migrations;
     mod outage;

@@ -29,6 +29,7 @@ use crate::lease::database::DatabaseLeases;
 use crate::lease::{LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
 use crate::lock::ClusterLocks;
 use crate::membership::{JoinError, MemberRecord, Membership, MembershipSpec, Note, NoteKind};
+use crate::rate_limit::RateLimits;
 use crate::redis::{Redis, Role};
 use crate::service::NodeContext;
 use crate::settings::{Settings, SettingsTools};
@@ -118,6 +119,7 @@ impl Base {
             bus,
             database,
             locks,
+            rate_limits: RateLimits::new(None, &self.clock),
             duties: Duties::default(),
             settings,
             events: self.events.clone(),
@@ -148,11 +150,13 @@ impl Base {
         let bus = self.start_bus(redis_config, &keys, &membership).await?;
         let locks = ClusterLocks::new(&database, &bus, &membership, &self.clock);
         let settings = self.settings(&database, (&bus, &membership));
+        let keys = Arc::new(keys);
+        let counted = Some((redis.clone(), Arc::clone(&keys)));
         let context = NodeContext {
             config: Arc::clone(&self.config),
             node_id: self.node_id.clone(),
             clock: Arc::clone(&self.clock),
-            keys: Arc::new(keys),
+            keys,
             redis: Some(redis),
             lease_redis,
             lease,
@@ -160,6 +164,7 @@ impl Base {
             bus,
             database,
             locks,
+            rate_limits: RateLimits::new(counted, &self.clock),
             duties: Duties::default(),
             settings,
             events: self.events.clone(),

@@ -142,10 +142,14 @@ static CATALOGUE: &[Metric] = &[
     Metric::gauge("understudy_node_ready", "1 while the node is ready, that is while a balancer should send requests here, else 0"),
     Metric::gauge("understudy_nodes", "Nodes of the cluster as this one sees them; `lost` are those that are silent").by(&[Label::of("state", &["starting", "ready", "draining", "lost"])]),
     Metric::gauge("understudy_nodes_config_differs", "Living nodes whose options, those of the node itself apart, are others than this node's"),
+    Metric::gauge("understudy_problems", "Problems of the cluster that the node knows of, by their code and how bad they are").by(&[Label::any("code"), Label::of("severity", &["info", "warning", "critical"])]),
+    Metric::histogram("understudy_pauses_seconds", "Times for which the process stood still, of more than half a second"),
+    Metric::counter("understudy_audit_dropped_total", "Entries of the audit log that stand in the log only, since the database was away for too long"),
 
     Metric::counter("understudy_http_requests_total", "Requests answered on the public port, by the pattern of the route (`unmatched` for all that met none), the method (`other` for unusual ones) and the class of the status").by(&[Label::any("route"), Label::of("method", &["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "other"]), Label::of("status", &["1xx", "2xx", "3xx", "4xx", "5xx"])]),
     Metric::histogram("understudy_http_request_duration_seconds", "Time from the head of a request on the public port to the head of its answer").by(&[Label::any("route")]),
     Metric::gauge("understudy_http_requests_under_way", "Requests on the public port that are being answered now"),
+    Metric::counter("understudy_rate_limited_total", "Times somebody was refused what they had done too often"),
     Metric::counter("understudy_http_forwarding_ignored_total", "Requests that told of another client than their peer and were not believed, since the peer is no trusted proxy"),
     Metric::histogram("understudy_event_loop_lag_seconds", "How much later than planned a thread came to a task that was due: `worker` for the threads that serve requests, `node` for those of the node itself").by(&[Label::of("loop", &["worker", "node"])]),
 
@@ -168,6 +172,9 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("understudy_locks_acquired_total", "Cluster-wide locks that this node got"),
     Metric::gauge("understudy_locks_held", "Cluster-wide locks that this node holds"),
     Metric::counter("understudy_locks_lost_total", "Cluster-wide locks that ended under their holder: they ran out, or were taken away"),
+
+    Metric::counter("understudy_trace_spans_sent_total", "Spans that the collector has taken"),
+    Metric::counter("understudy_trace_spans_dropped_total", "Spans that were not sent: they came faster than they could be (`queue_full`), or the collector was away, too slow, or refused them").by(&[Label::of("why", &["queue_full", "collector"])]),
 
     Metric::counter("process_cpu_seconds_total", "Time that this process spent on processors"),
     Metric::gauge("process_resident_memory_bytes", "Memory of this process that is in use (Linux)"),

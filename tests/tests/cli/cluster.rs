@@ -111,6 +111,8 @@ async fn starts_jobs(prompt: &Prompt) {
     let first = prompt.type_in(&["job", "run", "good", "--key", "k1", "--json"]).await.json();
     let again = prompt.type_in(&["job", "run", "good", "--key", "k1", "--json"]).await.json();
     oracle!("a run asked for twice by one key", first["run"], again["run"]);
+    let run = first["run"].to_string();
+    prompt.type_in(&["run", "log", &run, "--follow"]).await.expect(0);
     let paused =
         prompt.type_in(&["job", "pause", "good", "--why", "the disk is full"]).await.expect(0);
     assert!(

@@ -91,7 +91,7 @@ async fn restart_all(stage: &mut Stage, round: usize) {
     let what = ("all nodes are restarted", ALL);
     let told =
         supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
-    oracle!("the run", end_of(stage, run), "completed: ");
+    oracle!("the run", end_of(stage, run), "completed:");
     oracle!("nodes that are back", states(&told).join(","), "back,back,back");
     let mut order: Vec<usize> = supervisor.ended.iter().map(|(node, _)| *node).collect();
     oracle!("the last one led", order.last().copied().unwrap_or(9), leader);
@@ -146,7 +146,7 @@ async fn h9_a_rolling_restart_outlives_the_death_of_the_leader_it_runs_on() {
     let what = ("the others are restarted", ALL);
     let told =
         supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
-    oracle!("the run", end_of(&stage, run), "completed: ");
+    oracle!("the run", end_of(&stage, run), "completed:");
     oracle!("nodes that are back", states(&told).join(","), "back,back,back");
     for node in 0..3 {
         let expected = if node == leader { vec![KILLED] } else { vec![0] };

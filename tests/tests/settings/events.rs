@@ -77,7 +77,7 @@ async fn u18_a_watcher_sees_a_node_die_and_the_lead_change() {
     oracle!("ms until a death was seen", died.as_millis(), <= 15_000);
     wait::until("another node leads", LIMIT, async || {
         let told = stage.told(watched, "/v1/leader").await;
-        let holder = told["leader_node_id"].as_str();
+        let holder = told["leaderNodeId"].as_str();
         holder.is_some_and(|holder| holder != stage.node(leads).name())
     })
     .await;
