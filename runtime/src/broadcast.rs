@@ -165,6 +165,13 @@ impl Broadcast {
         });
         BroadcastResult { answers: futures_util::future::join_all(requests).await }
     }
+
+    /// Names the nodes that were not asked and may live: while Redis is away nothing is heard of them.
+    pub(crate) fn unasked<R>(&self, told: &BroadcastResult<R>) -> Vec<String> {
+        let live = self.membership.live_when_read().into_iter();
+        let silent = live.filter(|node| told.answers.iter().all(|answer| answer.node != *node));
+        silent.map(|node| node.name().as_str().to_owned()).collect()
+    }
 }
 
 impl FromRequest for Broadcast {

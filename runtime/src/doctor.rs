@@ -105,6 +105,8 @@ pub(crate) struct Practice {
     pub(crate) probes: Probes,
     /// The names of the migrations of the services.
     pub(crate) migrations: Vec<String>,
+    /// Held by the examination that is under way.
+    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 /// What a check says.
@@ -188,6 +190,8 @@ impl Doctor {
 
     /// Examines the node this runs on, also through the balancer when its address is given.
     pub(crate) async fn examine(&self, through: Option<Url>) -> Examination {
+        // One at a time: they write and read the same things, and would find each other's.
+        let _turn = self.practice.turn.lock().await;
         let node = &self.practice.node;
         let redis = Box::pin(redis::servers(node)).await;
         let patient = Patient { practice: Arc::clone(&self.practice), redis };

@@ -26,6 +26,9 @@ pub(crate) mod settings;
 pub mod trace;
 mod unread;
 
+/// Where the metrics of a node are, on both ports.
+pub(crate) const METRICS_PATH: &str = "/metrics";
+
 pub use client_addr::{client_addr, origin};
 pub use extractors::json_text_problem;
 pub use links::absolute_url;

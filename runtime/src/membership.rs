@@ -170,6 +170,31 @@ impl Membership {
         members.iter().filter(|member| member.live).map(|member| member.record.id.clone()).collect()
     }
 
+    /// Returns the ids of all nodes that were alive when the list was last read, this one among them: while Redis is away,
+    /// those that may live although nothing is heard of them.
+    #[must_use]
+    pub fn live_when_read(&self) -> Vec<NodeId> {
+        let view = self.shared.view.load();
+        let elapsed = self.shared.cluster.as_ref().map_or(Duration::ZERO, |cluster| {
+            cluster.spec.clock.now().saturating_duration_since(view.read_at)
+        });
+        let ttl_ms =
+            self.shared.cluster.as_ref().map_or(0, |cluster| list::millis(cluster.spec.ttl));
+        let was_live = |member: &&Member| {
+            member.live || member.age_ms.saturating_sub(list::millis(elapsed)) < ttl_ms
+        };
+        view.members.iter().filter(was_live).map(|member| member.record.id.clone()).collect()
+    }
+
+    /// How long ago the list was read; zero for a node that is alone.
+    #[must_use]
+    pub fn unread_for(&self) -> Duration {
+        let read_at = self.shared.view.load().read_at;
+        self.shared.cluster.as_ref().map_or(Duration::ZERO, |cluster| {
+            cluster.spec.clock.now().saturating_duration_since(read_at)
+        })
+    }
+
     /// Whether some other node is alive and takes requests.
     #[must_use]
     pub fn others_ready(&self) -> bool {

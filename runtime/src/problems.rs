@@ -137,7 +137,7 @@ impl Problems {
     /// Asks all living nodes.
     pub(crate) async fn everywhere(&self) -> Everywhere {
         let answers = self.inner.broadcast.ask(&ListProblems {}).await;
-        let mut unreachable = Vec::new();
+        let mut unreachable = self.inner.broadcast.unasked(&answers);
         let mut all = Vec::new();
         for answer in answers.answers {
             let name = answer.node.name().as_str().to_owned();

@@ -241,8 +241,9 @@ impl Settings {
         let revision = self.inner.store.change(&change).await?;
         let told = self.inner.broadcast.ask(&SettingsChanged { revision }).await;
         let unaware = told.answers.iter().filter(|answer| answer.result != Ok(true));
-        let unreachable: Vec<String> =
+        let mut unreachable: Vec<String> =
             unaware.map(|answer| answer.node.name().as_str().to_owned()).collect();
+        unreachable.extend(self.inner.broadcast.unasked(&told));
         for node in &unreachable {
             warn!(
                 node,

@@ -23,7 +23,7 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("session_refusals_total", "Answers which said that a session cannot be had now: its owner is `busy` or silent, the store is away (`unavailable`) or has no room (`refused`), and so on").by(&[Label::of("why", &["busy", "unavailable", "refused", "conflict", "outcome_unknown", "unreadable"])]),
     Metric::counter("session_restores_total", "Sessions that their owner put back into a store that had lost them"),
     Metric::counter("session_unreadable_total", "Sessions in the store that cannot be read; they are left as they are"),
-    Metric::counter("session_expired_total", "Sessions that ran out of time and were ended by this node").by(&[Label::of("reason", &["idle", "absolute"])]),
+    Metric::counter("session_expired_total", "Sessions that ran out of time and were ended by this node").by(&[Label::of("reason", &["idle", "absolute", "vanished"])]),
     Metric::counter("session_lockouts_total", "Attempts to log in that were refused without a look at the password, since too many had failed"),
     Metric::counter("session_cookies_rejected_total", "Cookies that no key of this node signed"),
 ];

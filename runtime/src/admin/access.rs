@@ -22,7 +22,7 @@ use super::operation::{Asked, Operation, Operations};
 use super::seal::{Purpose, Seals};
 use super::tokens::KnownToken;
 use crate::clock::SharedClock;
-use crate::config::AdminConfig;
+use crate::config::Config;
 use crate::http::problem::Problem;
 use crate::http::{cross_site, health, links, request_id};
 
@@ -99,7 +99,8 @@ struct Inner {
 }
 
 impl AdminPort {
-    pub(crate) fn new(config: &AdminConfig, audit: Audit, clock: SharedClock) -> Self {
+    pub(crate) fn new(config: &Config, audit: Audit, clock: SharedClock) -> Self {
+        let (config, secrets) = (&config.admin, &config.session.secret);
         let tokens = [
             (Role::Admin, &config.token),
             (Role::Operator, &config.operator_token),
@@ -109,7 +110,7 @@ impl AdminPort {
             .into_iter()
             .filter_map(|(role, token)| Some((role, digest(token.as_ref()?.expose()))))
             .collect();
-        let seals = Seals::new(&key(&configured));
+        let seals = Seals::new(secrets, &configured);
         let (known, operations) = (ArcSwap::default(), ArcSwap::default());
         let address = OnceLock::new();
         let inner = Inner { address, configured, known, operations, audit, seals, clock };
@@ -347,19 +348,6 @@ pub(super) fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// The key of the seals: the same on all nodes with the same tokens; without any, of this process alone.
-fn key(tokens: &[(Role, [u8; 32])]) -> [u8; 32] {
-    if tokens.is_empty() {
-        return rand::random();
-    }
-    let mut hash = Sha256::new_with_prefix(b"understudy admin seals 1");
-    for (role, digest) in tokens {
-        hash.update([*role as u8]);
-        hash.update(digest);
-    }
-    hash.finalize().into()
-}
-
 fn is_page(path: &str) -> bool {
     path == "/"
         || path.strip_prefix(PAGES).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -407,7 +395,6 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::config::Config;
     use crate::secret::Secret;
 
     const SOME: &[Operation] = &[
@@ -417,17 +404,17 @@ mod tests {
         Operation::put("tokens.make", "/v1/tokens", "Makes a token").role(Role::Admin),
     ];
 
-    fn port(config: &AdminConfig) -> AdminPort {
+    fn port(config: &Config) -> AdminPort {
         let port = AdminPort::new(config, Audit::unwritten(), SystemClock::shared());
         port.set_operations(Operations::new([SOME]));
         port
     }
 
     fn access() -> AdminPort {
-        let mut config = Config::for_test().admin;
-        config.token = Some(Secret::new("all-of-it".to_owned()));
-        config.operator_token = Some(Secret::new("run-it".to_owned()));
-        config.viewer_token = Some(Secret::new("see-it".to_owned()));
+        let mut config = Config::for_test();
+        config.admin.token = Some(Secret::new("all-of-it".to_owned()));
+        config.admin.operator_token = Some(Secret::new("run-it".to_owned()));
+        config.admin.viewer_token = Some(Secret::new("see-it".to_owned()));
         port(&config)
     }
 
@@ -504,7 +491,7 @@ mod tests {
 
     #[test]
     fn x1_without_a_token_loopback_may_look_and_no_more() {
-        let access = port(&Config::for_test().admin);
+        let access = port(&Config::for_test());
         assert_eq!(ask(&access, "GET", ""), 200);
         assert_eq!(ask(&access, "POST", ""), 401);
         assert_eq!(ask(&access, "GET", "Bearer wrong"), 401);

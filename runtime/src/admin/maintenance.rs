@@ -12,7 +12,7 @@ use super::asked::Query;
 use super::members::{Members, only_at, wrong_value};
 use super::note;
 use super::resources::{AdminState, Started, json};
-use super::settings::{Made, asker, not_changed, until};
+use super::settings::{Made, asker, not_changed, tagged, until};
 use crate::http::maintenance::{
     BYPASS_HEADER, BYPASS_PATH, LONGEST_MESSAGE, LONGEST_RETRY_S, Mode, Notice, USUAL_MESSAGE,
 };
@@ -89,7 +89,8 @@ impl MaintenanceBody {
 
 async fn show(started: Data<Started>, request: HttpRequest) -> Answer {
     Query::of(&request, &[])?;
-    Ok(json(&MaintenanceBody::of(started.context()?, None)))
+    let body = MaintenanceBody::of(started.context()?, None);
+    Ok(tagged(json(&body), body.cluster.made.revision()))
 }
 
 async fn set(started: Data<Started>, request: HttpRequest, bytes: Bytes) -> Answer {
@@ -113,7 +114,8 @@ async fn set(started: Data<Started>, request: HttpRequest, bytes: Bytes) -> Answ
         only_at: only_at(&request)?,
     };
     let changed = context.settings.change(change).await.map_err(not_changed)?;
-    Ok(json(&MaintenanceBody::of(context, Some(changed.unreachable))))
+    let body = MaintenanceBody::of(context, Some(changed.unreachable));
+    Ok(tagged(json(&body), body.cluster.made.revision()))
 }
 
 fn notice(members: &Members, context: &NodeContext) -> Result<Notice, Problem> {

@@ -92,7 +92,8 @@ impl Members {
 
 /// Reads `If-Match`: a revision, in quotes or not.
 pub(super) fn only_at(request: &HttpRequest) -> Result<Option<i64>, Problem> {
-    let Some(text) = header(request, "if-match")? else { return Ok(None) };
+    let text = header(request, "if-match")?.filter(|text| *text != "*");
+    let Some(text) = text else { return Ok(None) };
     let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let number: Option<i64> = quoted.unwrap_or(text).parse().ok().filter(|number| *number >= 0);
     let wrong = || {

@@ -182,13 +182,22 @@ fn wish(request: &HttpRequest, bytes: &Bytes) -> Result<Wish, Problem> {
     Ok(Wish { by, why, force })
 }
 
-/// Finds a node by its name; one life of it stands for the name.
+/// Finds a node by its name, or one life of it by its id: what was meant for an earlier life must not meet the next one.
 fn find(fleet: &Fleet, text: &str) -> Result<Member, Problem> {
-    let name = text.parse::<NodeId>().map(|node| node.name().clone());
-    let name = name.or_else(|_| text.parse::<NodeName>()).map_err(|error| {
-        unknown_node().with_detail(error.to_string()) // never repeats what was given
-    })?;
-    fleet.member(&name).ok_or_else(unknown_node)
+    let life = text.parse::<NodeId>().ok();
+    let name = match &life {
+        Some(life) => life.name().clone(),
+        None => text.parse::<NodeName>().map_err(|error| {
+            unknown_node().with_detail(error.to_string()) // never repeats what was given
+        })?,
+    };
+    let member = fleet.member(&name).ok_or_else(unknown_node)?;
+    if life.is_some_and(|life| life != member.record.id) {
+        return Err(
+            unknown_node().with_detail("this life of the node has ended; another one is listed")
+        );
+    }
+    Ok(member)
 }
 
 fn unknown_node() -> Problem {

@@ -227,7 +227,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         .answers(NODE_ANSWERS)
         .cli("requests")
         .console("requests"),
-    Operation::delete("requests.cancel", "/v1/requests/{id}", "Ends a request: its client gets 503 cancelled_by_operator")
+    Operation::delete("requests.cancel", "/v1/requests/{id}", "Ends a request: its client gets 504 cancelled_by_operator")
         .role(Role::Admin)
         .query(&[NODE])
         .answers(&[

@@ -36,7 +36,8 @@ const KEPT: Duration = Duration::from_secs(86_400);
 /// After how long an action without an answer counts as abandoned: longer than any request may take.
 const ABANDONED: Duration = Duration::from_secs(600);
 /// Operations for which the header means something of its own, or whose answer is nobody's business later.
-const LEFT_ALONE: [&str; 3] = ["jobs.run", "runs.retry", "tokens.create"];
+const LEFT_ALONE: [&str; 5] =
+    ["cluster.restart", "jobs.run", "maintenance.bypass", "runs.retry", "tokens.create"];
 
 /// What is known of a key.
 enum Claim {

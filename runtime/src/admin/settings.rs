@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -60,6 +61,12 @@ pub(super) struct Made {
     at_ms: Option<i64>,
     until_ms: Option<i64>,
     revision: i64,
+}
+
+impl Made {
+    pub(super) const fn revision(&self) -> i64 {
+        self.revision
+    }
 }
 
 impl From<StoredSetting> for Made {
@@ -168,7 +175,16 @@ async fn reset(started: Data<Started>, request: HttpRequest, name: web::Path<Str
 async fn answer(settings: &Settings, known: &'static KnownSetting, change: Change) -> Answer {
     let changed = settings.change(change).await.map_err(not_changed)?;
     let setting = SettingBody::of(settings, known);
-    Ok(json(&ChangedBody { setting, unreachable: changed.unreachable }))
+    let revision = setting.made.revision;
+    Ok(tagged(json(&ChangedBody { setting, unreachable: changed.unreachable }), revision))
+}
+
+/// Says of which revision an answer is, for `If-Match`.
+pub(super) fn tagged(mut answer: HttpResponse, revision: i64) -> HttpResponse {
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{revision}\"")) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    answer
 }
 
 /// Finds a setting that is changed here, by somebody who may.

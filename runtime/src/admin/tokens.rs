@@ -175,7 +175,7 @@ impl Tokens {
     /// Lists all tokens, also those that count no more.
     pub(super) async fn list(&self) -> Result<Vec<TokenRow>, DatabaseError> {
         let sql = "SELECT id, name, role, digest, created_ms, created_by, expires_ms, used_ms, revoked_ms \
-                   FROM us_admin_token ORDER BY created_ms DESC, id LIMIT 1000";
+                   FROM us_admin_token ORDER BY revoked_ms IS NOT NULL, created_ms DESC, id LIMIT 1000";
         let statement = self.database.backend().statement(sql, []);
         let work = self.database.read(move |executor| {
             let statement = statement.clone();

@@ -128,7 +128,8 @@ impl Finisher {
                 )
             }
             Failure::Cancelled => {
-                let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, "cancelled_by_operator");
+                // Not 503: with that, balancers send a GET to the next node.
+                let (status, code) = (StatusCode::GATEWAY_TIMEOUT, "cancelled_by_operator");
                 let problem = Problem::new(status, code, "An operator ended this request")
                     .with_detail("whether it had an effect is unknown");
                 let mut response = problem.response_for(Some(id.as_str()));

@@ -21,6 +21,7 @@ use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
+use super::METRICS_PATH;
 use super::cross_site::is_unsafe;
 use super::problem::Problem;
 use crate::clock::SharedClock;
@@ -165,6 +166,9 @@ impl Maintenance {
         let notice = self.inner.notice.load();
         if notice.mode.serves(request.method())
             || request.path() == bypass::PATH
+            // Who watches the node must not take it for dead, nor its balancer for another's.
+            || request.path() == METRICS_PATH
+            || request.path().starts_with("/health/")
             || self.may_pass(request)
         {
             return None;

@@ -82,7 +82,7 @@ pub(crate) fn span_if_wanted(request: &HttpRequest) -> Span {
 fn wish(request: &HttpRequest, draws: impl FnOnce() -> bool) -> Option<Wish> {
     followed(request).or_else(|| {
         // Whoever collects metrics comes all the time, and is no part of anything.
-        if request.path() != "/metrics" && draws() {
+        if request.path() != super::METRICS_PATH && draws() {
             return Some(Wish::Drawn);
         }
         tracing::enabled!(tracing::Level::DEBUG).then_some(Wish::Looked)

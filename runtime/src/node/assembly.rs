@@ -66,7 +66,7 @@ impl Base {
         let clock = SystemClock::shared();
         Self {
             node_id: NodeId::begin(config.node.id.clone()),
-            admin: AdminPort::new(&config.admin, Audit::unwritten(), Arc::clone(&clock)),
+            admin: AdminPort::new(&config, Audit::unwritten(), Arc::clone(&clock)),
             events: Events::new(Arc::clone(&clock)),
             maintenance: Maintenance::new(&config, Arc::clone(&clock)),
             config: Arc::new(config),

@@ -1,5 +1,6 @@
 //! A node as a process: its threads, its signals, and an end that comes whatever happens.
 
+use std::pin::pin;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -55,9 +56,11 @@ async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeE
             return Ok(());
         }
     };
+    let mut is_signalled = false;
     let taken = tokio::select! {
         name = signals.next() => {
             info!(signal = name, "asked to stop");
+            is_signalled = true;
             None
         }
         // Who asked, and why, is in the log already.
@@ -67,9 +70,18 @@ async fn live(builder: NodeBuilder, deadline: &mut Deadline) -> Result<(), NodeE
         )),
     };
     deadline.begin(running.stop_limit());
-    tokio::select! {
-        () = running.stop() => {}
-        name = signals.next() => warn!(signal = name, "asked to stop again: leaving without finishing"),
+    let mut stop = pin!(running.stop());
+    loop {
+        let name = tokio::select! {
+            () = &mut stop => break,
+            name = signals.next() => name,
+        };
+        // Whoever had it restart through the admin port did not signal: the first signal hurries nothing.
+        if std::mem::replace(&mut is_signalled, true) {
+            warn!(signal = name, "asked to stop again: leaving without finishing");
+            break;
+        }
+        info!(signal = name, "asked to stop, and stops already");
     }
     taken.map_or(Ok(()), Err)
 }

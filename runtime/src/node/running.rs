@@ -18,6 +18,8 @@ use crate::admin::{self, AdminState, nodes};
 use crate::config::{Config, DrainMode};
 use crate::doctor::{Doctor, Practice, Probes};
 use crate::error::chain;
+use crate::events::EventKind;
+use crate::http::METRICS_PATH;
 use crate::http::edge::EdgeContext;
 use crate::http::health::{self, Detail};
 use crate::http::requests::Requests;
@@ -198,6 +200,8 @@ impl Booting {
         let (services, checks) = (self.admin.services.clone(), self.admin.checks.clone());
         let started = Problems::start(context, services.clone(), checks.clone(), alike.clone());
         let (problems, task) = started;
+        let events = context.events.clone();
+        problems.on_change(move || events.send(EventKind::Problems));
         self.admin.doctor = Some(Doctor::start(Practice {
             node: context.clone(),
             services,
@@ -206,6 +210,7 @@ impl Booting {
             problems: problems.clone(),
             probes: self.probes.clone(),
             migrations,
+            turn: tokio::sync::Mutex::default(),
         }));
         self.admin.options = Some(alike);
         self.admin.problems = Some(problems);
@@ -236,7 +241,7 @@ impl Booting {
             probes.configure(app, &node.node_id);
             node.maintenance.configure(app);
             if metrics {
-                app.route("/metrics", actix_web::web::get().to(admin::metrics));
+                app.route(METRICS_PATH, actix_web::web::get().to(admin::metrics));
             }
             app.app_data(node.clone());
             for service in &services {

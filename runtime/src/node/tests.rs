@@ -456,7 +456,7 @@ async fn h9_a_node_is_taken_out_of_service_and_back_while_it_goes_on() {
     assert!(answer.ends_with("home"), "nobody else could: {answer}");
     let shown = json_of(&operate(admin, "GET", &format!("/v1/nodes/{name}"), "").await);
     assert_eq!((&shown["record"]["state"], &shown["live"]), (&"draining".into(), &true.into()));
-    assert_eq!(shown["record"]["drained"]["by"], "ADMIN_OPERATOR_TOKEN");
+    assert_eq!(shown["record"]["drained"]["by"], "operator");
     assert_eq!(shown["detail"]["drained"]["why"], "disk");
     assert_eq!(shown["detail"]["reasons"][0]["code"], "drained");
     let back = operate(admin, "POST", &format!("/v1/nodes/{name}/undrain"), "").await;

@@ -102,7 +102,12 @@ impl Gathering {
     /// What tells by itself when it began.
     fn with_times(&self, members: &[Member]) -> Vec<Sighting> {
         let node = &self.node;
-        let mut seen = around::lost(members, node.clock.wall_ms());
+        // Who cannot read the list hears nothing of anybody, and knows nothing of their deaths.
+        let is_deaf = node.membership.unread_for() >= node.config.cluster.node_ttl;
+        let mut seen = match is_deaf {
+            true => Vec::new(),
+            false => around::lost(members, node.clock.wall_ms()),
+        };
         seen.extend(around::refused(&node.membership.notes()));
         seen.extend(self.pauses.sightings(node.node_id.name().as_str(), node.clock.now()));
         seen

@@ -20,6 +20,7 @@ use crate::run::{Cause, RunId, RunState};
 use crate::schedule::{PreviewedFire, Timetable};
 use crate::spec::{Schedule, SpecError};
 use crate::store::{Enqueued, Order, RunFilter};
+use crate::system::ROLLING_RESTART;
 
 /// Due times of a preview when nothing is said, and at most.
 const PREVIEW: i64 = 20;
@@ -58,6 +59,9 @@ async fn run(
 ) -> Answer {
     Query::of(&request, &[])?;
     let (job, asked): (_, RunNow) = (job_name(&name)?, body(&request, &bytes)?);
+    if job.as_str() == ROLLING_RESTART {
+        return Err(other_resource().into());
+    }
     let order = Order {
         key: header(&request, "idempotency-key")?.map(str::to_owned),
         params: asked.params,
@@ -66,6 +70,13 @@ async fn run(
         ..Order::new(job, Cause::Manual)
     };
     Ok(ordered(admin.jobs.order(order).await?))
+}
+
+/// A rolling restart is checked before it is ordered, and says who ordered it.
+fn other_resource() -> Problem {
+    let title = "This job is started through a resource of its own";
+    Problem::new(StatusCode::CONFLICT, "other_resource", title)
+        .with_detail("use POST /v1/cluster/rolling-restart")
 }
 
 /// Says which run an order came to.

@@ -35,7 +35,8 @@ async fn of_leading(admin: &AdminJobs) -> Option<StopNote> {
         ),
         Err(error) => {
             let why = chain(&error);
-            StopNote::note(format!("{what}; whether another node could is not known: {why}"))
+            let text = format!("{what}; whether another node could is not known: {why}");
+            StopNote::against("leader_unknown", text)
         }
     })
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use understudy_runtime::admin::nodes::{Fleet, FleetError, Wish};
 use understudy_runtime::clock::BootInstant;
 use understudy_runtime::error::chain;
-use understudy_runtime::ids::NodeId;
+use understudy_runtime::ids::{NodeId, NodeName};
 use understudy_runtime::membership::{Member, MemberState};
 
 use super::ROLLING_RESTART;
@@ -258,16 +258,14 @@ impl Rolling {
         if own && self.job.is_of_leader() && !self.leads() {
             return Err(JobError::hand_back("the leader restarts the last node"));
         }
-        // As late as possible: whoever stood still since the run was given away must not tell anybody anything.
-        match self.is_fenced().await {
-            Ok(false) => {}
-            Ok(true) => return Err(JobError::failed("the run was given to another node")),
-            Err(why) => return Ok(Told::NotYet(why)),
+        if let Some(other) = self.not_ready_besides(node).await {
+            return Ok(Told::NotYet(format!("{other} is not ready")));
         }
         let RollingOrder { by, why, .. } = &self.order;
         let why = format!("rolling restart, run {}: {why}", self.job.run_id());
         let wish = Wish { by: by.clone(), why, force: false };
-        match self.fleet.restart(node, &wish).await {
+        // As late as possible: whoever stood still since the run was given away must not tell anybody anything.
+        match self.fleet.restart_if(node, &wish, self.is_ours()).await {
             Ok(()) if own => Err(JobError::hand_back("its own node restarts")),
             Ok(()) => Ok(Told::Heard),
             Err(error @ FleetError::LastNode) => Ok(Told::NotYet(error.to_string())),
@@ -301,6 +299,34 @@ impl Rolling {
             }
             PassedOn::NotYet(why) => Some(why),
         })
+    }
+
+    /// Finds one of the others that were there when the restart was ordered which does not serve now: whoever was restarted
+    /// before may have died since. Those that an operator has taken out of service do not count.
+    async fn not_ready_besides(&self, node: &NodeId) -> Option<NodeName> {
+        for id in self.order.nodes.iter().filter_map(|id| id.parse::<NodeId>().ok()) {
+            let name = id.name();
+            if name == node.name() {
+                continue;
+            }
+            let ready = match self.fleet.member(name).filter(|member| member.live) {
+                Some(member) if member.record.drained.is_some() => true,
+                Some(member) => self.fleet.is_ready(&member).await,
+                None => false,
+            };
+            if !ready {
+                return Some(name.clone());
+            }
+        }
+        None
+    }
+
+    /// Fails when the run is another node's by now, or when that is not known.
+    async fn is_ours(&self) -> Result<(), String> {
+        match self.is_fenced().await? {
+            true => Err("the run was given to another node".to_owned()),
+            false => Ok(()),
+        }
     }
 
     /// Whether the run is another node's by now; an error says that this is not known.

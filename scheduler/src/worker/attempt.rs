@@ -89,10 +89,12 @@ impl Attempt {
                     f64::from(i32::try_from(lateness_ms.max(0)).unwrap_or(i32::MAX)) / 1_000.0;
                 metrics::histogram!("fire_lateness_seconds").record(seconds);
             }
-            self.tools.node.events.send(EventKind::Jobs);
+            // Those of Understudy itself come every few seconds: whoever watches would look again all the time.
+            let tell = || (!spec.system).then(|| self.tools.node.events.send(EventKind::Jobs));
+            tell();
             let outcome = self.run_handler().await;
             self.conclude(outcome).await;
-            self.tools.node.events.send(EventKind::Jobs);
+            tell();
         }
         .instrument(span)
         .await;

@@ -7,8 +7,8 @@ use understudy_tests::oracle;
 use super::stage::Stage;
 
 /// What people ask a machine for, not a page: the description of the API itself, metrics, and files to keep.
-const NOT_FOR_PAGES: [&str; 5] =
-    ["openapi.show", "metrics.show", "definitions.export", "definitions.import", "log.tail"];
+const NOT_FOR_PAGES: [&str; 4] =
+    ["openapi.show", "metrics.show", "definitions.export", "definitions.import"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_has_a_verb_of_the_command_line_and_a_page_of_the_console() {

@@ -1,5 +1,5 @@
-//! The API against requests made from its own description: schemathesis, when the machine has Python, and always a generator
-//! of our own.
+//! The API against requests made from its own description, by a generator of our own (`make schemathesis` has another
+//! one do it).
 
 use std::time::Duration;
 
@@ -15,8 +15,7 @@ use super::stage::{LIMIT, Operation, Stage};
 const SEED: u64 = 4;
 const REQUESTS: usize = 3_000;
 /// Ends the node, or the test's own access to it.
-const NOT_ASKED: [&str; 5] =
-    ["nodes.restart", "cluster.restart", "events.watch", "log.tail", "tokens.revoke"];
+const NOT_ASKED: [&str; 4] = ["nodes.restart", "cluster.restart", "events.watch", "tokens.revoke"];
 
 const TEXTS: [&str; 14] = [
     "",
@@ -120,7 +119,7 @@ async fn requests_that_make_no_sense_never_break_the_node() {
             unfit.push(told());
         }
     }
-    oracle!("requests", REQUESTS, REQUESTS);
+    oracle!("operations that were asked", operations.len(), >= 60);
     oracle!("answers with an error of the server", format!("{broken:?}"), "[]".to_owned());
     oracle!("refusals that are no problem document", format!("{unfit:?}"), "[]".to_owned());
     wait::until("the node is ready after all", LIMIT, async || {

@@ -19,10 +19,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The list of nodes.
 const LIST: &str = "us:understudy:{m}:nodes";
 
-/// One cluster at a time: two cores bear no more where times are measured.
-static TURN: Semaphore = Semaphore::const_new(1);
+/// Three clusters at a time, which wait most of the time: two cores bear no more.
+static TURN: Semaphore = Semaphore::const_new(3);
 
-/// A cluster that has the machine for itself.
+/// A cluster that shares the machine with two others at most.
 pub(super) struct Stage {
     pub(super) cluster: Cluster,
     _turn: SemaphorePermit<'static>,
@@ -79,6 +79,19 @@ impl Stage {
         let fix = found["fix"].as_str().unwrap_or_default();
         assert!(!fix.is_empty(), "it says what helps: {found}");
         found
+    }
+
+    /// Waits until all nodes tell a problem in the same words, so that it is one for operators.
+    pub(super) async fn all_in_the_same_words(&self, code: &str, keep: impl Fn()) {
+        let nodes = self.cluster.nodes.len();
+        let (told, _) =
+            wait::poll("all tell it in the same words", LIMIT, LOOK_EVERY, async || {
+                keep();
+                let told = problem(self.node(0), code, "").await?;
+                (told["nodes"].as_array()?.len() == nodes).then_some(nodes)
+            })
+            .await;
+        oracle!("nodes that tell it in the same words", told, nodes);
     }
 
     /// Writes a node into the list that is not there: a copy of the first with some words changed. Who is silent is dead,

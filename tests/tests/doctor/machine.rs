@@ -30,8 +30,9 @@ async fn h7_options_that_are_not_safe_are_found() {
     found(node, "data_dir", "critical").await;
     found(node, "trusted_proxies", "ok").await;
     let client = Client::new();
-    let request = client.build(reqwest::Method::GET, node.public_url(), "/moved");
-    client.send(request.header("x-forwarded-for", "192.0.2.1")).await.unwrap().expect(303);
+    let request =
+        client.build(reqwest::Method::POST, node.public_url(), "/guess?user=mary&right=false");
+    client.send(request.header("x-forwarded-for", "192.0.2.1")).await.unwrap().expect(401);
     found(node, "trusted_proxies", "warning").await;
     let examination = told(node, "/v1/diag").await;
     for code in ["admin_port", "disk_space", "time_zones"] {

@@ -14,6 +14,7 @@ use crate::membership::{Drained, Membership};
 use crate::node::{Lifecycle, Phase, Reason};
 use crate::redis::Redis;
 use crate::service::{Health, NodeContext, Service};
+use crate::settings::Settings;
 use crate::watchdog::{PauseReport, Pauses};
 
 /// How long a server may take to answer before it counts as away, in this report.
@@ -92,6 +93,7 @@ pub(crate) struct Here {
     pub(super) requests: Requests,
     redis: Option<Redis>,
     database: Database,
+    settings: Settings,
     services: Vec<Weak<dyn Service>>,
     pauses: Pauses,
     started_ms: u64,
@@ -111,6 +113,7 @@ impl Here {
             requests: requests.clone(),
             redis: node.redis.clone(),
             database: node.database.clone(),
+            settings: node.settings.clone(),
             services: services.iter().map(Arc::downgrade).collect(),
             pauses,
             started_ms: node.membership.own().started_ms,
@@ -149,7 +152,7 @@ impl Here {
             database: DatabaseDetail { up: database.is_ok() },
             pauses: self.pauses.report(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            settings_revision: None,
+            settings_revision: u64::try_from(self.settings.revision()).ok(),
         }
     }
 

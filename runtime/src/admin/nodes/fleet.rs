@@ -51,6 +51,9 @@ pub enum FleetError {
     /// It is being stopped already.
     #[error("the node is being stopped")]
     Stops,
+    /// It was not told: why that must not be any more.
+    #[error("{0}")]
+    NoMore(String),
     /// It does not answer.
     #[error("the node {node} does not answer")]
     Unreachable {
@@ -147,7 +150,21 @@ impl Fleet {
     /// # Errors
     /// [`FleetError`]; after [`FleetError::Unreachable`] the node may have heard it all the same.
     pub async fn restart(&self, node: &NodeId, wish: &Wish) -> Result<(), FleetError> {
+        self.restart_if(node, wish, std::future::ready(Ok(()))).await
+    }
+
+    /// The same, unless `still` says, when all has been waited for, why it must not be any more.
+    ///
+    /// # Errors
+    /// [`FleetError`]; [`FleetError::NoMore`] with what `still` said.
+    pub async fn restart_if(
+        &self,
+        node: &NodeId,
+        wish: &Wish,
+        still: impl Future<Output = Result<(), String>>,
+    ) -> Result<(), FleetError> {
         let _nobody_else = self.another_is_ready(node, wish.force).await?;
+        still.await.map_err(FleetError::NoMore)?;
         let message = RestartHere { by: wish.by.clone(), why: wish.why.clone() };
         let told = self.bus.request(node, &message, TELL_LIMIT).await;
         told.map_err(|source| unreachable(node, source))
@@ -184,6 +201,10 @@ impl ApiError for FleetError {
             }
             Self::Stops => {
                 Problem::new(StatusCode::CONFLICT, "node_stops", "The node is being stopped")
+            }
+            Self::NoMore(why) => {
+                Problem::new(StatusCode::CONFLICT, "no_more", "The node was not told")
+                    .with_detail(why.clone())
             }
             Self::Unreachable { source, .. } => {
                 let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, "node_unreachable");

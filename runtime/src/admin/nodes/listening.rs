@@ -113,7 +113,8 @@ impl Here {
             let told = timeout(NOTES_LIMIT, service.stop_notes()).await;
             told.unwrap_or_else(|_elapsed| {
                 let name = service.name();
-                vec![StopNote::note(format!("the service {name} did not say what it would lose"))]
+                let text = format!("the service {name} did not say what it would lose");
+                vec![StopNote::against("service_silent", text)]
             })
         });
         notes.extend(join_all(asked).await.into_iter().flatten());

@@ -179,7 +179,7 @@ async fn u15_a_request_that_an_operator_ends_is_answered_and_its_connection_clos
     let slow = try_call_service(&app, get("/slow").to_request());
     let (answer, ()) = tokio::join!(slow, operator);
     let response = answer.unwrap_err().error_response();
-    assert_eq!(response.status(), 503);
+    assert_eq!(response.status(), 504);
     assert_eq!(response.head().connection_type(), actix_web::http::ConnectionType::Close);
     let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
     let problem: Value = serde_json::from_slice(&body).unwrap();
