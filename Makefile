@@ -1,10 +1,16 @@
 # `make test` needs nothing but Rust: it installs what else is missing.
 
-.PHONY: test soak bench check doc packages
+.PHONY: test soak bench check doc packages openapi schemathesis
+
+# These wait most of the time, so four run at a time. The others make load or measure: as many as there are processors.
+TOGETHER := admin cli cluster console deploy doctor settings traces
+ALONE := $(filter-out $(TOGETHER), $(basename $(notdir $(wildcard */tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs))))
 
 test: packages
 	cargo build --workspace --bins
-	cargo test --workspace
+	cargo test --workspace --lib --bins $(ALONE:%=--test %)
+	RUST_TEST_THREADS=4 cargo test --workspace $(TOGETHER:%=--test %)
+	cargo test --workspace --doc
 
 # The same faults as in `make test`, as often as it takes to believe it: about two hours.
 soak: packages
@@ -25,3 +31,11 @@ doc:
 
 packages:
 	.ci/packages.sh
+
+# The description of the admin API, after a change that is meant.
+openapi:
+	UNDERSTUDY_TESTS_BLESS=1 cargo test --workspace --test admin openapi
+
+# Asks a node whatever the description of its admin API allows; needs Python and PyPI.
+schemathesis:
+	.ci/schemathesis.sh

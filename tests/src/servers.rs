@@ -6,6 +6,7 @@
 //! a day per flaky test.
 
 mod commands;
+mod haproxy;
 mod nginx;
 mod ports;
 mod postgres;
@@ -14,6 +15,7 @@ mod redis;
 mod scratch;
 
 pub use commands::{find_program, run};
+pub use haproxy::HaProxy;
 pub use nginx::Nginx;
 pub use ports::free_port;
 pub use postgres::Postgres;

@@ -5,6 +5,7 @@ mod admin {
     mod audit;
     mod faces;
     mod fuzzing;
+    mod openapi;
     mod repeated;
     mod roles;
     mod stage;

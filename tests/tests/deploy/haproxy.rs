@@ -1,86 +1,16 @@
 //! HAProxy with the configuration that is shipped, before real nodes that come and go, and before tiny servers.
 
-use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use understudy_tests::servers::{Launch, Process, Scratch, Signal, find_program, free_port, spawn};
+use understudy_tests::servers::{HaProxy, free_port};
 use understudy_tests::{Client, Cluster, Data, oracle, wait};
 
-use super::files::read;
 use super::ledger::{Ledger, turn};
 use super::tiny::Tiny;
 use super::traffic::{STEADY, Tally, Traffic};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A running HAProxy; ended on drop.
-struct HaProxy {
-    process: Process,
-    port: u16,
-    _folder: Scratch,
-}
-
-impl HaProxy {
-    /// Starts it on this port, before nodes on those ports of 127.0.0.1.
-    async fn start(port: u16, nodes: &[u16]) -> Self {
-        let folder = Scratch::new("haproxy");
-        let file = folder.join("haproxy.cfg");
-        std::fs::write(&file, adapted(&read("deploy/haproxy.cfg"), port, nodes)).unwrap();
-        let mut process = spawn(Launch {
-            name: "haproxy".to_owned(),
-            program: find_program("haproxy"),
-            arguments: vec!["-db".into(), "-f".into(), file.into()],
-            environment: Vec::new(),
-            directory: folder.path().to_owned(),
-            log: folder.join("log"),
-            user: None,
-            farewell: Signal::KILL,
-        });
-        wait::until("haproxy listens", LIMIT, async || {
-            assert!(process.exited().is_none(), "{}", process.tail());
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        })
-        .await;
-        Self { process, port, _folder: folder }
-    }
-
-    fn url(&self) -> String {
-        url(self.port)
-    }
-
-    /// Waits until it has taken notice of so many nodes that went up or down since it started.
-    async fn noticed(&self, what: &str, times: usize) {
-        let text = format!("is {what}");
-        wait::until(&format!("haproxy says {what} {times} times"), LIMIT, async || {
-            let log = self.process.log();
-            log.lines().filter(|line| line.contains("ready_nodes/") && line.contains(&text)).count()
-                >= times
-        })
-        .await;
-    }
-}
-
-fn url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
-}
-
-/// Puts the addresses of a test into the configuration, and leaves out what only root may do.
-fn adapted(config: &str, port: u16, nodes: &[u16]) -> String {
-    let mut ports = nodes.iter().cycle();
-    let lines = config.lines().filter_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            ["user" | "group", _] => None,
-            ["bind", _] => Some(format!("bind 127.0.0.1:{port}")),
-            ["server", name, _] => {
-                ports.next().map(|node| format!("server {name} 127.0.0.1:{node}"))
-            }
-            _ => Some(line.to_owned()),
-        }
-    });
-    lines.map(|line| line + "\n").collect()
-}
 
 fn ports(cluster: &Cluster) -> Vec<u16> {
     let port = |url: &str| url.rsplit(':').next().unwrap().parse().unwrap();
@@ -93,10 +23,10 @@ async fn o2_behind_haproxy_a_node_that_is_stopped_fails_nothing_and_one_that_is_
     let _turn = turn().await;
     let port = free_port();
     let builder = Cluster::builder()
-        .env("UNDERSTUDY_HTTP_EXTERNAL_URL", &url(port))
+        .env("UNDERSTUDY_HTTP_EXTERNAL_URL", &HaProxy::url_at(port))
         .env("UNDERSTUDY_OPS_DRAIN_MODE", "active_lb");
     let mut cluster = builder.start().await;
-    let balancer = HaProxy::start(port, &ports(&cluster)).await;
+    let balancer = HaProxy::before(&cluster, port).await;
     let ledger = Ledger::begin(&balancer.url(), 12).await;
     let traffic = Traffic::start(&ledger, &[&balancer.url()], STEADY);
     let goes_on = async |what: &str| {
@@ -134,7 +64,7 @@ async fn while_no_node_is_ready_those_are_served_whom_the_nodes_can_serve() {
     let port = free_port();
     let builder = Cluster::builder()
         .nodes(2)
-        .env("UNDERSTUDY_HTTP_EXTERNAL_URL", &url(port))
+        .env("UNDERSTUDY_HTTP_EXTERNAL_URL", &HaProxy::url_at(port))
         .env("UNDERSTUDY_OPS_DRAIN_MODE", "active_lb");
     let mut cluster = builder.start().await;
     let mut nodes = ports(&cluster);
@@ -144,7 +74,7 @@ async fn while_no_node_is_ready_those_are_served_whom_the_nodes_can_serve() {
     client.post(&balancer.url(), "/incr").await.unwrap().expect(200);
     cluster.redis.kill();
     wait::until("no node is ready", LIMIT, async || {
-        balancer.process.log().contains("backend ready_nodes has no server available")
+        balancer.log().contains("backend ready_nodes has no server available")
     })
     .await;
     let mut served = 0;
