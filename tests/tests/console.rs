@@ -4,6 +4,7 @@
 
 #[cfg(test)] // tells clippy that helpers here are parts of tests
 mod console {
+    mod away;
     mod axe;
     mod devtools;
     mod flow;

@@ -1,0 +1,100 @@
+//! The console of a cluster: what a look costs Redis, and what is left of it while Redis is away.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use understudy_tests::{Client, Cluster, oracle, wait};
+
+use super::devtools::LIMIT;
+
+const ADMIN: &str = "an-admin-of-the-console-tests";
+/// The pages of the navigation, and one of a node.
+const PAGES: [&str; 15] = [
+    "/console",
+    "/console/problems",
+    "/console/nodes",
+    "/console/nodes/node-b",
+    "/console/leader",
+    "/console/config",
+    "/console/jobs",
+    "/console/runs",
+    "/console/locks",
+    "/console/sessions",
+    "/console/requests",
+    "/console/maintenance",
+    "/console/settings",
+    "/console/audit",
+    "/console/tokens",
+];
+/// How long a page may take while Redis is away: parts that wait for it give up before that.
+const PAGE_MS: u128 = 5_000;
+
+/// A client that has signed in at a node of a cluster.
+async fn visitor(cluster: &Cluster) -> Client {
+    let (client, admin) = (Client::with_timeout(LIMIT), cluster.nodes[0].admin_url());
+    let request = client.build(Method::POST, admin, "/console/login");
+    let request = request
+        .header("origin", admin)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("token={ADMIN}"));
+    client.send(request).await.unwrap().expect(303);
+    client
+}
+
+async fn page(client: &Client, cluster: &Cluster, path: &str) -> String {
+    client.get(cluster.nodes[0].admin_url(), path).await.unwrap().expect(200).text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_every_page_scans_no_key() {
+    let cluster = Cluster::builder().env("UNDERSTUDY_ADMIN_TOKEN", ADMIN).start().await;
+    for _ in 0..100 {
+        Client::new().post(cluster.url(0), "/incr").await.unwrap().expect(200);
+    }
+    let client = visitor(&cluster).await;
+    cluster.redis.reset_commandstats();
+    for path in PAGES.iter().cycle().take(PAGES.len() * 3) {
+        page(&client, &cluster, path).await;
+    }
+    let stats = cluster.redis.commandstats();
+    let calls = |name: &str| stats.get(name).copied().unwrap_or(0);
+    for command in ["keys", "scan", "hscan", "sscan", "zscan"] {
+        oracle!(&format!("calls of {command} in 45 looks"), calls(command), 0);
+    }
+    // 100 sessions were not read one by one either, by 45 looks and what three nodes do by themselves.
+    oracle!("scripts in 45 looks", calls("evalsha") + calls("eval"), <= 1_500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_is_of_use_and_says_so_while_redis_is_away() {
+    let mut cluster = Cluster::builder()
+        .env("UNDERSTUDY_ADMIN_TOKEN", ADMIN)
+        .allow_error("redis")
+        .allow_error("Redis")
+        .start()
+        .await;
+    let client = visitor(&cluster).await;
+    cluster.redis.kill();
+    wait::until("the overview says that Redis is away", LIMIT, async || {
+        let overview = page(&client, &cluster, "/console").await;
+        overview.contains("Redis")
+    })
+    .await;
+    let problems = page(&client, &cluster, "/console/problems").await;
+    assert!(problems.contains("Redis"), "{problems}");
+    let mut slowest = Duration::ZERO;
+    for path in PAGES {
+        let began = Instant::now();
+        let text = page(&client, &cluster, path).await;
+        slowest = slowest.max(began.elapsed());
+        assert!(text.contains("</html>"), "{path}");
+    }
+    oracle!("slowest page without Redis, ms", slowest.as_millis(), <= PAGE_MS);
+    // The database is there: what is in it can be changed.
+    let admin = Client::new().bearing(ADMIN);
+    let body = serde_json::json!({ "mode": "read_only", "why": "Redis is away" });
+    let url = cluster.nodes[0].admin_url();
+    let request = admin.build(Method::PUT, url, "/v1/maintenance").json(&body);
+    admin.send(request).await.unwrap().expect(200);
+    assert!(page(&client, &cluster, "/console/maintenance").await.contains("Redis is away"));
+}
