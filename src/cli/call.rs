@@ -116,11 +116,11 @@ async fn as_it_is(request: &Request, caller: &mut Caller) -> Result<u8, Failure>
     let mut answer = caller.client.send(request).await?;
     let mut last = None;
     while let Some(part) = answer.part().await? {
-        caller.terminal.write(&part)?;
+        caller.terminal.pass_on(&part)?;
         last = part.last().copied().or(last);
     }
     if last.is_some_and(|last| last != b'\n') {
-        caller.terminal.write(b"\n")?;
+        caller.terminal.pass_on(b"\n")?;
     }
     caller.terminal.flush()?;
     Ok(0)
@@ -131,9 +131,9 @@ pub(super) fn print(verb: &Verb, bytes: &[u8], caller: &mut Caller) -> Result<Va
     if !caller.json {
         return show(verb, bytes, caller);
     }
-    caller.terminal.write(bytes)?;
+    caller.terminal.pass_on(bytes)?;
     if !bytes.ends_with(b"\n") {
-        caller.terminal.write(b"\n")?;
+        caller.terminal.pass_on(b"\n")?;
     }
     caller.terminal.flush()?;
     Ok(serde_json::from_slice(bytes).unwrap_or_default())

@@ -92,7 +92,7 @@ fn page(verb: &Verb, bytes: &[u8], caller: &mut Caller) -> Result<Page, Failure>
         let lines = page.get("lines").map_or("[]", |lines| lines.get());
         let lines: Vec<&RawValue> = serde_json::from_str(lines).unwrap_or_default();
         for line in lines {
-            caller.terminal.write(line.get().as_bytes())?;
+            caller.terminal.pass_on(line.get().as_bytes())?;
             caller.terminal.write(b"\n")?;
         }
         caller.terminal.flush()?;

@@ -3,6 +3,7 @@
 mod contract;
 mod long_work;
 mod node;
+mod passed_on;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
