@@ -30,7 +30,7 @@ pub(super) async fn call(
         return local::print_options(caller.json, &mut caller.terminal);
     }
     let request = asked::request(verb, typed, &mut caller.terminal)?;
-    if !verb.asks.is_empty() && !typed.get_flag("yes") {
+    if destroys(verb, typed) && !typed.get_flag("yes") {
         confirm(verb, &mut caller.terminal)?;
     }
     match verb.manner {
@@ -53,6 +53,14 @@ pub(super) async fn call(
             }
         }
     }
+}
+
+/// Whether this is one of the verbs that ask, said in the way in which it destroys something.
+fn destroys(verb: &Verb, typed: &ArgMatches) -> bool {
+    let is_said = verb.asks_if.is_none_or(|(parameter, value)| {
+        typed.get_one::<String>(parameter).is_some_and(|said| said == value)
+    });
+    !verb.asks.is_empty() && is_said
 }
 
 /// Asks before something is destroyed. Without a person to ask, it must have been said before.

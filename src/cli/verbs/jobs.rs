@@ -57,6 +57,7 @@ pub(super) const VERBS: &[Verb] = &[
         "Removes a job that an operator made",
     )
     .with(&[JOB])
+    .asks("This removes the job and its definition.")
     .view(View::Nothing("the job is removed")),
     Verb::post(
         "jobs.pause",
@@ -82,6 +83,7 @@ pub(super) const VERBS: &[Verb] = &[
         "Lets what the program or the file says count again",
     )
     .with(&[JOB])
+    .asks("What operators changed about this job is gone.")
     .view(View::Parts(views::jobs::JOB)),
     Verb::post("jobs.run", "job run", "/v1/jobs/{name}/run", "Starts a job now")
         .with(&[
@@ -113,7 +115,8 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/jobs/{name}/cancel",
         "Cancels all runs of a job that wait or run",
     )
-    .with(&[JOB]),
+    .with(&[JOB])
+    .asks("This ends all runs of the job that wait or run."),
     Verb::get(
         "jobs.explain",
         "job explain",
