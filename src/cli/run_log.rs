@@ -45,7 +45,7 @@ pub(super) async fn print(
         let page = match caller.client.send(&request).await {
             Ok(answer) => page(verb, &answer.bytes().await?, caller)?,
             // Whoever follows wants to see the end of it, whatever happens to the node that is asked.
-            Err(failure) if follows && failure.may_pass() && has_begun(&request) => {
+            Err(failure) if follows && failure.may_pass_again() && has_begun(&request) => {
                 if away_since.is_none() {
                     caller.terminal.mention("the node does not answer; trying again");
                 }
