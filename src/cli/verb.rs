@@ -103,6 +103,8 @@ pub enum Kind {
     Text(&'static str),
     /// A whole number.
     Whole,
+    /// How many: a whole number from 1 up.
+    Count,
     /// There or not there.
     Flag,
     /// There or not there; this is sent when it is.

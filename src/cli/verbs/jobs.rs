@@ -6,7 +6,7 @@ use super::super::views;
 use super::{IF_REVISION, KEY, LIMIT, SYSTEM, WHY};
 
 const JOB: Parameter = Parameter::path("name", "JOB", "Name of the job");
-const COUNT: Parameter = Parameter::query("count", Kind::Whole, "How many, 1 to 1000");
+const COUNT: Parameter = Parameter::query("count", Kind::Count, "How many, 1 to 1000");
 const FROM: Parameter =
     Parameter::query("from", Kind::Time, "Counted from then; from now if not said");
 const IF_NEW: Parameter =
@@ -140,7 +140,7 @@ pub(super) const VERBS: &[Verb] = &[
         "Lists the due times of a schedule before there is a job",
     )
     .with(&[
-        Parameter::body("count", Kind::Whole, "How many, 1 to 1000"),
+        Parameter::body("count", Kind::Count, "How many, 1 to 1000"),
         Parameter::body("from", Kind::Time, "Counted from then; from now if not said"),
     ])
     .manner(Manner::Schedule)
