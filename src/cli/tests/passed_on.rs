@@ -3,9 +3,9 @@
 use super::node::FakeNode;
 use super::{Ended, Surroundings, around, asked, carried_out};
 
-/// Clears the screen in two ways, rubs out, and turns the direction of writing.
-const BAD: &str = "\x1b[2J\u{9b}2J\u{7f}\u{202e}";
-const ESCAPED: &str = "\\u001b[2J\\u009b2J\\u007f\\u202e";
+/// Clears the screen, rubs out, and turns the direction of writing; all of it may stand in JSON as it is, which ESC may not.
+const BAD: &str = "\u{9b}2J\u{7f}\u{202e}";
+const ESCAPED: &str = "\\u009b2J\\u007f\\u202e";
 
 /// Carries out a command whose output a person reads.
 fn read(node: &FakeNode, line: &[&str]) -> Ended {
@@ -18,6 +18,7 @@ fn an_answer_cannot_speak_to_a_terminal_and_reaches_programs_as_it_came() {
     let list = "{\"runs\":[{\"id\":1,\"job\":\"BAD\"}],\"next\":null}\n";
     for (request, line, answer) in [
         ("GET /metrics", &["metrics"][..], "a{b=\"BAD\"} 1\n"),
+        ("GET /v1/definitions", &["export"], "{\"jobs\":[\"BAD\"]}\n"),
         ("GET /v1/whoami", &["whoami", "--json"], "{\"name\":\"BAD\"}\n"),
         ("GET /v1/diag", &["doctor", "--json"], "{\"worst\":\"ok\",\"x\":\"BAD\"}\n"),
         ("GET /v1/runs?limit=1000", &["runs", "--all", "--json"], list),
@@ -33,6 +34,14 @@ fn an_answer_cannot_speak_to_a_terminal_and_reaches_programs_as_it_came() {
 }
 
 #[test]
+fn what_is_no_json_cannot_speak_to_a_terminal_either() {
+    let sent = "a{b=\"\x1b]0;x\x07\"} 1\n";
+    let node = FakeNode::answering("GET /metrics", 200, sent);
+    assert_eq!(asked(&node, &["metrics"]).out, sent);
+    assert_eq!(read(&node, &["metrics"]).out, "a{b=\"\\u001b]0;x\\u0007\"} 1\n");
+}
+
+#[test]
 fn a_problem_cannot_speak_to_a_terminal_either() {
     let problem = format!("{{\"title\":\"{BAD}\",\"code\":\"x\"}}");
     let node = FakeNode::answering("GET /v1/whoami", 409, &problem);
@@ -44,7 +53,7 @@ fn a_problem_cannot_speak_to_a_terminal_either() {
 
 #[test]
 fn the_page_of_a_balancer_is_a_problem_in_json_too() {
-    let page = format!("<html>{BAD}</html>");
+    let page = format!("<html>\x1b[2J{BAD}</html>");
     let made = "{\"status\":502,\"title\":\"the answer has the status 502\"}\n";
     for (request, line) in [
         ("GET /v1/whoami", &["whoami", "--json"]),
