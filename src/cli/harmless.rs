@@ -41,13 +41,12 @@ fn unfinished(bytes: &[u8]) -> usize {
 fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        match character {
-            // Between the members of a document they would not be JSON any more, and they move nothing but the line.
-            '\n' | '\t' => shown.push(character),
-            character if is_harmful(character) => {
-                shown.push_str(&format!("\\u{:04x}", u32::from(character)));
-            }
-            character => shown.push(character),
+        // These move nothing but the line; between the members of a document the escaped ones would not be JSON any more.
+        let is_layout = matches!(character, '\n' | '\t');
+        if is_harmful(character) && !is_layout {
+            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            shown.push(character);
         }
     }
     shown
