@@ -7,7 +7,7 @@
 //! | `asked` | from what was typed to a request |
 //! | `client`, `problem`, `failure` | sending it, and what can go wrong, with exit statuses and advice |
 //! | `call`, `paging`, `wait`, `events`, `run_log` | carrying a verb out |
-//! | `view`, `views/*`, `show`, `paper` | showing the answer to people |
+//! | `view`, `views/*`, `show`, `paper`, `harmless` | showing the answer to people |
 //! | `local`, `balancer`, `top` | commands that are more, or less, than one request |
 //!
 //! It deliberately knows nothing of a cluster but its API: what it can do, whoever writes a program can do too.
@@ -19,6 +19,7 @@ mod client;
 mod command;
 mod events;
 mod failure;
+mod harmless;
 mod local;
 mod paging;
 mod paper;
@@ -243,7 +244,7 @@ fn tell(failure: &Failure, json: bool, terminal: &mut Terminal) {
         return;
     }
     if let (Failure::Refused(problem), true) = (failure, json) {
-        let written = terminal.write(&problem.raw).and_then(|()| terminal.write(b"\n"));
+        let written = terminal.pass_on(&problem.json()).and_then(|()| terminal.pass_on(b"\n"));
         drop(written.and_then(|()| terminal.flush()));
     }
     // What was printed before comes first.

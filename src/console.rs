@@ -191,6 +191,13 @@ impl Service for ConsoleService {
     }
 }
 
+/// The operations that the console asks about gravely: the command line must ask about them too.
+#[cfg(test)]
+pub(crate) fn grave_operations() -> Vec<&'static str> {
+    let grave = deeds::deeds().filter(|deed| deed.weight == deeds::Weight::Grave);
+    grave.map(|deed| deed.id).collect()
+}
+
 /// The node that the console is part of.
 #[derive(Debug)]
 struct OwnNode {

@@ -120,6 +120,7 @@ fn value(
         Kind::Mark(text) => return Ok(typed.get_flag(parameter.name).then_some(text.into())),
         Kind::Text(_)
         | Kind::Whole
+        | Kind::Count
         | Kind::Time
         | Kind::Seconds
         | Kind::Millis
@@ -135,6 +136,14 @@ fn value(
             .ok()
             .map(Value::from)
             .ok_or_else(|| wrong("a whole number"))?,
+        // Of nothing there would be no last page.
+        Kind::Count => text
+            .trim()
+            .parse::<i64>()
+            .ok()
+            .filter(|count| *count >= 1)
+            .map(Value::from)
+            .ok_or_else(|| wrong("a whole number from 1 up"))?,
         Kind::Time => time(text, terminal.around.now_ms()).ok_or_else(|| wrong(TIME))?.into(),
         Kind::Seconds => millis(text).ok_or_else(|| wrong(DURATION))?.div_ceil(1_000).into(),
         Kind::Millis => millis(text).ok_or_else(|| wrong(DURATION))?.into(),

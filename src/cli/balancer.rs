@@ -44,7 +44,7 @@ pub(super) async fn print(
         Some(addresses) => named(addresses.map(String::as_str))?,
         None => of_cluster(&client.json(&Request::get("/v1/nodes")).await?)?,
     };
-    terminal.write(filled(template, &backends).as_bytes())?;
+    terminal.pass_on(filled(template, &backends).as_bytes())?;
     terminal.flush()?;
     Ok(0)
 }

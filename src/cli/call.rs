@@ -30,7 +30,7 @@ pub(super) async fn call(
         return local::print_options(caller.json, &mut caller.terminal);
     }
     let request = asked::request(verb, typed, &mut caller.terminal)?;
-    if !verb.asks.is_empty() && !typed.get_flag("yes") {
+    if destroys(verb, typed) && !typed.get_flag("yes") {
         confirm(verb, &mut caller.terminal)?;
     }
     match verb.manner {
@@ -53,6 +53,14 @@ pub(super) async fn call(
             }
         }
     }
+}
+
+/// Whether this is one of the verbs that ask, said in the way in which it destroys something.
+fn destroys(verb: &Verb, typed: &ArgMatches) -> bool {
+    let is_said = verb.asks_if.is_none_or(|(parameter, value)| {
+        typed.get_one::<String>(parameter).is_some_and(|said| said == value)
+    });
+    !verb.asks.is_empty() && is_said
 }
 
 /// Asks before something is destroyed. Without a person to ask, it must have been said before.
@@ -116,11 +124,11 @@ async fn as_it_is(request: &Request, caller: &mut Caller) -> Result<u8, Failure>
     let mut answer = caller.client.send(request).await?;
     let mut last = None;
     while let Some(part) = answer.part().await? {
-        caller.terminal.write(&part)?;
+        caller.terminal.pass_on(&part)?;
         last = part.last().copied().or(last);
     }
     if last.is_some_and(|last| last != b'\n') {
-        caller.terminal.write(b"\n")?;
+        caller.terminal.pass_on(b"\n")?;
     }
     caller.terminal.flush()?;
     Ok(0)
@@ -131,9 +139,9 @@ pub(super) fn print(verb: &Verb, bytes: &[u8], caller: &mut Caller) -> Result<Va
     if !caller.json {
         return show(verb, bytes, caller);
     }
-    caller.terminal.write(bytes)?;
+    caller.terminal.pass_on(bytes)?;
     if !bytes.ends_with(b"\n") {
-        caller.terminal.write(b"\n")?;
+        caller.terminal.pass_on(b"\n")?;
     }
     caller.terminal.flush()?;
     Ok(serde_json::from_slice(bytes).unwrap_or_default())

@@ -140,7 +140,7 @@ fn argument(parameter: &Parameter) -> Arg {
     };
     match parameter.kind {
         Kind::Text(word) => argument.value_name(word),
-        Kind::Whole => argument.value_name("NUMBER"),
+        Kind::Whole | Kind::Count => argument.value_name("NUMBER"),
         Kind::Flag | Kind::Mark(_) => argument.action(ArgAction::SetTrue),
         Kind::Time => argument.value_name("TIME"),
         Kind::Seconds | Kind::Millis => argument.value_name("DURATION"),

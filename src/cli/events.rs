@@ -109,7 +109,7 @@ async fn listen(
 
 fn tell(event: &Event, caller: &mut Caller) -> Result<(), Failure> {
     if caller.json {
-        caller.terminal.write(json_line(event).as_bytes())?;
+        caller.terminal.pass_on(json_line(event).as_bytes())?;
         return caller.terminal.flush();
     }
     let data: Value =

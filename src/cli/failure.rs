@@ -102,6 +102,13 @@ impl Failure {
             | Self::Closed => false,
         }
     }
+
+    /// Returns whether the same request may succeed soon, where one with the same token has succeeded before: a node that
+    /// has just begun does not know the tokens in the database until it has read them.
+    pub(super) fn may_pass_again(&self) -> bool {
+        let is_unknown = matches!(self, Self::Refused(problem) if problem.status == 401);
+        is_unknown || self.may_pass()
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -113,6 +120,19 @@ impl From<io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_pass_is_worth_waiting_for() {
+        let refused = |status| Failure::Refused(Box::new(Problem::for_test(status, "x")));
+        for (status, at_first, later) in
+            [(503, true, true), (401, false, true), (403, false, false), (404, false, false)]
+        {
+            let failure = refused(status);
+            assert_eq!((failure.may_pass(), failure.may_pass_again()), (at_first, later));
+        }
+        let away = Failure::Unreachable { url: String::new(), why: String::new() };
+        assert!(away.may_pass() && away.may_pass_again());
+    }
 
     #[test]
     fn every_failure_has_a_status_that_is_listed() {

@@ -194,7 +194,7 @@ pub(super) async fn health(
     });
     let (bytes, is_ready) = match asked.await {
         Ok(Ok(bytes)) => (bytes, true),
-        Ok(Err(Failure::Refused(problem))) => (problem.raw, false),
+        Ok(Err(Failure::Refused(problem))) => (problem.json(), false),
         Ok(Err(failure)) => {
             terminal.complain(&format!("not ready: {failure}"));
             return Ok(1);
@@ -205,8 +205,8 @@ pub(super) async fn health(
         }
     };
     if as_json {
-        terminal.write(&bytes)?;
-        terminal.write(b"\n")?;
+        terminal.pass_on(&bytes)?;
+        terminal.pass_on(b"\n")?;
         terminal.flush()?;
     } else {
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();

@@ -74,7 +74,7 @@ fn elements(
         if number > 0 || !is_first {
             caller.terminal.write(b",\n")?;
         }
-        caller.terminal.write(element.get().as_bytes())?;
+        caller.terminal.pass_on(element.get().as_bytes())?;
     }
     Ok(next)
 }

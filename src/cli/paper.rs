@@ -217,9 +217,10 @@ pub(super) fn clean(text: &str) -> String {
     cleaned
 }
 
-fn is_harmful(character: char) -> bool {
+/// Whether a character could speak to a terminal: move its cursor, or turn the direction of writing.
+pub(super) fn is_harmful(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+        || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
 }
 
 /// How many places a text takes on a terminal.

@@ -22,7 +22,7 @@ pub(super) struct Problem {
     retry_after: Option<u64>,
     pub(super) members: Map<String, Value>,
     /// The answer as it came.
-    pub(super) raw: Vec<u8>,
+    raw: Vec<u8>,
 }
 
 impl Problem {
@@ -42,6 +42,15 @@ impl Problem {
             told.trim().clone_into(&mut detail);
         }
         Self { status, code, title, detail, request, retry_after, members, raw }
+    }
+
+    /// The answer for programs: as it came, or, if it is no problem document (the page of a balancer), one that is made here.
+    pub(super) fn json(&self) -> Vec<u8> {
+        if self.members.is_empty() {
+            let made = serde_json::json!({ "status": self.status, "title": self.title });
+            return made.to_string().into_bytes();
+        }
+        self.raw.clone()
     }
 
     /// The request that was refused, as the node's log names it.
@@ -164,6 +173,10 @@ mod tests {
         assert_eq!(told.to_string(), "the answer has the status 404: <html>no such page</html>");
         assert!(told.advice().unwrap().contains("admin port"));
         assert_eq!(problem(500, "[1]").to_string(), "the answer has the status 500: [1]");
+        let made = r#"{"status":502,"title":"the answer has the status 502"}"#;
+        assert_eq!(problem(502, "<html>\x1b[2J").json(), made.as_bytes());
+        let sent = r#"{"title": "Busy", "code":"x"}"#;
+        assert_eq!(problem(409, sent).json(), sent.as_bytes());
         assert_eq!(problem(500, &"x".repeat(5_000)).to_string().len(), 29 + 2 + TOLD);
     }
 }

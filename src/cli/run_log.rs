@@ -45,7 +45,7 @@ pub(super) async fn print(
         let page = match caller.client.send(&request).await {
             Ok(answer) => page(verb, &answer.bytes().await?, caller)?,
             // Whoever follows wants to see the end of it, whatever happens to the node that is asked.
-            Err(failure) if follows && failure.may_pass() && has_begun(&request) => {
+            Err(failure) if follows && failure.may_pass_again() && has_begun(&request) => {
                 if away_since.is_none() {
                     caller.terminal.mention("the node does not answer; trying again");
                 }
@@ -92,7 +92,7 @@ fn page(verb: &Verb, bytes: &[u8], caller: &mut Caller) -> Result<Page, Failure>
         let lines = page.get("lines").map_or("[]", |lines| lines.get());
         let lines: Vec<&RawValue> = serde_json::from_str(lines).unwrap_or_default();
         for line in lines {
-            caller.terminal.write(line.get().as_bytes())?;
+            caller.terminal.pass_on(line.get().as_bytes())?;
             caller.terminal.write(b"\n")?;
         }
         caller.terminal.flush()?;

@@ -9,6 +9,7 @@ use std::io::{BufRead, IsTerminal as _, Read as _, Write};
 use understudy_runtime::clock::{SharedClock, SystemClock};
 
 use super::failure::Failure;
+use super::harmless::Harmless;
 use super::paper::{Paper, Style, clean};
 
 /// Where a command reads and writes.
@@ -17,6 +18,8 @@ pub(super) struct Terminal {
     complaints: Box<dyn Write>,
     input: Box<dyn BufRead>,
     pub(super) around: Surroundings,
+    /// What was passed on to a person, as far as it is not yet a whole character.
+    passed: Harmless,
 }
 
 /// What a command knows of the process that it is.
@@ -87,6 +90,7 @@ impl Terminal {
             complaints: Box::new(std::io::stderr()),
             input: Box::new(std::io::BufReader::new(std::io::stdin())),
             around: Surroundings::of_process(),
+            passed: Harmless::default(),
         }
     }
 
@@ -95,8 +99,20 @@ impl Terminal {
         Ok(self.out.write_all(bytes)?)
     }
 
+    /// Passes on a part of what the cluster answered: as it came, unless a person reads it, to whose terminal it must not
+    /// speak.
+    pub(super) fn pass_on(&mut self, part: &[u8]) -> Result<(), Failure> {
+        if !self.around.is_read {
+            return self.write(part);
+        }
+        let shown = self.passed.take(part);
+        self.write(shown.as_bytes())
+    }
+
     /// Sends off what was written.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        let rest = self.passed.end();
+        self.write(rest.as_bytes())?;
         Ok(self.out.flush()?)
     }
 
@@ -220,6 +236,7 @@ pub(super) mod testing {
                 complaints: Box::new(complaints.clone()),
                 input: Box::new(input.as_bytes()),
                 around,
+                passed: Harmless::default(),
             };
             (terminal, out, complaints)
         }

@@ -3,6 +3,7 @@
 mod contract;
 mod long_work;
 mod node;
+mod passed_on;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -126,6 +127,8 @@ fn a_wrong_command_line_ends_with_64() {
         (&["sessions", "end-all", "--why", "x"], "--yes"),
         (&["cluster", "restart", "--why", "x"], "--yes"),
         (&["token", "revoke", "t1"], "--yes"),
+        (&["job", "delete", "j"], "--yes"),
+        (&["maintenance", "set", "full", "--why", "x"], "--yes"),
         (&["top"], "--once"),
         (&["top", "--json", "--once"], "for people"),
     ] {
@@ -244,8 +247,8 @@ fn texts_for_other_programs_are_passed_on_as_they_are() {
 #[test]
 fn an_empty_answer_is_said() {
     let node = FakeNode::answering("DELETE /v1/jobs/a%20b", 204, "");
-    assert_eq!(asked(&node, &["job", "delete", "a b"]).out, "the job is removed\n");
-    assert_eq!(asked(&node, &["job", "delete", "a b", "--json"]).out, "");
+    assert_eq!(asked(&node, &["job", "delete", "a b", "-y"]).out, "the job is removed\n");
+    assert_eq!(asked(&node, &["job", "delete", "a b", "-y", "--json"]).out, "");
 }
 
 /// Three pages of runs.
@@ -303,6 +306,31 @@ fn a_person_is_asked_before_something_is_destroyed() {
     assert_eq!(asked(&node, &["sessions", "end-all", "--why", "leak", "-y"]).status, 0);
     let body: Value = serde_json::from_str(&node.asked().remove(0).body).unwrap();
     assert_eq!(body, json!({ "confirm": "end all sessions", "why": "leak" }));
+}
+
+#[test]
+fn keeping_users_out_is_asked_about_and_letting_them_in_is_not() {
+    for (mode, yes, sent) in
+        [("full", &[][..], 0), ("full", &["--yes"], 1), ("read_only", &[], 1), ("off", &[], 1)]
+    {
+        let node = FakeNode::answering("PUT /v1/maintenance", 200, r#"{"mode":"off"}"#);
+        let line = [&["maintenance", "set", mode, "--why", "x"][..], yes].concat();
+        let ended = asked(&node, &line);
+        assert_eq!(ended.status == 0, sent == 1, "{mode}: {}", ended.complaints);
+        assert_eq!(node.asked().len(), sent, "{mode}");
+    }
+}
+
+/// Everything that the console cannot take back is asked about here too: at a prompt one slips no less.
+#[test]
+fn what_the_console_asks_gravely_about_has_a_verb_that_asks() {
+    let grave = crate::console::grave_operations();
+    assert!(grave.len() > 5, "{grave:?}");
+    for operation in grave {
+        let verb = verbs::all().find(|verb| verb.operation == operation);
+        let verb = verb.unwrap_or_else(|| panic!("{operation} has no verb"));
+        assert!(!verb.asks.is_empty() && verb.asks_if.is_none(), "{}", verb.words);
+    }
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub struct Verb {
     pub(super) pages: &'static str,
     /// What it destroys, for the question before it is done; empty for what can be done without asking.
     pub(super) asks: &'static str,
+    /// A parameter, and its value without which it destroys nothing; `None` when it always does.
+    pub(super) asks_if: Option<(&'static str, &'static str)>,
     /// What is special about it.
     pub(super) manner: Manner,
 }
@@ -101,6 +103,8 @@ pub enum Kind {
     Text(&'static str),
     /// A whole number.
     Whole,
+    /// How many: a whole number from 1 up.
+    Count,
     /// There or not there.
     Flag,
     /// There or not there; this is sent when it is.
@@ -172,6 +176,7 @@ impl Verb {
             view: View::Object,
             pages: "",
             asks: "",
+            asks_if: None,
             manner: Manner::Plain,
         }
     }
@@ -194,6 +199,16 @@ impl Verb {
     pub(super) const fn asks(mut self, what: &'static str) -> Self {
         self.asks = what;
         self
+    }
+
+    /// Asks only when a parameter has this value.
+    pub(super) const fn asks_if(
+        mut self,
+        (parameter, value): (&'static str, &'static str),
+        what: &'static str,
+    ) -> Self {
+        self.asks_if = Some((parameter, value));
+        self.asks(what)
     }
 
     pub(super) const fn manner(mut self, manner: Manner) -> Self {

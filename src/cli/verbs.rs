@@ -23,7 +23,7 @@ const OF_NODE: Parameter = Parameter::query(
     Kind::Text("NODE"),
     "Of this node; of the one that is asked if not said",
 );
-const LIMIT: Parameter = Parameter::query("limit", Kind::Whole, "So many at most, 1 to 1000");
+const LIMIT: Parameter = Parameter::query("limit", Kind::Count, "So many at most, 1 to 1000");
 const SYSTEM: Parameter =
     Parameter::query("system", Kind::Flag, "Those of Understudy itself too, or instead");
 const FORCE: Parameter =

@@ -12,6 +12,7 @@ use super::asked;
 use super::call::{Caller, print};
 use super::client::{Client, Request, encoded};
 use super::failure::Failure;
+use super::problem::Problem;
 use super::progress::Progress;
 use super::show;
 use super::verb::{Verb, Waits};
@@ -22,10 +23,29 @@ const EVERY: Duration = Duration::from_millis(700);
 /// For so long a node may be away: while all are restarted, the one that is asked is too.
 const AWAY: Duration = Duration::from_secs(120);
 
+/// What speaks against stopping a node for as long as no other is left for its work: `--force` has taken that on.
+const TAKEN_ON: [&str; 2] = ["last_ready_node", "only_eligible_leader"];
+
+/// What waiting came to.
+struct Outcome {
+    /// The last answer.
+    bytes: Vec<u8>,
+    /// The exit status.
+    status: u8,
+    /// What people are told in place of the answer.
+    said: Option<String>,
+}
+
+impl Outcome {
+    fn new(bytes: Vec<u8>, status: u8) -> Self {
+        Self { bytes, status, said: None }
+    }
+}
+
 /// What looking came to.
 enum Look {
-    /// It is done; this is the answer, and the exit status.
-    Done(Vec<u8>, u8),
+    /// It is done.
+    Done(Outcome),
     /// It goes on.
     Going(Option<(u64, u64)>, String),
 }
@@ -42,7 +62,9 @@ pub(super) async fn done(
     let begun = caller.client.json(request).await?;
     let node = typed.try_get_one::<String>("name").ok().flatten().cloned().unwrap_or_default();
     let mut progress = Progress::default();
-    let waiting = until_done(Waiting { what, begun: &begun, node: &node }, &mut progress, caller);
+    let is_forced = request.query.contains_key("force");
+    let waiting = Waiting { what, begun: &begun, node: &node, is_forced };
+    let waiting = until_done(waiting, &mut progress, caller);
     let ended = tokio::select! {
         ended = waiting => ended,
         () = over(limit) => Err(Failure::CameToNothing(format!(
@@ -51,8 +73,11 @@ pub(super) async fn done(
         _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted("no longer waiting; it goes on in the cluster".to_owned())),
     };
     progress.end(&mut caller.terminal);
-    let (bytes, status) = ended?;
-    print(answering(what), &bytes, caller)?;
+    let Outcome { bytes, status, said } = ended?;
+    match said.filter(|_| !caller.json) {
+        Some(said) => caller.terminal.page(|paper| paper.line(&said))?,
+        None => drop(print(answering(what), &bytes, caller)?),
+    }
     Ok(status)
 }
 
@@ -78,22 +103,25 @@ struct Waiting<'a> {
     what: Waits,
     begun: &'a Value,
     node: &'a str,
+    /// Whether it was begun although no other node is left for the work.
+    is_forced: bool,
 }
 
 async fn until_done(
     waiting: Waiting<'_>,
     progress: &mut Progress,
     caller: &mut Caller,
-) -> Result<(Vec<u8>, u8), Failure> {
+) -> Result<Outcome, Failure> {
     let mut away_since: Option<Instant> = None;
     loop {
         match waiting.look(&caller.client).await {
-            Ok(Look::Done(bytes, status)) => return Ok((bytes, status)),
+            Ok(Look::Done(outcome)) => return Ok(outcome),
             Ok(Look::Going(share, text)) => {
                 away_since = None;
                 progress.tell(share, &text, &mut caller.terminal);
             }
-            Err(failure) if failure.may_pass() => {
+            // What began it was not refused, so the token is one that counts.
+            Err(failure) if failure.may_pass_again() => {
                 if away_since.get_or_insert_with(Instant::now).elapsed() > AWAY {
                     return Err(failure);
                 }
@@ -130,7 +158,7 @@ impl Waiting<'_> {
         let bytes = client.send(&self.begun_run(client)?).await?.bytes().await?;
         let run: Value = parsed(client, &bytes)?;
         match status_of(&run) {
-            Some(status) => Ok(Look::Done(bytes, status)),
+            Some(status) => Ok(Look::Done(Outcome::new(bytes, status))),
             None => Ok(stage(&run)),
         }
     }
@@ -140,7 +168,7 @@ impl Waiting<'_> {
         let bytes =
             client.send(&Request::get("/v1/cluster/rolling-restart")).await?.bytes().await?;
         if let Some(status) = status_of(&run) {
-            return Ok(Look::Done(bytes, status));
+            return Ok(Look::Done(Outcome::new(bytes, status)));
         }
         let nodes: Value = parsed(client, &bytes)?;
         Ok(restarted(&nodes))
@@ -149,16 +177,28 @@ impl Waiting<'_> {
     async fn may_stop(&self, client: &Client) -> Result<Look, Failure> {
         let request = Request::get(format!("/v1/nodes/{}/safe-to-stop", encoded(self.node)));
         match client.send(&request).await {
-            Ok(answer) => Ok(Look::Done(answer.bytes().await?, 0)),
+            Ok(answer) => Ok(Look::Done(Outcome::new(answer.bytes().await?, 0))),
             Err(Failure::Refused(problem)) if problem.code == "not_safe" => {
-                let reasons = problem.members.get("reasons").and_then(Value::as_array);
-                let texts =
-                    reasons.into_iter().flatten().map(|reason| show::plain(&reason["text"]));
-                let texts: Vec<String> = texts.collect();
-                Ok(Look::Going(None, format!("not yet: {}", texts.join("; "))))
+                Ok(self.not_safe(&problem))
             }
             Err(failure) => Err(failure),
         }
+    }
+
+    /// What speaks against stopping the node; what `--force` has taken on will not go away, so it is not waited for.
+    fn not_safe(&self, problem: &Problem) -> Look {
+        let reasons = problem.members.get("reasons").and_then(Value::as_array);
+        let reasons = reasons.map_or(&[][..], Vec::as_slice);
+        let texts: Vec<String> =
+            reasons.iter().map(|reason| show::plain(&reason["text"])).collect();
+        let texts = texts.join("; ");
+        let is_taken_on =
+            |reason: &Value| reason["code"].as_str().is_some_and(|code| TAKEN_ON.contains(&code));
+        if !self.is_forced || reasons.is_empty() || !reasons.iter().all(is_taken_on) {
+            return Look::Going(None, format!("not yet: {texts}"));
+        }
+        let said = format!("{} is out of service; --force took on that {texts}", self.node);
+        Look::Done(Outcome { said: Some(said), ..Outcome::new(problem.json(), 0) })
     }
 }
 

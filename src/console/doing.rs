@@ -225,7 +225,7 @@ fn confirmation(deed: &Deed) -> &'static str {
 }
 
 fn input(visit: &Visit, field: &Field, form: &Form) -> Markup {
-    let (id, value) = (format!("f-{}", field.name), form.value(field.name));
+    let (id, value) = (format!("f-{}", field.name), filled_in(field, form));
     let hint = (!field.hint.is_empty()).then(|| format!("{id}-hint"));
     let control = match field.kind {
         Kind::Target => return html! { input type="hidden" name=(field.name) value=(value); },
@@ -268,6 +268,12 @@ fn input(visit: &Visit, field: &Field, form: &Form) -> Markup {
             @if let Some(hint) = &hint { p.hint id=(hint) { (field.hint) } }
         }
     }
+}
+
+/// What stands in a field before anybody writes. Words that confirm something are never filled in: a link could have
+/// written them, and then nobody has.
+fn filled_in<'a>(field: &Field, form: &'a Form) -> &'a str {
+    if matches!(field.kind, Kind::Words(_)) { "" } else { form.value(field.name) }
 }
 
 fn type_of(kind: Kind) -> &'static str {

@@ -142,7 +142,14 @@ fn headers_are_sent_as_the_node_reads_them() {
 #[test]
 fn mistakes_are_told_by_the_name_that_was_typed() {
     for (line, told) in [
-        (&["runs", "--limit", "x"][..], "--limit must be a whole number"),
+        (&["runs", "--limit", "x"][..], "--limit must be a whole number from 1 up"),
+        (&["run", "log", "7", "--all", "--limit", "0"], "--limit must be a whole number from 1 up"),
+        (
+            &["run", "log", "7", "--follow", "--limit=-3"],
+            "--limit must be a whole number from 1 up",
+        ),
+        (&["job", "preview", "n", "--count", "0"], "--count must be a whole number from 1 up"),
+        (&["runs", "--before", "x"], "--before must be a whole number"),
         (&["runs", "--stale", "soon"], "--stale must be a duration such as 30s"),
         (&["runs", "--from", "yesterday"], "--from must be a time such as"),
         (&["node", "show", ".."], "NODE cannot be empty, `.` or `..`"),

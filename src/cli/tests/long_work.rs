@@ -17,6 +17,7 @@ fn running(states: &'static [&'static str]) -> FakeNode {
             ("POST", _) => (202, r#"{"run":7,"new":true,"state":"queued"}"#.to_owned()),
             ("GET", "/v1/runs/7") => match state(looks.fetch_add(1, Ordering::SeqCst)) {
                 "away" => (503, problem("database_unavailable")),
+                "began" => (401, problem("unauthorized")),
                 state => (200, json!({ "id": 7, "state": state, "error": "no paper" }).to_string()),
             },
             ("GET", "/v1/cluster/rolling-restart") => (
@@ -35,7 +36,7 @@ fn a_run_is_waited_for_and_its_end_is_the_status() {
     assert!(ended.out.contains("state  completed"), "{}", ended.out);
     assert_eq!(ended.complaints, "", "progress is for people");
     let ended =
-        asked(&running(&["running", "away", "failed"]), &["run", "retry", "7", "--wait", "--json"]);
+        asked(&running(&["began", "away", "failed"]), &["run", "retry", "7", "--wait", "--json"]);
     assert_eq!(ended.status, 1, "{}", ended.complaints);
     assert_eq!(ended.out, "{\"error\":\"no paper\",\"id\":7,\"state\":\"failed\"}\n");
 }
@@ -92,6 +93,35 @@ fn a_drain_is_over_when_the_node_can_be_stopped() {
         targets,
         ["/v1/nodes/a/drain", "/v1/nodes/a/safe-to-stop", "/v1/nodes/a/safe-to-stop"]
     );
+}
+
+#[test]
+fn a_drain_by_force_does_not_wait_for_another_node() {
+    const LAST: &str = r#"{"code":"last_ready_node","text":"no other node is ready"}"#;
+    let node = |reasons: &'static str| {
+        let refused = format!(
+            r#"{{"title":"No","code":"not_safe","node":"a","safe":false,"reasons":[{reasons}]}}"#
+        );
+        let node = FakeNode::start(move |asked| match asked.method.as_str() {
+            "POST" => Some((200, r#"{"node":"a","drained":{}}"#.to_owned())),
+            _ => Some((409, refused.clone())),
+        });
+        let line = ["node", "drain", "a", "--why", "x", "--wait", "--wait-limit", "300ms"];
+        (node, line)
+    };
+    let (last, line) = node(LAST);
+    assert_eq!(asked(&last, &line).status, 1, "without force it waits for another");
+    let forced = [&line[..], &["--force"]].concat();
+    let ended = asked(&last, &forced);
+    assert_eq!(ended.status, 0, "{}", ended.complaints);
+    let told = "a is out of service; --force took on that no other node is ready\n";
+    assert_eq!(ended.out, told);
+    let ended = asked(&last, &[&forced[..], &["--json"]].concat());
+    assert!(ended.status == 0 && ended.out.contains("\"safe\":false"), "{}", ended.out);
+    let (silent, _) =
+        node(r#"{"code":"last_ready_node","text":"x"},{"code":"not_alive","text":"y"}"#);
+    let ended = asked(&silent, &forced);
+    assert_eq!(ended.status, 1, "what force did not take on is waited for: {}", ended.out);
 }
 
 /// Sends these events over one connection each.

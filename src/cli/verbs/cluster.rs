@@ -83,6 +83,7 @@ pub(super) const VERBS: &[Verb] = &[
         FOR,
         IF_REVISION,
     ])
+    .asks_if(("mode", "full"), "Nobody comes in any more: all users are told to come back later.")
     .view(View::Custom(views::cluster::maintenance)),
     Verb::post(
         "maintenance.bypass",
@@ -143,7 +144,8 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/locks/{name*}",
         "Takes a lock away from its holder",
     )
-    .with(&[Parameter::path("name", "LOCK", "Name of the lock")]),
+    .with(&[Parameter::path("name", "LOCK", "Name of the lock")])
+    .asks("Another may have the lock at once: if its holder goes on all the same, two do the same work."),
     Verb::get(
         "audit.list",
         "audit",

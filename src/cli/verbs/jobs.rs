@@ -6,7 +6,7 @@ use super::super::views;
 use super::{IF_REVISION, KEY, LIMIT, SYSTEM, WHY};
 
 const JOB: Parameter = Parameter::path("name", "JOB", "Name of the job");
-const COUNT: Parameter = Parameter::query("count", Kind::Whole, "How many, 1 to 1000");
+const COUNT: Parameter = Parameter::query("count", Kind::Count, "How many, 1 to 1000");
 const FROM: Parameter =
     Parameter::query("from", Kind::Time, "Counted from then; from now if not said");
 const IF_NEW: Parameter =
@@ -57,6 +57,7 @@ pub(super) const VERBS: &[Verb] = &[
         "Removes a job that an operator made",
     )
     .with(&[JOB])
+    .asks("This removes the job and its definition.")
     .view(View::Nothing("the job is removed")),
     Verb::post(
         "jobs.pause",
@@ -82,6 +83,7 @@ pub(super) const VERBS: &[Verb] = &[
         "Lets what the program or the file says count again",
     )
     .with(&[JOB])
+    .asks("What operators changed about this job is gone.")
     .view(View::Parts(views::jobs::JOB)),
     Verb::post("jobs.run", "job run", "/v1/jobs/{name}/run", "Starts a job now")
         .with(&[
@@ -113,7 +115,8 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/jobs/{name}/cancel",
         "Cancels all runs of a job that wait or run",
     )
-    .with(&[JOB]),
+    .with(&[JOB])
+    .asks("This ends all runs of the job that wait or run."),
     Verb::get(
         "jobs.explain",
         "job explain",
@@ -137,7 +140,7 @@ pub(super) const VERBS: &[Verb] = &[
         "Lists the due times of a schedule before there is a job",
     )
     .with(&[
-        Parameter::body("count", Kind::Whole, "How many, 1 to 1000"),
+        Parameter::body("count", Kind::Count, "How many, 1 to 1000"),
         Parameter::body("from", Kind::Time, "Counted from then; from now if not said"),
     ])
     .manner(Manner::Schedule)

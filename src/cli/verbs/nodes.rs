@@ -55,7 +55,8 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/nodes/{name}/restart",
         "Drains a node and ends its process, for a supervisor that starts it again",
     )
-    .with(&[NODE, WHY, FORCE]),
+    .with(&[NODE, WHY, FORCE])
+    .asks("This ends the process of the node: without a supervisor that starts it again it stays away."),
     Verb::get(
         "nodes.safe_to_stop",
         "node safe-to-stop",
@@ -121,6 +122,7 @@ pub(super) const VERBS: &[Verb] = &[
         .view(View::Parts(views::nodes::REQUESTS)),
     Verb::delete("requests.cancel", "requests cancel", "/v1/requests/{id}", "Cancels a request")
         .with(&[Parameter::path("id", "REQUEST", "Id of the request"), OF_NODE])
+        .asks("The handler of this request is stopped where it waits, and its client gets an error.")
         .view(View::Nothing("the request is cancelled")),
     Verb::get("metrics.show", "metrics", "/metrics", "Prints the metrics in the format of Prometheus")
         .view(View::AsItIs),

@@ -70,6 +70,7 @@ pub(super) const VERBS: &[Verb] = &[
     .view(View::Parts(views::runs::ERRORS)),
     Verb::post("runs.cancel", "run cancel", "/v1/runs/{id}/cancel", "Tells a run to end")
         .with(&[RUN])
+        .asks("This ends the run before it is done.")
         .view(View::Parts(views::runs::RUN)),
     Verb::post(
         "runs.retry",

@@ -36,14 +36,16 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/sessions/{id}",
         "Ends a session, on every node",
     )
-    .with(&[SESSION]),
+    .with(&[SESSION])
+    .asks("Whoever has this session is logged out, and what it holds is gone."),
     Verb::delete(
         "sessions.end_user",
         "sessions end-user",
         "/v1/users/{user}/sessions",
         "Ends all sessions of a user",
     )
-    .with(&[Parameter::path("user", "USER", "The user")]),
+    .with(&[Parameter::path("user", "USER", "The user")])
+    .asks("This user is logged out everywhere, and what the sessions hold is gone."),
     Verb::post(
         "sessions.end_all",
         "sessions end-all",

@@ -131,6 +131,21 @@ async fn ending_all_sessions_takes_the_very_words() {
 }
 
 #[actix_web::test]
+async fn a_link_cannot_write_the_words_that_confirm() {
+    let browser = Browser::inside(Mood::Busy, Role::Admin);
+    let empty = "name=\"confirm\" value=\"\"";
+    let link = "/console/do/sessions.end_all?why=leak&confirm=end+all+sessions";
+    let seen = browser.get(link).await;
+    assert!(seen.body.contains(empty), "{}", seen.body);
+    assert!(seen.body.contains("name=\"why\" value=\"leak\""), "other fields: {}", seen.body);
+    // Whoever is refused writes them again.
+    let form = [("why", ""), ("confirm", "end all sessions")];
+    let again = browser.post("/console/do/sessions.end_all", &form).await;
+    assert!(again.status == 422 && again.body.contains(empty), "{}", again.body);
+    assert!(browser.stub.changes().is_empty());
+}
+
+#[actix_web::test]
 async fn how_many_were_hit_is_told() {
     let browser = Browser::inside(Mood::Busy, Role::Support);
     let seen = browser.post("/console/do/sessions.end_user", &[("user", "a/b")]).await;

@@ -80,7 +80,7 @@ async fn is_refused(prompt: &Prompt) {
     for (arguments, status, told) in [
         (&["job", "show", "nobody"][..], 1, "`understudy jobs`"),
         (&["run", "show", "4711"], 1, "`understudy runs`"),
-        (&["locks", "clear", "a/b c"], 1, "`understudy locks`"),
+        (&["locks", "clear", "a/b c", "--yes"], 1, "`understudy locks`"),
         (&["runs", "--state", "odd"], 1, "queued"),
         (&["node", "maintenance", "no such node", "--why", "x"], 1, "what to do"),
     ] {
