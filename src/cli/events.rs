@@ -13,8 +13,8 @@ use super::failure::Failure;
 use super::paper::{Cell, Style};
 use super::show;
 
-/// A node says something at least every 15 s, if only that it lives.
-const SILENCE: Duration = Duration::from_secs(45);
+/// A node says something at least every 5 s, if only that it lives.
+const SILENCE: Duration = Duration::from_secs(20);
 /// Pauses between attempts to reach a node again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);

@@ -23,8 +23,9 @@ use crate::http::problem::Problem;
 use crate::node::{Lifecycle, Phase};
 use crate::service::NodeContext;
 
-/// How often a comment is sent: balancers and networks forget silent connections.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often a comment is sent: balancers and networks forget silent connections, and that a watcher has gone shows in nothing
+/// else.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long a stream lasts.
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// Where a stream begins: a browser whose connection breaks comes back after so long.

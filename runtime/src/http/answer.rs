@@ -12,7 +12,7 @@ use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::access_log::{self, Line};
+use super::access_log::{self, Line, Weight};
 use super::body::{Verdict, Watch};
 use super::client_addr::client_addr;
 use super::edge::EdgeContext;
@@ -105,7 +105,7 @@ impl Finisher {
         for wrap in &self.context.wraps {
             wrap.on_response(&request, status.as_u16(), response.headers_mut());
         }
-        let outcome = Outcome { status, cause, request: Some(&request) };
+        let outcome = Outcome { status, cause, request: Some(&request), on_purpose: false };
         self.record(seen, outcome, || request_id(&request));
         ServiceResponse::new(request, seen.hold_unread(response))
     }
@@ -113,6 +113,7 @@ impl Finisher {
     /// Makes the error for a request that got no answer; the request itself is gone.
     pub(crate) fn fail(&self, seen: &Seen, failure: Failure) -> Error {
         let id = RequestId::random();
+        let on_purpose = matches!(failure, Failure::Cancelled);
         let (mut response, cause) = match failure {
             // What it said was logged where it happened.
             Failure::Panicked => {
@@ -148,7 +149,8 @@ impl Finisher {
         }
         self.add_headers(&mut response);
         add_request_id(&mut response, &id);
-        let outcome = Outcome { status: response.status(), cause, request: None };
+        let status = response.status();
+        let outcome = Outcome { status, cause, request: None, on_purpose };
         self.record(seen, outcome, || id.clone());
         Finished(Cell::new(Some(seen.hold_unread(response))), StatusCode::INTERNAL_SERVER_ERROR)
             .into()
@@ -201,7 +203,10 @@ impl Finisher {
 
     fn record(&self, seen: &Seen, outcome: Outcome<'_>, id: impl FnOnce() -> RequestId) {
         let (status, took) = (outcome.status.as_u16(), seen.began.elapsed());
-        let weight = access_log::weigh(status, took, self.context.settings.slow);
+        let weight = match outcome.on_purpose {
+            true => Weight::Notable,
+            false => access_log::weigh(status, took, self.context.settings.slow),
+        };
         let wanted = access_log::is_wanted(weight);
         if self.metrics.is_none() && !wanted && seen.span.is_disabled() {
             return;
@@ -244,6 +249,8 @@ struct Outcome<'a> {
     status: StatusCode,
     cause: Option<String>,
     request: Option<&'a HttpRequest>,
+    /// Somebody wanted it so: no failure, whatever the status says.
+    on_purpose: bool,
 }
 
 /// Gives an error the form of a problem, unless the application chose another form on purpose.
