@@ -52,7 +52,7 @@ use std::time::Duration;
 use understudy_runtime::config::MaxPolicy;
 
 use crate::error::SessionError;
-use crate::handle::{EndError, SessionHandle};
+use crate::handle::{EndError, Ends, SessionHandle};
 use crate::record::Locator;
 use crate::store::register::{
     Condemn, Confirmed, Enrolled, Enrolment, Glimpse, Listed, Place, Progress, Roll, Sight, is_vain,
@@ -140,24 +140,46 @@ impl SessionHandle {
         self.carry_out_soon(user, &condemned).await
     }
 
-    /// Ends condemned sessions and strikes them off, in this order; gives how many of them lived. What a roll names may have
-    /// become another user's meanwhile: that one keeps it.
-    async fn carry_out(&self, user: &str, condemned: &[Place]) -> Result<u64, EndError> {
-        if condemned.is_empty() {
-            return Ok(0);
-        }
-        let store = self.register();
+    /// Ends condemned sessions at the store; gives how many of them lived. What a roll names may have become another user's
+    /// meanwhile: that one keeps it.
+    async fn end_condemned(
+        &self,
+        user: &str,
+        condemned: &[Place],
+    ) -> Result<(u64, Ends), StoreError> {
         let locators: Vec<Locator> = condemned.iter().map(|place| place.locator).collect();
-        let sights = store.look(&locators).await.map_err(EndError::Store)?;
+        let sights = self.register().look(&locators).await?;
         let lived = sights.iter().filter(|sight| sight.of_user(user).is_some()).count() as u64;
         let seen = locators.iter().zip(&sights);
         let theirs = seen.filter(|(_, sight)| !sight.is_of_another(user));
         let theirs: Vec<Locator> = theirs.map(|(locator, _)| *locator).collect();
-        self.end(&theirs).await?;
-        let done: Vec<Listed> =
-            condemned.iter().map(|place| (*place, Progress::Condemned)).collect();
-        store.strike(user, &done).await.map_err(EndError::Store)?;
-        Ok(lived)
+        Ok((lived, self.end_at_store(&theirs).await))
+    }
+
+    /// Strikes off those that are over on every node. The others stay condemned, for whoever does it again.
+    async fn strike_ended(
+        &self,
+        user: &str,
+        condemned: &[Place],
+        ends: &Ends,
+    ) -> Result<(), StoreError> {
+        let left = ends.left();
+        let over = condemned.iter().filter(|place| !left.contains(&place.locator));
+        let over: Vec<Listed> = over.map(|place| (*place, Progress::Condemned)).collect();
+        self.register().strike(user, &over).await
+    }
+
+    /// Ends condemned sessions, tells their owners and strikes them off, in this order; gives how many of them lived. One
+    /// that cannot be ended does not hold the others up.
+    async fn carry_out(&self, user: &str, condemned: &[Place]) -> Result<u64, EndError> {
+        if condemned.is_empty() {
+            return Ok(0);
+        }
+        let ended = self.end_condemned(user, condemned).await;
+        let (lived, mut ends) = ended.map_err(EndError::Store)?;
+        self.tell_owners(&mut ends).await;
+        self.strike_ended(user, condemned, &ends).await.map_err(EndError::Store)?;
+        ends.result().map(|()| lived)
     }
 
     /// The same, for a login, which does not wait for owners that are asleep: the sessions are over at the store.
