@@ -63,7 +63,7 @@ use crate::store::{SharedStore, StoreError};
 pub const LONGEST_NAME: usize = 256;
 /// How many sessions are ended together when all are.
 const END_ALL_PAGE: u32 = 500;
-/// How long a login waits for the owners of those that are ended for it; they are over at the store before that.
+/// How long a login waits for the owners of those that are ended for it; that they are over at the store it always awaits.
 const ROOM_LIMIT: Duration = Duration::from_secs(1);
 
 /// Says whether a text can be the name of a user: 1 to 256 bytes without control characters.
@@ -182,12 +182,26 @@ impl SessionHandle {
         ends.result().map(|()| lived)
     }
 
-    /// The same, for a login, which does not wait for owners that are asleep: the sessions are over at the store.
+    /// The same, for a login, which waits until they are over at the store, and not for owners that are asleep.
     async fn carry_out_soon(&self, user: &str, condemned: &[Place]) -> Result<(), StoreError> {
-        match tokio::time::timeout(ROOM_LIMIT, self.carry_out(user, condemned)).await {
-            Ok(Err(EndError::Store(error))) => Err(error),
-            // What is left condemned is found by the next login, or by whoever ends the user's sessions.
-            Ok(Ok(_) | Err(EndError::Unconfirmed(_))) | Err(_) => Ok(()),
+        if condemned.is_empty() {
+            return Ok(());
+        }
+        let (_, mut ends) = self.end_condemned(user, condemned).await?;
+        let told = tokio::time::timeout(ROOM_LIMIT, self.tell_owners(&mut ends)).await;
+        if told.is_err() {
+            tracing::debug!("owners of sessions that a login ended did not say yet that they know");
+        }
+        self.strike_ended(user, condemned, &ends).await?;
+        match ends.result() {
+            Err(EndError::Store(error @ (StoreError::Unavailable(_) | StoreError::Refused(_)))) => {
+                Err(error)
+            }
+            // What is left condemned is found by the next login, or by whoever ends the user's sessions. Nobody can use
+            // what cannot be read, so it is no reason to let nobody in.
+            Err(EndError::Unconfirmed(_) | EndError::Store(StoreError::Unreadable(_))) | Ok(()) => {
+                Ok(())
+            }
         }
     }
 
