@@ -31,7 +31,7 @@
 //! | after 1 | a place without a session | whoever looks, when it is older than [`LEFT_ALONE_MS`]; until then it counts with `reject` |
 //! | after 2 | a session that is the user's, for which nobody has a cookie | it runs out; a place `begun` is not counted among those that stand |
 //! | after 3 | one session too many | the next login of the user |
-//! | while it ends the condemned | condemned places, so the sessions are still found | the next login, or whoever ends the user's sessions |
+//! | while it ends the condemned | condemned places, so the sessions are still found | the next login that makes room or comes from one of them, whoever lists or ends the user's sessions |
 //! | after a logout or an end, before the roll is told | a place without a session | whoever looks |
 //!
 //! A process that stands still instead and goes on later does no harm either. Whoever tidies up leaves what is younger than
@@ -52,7 +52,7 @@ use std::time::Duration;
 use understudy_runtime::config::MaxPolicy;
 
 use crate::error::SessionError;
-use crate::handle::{EndError, Ends, SessionHandle};
+use crate::handle::{EndError, Ends, SessionHandle, to_its_end};
 use crate::record::Locator;
 use crate::store::register::{
     Condemn, Confirmed, Enrolled, Enrolment, Glimpse, Listed, Place, Progress, Roll, Sight, is_vain,
@@ -100,7 +100,10 @@ impl SessionHandle {
                 Ok(Enrolled::In { place, again }) => {
                     return Ok(Login { handle: self, user, place, again: again || unanswered });
                 }
-                Ok(Enrolled::Condemned) => return Err(SessionError::Ended),
+                Ok(Enrolled::Condemned) => {
+                    self.carry_out_one(user, locator).await?;
+                    return Err(SessionError::Ended);
+                }
                 Ok(Enrolled::Full) if tidied => return Err(SessionError::TooManySessions),
                 Ok(Enrolled::Full) => {
                     self.tidy_roll(user).await?;
@@ -135,8 +138,15 @@ impl SessionHandle {
     /// Strikes off what is over, and carries out what somebody condemned and did not finish.
     async fn tidy_roll(&self, user: &str) -> Result<(), StoreError> {
         let (roll, _) = self.seen_roll(user).await?;
-        let condemned = roll.places.iter().filter(|(_, it)| *it == Progress::Condemned);
-        let condemned: Vec<Place> = condemned.map(|(place, _)| *place).collect();
+        self.carry_out_soon(user, &condemned_on(&roll)).await
+    }
+
+    /// Carries out the end of a session that is about to log in. Whoever condemned it may have died since, and as long as it
+    /// lives with a condemned place, the browser that has it can never log in.
+    async fn carry_out_one(&self, user: &str, locator: Locator) -> Result<(), StoreError> {
+        let roll = self.store(locator).roll(user).await?;
+        let mut condemned = condemned_on(&roll);
+        condemned.retain(|place| place.locator == locator);
         self.carry_out_soon(user, &condemned).await
     }
 
@@ -214,22 +224,36 @@ impl SessionHandle {
         Ok(condemned.iter().all(|place| place.locator != own))
     }
 
-    /// Ends all sessions of a user on every node, also those whose login is under way; gives how many there were.
+    /// Ends all sessions of a user on every node, also those whose login is under way; gives how many there were. Goes on to
+    /// its end when the future is dropped.
     ///
     /// # Errors
     /// [`EndError`]; it can be done again.
     pub async fn end_user(&self, user: &str) -> Result<u64, EndError> {
-        let store = self.register();
-        let condemned = store.condemn(user, Condemn::All).await.map_err(EndError::Store)?;
-        self.carry_out(user, &condemned).await
+        let (handle, user) = (self.clone(), user.to_owned());
+        to_its_end(async move {
+            let condemned = handle.register().condemn(&user, Condemn::All).await;
+            let condemned = condemned.map_err(EndError::Store)?;
+            handle.carry_out(&user, &condemned).await
+        })
+        .await
     }
 
-    /// Shows the sessions of a user, and strikes off what is over.
+    /// Shows the sessions of a user; strikes off what is over, and carries out what somebody condemned and did not finish.
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
     pub async fn sessions_of(&self, user: &str) -> Result<Vec<Glimpse>, StoreError> {
-        let (_, sights) = self.seen_roll(user).await?;
+        let (roll, mut sights) = self.seen_roll(user).await?;
+        let condemned = condemned_on(&roll);
+        if !condemned.is_empty() {
+            if let Err(error) = self.carry_out_soon(user, &condemned).await {
+                tracing::debug!(%error, "sessions that are to be ended are still there");
+            }
+            let locators: Vec<Locator> =
+                roll.places.iter().map(|(place, _)| place.locator).collect();
+            sights = self.register().look(&locators).await?;
+        }
         Ok(sights.into_iter().filter_map(|sight| sight.of_user(user).cloned()).collect())
     }
 
@@ -267,6 +291,11 @@ impl SessionHandle {
         let places: Vec<Listed> = places.filter(|(place, _)| place.locator == locator).collect();
         store.strike(user, &places).await
     }
+}
+
+fn condemned_on(roll: &Roll) -> Vec<Place> {
+    let condemned = roll.places.iter().filter(|(_, it)| *it == Progress::Condemned);
+    condemned.map(|(place, _)| *place).collect()
 }
 
 impl Login<'_> {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
+use tracing::Instrument as _;
 use understudy_runtime::bus::{BusError, BusRequest};
 use understudy_runtime::ids::NodeId;
 
@@ -64,6 +65,17 @@ pub enum EndError {
     /// do, or next look at the store.
     #[error("sessions are over, but their owners did not say that they know")]
     Unconfirmed(Vec<NodeId>),
+}
+
+/// Carries `work` out in a task of its own: a client that leaves takes its request along, and half of an end, with an owner
+/// that was not told or a place that stays condemned, is what nobody wanted.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, EndError>> + Send + 'static,
+) -> Result<T, EndError> {
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|lost| {
+        let lost = format!("the task that ends sessions was lost: {lost}");
+        Err(EndError::Store(StoreError::Unavailable(lost)))
+    })
 }
 
 /// Sessions that were ended, by the node that owned them.
@@ -118,14 +130,18 @@ impl Ends {
 
 impl SessionHandle {
     /// Ends sessions on every node. When it returns without an error, no request that is sent afterwards can use any of
-    /// them. Those that are over already are no error.
+    /// them. Those that are over already are no error. Goes on to its end when the future is dropped.
     ///
     /// # Errors
     /// [`EndError`], after all that can be ended were; it can be done again.
     pub async fn end(&self, locators: &[Locator]) -> Result<(), EndError> {
-        let mut ends = self.end_at_store(locators).await;
-        self.tell_owners(&mut ends).await;
-        ends.result()
+        let (handle, locators) = (self.clone(), locators.to_vec());
+        to_its_end(async move {
+            let mut ends = handle.end_at_store(&locators).await;
+            handle.tell_owners(&mut ends).await;
+            ends.result()
+        })
+        .await
     }
 
     /// Puts a tombstone in place of each. This node shows nothing of them from then on; other owners do not know.
