@@ -3,7 +3,8 @@
 //! Three steps, each of which may be done again:
 //!
 //! 1. The store puts a tombstone in place of each session. An end is not fenced: it always wins. From here on no node but
-//!    the owner shows the session, because all others ask the store.
+//!    the owner shows the session, because all others ask the store. What the store lost and its owner may yet put back gets
+//!    a tombstone too, so that it cannot.
 //! 2. The owner is told over the bus, and shows nothing from then on ([`Cell::end`](crate::resident::Cell::end)); what it has
 //!    under way is refused by the store.
 //! 3. An owner that does not answer is waited for until the store says that its lease is over: then it shows nothing
@@ -16,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
@@ -86,6 +87,8 @@ type Owned = BTreeMap<NodeId, Vec<Locator>>;
 pub(crate) struct Ends {
     /// Over at the store; these owners do not know yet.
     untold: Owned,
+    /// The store had none of these. After it lost what it knew, somebody may have a copy, who knows whom.
+    missing: Vec<Locator>,
     /// The store did not take the end of these.
     failed: BTreeSet<Locator>,
     /// Why.
@@ -101,7 +104,7 @@ impl Ends {
                     self.untold.entry(node).or_default().push(locator);
                 }
             }
-            Ok(RevokeReply::Missing) => {}
+            Ok(RevokeReply::Missing) => self.missing.push(locator),
             Err(error) => {
                 self.failed.insert(locator);
                 // What cannot be read may stay so; whoever does it again must hear of what may pass.
@@ -177,8 +180,26 @@ impl SessionHandle {
     }
 
     /// Tells the owners until all know or their leases are over; gives up on those that live and do not answer. Whoever
-    /// drops this finds in `ends` what is known so far.
+    /// drops this finds in `ends` what is known so far. Of what the store did not have everybody is told once.
     pub(crate) async fn tell_owners(&self, ends: &mut Ends) {
+        let missing = std::mem::take(&mut ends.missing);
+        join(self.tell_everybody(&missing), self.tell_until_known(ends)).await;
+    }
+
+    /// Tells all nodes of sessions that the store did not have. Whoever has a copy cannot put it back any more, and learns so
+    /// from the store when it tries, should it not hear this.
+    async fn tell_everybody(&self, missing: &[Locator]) {
+        for some in missing.chunks(TOLD_AT_ONCE) {
+            let message = EndedMessage { locators: some.to_vec() };
+            for (node, heard) in self.0.bus.broadcast(&message, ANSWER).await {
+                if let Err(error) = heard {
+                    tracing::debug!(%node, %error, "a node did not hear of ended sessions");
+                }
+            }
+        }
+    }
+
+    async fn tell_until_known(&self, ends: &mut Ends) {
         let until = self.0.clock.now() + self.0.lease_ttl + PATIENCE;
         while !ends.untold.is_empty() {
             match self.tell_once(&ends.untold).await {
@@ -297,6 +318,7 @@ mod tests {
         ends.take_in(locators[2], revoked(None));
         ends.take_in(locators[3], Ok(RevokeReply::Missing));
         assert_eq!(ends.untold, Owned::from([(owner, vec![locators[0]])]));
+        assert_eq!(ends.missing, [locators[3]]);
         assert_eq!(ends.left(), BTreeSet::from([locators[0], locators[1]]));
         ends.untold.clear();
         assert_eq!(ends.left(), BTreeSet::from([locators[1]]), "all else is over everywhere");

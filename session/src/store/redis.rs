@@ -272,8 +272,11 @@ impl SessionStore for RedisStore {
             End::OutOfTime => number(self.slack_ms),
         };
         let id = text(&register::in_list_of_ids(locator));
-        let args = vec![number(stands), text(&locator.to_string()), told, id];
-        let reply = self.call(&REVOKE, self.session_and_index(locator), args).await?;
+        let lease = number(ms(self.lease));
+        let args = vec![number(stands), text(&locator.to_string()), told, id, lease];
+        let mut keys = self.session_and_index(locator);
+        keys.push(self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
+        let reply = self.call(&REVOKE, keys, args).await?;
         if let Some(user) = reply.get(2).and_then(as_text) {
             self.take_off_rolls(&[(user, locator)]).await;
         }
