@@ -258,7 +258,12 @@ impl SessionStore for RedisStore {
         fields::all(record, fields::Times::Own, &mut args);
         let reply = self.call(&RESTORE, self.all_keys(locator), args).await?;
         Ok(match tag(&reply)? {
-            "OK" => RestoreReply::Restored,
+            "OK" => {
+                // Who looked at both in between found a place without a session, and struck it off. From here on it is
+                // there. When this fails the owner comes again, and finds its place by the first step.
+                self.admit(locator, record).await?;
+                RestoreReply::Restored
+            }
             "REFUSED" => RestoreReply::Refused,
             "REVOKED" => RestoreReply::Revoked,
             other => return Err(unexpected(other)),
