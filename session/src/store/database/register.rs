@@ -237,8 +237,7 @@ impl SessionRegister for DatabaseStore {
 
     async fn find(&self, id: &str) -> Result<Vec<Locator>, StoreError> {
         self.name_the_nameless().await?;
-        // Behind every digit there is.
-        let values = vec![id.into(), format!("{id}~").into()];
+        let values = vec![id.into(), behind(id).into()];
         let rows = self.fetch_all(self.statement(self.statements.register.find, values)).await?;
         let texts = rows.iter().map(|row| row::text(row, "locator"));
         Ok(texts
@@ -267,6 +266,12 @@ impl SessionRegister for DatabaseStore {
         let for_ms = lease_ms(&row)?;
         Ok(node.filter(|_| for_ms > 0).map(|node| StillHeld { node, for_ms }))
     }
+}
+
+/// Gives what comes behind all ids that begin so, in whichever order the database has texts: letters follow each other and
+/// come after digits in each, which punctuation does not (`en_US.UTF-8` has `~` before `0`).
+fn behind(id: &str) -> String {
+    format!("{id}g")
 }
 
 async fn read_places(executor: &DatabaseExecutor<'_>, query: Statement) -> Result<Places, DbErr> {
@@ -316,4 +321,18 @@ fn lease_ms(row: &QueryResult) -> Result<u64, StoreError> {
 
 fn no_row() -> DbErr {
     DbErr::RecordNotFound("a statement that gives a row gave none".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_range_of_ids_is_a_letter_behind_all_digits() {
+        let end = behind("00ff");
+        assert_eq!(end, "00ffg");
+        let id = Locator::from_bytes([9; 16]).public_id();
+        assert!(id.bytes().all(|digit| digit.is_ascii_alphanumeric() && digit < b'g'));
+        assert!(id < behind(&id) && id < behind(&id[..8]));
+    }
 }
