@@ -72,6 +72,32 @@ pub fn is_name(text: &str) -> bool {
     (1..=LONGEST_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
+/// Counts sessions while all are ended.
+#[derive(Debug, Default)]
+pub struct Tally {
+    ended: Cell<u64>,
+    failed: Cell<u64>,
+}
+
+impl Tally {
+    /// Tells how many are over at the store.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.ended.get()
+    }
+
+    /// Tells how many could not be ended, or not even be read.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failed.get()
+    }
+
+    fn count(&self, ended: u64, failed: u64) {
+        self.ended.set(self.ended() + ended);
+        self.failed.set(self.failed() + failed);
+    }
+}
+
 /// A login that has a place on the roll, and is not carried out yet.
 #[derive(Debug)]
 pub(crate) struct Login<'a> {
@@ -257,20 +283,21 @@ impl SessionHandle {
         Ok(sights.into_iter().filter_map(|sight| sight.of_user(user).cloned()).collect())
     }
 
-    /// Ends all sessions that there are on every node; `ended` tells how many so far.
+    /// Ends all sessions that there are on every node; `tally` tells how many so far.
     ///
     /// # Errors
-    /// [`EndError`] of the first that could not be ended; the others were.
-    pub async fn end_all(&self, ended: &Cell<u64>) -> Result<(), EndError> {
+    /// [`EndError`] of the first that could not be ended; the others were. What cannot be read is counted only.
+    pub async fn end_all(&self, tally: &Tally) -> Result<(), EndError> {
         let (mut after, mut failed) = (None, Ok(()));
         loop {
             let page = self.register().page(after.as_ref(), END_ALL_PAGE).await;
             let page = page.map_err(EndError::Store)?;
             let locators: Vec<Locator> =
                 page.sessions.iter().map(|session| session.locator).collect();
-            let result = self.end(&locators).await;
-            ended.set(ended.get() + locators.len() as u64);
-            failed = failed.and(result);
+            let mut ends = self.end_at_store(&locators).await;
+            tally.count(locators.len() as u64 - ends.failed(), ends.failed() + page.unreadable);
+            self.tell_owners(&mut ends).await;
+            failed = failed.and(ends.result());
             match page.next {
                 Some(next) => after = Some(next),
                 None => return failed,

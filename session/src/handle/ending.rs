@@ -121,6 +121,11 @@ impl Ends {
         self.untold.values().flatten().chain(&self.failed).copied().collect()
     }
 
+    /// Says how many the store did not end.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.len() as u64
+    }
+
     /// Says what went wrong, if anything did.
     pub(crate) fn result(self) -> Result<(), EndError> {
         match self.error {
@@ -318,7 +323,7 @@ mod tests {
         ends.take_in(locators[2], revoked(None));
         ends.take_in(locators[3], Ok(RevokeReply::Missing));
         assert_eq!(ends.untold, Owned::from([(owner, vec![locators[0]])]));
-        assert_eq!(ends.missing, [locators[3]]);
+        assert_eq!((ends.failed(), &*ends.missing), (1, &locators[3..]));
         assert_eq!(ends.left(), BTreeSet::from([locators[0], locators[1]]));
         ends.untold.clear();
         assert_eq!(ends.left(), BTreeSet::from([locators[1]]), "all else is over everywhere");

@@ -229,10 +229,20 @@ impl SessionRegister for DatabaseStore {
         let after = after.map_or_else(String::new, |cursor| cursor.id.clone());
         let values = vec![after.into(), row::time(self.slack_ms), i64::from(limit).into()];
         let rows = self.fetch_all(self.statement(&self.statements.register.page, values)).await?;
-        let sessions = rows.iter().map(glimpse).collect::<Result<Vec<_>, _>>()?;
-        let last = sessions.last().filter(|_| sessions.len() >= limit as usize);
-        let next = last.map(|last| Cursor { part: 0, id: last.locator.public_id() });
-        Ok(Page { sessions, next })
+        let mut page = Page::default();
+        for row in &rows {
+            match glimpse(row) {
+                Ok(glimpse) => page.sessions.push(glimpse),
+                Err(StoreError::Unreadable(_)) => page.unreadable += 1,
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => {
+                    return Err(error);
+                }
+            }
+        }
+        if let Some(last) = rows.last().filter(|_| rows.len() >= limit as usize) {
+            page.next = Some(Cursor { part: 0, id: row::text(last, "public_id")? });
+        }
+        Ok(page)
     }
 
     async fn find(&self, id: &str) -> Result<Vec<Locator>, StoreError> {
