@@ -214,8 +214,10 @@ impl SessionRegister for DatabaseStore {
             let texts: Vec<String> = some.iter().map(ToString::to_string).collect();
             let query = look(self.database.backend(), row::time(self.slack_ms), &texts);
             for row in self.fetch_all(query).await? {
-                let glimpse = glimpse(&row)?;
-                sights.insert(glimpse.locator, Sight::Seen(glimpse));
+                let locator = row::text(&row, "locator")?;
+                let locator: Result<Locator, _> = locator.parse();
+                let locator = locator.map_err(|error| row::unreadable("locator", error))?;
+                sights.insert(locator, sight_of(&row)?);
             }
         }
         let sight = |locator| sights.get(locator).cloned().unwrap_or(Sight::Gone);
@@ -231,12 +233,10 @@ impl SessionRegister for DatabaseStore {
         let rows = self.fetch_all(self.statement(&self.statements.register.page, values)).await?;
         let mut page = Page::default();
         for row in &rows {
-            match glimpse(row) {
-                Ok(glimpse) => page.sessions.push(glimpse),
-                Err(StoreError::Unreadable(_)) => page.unreadable += 1,
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => {
-                    return Err(error);
-                }
+            match sight_of(row)? {
+                Sight::Seen(glimpse) => page.sessions.push(glimpse),
+                Sight::Unreadable => page.unreadable += 1,
+                Sight::Gone => {}
             }
         }
         if let Some(last) = rows.last().filter(|_| rows.len() >= limit as usize) {
@@ -302,6 +302,15 @@ fn place(row: &QueryResult) -> Result<Option<Listed>, DbErr> {
     let progress = Progress::from_text(&progress);
     let place = locator.parse().ok().map(|locator| Place { at_ms, locator });
     Ok(place.zip(progress))
+}
+
+/// Reads what a look shows. A row that cannot be read is left alone, and does not hold up those beside it.
+fn sight_of(row: &QueryResult) -> Result<Sight, StoreError> {
+    match glimpse(row) {
+        Ok(glimpse) => Ok(Sight::Seen(glimpse)),
+        Err(StoreError::Unreadable(_)) => Ok(Sight::Unreadable),
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => Err(error),
+    }
 }
 
 fn glimpse(row: &QueryResult) -> Result<Glimpse, StoreError> {
