@@ -13,7 +13,7 @@
 //! | `GET /v1/sessions/{id}` | one session; so many digits of its id as are unique, 8 or more | the session. 404 `unknown_session`, 409 `ambiguous_id` |
 //! | `DELETE /v1/sessions/{id}` | ends it on every node | `ended`: 1. 404, 409; 503 `end_not_confirmed` with `nodes` |
 //! | `DELETE /v1/users/{user}/sessions` | ends all sessions of a user, also those whose login is under way | `ended`, how many. 503 `end_not_confirmed` with `nodes` |
-//! | `POST /v1/sessions/end-all` `{confirm: "end all sessions", why}` | ends all sessions that there are | 200 `ended`; 202 `ended` so far, when it takes longer than 20 s and goes on |
+//! | `POST /v1/sessions/end-all` `{confirm: "end all sessions", why}` | ends all sessions that there are | 200 `ended`, and `failed`: how many could not be ended or not even be read; 202 the same so far, when it takes longer than 20 s and goes on; 503 with both |
 //!
 //! A session is shown as `id`, `user`, `owner` (the node that has it in memory, or had it), `epoch`, `created_ms`,
 //! `changed_ms` (the latest access that was noted), `expires_ms`, `bytes`, `version`, `lease` (`node`, `live`).

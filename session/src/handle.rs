@@ -64,7 +64,7 @@ impl Shard {
 }
 
 pub use ending::EndError;
-pub(crate) use ending::{EndedMessage, serve_ends};
+pub(crate) use ending::{EndedMessage, Ends, serve_ends, to_its_end};
 
 /// Reaches the sessions of the cluster from this node.
 #[derive(Clone)]

@@ -228,7 +228,10 @@ impl Spec {
     /// See [`crate::store::SessionStore::revoke`].
     pub fn revoke(&mut self, locator: Locator, end: End, now_ms: u64) -> RevokeReply {
         let mut record = match self.sessions.get(&locator) {
-            None => return RevokeReply::Missing,
+            None => {
+                self.end_missing(locator, end, now_ms);
+                return RevokeReply::Missing;
+            }
             Some(Stored::Ended(tombstone)) => {
                 return RevokeReply::Revoked { owner: tombstone.owner.clone() };
             }
@@ -236,14 +239,24 @@ impl Spec {
         };
         let owner = record.owner.take();
         let expired = Expired::of(locator, &record, self.touch_slack_ms, now_ms);
-        let until_ms = now_ms.saturating_add(TOMBSTONE_MS.max(2 * self.lease_ms));
-        let tombstone = Tombstone { owner: owner.clone(), until_ms };
-        self.sessions.insert(locator, Stored::Ended(tombstone));
+        self.put_tombstone(locator, owner.clone(), now_ms);
         if end == End::OutOfTime {
             self.untold.insert(locator, Untold { expired, from_ms: now_ms });
         }
         self.take_off_roll(locator, &record);
         RevokeReply::Revoked { owner }
+    }
+
+    /// Only in the grace may an owner put back what is missing; then the end must be there first.
+    fn end_missing(&mut self, locator: Locator, end: End, now_ms: u64) {
+        if end == End::Asked && self.grace_ms(now_ms).is_some() {
+            self.put_tombstone(locator, None, now_ms);
+        }
+    }
+
+    fn put_tombstone(&mut self, locator: Locator, owner: Option<Token>, now_ms: u64) {
+        let until_ms = now_ms.saturating_add(TOMBSTONE_MS.max(2 * self.lease_ms));
+        self.sessions.insert(locator, Stored::Ended(Tombstone { owner, until_ms }));
     }
 
     /// See [`crate::store::SessionStore::release`].

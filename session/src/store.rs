@@ -94,7 +94,8 @@ pub trait SessionStore: SessionRegister + Send + Sync + fmt::Debug + 'static {
     /// for at least two node leases. Not fenced: an end always wins.
     ///
     /// With [`End::OutOfTime`] the next sweep hands it out as expired; with [`End::Asked`] none ever does. Whichever came
-    /// first counts.
+    /// first counts. With [`End::Asked`] a tombstone is left for a session that is missing too, while the bucket is in grace:
+    /// its owner must not put it back.
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
@@ -299,7 +300,7 @@ pub enum RevokeReply {
         /// Who owned it.
         owner: Option<Token>,
     },
-    /// There was none.
+    /// There was none. While the bucket is in grace some node may have a copy; it cannot put it back any more.
     Missing,
 }
 

@@ -31,7 +31,7 @@
 //! | after 1 | a place without a session | whoever looks, when it is older than [`LEFT_ALONE_MS`]; until then it counts with `reject` |
 //! | after 2 | a session that is the user's, for which nobody has a cookie | it runs out; a place `begun` is not counted among those that stand |
 //! | after 3 | one session too many | the next login of the user |
-//! | while it ends the condemned | condemned places, so the sessions are still found | the next login, or whoever ends the user's sessions |
+//! | while it ends the condemned | condemned places, so the sessions are still found | the next login that makes room or comes from one of them, whoever lists or ends the user's sessions |
 //! | after a logout or an end, before the roll is told | a place without a session | whoever looks |
 //!
 //! A process that stands still instead and goes on later does no harm either. Whoever tidies up leaves what is younger than
@@ -52,7 +52,7 @@ use std::time::Duration;
 use understudy_runtime::config::MaxPolicy;
 
 use crate::error::SessionError;
-use crate::handle::{EndError, SessionHandle};
+use crate::handle::{EndError, Ends, SessionHandle, to_its_end};
 use crate::record::Locator;
 use crate::store::register::{
     Condemn, Confirmed, Enrolled, Enrolment, Glimpse, Listed, Place, Progress, Roll, Sight, is_vain,
@@ -63,13 +63,39 @@ use crate::store::{SharedStore, StoreError};
 pub const LONGEST_NAME: usize = 256;
 /// How many sessions are ended together when all are.
 const END_ALL_PAGE: u32 = 500;
-/// How long a login waits for the owners of those that are ended for it; they are over at the store before that.
+/// How long a login waits for the owners of those that are ended for it; that they are over at the store it always awaits.
 const ROOM_LIMIT: Duration = Duration::from_secs(1);
 
 /// Says whether a text can be the name of a user: 1 to 256 bytes without control characters.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     (1..=LONGEST_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// Counts sessions while all are ended.
+#[derive(Debug, Default)]
+pub struct Tally {
+    ended: Cell<u64>,
+    failed: Cell<u64>,
+}
+
+impl Tally {
+    /// Tells how many are over at the store.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.ended.get()
+    }
+
+    /// Tells how many could not be ended, or not even be read.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failed.get()
+    }
+
+    fn count(&self, ended: u64, failed: u64) {
+        self.ended.set(self.ended() + ended);
+        self.failed.set(self.failed() + failed);
+    }
 }
 
 /// A login that has a place on the roll, and is not carried out yet.
@@ -100,7 +126,10 @@ impl SessionHandle {
                 Ok(Enrolled::In { place, again }) => {
                     return Ok(Login { handle: self, user, place, again: again || unanswered });
                 }
-                Ok(Enrolled::Condemned) => return Err(SessionError::Ended),
+                Ok(Enrolled::Condemned) => {
+                    self.carry_out_one(user, locator).await?;
+                    return Err(SessionError::Ended);
+                }
                 Ok(Enrolled::Full) if tidied => return Err(SessionError::TooManySessions),
                 Ok(Enrolled::Full) => {
                     self.tidy_roll(user).await?;
@@ -135,37 +164,80 @@ impl SessionHandle {
     /// Strikes off what is over, and carries out what somebody condemned and did not finish.
     async fn tidy_roll(&self, user: &str) -> Result<(), StoreError> {
         let (roll, _) = self.seen_roll(user).await?;
-        let condemned = roll.places.iter().filter(|(_, it)| *it == Progress::Condemned);
-        let condemned: Vec<Place> = condemned.map(|(place, _)| *place).collect();
+        self.carry_out_soon(user, &condemned_on(&roll)).await
+    }
+
+    /// Carries out the end of a session that is about to log in. Whoever condemned it may have died since, and as long as it
+    /// lives with a condemned place, the browser that has it can never log in.
+    async fn carry_out_one(&self, user: &str, locator: Locator) -> Result<(), StoreError> {
+        let roll = self.store(locator).roll(user).await?;
+        let mut condemned = condemned_on(&roll);
+        condemned.retain(|place| place.locator == locator);
         self.carry_out_soon(user, &condemned).await
     }
 
-    /// Ends condemned sessions and strikes them off, in this order; gives how many of them lived. What a roll names may have
-    /// become another user's meanwhile: that one keeps it.
-    async fn carry_out(&self, user: &str, condemned: &[Place]) -> Result<u64, EndError> {
-        if condemned.is_empty() {
-            return Ok(0);
-        }
-        let store = self.register();
+    /// Ends condemned sessions at the store; gives how many of them lived. What a roll names may have become another user's
+    /// meanwhile: that one keeps it.
+    async fn end_condemned(
+        &self,
+        user: &str,
+        condemned: &[Place],
+    ) -> Result<(u64, Ends), StoreError> {
         let locators: Vec<Locator> = condemned.iter().map(|place| place.locator).collect();
-        let sights = store.look(&locators).await.map_err(EndError::Store)?;
+        let sights = self.register().look(&locators).await?;
         let lived = sights.iter().filter(|sight| sight.of_user(user).is_some()).count() as u64;
         let seen = locators.iter().zip(&sights);
         let theirs = seen.filter(|(_, sight)| !sight.is_of_another(user));
         let theirs: Vec<Locator> = theirs.map(|(locator, _)| *locator).collect();
-        self.end(&theirs).await?;
-        let done: Vec<Listed> =
-            condemned.iter().map(|place| (*place, Progress::Condemned)).collect();
-        store.strike(user, &done).await.map_err(EndError::Store)?;
-        Ok(lived)
+        Ok((lived, self.end_at_store(&theirs).await))
     }
 
-    /// The same, for a login, which does not wait for owners that are asleep: the sessions are over at the store.
+    /// Strikes off those that are over on every node. The others stay condemned, for whoever does it again.
+    async fn strike_ended(
+        &self,
+        user: &str,
+        condemned: &[Place],
+        ends: &Ends,
+    ) -> Result<(), StoreError> {
+        let left = ends.left();
+        let over = condemned.iter().filter(|place| !left.contains(&place.locator));
+        let over: Vec<Listed> = over.map(|place| (*place, Progress::Condemned)).collect();
+        self.register().strike(user, &over).await
+    }
+
+    /// Ends condemned sessions, tells their owners and strikes them off, in this order; gives how many of them lived. One
+    /// that cannot be ended does not hold the others up.
+    async fn carry_out(&self, user: &str, condemned: &[Place]) -> Result<u64, EndError> {
+        if condemned.is_empty() {
+            return Ok(0);
+        }
+        let ended = self.end_condemned(user, condemned).await;
+        let (lived, mut ends) = ended.map_err(EndError::Store)?;
+        self.tell_owners(&mut ends).await;
+        self.strike_ended(user, condemned, &ends).await.map_err(EndError::Store)?;
+        ends.result().map(|()| lived)
+    }
+
+    /// The same, for a login, which waits until they are over at the store, and not for owners that are asleep.
     async fn carry_out_soon(&self, user: &str, condemned: &[Place]) -> Result<(), StoreError> {
-        match tokio::time::timeout(ROOM_LIMIT, self.carry_out(user, condemned)).await {
-            Ok(Err(EndError::Store(error))) => Err(error),
-            // What is left condemned is found by the next login, or by whoever ends the user's sessions.
-            Ok(Ok(_) | Err(EndError::Unconfirmed(_))) | Err(_) => Ok(()),
+        if condemned.is_empty() {
+            return Ok(());
+        }
+        let (_, mut ends) = self.end_condemned(user, condemned).await?;
+        let told = tokio::time::timeout(ROOM_LIMIT, self.tell_owners(&mut ends)).await;
+        if told.is_err() {
+            tracing::debug!("owners of sessions that a login ended did not say yet that they know");
+        }
+        self.strike_ended(user, condemned, &ends).await?;
+        match ends.result() {
+            Err(EndError::Store(error @ (StoreError::Unavailable(_) | StoreError::Refused(_)))) => {
+                Err(error)
+            }
+            // What is left condemned is found by the next login, or by whoever ends the user's sessions. Nobody can use
+            // what cannot be read, so it is no reason to let nobody in.
+            Err(EndError::Unconfirmed(_) | EndError::Store(StoreError::Unreadable(_))) | Ok(()) => {
+                Ok(())
+            }
         }
     }
 
@@ -178,39 +250,54 @@ impl SessionHandle {
         Ok(condemned.iter().all(|place| place.locator != own))
     }
 
-    /// Ends all sessions of a user on every node, also those whose login is under way; gives how many there were.
+    /// Ends all sessions of a user on every node, also those whose login is under way; gives how many there were. Goes on to
+    /// its end when the future is dropped.
     ///
     /// # Errors
     /// [`EndError`]; it can be done again.
     pub async fn end_user(&self, user: &str) -> Result<u64, EndError> {
-        let store = self.register();
-        let condemned = store.condemn(user, Condemn::All).await.map_err(EndError::Store)?;
-        self.carry_out(user, &condemned).await
+        let (handle, user) = (self.clone(), user.to_owned());
+        to_its_end(async move {
+            let condemned = handle.register().condemn(&user, Condemn::All).await;
+            let condemned = condemned.map_err(EndError::Store)?;
+            handle.carry_out(&user, &condemned).await
+        })
+        .await
     }
 
-    /// Shows the sessions of a user, and strikes off what is over.
+    /// Shows the sessions of a user; strikes off what is over, and carries out what somebody condemned and did not finish.
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
     pub async fn sessions_of(&self, user: &str) -> Result<Vec<Glimpse>, StoreError> {
-        let (_, sights) = self.seen_roll(user).await?;
+        let (roll, mut sights) = self.seen_roll(user).await?;
+        let condemned = condemned_on(&roll);
+        if !condemned.is_empty() {
+            if let Err(error) = self.carry_out_soon(user, &condemned).await {
+                tracing::debug!(%error, "sessions that are to be ended are still there");
+            }
+            let locators: Vec<Locator> =
+                roll.places.iter().map(|(place, _)| place.locator).collect();
+            sights = self.register().look(&locators).await?;
+        }
         Ok(sights.into_iter().filter_map(|sight| sight.of_user(user).cloned()).collect())
     }
 
-    /// Ends all sessions that there are on every node; `ended` tells how many so far.
+    /// Ends all sessions that there are on every node; `tally` tells how many so far.
     ///
     /// # Errors
-    /// [`EndError`] of the first that could not be ended; the others were.
-    pub async fn end_all(&self, ended: &Cell<u64>) -> Result<(), EndError> {
+    /// [`EndError`] of the first that could not be ended; the others were. What cannot be read is counted only.
+    pub async fn end_all(&self, tally: &Tally) -> Result<(), EndError> {
         let (mut after, mut failed) = (None, Ok(()));
         loop {
             let page = self.register().page(after.as_ref(), END_ALL_PAGE).await;
             let page = page.map_err(EndError::Store)?;
             let locators: Vec<Locator> =
                 page.sessions.iter().map(|session| session.locator).collect();
-            let result = self.end(&locators).await;
-            ended.set(ended.get() + locators.len() as u64);
-            failed = failed.and(result);
+            let mut ends = self.end_at_store(&locators).await;
+            tally.count(locators.len() as u64 - ends.failed(), ends.failed() + page.unreadable);
+            self.tell_owners(&mut ends).await;
+            failed = failed.and(ends.result());
             match page.next {
                 Some(next) => after = Some(next),
                 None => return failed,
@@ -231,6 +318,11 @@ impl SessionHandle {
         let places: Vec<Listed> = places.filter(|(place, _)| place.locator == locator).collect();
         store.strike(user, &places).await
     }
+}
+
+fn condemned_on(roll: &Roll) -> Vec<Place> {
+    let condemned = roll.places.iter().filter(|(_, it)| *it == Progress::Condemned);
+    condemned.map(|(place, _)| *place).collect()
 }
 
 impl Login<'_> {
@@ -286,16 +378,4 @@ impl Login<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_has_up_to_256_bytes_and_nothing_invisible() {
-        for good in ["a", "Zoë Müller", "ann@example.org", &"é".repeat(128), "{x}|=:", " "] {
-            assert!(is_name(good), "{good}");
-        }
-        for wrong in ["", "a\nb", "a\u{0}", "\u{7f}", "\u{85}", &"é".repeat(129)] {
-            assert!(!is_name(wrong), "{wrong:?}");
-        }
-    }
-}
+mod tests;

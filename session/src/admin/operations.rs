@@ -61,7 +61,14 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation::post("sessions.end_all", "/v1/sessions/end-all", "Ends all sessions that there are")
         .role(Role::Admin)
         .body(END_ALL)
-        .answers(&[(200, "How many were ended"), (202, "How many so far; it goes on")])
+        .answers(&[
+            (200, "How many were ended, and how many could not be"),
+            (202, "How many so far; it goes on"),
+            (
+                503,
+                "end_not_confirmed: a node that lives did not say that it knows; with the counts",
+            ),
+        ])
         .cli("sessions end-all")
         .console("sessions"),
 ];

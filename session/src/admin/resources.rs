@@ -1,6 +1,5 @@
 //! The resources.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use crate::handle::{EndError, SessionHandle};
 use crate::record::Token;
 use crate::store::StoreError;
 use crate::store::register::{Cursor, Glimpse, is_digit};
-use crate::users::is_name;
+use crate::users::{Tally, is_name};
 
 /// How long nodes have to say how many sessions they have in memory.
 const RESIDENTS_LIMIT: Duration = Duration::from_secs(1);
@@ -259,19 +258,27 @@ async fn end_all(admin: Data<Admin>, request: HttpRequest, bytes: Bytes) -> Answ
     let asked: EndAll = body(&request, &bytes)?;
     asked.check()?;
     tracing::warn!(why = asked.why, "an operator ends all sessions");
-    let (handle, ended) = (admin.handle.clone(), Rc::new(Cell::new(0)));
-    let counted = Rc::clone(&ended);
+    let (handle, tally) = (admin.handle.clone(), Rc::new(Tally::default()));
+    let counted = Rc::clone(&tally);
     // Not dropped with the request: half of it done is no answer to what it was wanted for.
     let ending = actix_web::rt::spawn(async move { handle.end_all(&counted).await });
     let finished = tokio::time::timeout(END_ALL_LIMIT, ending).await;
-    note(&request, format!("{} sessions: {}", ended.get(), asked.why));
-    match finished {
-        Ok(Ok(result)) => result?,
+    let (ended, failed) = (tally.ended(), tally.failed());
+    note(&request, format!("{ended} sessions, {failed} not: {}", asked.why));
+    let counts = json!({ "ended": ended, "failed": failed });
+    let result = match finished {
+        Ok(Ok(result)) => result,
         Ok(Err(panic)) => {
             let lost = format!("the task that ends all sessions was lost: {panic}");
-            return Err(EndError::Store(StoreError::Unavailable(lost)).into());
+            Err(EndError::Store(StoreError::Unavailable(lost)))
         }
-        Err(_goes_on) => return Ok(accepted(&json!({ "ended": ended.get() }))),
+        Err(_goes_on) => return Ok(accepted(&counts)),
+    };
+    match result {
+        Ok(()) => Ok(ok(&counts)),
+        Err(error) => {
+            let Refusal(problem) = Refusal::from(error);
+            Err(Refusal(problem.with_member("ended", ended).with_member("failed", failed)))
+        }
     }
-    Ok(ok(&json!({ "ended": ended.get() })))
 }

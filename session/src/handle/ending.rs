@@ -3,21 +3,24 @@
 //! Three steps, each of which may be done again:
 //!
 //! 1. The store puts a tombstone in place of each session. An end is not fenced: it always wins. From here on no node but
-//!    the owner shows the session, because all others ask the store.
+//!    the owner shows the session, because all others ask the store. What the store lost and its owner may yet put back gets
+//!    a tombstone too, so that it cannot.
 //! 2. The owner is told over the bus, and shows nothing from then on ([`Cell::end`](crate::resident::Cell::end)); what it has
 //!    under way is refused by the store.
 //! 3. An owner that does not answer is waited for until the store says that its lease is over: then it shows nothing
 //!    either, since it answers from memory only under its lease. So with an owner that was stopped (SIGSTOP) this takes one
 //!    time to live of a node at most.
 //!
-//! When the node that does this dies in between, the tombstone stands, and doing it again finishes it.
+//! When the node that does this dies in between, the tombstone stands, and doing it again finishes it. Of many sessions each
+//! goes its way: one that cannot be ended holds none of the others up, and is told of at the end ([`Ends`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
+use tracing::Instrument as _;
 use understudy_runtime::bus::{BusError, BusRequest};
 use understudy_runtime::ids::NodeId;
 
@@ -65,58 +68,112 @@ pub enum EndError {
     Unconfirmed(Vec<NodeId>),
 }
 
+/// Carries `work` out in a task of its own: a client that leaves takes its request along, and half of an end, with an owner
+/// that was not told or a place that stays condemned, is what nobody wanted.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, EndError>> + Send + 'static,
+) -> Result<T, EndError> {
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|lost| {
+        let lost = format!("the task that ends sessions was lost: {lost}");
+        Err(EndError::Store(StoreError::Unavailable(lost)))
+    })
+}
+
 /// Sessions that were ended, by the node that owned them.
 type Owned = BTreeMap<NodeId, Vec<Locator>>;
 
+/// What came of ending sessions, as far as it is known.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    /// Over at the store; these owners do not know yet.
+    untold: Owned,
+    /// The store had none of these. After it lost what it knew, somebody may have a copy, who knows whom.
+    missing: Vec<Locator>,
+    /// The store did not take the end of these.
+    failed: BTreeSet<Locator>,
+    /// Why.
+    error: Option<StoreError>,
+}
+
+impl Ends {
+    /// Takes in what the store answered.
+    fn take_in(&mut self, locator: Locator, reply: Result<RevokeReply, StoreError>) {
+        match reply {
+            Ok(RevokeReply::Revoked { owner }) => {
+                if let Some(node) = owner.as_ref().and_then(Token::node) {
+                    self.untold.entry(node).or_default().push(locator);
+                }
+            }
+            Ok(RevokeReply::Missing) => self.missing.push(locator),
+            Err(error) => {
+                self.failed.insert(locator);
+                // What cannot be read may stay so; whoever does it again must hear of what may pass.
+                let milder = |known: &StoreError| matches!(known, StoreError::Unreadable(_));
+                if self.error.as_ref().is_none_or(milder) {
+                    self.error = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Gives those that may still be shown somewhere.
+    pub(crate) fn left(&self) -> BTreeSet<Locator> {
+        self.untold.values().flatten().chain(&self.failed).copied().collect()
+    }
+
+    /// Says how many the store did not end.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.len() as u64
+    }
+
+    /// Says what went wrong, if anything did.
+    pub(crate) fn result(self) -> Result<(), EndError> {
+        match self.error {
+            Some(error) => Err(EndError::Store(error)),
+            None if self.untold.is_empty() => Ok(()),
+            None => Err(EndError::Unconfirmed(self.untold.into_keys().collect())),
+        }
+    }
+}
+
 impl SessionHandle {
     /// Ends sessions on every node. When it returns without an error, no request that is sent afterwards can use any of
-    /// them. Those that are over already are no error.
+    /// them. Those that are over already are no error. Goes on to its end when the future is dropped.
     ///
     /// # Errors
-    /// [`EndError`]; it can be done again.
+    /// [`EndError`], after all that can be ended were; it can be done again.
     pub async fn end(&self, locators: &[Locator]) -> Result<(), EndError> {
-        let mut owned = self.end_at_store(locators).await?;
-        self.hear_ends(locators);
-        owned.remove(&self.0.node_id);
-        let until = self.0.clock.now() + self.0.lease_ttl + PATIENCE;
-        loop {
-            owned = self.tell_owners(owned).await?;
-            if owned.is_empty() {
-                return Ok(());
-            }
-            if self.0.clock.now() >= until {
-                return Err(EndError::Unconfirmed(owned.into_keys().collect()));
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
+        let (handle, locators) = (self.clone(), locators.to_vec());
+        to_its_end(async move {
+            let mut ends = handle.end_at_store(&locators).await;
+            handle.tell_owners(&mut ends).await;
+            ends.result()
+        })
+        .await
     }
 
-    /// Puts a tombstone in place of each; gives those that somebody owned.
-    async fn end_at_store(&self, locators: &[Locator]) -> Result<Owned, EndError> {
-        let ends = locators.iter().map(|locator| async {
-            let owner = self.end_one_at_store(*locator).await?;
-            Ok((owner.as_ref().and_then(Token::node), *locator))
-        });
-        let mut ends = stream::iter(ends.collect::<Vec<_>>()).buffer_unordered(AT_A_TIME);
-        let (mut owned, mut failed) = (Owned::new(), None);
-        while let Some(ended) = ends.next().await {
-            match ended {
-                Ok((Some(node), locator)) => owned.entry(node).or_default().push(locator),
-                Ok((None, _)) => {}
-                // The others are ended all the same.
-                Err(error) => drop(failed.get_or_insert(error)),
-            }
+    /// Puts a tombstone in place of each. This node shows nothing of them from then on; other owners do not know.
+    pub(crate) async fn end_at_store(&self, locators: &[Locator]) -> Ends {
+        let replies = locators
+            .iter()
+            .map(|locator| async { (*locator, self.end_one_at_store(*locator).await) });
+        let mut replies = stream::iter(replies.collect::<Vec<_>>()).buffer_unordered(AT_A_TIME);
+        let mut ends = Ends::default();
+        while let Some((locator, reply)) = replies.next().await {
+            ends.take_in(locator, reply);
         }
-        failed.map_or(Ok(owned), |error| Err(EndError::Store(error)))
+        let over = locators.iter().filter(|locator| !ends.failed.contains(*locator));
+        self.hear_ends(&over.copied().collect::<Vec<_>>());
+        ends.untold.remove(&self.0.node_id);
+        ends
     }
 
-    async fn end_one_at_store(&self, locator: Locator) -> Result<Option<Token>, StoreError> {
+    async fn end_one_at_store(&self, locator: Locator) -> Result<RevokeReply, StoreError> {
         let began = self.0.clock.now();
         loop {
             let sent_at = self.0.clock.now();
             match self.store(locator).revoke(locator, End::Asked).await {
-                Ok(RevokeReply::Revoked { owner }) => return Ok(owner),
-                Ok(RevokeReply::Missing) => return Ok(None),
+                Ok(reply) => return Ok(reply),
                 Err(error @ StoreError::Unavailable(_)) => {
                     self.outlast(sent_at, began).await.map_err(|_too_late| error)?;
                 }
@@ -127,16 +184,52 @@ impl SessionHandle {
         }
     }
 
+    /// Tells the owners until all know or their leases are over; gives up on those that live and do not answer. Whoever
+    /// drops this finds in `ends` what is known so far. Of what the store did not have everybody is told once.
+    pub(crate) async fn tell_owners(&self, ends: &mut Ends) {
+        let missing = std::mem::take(&mut ends.missing);
+        join(self.tell_everybody(&missing), self.tell_until_known(ends)).await;
+    }
+
+    /// Tells all nodes of sessions that the store did not have. Whoever has a copy cannot put it back any more, and learns so
+    /// from the store when it tries, should it not hear this.
+    async fn tell_everybody(&self, missing: &[Locator]) {
+        for some in missing.chunks(TOLD_AT_ONCE) {
+            let message = EndedMessage { locators: some.to_vec() };
+            for (node, heard) in self.0.bus.broadcast(&message, ANSWER).await {
+                if let Err(error) = heard {
+                    tracing::debug!(%node, %error, "a node did not hear of ended sessions");
+                }
+            }
+        }
+    }
+
+    async fn tell_until_known(&self, ends: &mut Ends) {
+        let until = self.0.clock.now() + self.0.lease_ttl + PATIENCE;
+        while !ends.untold.is_empty() {
+            match self.tell_once(&ends.untold).await {
+                Ok(left) => ends.untold = left,
+                // They are over at the store. It may be back in a moment, and so may they.
+                Err(error) => tracing::debug!(%error, "the store does not tell who holds a lease"),
+            }
+            if ends.untold.is_empty() || self.0.clock.now() >= until {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     /// Tells each owner; gives those that did not answer and whose lease is not over.
-    async fn tell_owners(&self, owned: Owned) -> Result<Owned, EndError> {
-        let told = owned.iter().map(|(node, locators)| self.tell_owner(node, locators));
+    async fn tell_once(&self, untold: &Owned) -> Result<Owned, StoreError> {
+        let told = untold.iter().map(|(node, locators)| self.tell_owner(node, locators));
         let told = join_all(told.collect::<Vec<_>>()).await;
-        let silent = owned.into_iter().zip(told).filter(|(_, told)| !told);
+        let silent = untold.iter().zip(told).filter(|(_, told)| !told);
+        let silent: Vec<_> = silent.map(|(owner, _)| owner).collect();
         let mut left = Owned::new();
-        for ((node, locators), _) in silent {
-            let held = self.still_held(&node, &locators).await.map_err(EndError::Store)?;
+        for (node, locators) in silent {
+            let held = self.still_held(node, locators).await?;
             if !held.is_empty() {
-                left.insert(node, held);
+                left.insert(node.clone(), held);
             }
         }
         Ok(left)
@@ -167,8 +260,14 @@ impl SessionHandle {
                 answer.is_ok_and(|answer| answer.is_over())
             }
         };
-        let told = stream::iter(locators).map(tell).buffer_unordered(AT_A_TIME);
-        told.all(async |told| told).await
+        let tells = locators.iter().map(tell).collect::<Vec<_>>();
+        let mut told = stream::iter(tells).buffer_unordered(AT_A_TIME);
+        while let Some(told) = told.next().await {
+            if !told {
+                return false;
+            }
+        }
+        true
     }
 
     /// Of sessions that `node` owned, gives those that it may still show: its lease is not over. One of each bucket tells
@@ -203,5 +302,56 @@ impl SessionHandle {
                 resident.cell.end();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revoked(owner: Option<&NodeId>) -> Result<RevokeReply, StoreError> {
+        Ok(RevokeReply::Revoked { owner: owner.map(Token::new) })
+    }
+
+    #[test]
+    fn one_end_that_fails_leaves_the_others_to_be_told() {
+        let owner = NodeId::begin("a".parse().unwrap());
+        let locators: Vec<Locator> = (0..4).map(|n| Locator::from_bytes([n; 16])).collect();
+        let mut ends = Ends::default();
+        ends.take_in(locators[0], revoked(Some(&owner)));
+        ends.take_in(locators[1], Err(StoreError::Unreadable("text".to_owned())));
+        ends.take_in(locators[2], revoked(None));
+        ends.take_in(locators[3], Ok(RevokeReply::Missing));
+        assert_eq!(ends.untold, Owned::from([(owner, vec![locators[0]])]));
+        assert_eq!((ends.failed(), &*ends.missing), (1, &locators[3..]));
+        assert_eq!(ends.left(), BTreeSet::from([locators[0], locators[1]]));
+        ends.untold.clear();
+        assert_eq!(ends.left(), BTreeSet::from([locators[1]]), "all else is over everywhere");
+        assert!(matches!(ends.result(), Err(EndError::Store(StoreError::Unreadable(_)))));
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_told_before_what_cannot_be_read() {
+        let mut ends = Ends::default();
+        let errors = [
+            StoreError::Unreadable("text".to_owned()),
+            StoreError::Unavailable("away".to_owned()),
+            StoreError::Unreadable("text".to_owned()),
+        ];
+        for (number, error) in (0..).zip(errors) {
+            ends.take_in(Locator::from_bytes([number; 16]), Err(error));
+        }
+        assert_eq!(ends.left().len(), 3);
+        assert!(matches!(ends.result(), Err(EndError::Store(StoreError::Unavailable(_)))));
+    }
+
+    #[test]
+    fn owners_that_do_not_answer_are_named() {
+        let owner = NodeId::begin("a".parse().unwrap());
+        let mut ends = Ends::default();
+        ends.take_in(Locator::from_bytes([1; 16]), revoked(Some(&owner)));
+        let Err(EndError::Unconfirmed(nodes)) = ends.result() else { panic!("it does not know") };
+        assert_eq!(nodes, [owner]);
+        assert!(Ends::default().result().is_ok());
     }
 }

@@ -146,7 +146,7 @@ impl Spec {
         let more = all.len() > limit as usize;
         all.truncate(limit as usize);
         let last = all.last().filter(|_| more).map(|glimpse| glimpse.locator.public_id());
-        Page { sessions: all, next: last.map(|id| Cursor { part: 0, id }) }
+        Page { sessions: all, next: last.map(|id| Cursor { part: 0, id }), unreadable: 0 }
     }
 
     /// See [`SessionRegister::find`](crate::store::SessionRegister::find).

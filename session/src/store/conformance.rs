@@ -183,6 +183,8 @@ const CASES: &[(&str, Case)] = cases![
         a_changed_server_lets_nobody_claim_for_a_while,
         in_the_grace_owners_put_back_what_is_missing_or_older,
         a_copy_may_be_the_first_that_a_changed_server_hears,
+        what_was_ended_while_it_was_missing_is_not_put_back,
+        an_end_may_be_the_first_that_a_changed_server_hears,
         the_grace_ends_when_all_have_settled,
     },
     register::{

@@ -258,7 +258,12 @@ impl SessionStore for RedisStore {
         fields::all(record, fields::Times::Own, &mut args);
         let reply = self.call(&RESTORE, self.all_keys(locator), args).await?;
         Ok(match tag(&reply)? {
-            "OK" => RestoreReply::Restored,
+            "OK" => {
+                // Who looked at both in between found a place without a session, and struck it off. From here on it is
+                // there. When this fails the owner comes again, and finds its place by the first step.
+                self.admit(locator, record).await?;
+                RestoreReply::Restored
+            }
             "REFUSED" => RestoreReply::Refused,
             "REVOKED" => RestoreReply::Revoked,
             other => return Err(unexpected(other)),
@@ -272,8 +277,11 @@ impl SessionStore for RedisStore {
             End::OutOfTime => number(self.slack_ms),
         };
         let id = text(&register::in_list_of_ids(locator));
-        let args = vec![number(stands), text(&locator.to_string()), told, id];
-        let reply = self.call(&REVOKE, self.session_and_index(locator), args).await?;
+        let lease = number(ms(self.lease));
+        let args = vec![number(stands), text(&locator.to_string()), told, id, lease];
+        let mut keys = self.session_and_index(locator);
+        keys.push(self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
+        let reply = self.call(&REVOKE, keys, args).await?;
         if let Some(user) = reply.get(2).and_then(as_text) {
             self.take_off_rolls(&[(user, locator)]).await;
         }

@@ -224,6 +224,8 @@ pub struct Page {
     pub sessions: Vec<Glimpse>,
     /// Where to go on; `None` when there is no more.
     pub next: Option<Cursor>,
+    /// How many more stand among these that cannot be read.
+    pub unreadable: u64,
 }
 
 /// Answer to [`SessionRegister::count`].

@@ -424,6 +424,7 @@ async fn end_all(cluster: &Cluster) {
     assert_eq!(unsure.json::<Refused>().code, "invalid_value");
     let ended = admin.post_json(base, path, &body("end all sessions")).await.unwrap().expect(200);
     oracle!("sessions ended", ended.json::<Ended>().ended, >= 60);
+    assert_eq!(ended.json::<serde_json::Value>()["failed"], 0, "none was left");
     let alive = crowd(16, 3 * 60, async |at| {
         let answer = clients[at % 60].get(cluster.url(at / 60), "/all").await.unwrap().expect(200);
         !answer.json::<serde_json::Value>()["info"].is_null()

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::Remembered;
 use super::bench::{Bench, LONG, Owned, blank, ms, node, set};
 use crate::record::{Change, Fence, Locator, OpId, Record, Token};
-use crate::store::{ClaimReply, ReadReply, RestoreReply, WriteReply};
+use crate::store::{
+    ClaimReply, CreateReply, End, ReadReply, RestoreReply, RevokeReply, WriteReply,
+};
 use understudy_runtime::lease::Settled;
 
 async fn restore(bench: &Bench<'_>, owned: &Owned) -> RestoreReply {
@@ -114,6 +116,32 @@ pub(super) async fn a_copy_may_be_the_first_that_a_changed_server_hears(bench: &
     assert_eq!(restore(bench, &owned).await, RestoreReply::Restored);
     let reply = bench.claim(owned.locator, &Token::new(&node("b"))).await;
     assert!(matches!(reply, ClaimReply::Grace { .. }), "the grace began with it: {reply:?}");
+}
+
+pub(super) async fn what_was_ended_while_it_was_missing_is_not_put_back(bench: &Bench<'_>) {
+    let Some((_, known)) = after_a_change(bench).await else { return };
+    let locator = Locator::random();
+    let lost = Owned { locator, ..known };
+    let revoke = async |end| bench.store.revoke(locator, end).await.expect("revoke answers");
+    assert_eq!(revoke(End::OutOfTime).await, RevokeReply::Missing);
+    assert_eq!(bench.read(locator).await, ReadReply::Missing, "its owner knows that it is over");
+    assert_eq!(revoke(End::Asked).await, RevokeReply::Missing);
+    assert_eq!(restore(bench, &lost).await, RestoreReply::Revoked);
+    assert_eq!(bench.read(locator).await, ReadReply::Revoked);
+    assert_eq!(revoke(End::Asked).await, RevokeReply::Revoked { owner: None }, "sent again");
+    let reply = bench.store.create(locator, &lost.record, ms(LONG)).await.expect("create answers");
+    assert_eq!(reply, CreateReply::Exists);
+}
+
+pub(super) async fn an_end_may_be_the_first_that_a_changed_server_hears(bench: &Bench<'_>) {
+    let known = bench.session(&node("a")).await;
+    if bench.fixture.change_identity().await.is_none() {
+        return;
+    }
+    let lost = Owned { locator: Locator::random(), ..known };
+    let reply = bench.store.revoke(lost.locator, End::Asked).await.expect("revoke answers");
+    assert_eq!(reply, RevokeReply::Missing);
+    assert_eq!(restore(bench, &lost).await, RestoreReply::Revoked);
 }
 
 pub(super) async fn the_grace_ends_when_all_have_settled(bench: &Bench<'_>) {

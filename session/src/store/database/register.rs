@@ -214,8 +214,10 @@ impl SessionRegister for DatabaseStore {
             let texts: Vec<String> = some.iter().map(ToString::to_string).collect();
             let query = look(self.database.backend(), row::time(self.slack_ms), &texts);
             for row in self.fetch_all(query).await? {
-                let glimpse = glimpse(&row)?;
-                sights.insert(glimpse.locator, Sight::Seen(glimpse));
+                let locator = row::text(&row, "locator")?;
+                let locator: Result<Locator, _> = locator.parse();
+                let locator = locator.map_err(|error| row::unreadable("locator", error))?;
+                sights.insert(locator, sight_of(&row)?);
             }
         }
         let sight = |locator| sights.get(locator).cloned().unwrap_or(Sight::Gone);
@@ -229,16 +231,23 @@ impl SessionRegister for DatabaseStore {
         let after = after.map_or_else(String::new, |cursor| cursor.id.clone());
         let values = vec![after.into(), row::time(self.slack_ms), i64::from(limit).into()];
         let rows = self.fetch_all(self.statement(&self.statements.register.page, values)).await?;
-        let sessions = rows.iter().map(glimpse).collect::<Result<Vec<_>, _>>()?;
-        let last = sessions.last().filter(|_| sessions.len() >= limit as usize);
-        let next = last.map(|last| Cursor { part: 0, id: last.locator.public_id() });
-        Ok(Page { sessions, next })
+        let mut page = Page::default();
+        for row in &rows {
+            match sight_of(row)? {
+                Sight::Seen(glimpse) => page.sessions.push(glimpse),
+                Sight::Unreadable => page.unreadable += 1,
+                Sight::Gone => {}
+            }
+        }
+        if let Some(last) = rows.last().filter(|_| rows.len() >= limit as usize) {
+            page.next = Some(Cursor { part: 0, id: row::text(last, "public_id")? });
+        }
+        Ok(page)
     }
 
     async fn find(&self, id: &str) -> Result<Vec<Locator>, StoreError> {
         self.name_the_nameless().await?;
-        // Behind every digit there is.
-        let values = vec![id.into(), format!("{id}~").into()];
+        let values = vec![id.into(), behind(id).into()];
         let rows = self.fetch_all(self.statement(self.statements.register.find, values)).await?;
         let texts = rows.iter().map(|row| row::text(row, "locator"));
         Ok(texts
@@ -269,6 +278,12 @@ impl SessionRegister for DatabaseStore {
     }
 }
 
+/// Gives what comes behind all ids that begin so, in whichever order the database has texts: letters follow each other and
+/// come after digits in each, which punctuation does not (`en_US.UTF-8` has `~` before `0`).
+fn behind(id: &str) -> String {
+    format!("{id}g")
+}
+
 async fn read_places(executor: &DatabaseExecutor<'_>, query: Statement) -> Result<Places, DbErr> {
     let rows = executor.query_all_raw(query).await?;
     rows.iter().filter_map(|row| place(row).transpose()).collect()
@@ -287,6 +302,15 @@ fn place(row: &QueryResult) -> Result<Option<Listed>, DbErr> {
     let progress = Progress::from_text(&progress);
     let place = locator.parse().ok().map(|locator| Place { at_ms, locator });
     Ok(place.zip(progress))
+}
+
+/// Reads what a look shows. A row that cannot be read is left alone, and does not hold up those beside it.
+fn sight_of(row: &QueryResult) -> Result<Sight, StoreError> {
+    match glimpse(row) {
+        Ok(glimpse) => Ok(Sight::Seen(glimpse)),
+        Err(StoreError::Unreadable(_)) => Ok(Sight::Unreadable),
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => Err(error),
+    }
 }
 
 fn glimpse(row: &QueryResult) -> Result<Glimpse, StoreError> {
@@ -316,4 +340,18 @@ fn lease_ms(row: &QueryResult) -> Result<u64, StoreError> {
 
 fn no_row() -> DbErr {
     DbErr::RecordNotFound("a statement that gives a row gave none".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_range_of_ids_is_a_letter_behind_all_digits() {
+        let end = behind("00ff");
+        assert_eq!(end, "00ffg");
+        let id = Locator::from_bytes([9; 16]).public_id();
+        assert!(id.bytes().all(|digit| digit.is_ascii_alphanumeric() && digit < b'g'));
+        assert!(id < behind(&id) && id < behind(&id[..8]));
+    }
 }

@@ -122,13 +122,13 @@ impl RedisStore {
         Ok(members.filter_map(|member| from_list_of_ids(&member)).collect())
     }
 
-    /// Reads up to `limit` sessions of a bucket behind the id `after`, and tidies the list up.
+    /// Looks at up to `limit` sessions of a bucket behind the id `after`, and tidies the list up.
     async fn page_of(
         &self,
         bucket: Bucket,
         after: &str,
         limit: u32,
-    ) -> Result<(Vec<Glimpse>, Option<String>), StoreError> {
+    ) -> Result<(Vec<Sight>, Option<String>), StoreError> {
         let from = if after.is_empty() { "-".to_owned() } else { format!("({after}~") };
         let locators = self.ids(bucket, [from, "+".to_owned()], limit).await?;
         let last = locators.last().filter(|_| locators.len() >= limit as usize);
@@ -137,7 +137,7 @@ impl RedisStore {
         let gone = locators.iter().zip(&sights).filter(|(_, sight)| **sight == Sight::Gone);
         let gone: Vec<Locator> = gone.map(|(locator, _)| *locator).collect();
         self.forget_ids(bucket, &gone).await;
-        Ok((sights.into_iter().filter_map(Sight::seen).collect(), last))
+        Ok((sights, last))
     }
 }
 
@@ -228,8 +228,14 @@ impl SessionRegister for RedisStore {
                 page.next = Some(Cursor { part, id: after });
                 break;
             }
-            let (sessions, last) = self.page_of(Bucket(part), &after, missing).await?;
-            page.sessions.extend(sessions);
+            let (sights, last) = self.page_of(Bucket(part), &after, missing).await?;
+            for sight in sights {
+                match sight {
+                    Sight::Seen(glimpse) => page.sessions.push(glimpse),
+                    Sight::Unreadable => page.unreadable += 1,
+                    Sight::Gone => {}
+                }
+            }
             match last {
                 Some(id) => after = id,
                 None => (part, after) = (part + 1, String::new()),
