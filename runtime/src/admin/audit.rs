@@ -39,9 +39,6 @@ const LONGEST_TEXT: usize = 1_024;
 /// How often old entries are taken away.
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Counts entries that found no place in the queue.
-const DROPPED: &str = "understudy_audit_dropped_total";
-
 /// What came of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -171,7 +168,7 @@ impl Audit {
             "audit"
         );
         if self.queue.try_send(entry).is_err() {
-            metrics::counter!(DROPPED).increment(1);
+            metrics::counter!("understudy_audit_dropped_total").increment(1);
             warn!(
                 "the audit entry before this stands in the log only: too many wait for the database"
             );
@@ -203,7 +200,7 @@ async fn write_all(database: &Database, node: &str, entries: &[Entry]) {
             Ok(()) => return,
             Err(error) if error.is_retryable() => tokio::time::sleep(backoff.pause()).await,
             Err(error) => {
-                metrics::counter!(DROPPED).increment(entries.len() as u64);
+                metrics::counter!("understudy_audit_dropped_total").increment(entries.len() as u64);
                 warn!(
                     error = chain(&error),
                     entries = entries.len(),

@@ -191,8 +191,7 @@ impl Gathering {
         for (code, severity) in &self.shown {
             let same = |finding: &Finding| finding.code == *code && finding.severity == *severity;
             let count = known.iter().filter(|problem| same(&problem.finding)).count();
-            let labels = [("code", code.to_string()), ("severity", severity.to_string())];
-            metrics::gauge!("understudy_problems", &labels)
+            metrics::gauge!("understudy_problems", "code" => code.to_string(), "severity" => severity.to_string())
                 .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
         }
     }

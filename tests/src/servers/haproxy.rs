@@ -24,7 +24,7 @@ impl HaProxy {
     pub async fn start(port: u16, nodes: &[u16]) -> Self {
         let folder = Scratch::new("haproxy");
         let file = folder.join("haproxy.cfg");
-        std::fs::write(&file, adapted(SAMPLE, port, nodes)).unwrap();
+        std::fs::write(&file, adapted(SAMPLE, port, nodes)).expect("an own directory is writable");
         let mut process = spawn(Launch {
             name: "haproxy".to_owned(),
             program: find_program("haproxy"),

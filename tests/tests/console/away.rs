@@ -1,8 +1,9 @@
 //! The console of a cluster: what a look costs Redis, and what is left of it while Redis is away.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
+use tokio::time::Instant;
 use understudy_tests::{Client, Cluster, oracle, wait};
 
 use super::devtools::LIMIT;
