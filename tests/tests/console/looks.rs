@@ -54,6 +54,9 @@ const MEASURE: &str = "(() => {
     return {
         bytes: loaded.reduce((sum, one) => sum + one.decodedBodySize, 0),
         wider: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        which: [...document.querySelectorAll('main *')]
+            .filter((one) => one.getBoundingClientRect().right > innerWidth)
+            .map((one) => `${one.tagName}.${one.className}`),
     };
 })()";
 
@@ -92,7 +95,8 @@ fn hostile_names_neither_run_nor_break_the_page() {
         for page in PAGES {
             browser.visit(&format!("{origin}/console{page}"));
             assert_eq!(browser.text("String(window.hit)"), "undefined", "{page}");
-            assert_eq!(browser.run(MEASURE)["wider"], 0, "{page} at {}", size.0);
+            let measured = browser.run(MEASURE);
+            assert_eq!(measured["wider"], 0, "{page} at {}: {}", size.0, measured["which"]);
         }
         keep(&mut browser, "/hostile", &size.0.to_string());
     }
