@@ -2,14 +2,20 @@
 
 .PHONY: test soak bench check doc packages openapi schemathesis
 
-# These wait most of the time, so four run at a time. The others make load or measure: as many as there are processors.
-TOGETHER := admin cli cluster console deploy doctor settings traces
-ALONE := $(filter-out $(TOGETHER), $(basename $(notdir $(wildcard */tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs))))
+# These wait most of the time, so four run at a time, and beside them those that look at pages. The others make load or
+# measure: as many at a time as there are processors.
+TOGETHER := admin cli cluster doctor settings traces
+BESIDE := console deploy
+ALL := $(basename $(notdir $(wildcard */tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs)))
+ALONE := $(filter-out $(TOGETHER) $(BESIDE), $(ALL))
 
 test: packages
 	cargo build --workspace --bins
+	cargo test --workspace --no-run
 	cargo test --workspace --lib --bins $(ALONE:%=--test %)
-	RUST_TEST_THREADS=4 cargo test --workspace $(TOGETHER:%=--test %)
+	@RUST_TEST_THREADS=2 cargo test --workspace $(BESIDE:%=--test %) >target/beside.log 2>&1 & beside=$$!; \
+	RUST_TEST_THREADS=4 cargo test --workspace $(TOGETHER:%=--test %); status=$$?; \
+	wait $$beside || status=1; cat target/beside.log; exit $$status
 	cargo test --workspace --doc
 
 # The same faults as in `make test`, as often as it takes to believe it: about two hours.
