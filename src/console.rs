@@ -65,7 +65,7 @@ pub struct Console {
     api: Api,
     /// The last readings of the counters that the overview draws.
     readings: overview::Readings,
-    /// The turn of those who showed a wrong token.
+    /// Places for those who showed a wrong token and wait.
     wrong_ones: Semaphore,
 }
 
@@ -74,7 +74,7 @@ impl Console {
     pub fn new(backstage: Arc<dyn Backstage>) -> Self {
         let api = Api::new(Arc::clone(&backstage));
         let readings = overview::Readings::default();
-        Self { backstage, api, readings, wrong_ones: Semaphore::new(1) }
+        Self { backstage, api, readings, wrong_ones: Semaphore::new(login::MOST_WRONG_ONES) }
     }
 
     /// Adds the pages under `/console`, and the way there from `/`.

@@ -16,8 +16,10 @@ use super::icons::{icon, mark};
 use super::layout;
 use super::visit::{PACES, Theme, theme, within};
 
-/// Whoever was wrong waits, so that guessing takes for ever; and all wrong ones wait the same.
+/// Whoever was wrong waits. Tokens are too long to be guessed; this keeps attempts few enough for the audit log.
 const AFTER_A_WRONG_ONE: Duration = Duration::from_millis(700);
+/// So many wrong ones wait at a time; further ones are told at once to come later.
+pub(super) const MOST_WRONG_ONES: usize = 16;
 /// Longer tokens than this are nobody's.
 const LONGEST_TOKEN: usize = 4_096;
 
@@ -61,15 +63,18 @@ pub(super) async fn enter(
             .insert_header((header::LOCATION, next))
             .finish();
     }
-    wrong(&request, &console, token).await;
     let page = door(&console, theme(&request), next, true);
+    let Ok(_place) = console.wrong_ones.try_acquire() else {
+        return layout::answer(StatusCode::TOO_MANY_REQUESTS)
+            .insert_header((header::RETRY_AFTER, "1"))
+            .body(page);
+    };
+    wrong(&request, &console, token).await;
     layout::answer(StatusCode::UNAUTHORIZED).body(page)
 }
 
-/// Has the API refuse the token too, so that the audit log has it, and waits. One at a time: who tries many at once waits
-/// for all of them.
+/// Has the API refuse the token too, so that the audit log has it, and waits.
 async fn wrong(request: &HttpRequest, console: &Console, token: &str) {
-    let _turn = console.wrong_ones.acquire().await;
     let plain = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     if plain && token.len() <= LONGEST_TOKEN {
         let asker = Asker::stranger(console.backstage.as_ref(), token, client_addr(request));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, HOST};
+use actix_web::http::header::{CACHE_CONTROL, HOST, UPGRADE};
 use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 use dashmap::DashMap;
@@ -67,6 +67,9 @@ pub(super) struct Seen {
     pub(super) ignored: bool,
     /// How long its body was.
     pub(super) bytes: u64,
+    /// Whether it asked for a WebSocket, as it arrived.
+    #[serde(default)]
+    pub(super) websocket: bool,
 }
 
 impl Probes {
@@ -121,8 +124,9 @@ async fn answer(
     if !word.is_some_and(|word| probes.knows(word)) {
         return not_there().response();
     }
-    let mut bytes = 0;
-    while let Some(chunk) = body.next().await {
+    let (mut bytes, websocket) = (0, wants_websocket(&request));
+    // What comes after such a request is no body, and ends with the connection.
+    while let Some(chunk) = if websocket { None } else { body.next().await } {
         match chunk {
             Ok(chunk) => bytes += chunk.len() as u64,
             Err(_) => return Problem::from_status(StatusCode::BAD_REQUEST).response(),
@@ -140,8 +144,15 @@ async fn answer(
         host: host.to_owned(),
         ignored: origin.ignored,
         bytes,
+        websocket,
     };
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(seen)
+}
+
+fn wants_websocket(request: &HttpRequest) -> bool {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_named = header(UPGRADE).is_some_and(|what| what.eq_ignore_ascii_case("websocket"));
+    is_named && request.head().upgrade()
 }
 
 fn not_there() -> Problem {

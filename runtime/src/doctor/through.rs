@@ -52,6 +52,11 @@ pub(super) const TITLES: &[(&str, &str, &str)] = &[
         "Large requests through the balancer",
         "raise its limit (client_max_body_size of nginx) to UNDERSTUDY_HTTP_BODY_LIMIT_BYTES, or lower that",
     ),
+    (
+        "balancer_websocket",
+        "WebSockets through the balancer",
+        "let it pass Upgrade and Connection on (deploy/nginx.conf), if the application has WebSockets",
+    ),
 ];
 
 /// The address under which browsers reach the application.
@@ -121,6 +126,7 @@ fn judged(node: &NodeContext, url: &Url, visit: &Visit) -> Vec<Outcome> {
         judging::encryption(url, http.external_url.as_ref()),
         judging::headers(url, &visit.seen, !http.trusted_proxies.is_empty()),
         judging::body(visit.body.as_ref()),
+        judging::websocket(visit.websocket),
     ]
 }
 

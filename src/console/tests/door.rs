@@ -61,6 +61,20 @@ async fn all_wrong_tokens_look_the_same_take_their_time_and_are_in_the_audit_log
 }
 
 #[actix_web::test]
+async fn of_many_wrong_tokens_at_once_most_are_sent_away() {
+    let browser = Browser::outside(Mood::Busy);
+    let all = (0..60).map(|_| browser.post("/console/login", &[("token", "wrong")]));
+    let statuses: Vec<u16> =
+        futures_util::future::join_all(all).await.iter().map(|seen| seen.status).collect();
+    let of = |status| statuses.iter().filter(|it| **it == status).count();
+    assert_eq!(of(401) + of(429), 60, "{statuses:?}");
+    assert!((1..=16).contains(&of(401)), "{statuses:?}");
+    // And whoever is right does not wait for them.
+    let entered = browser.post("/console/login", &[("token", "viewer-token")]).await;
+    assert_eq!(entered.status, 303);
+}
+
+#[actix_web::test]
 async fn a_link_from_elsewhere_is_asked_once_more_from_here() {
     let browser = Browser::outside(Mood::Busy);
     let elsewhere = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];

@@ -7,7 +7,7 @@ use super::ground::{Stage, ask, check, told};
 
 const SAMPLE: &str = include_str!("../../../deploy/nginx.conf");
 const VIEWER: &str = "a-viewer-of-these-tests-0123456789abc";
-const CODES: [&str; 6] = ["ready", "nodes", "page", "https", "headers", "body_limit"];
+const CODES: [&str; 7] = ["ready", "nodes", "page", "https", "headers", "body_limit", "websocket"];
 
 async fn through(node: &Node, url: &str) -> Value {
     told(node, &format!("/v1/diag?through={url}")).await
@@ -54,6 +54,15 @@ async fn h8_the_shipped_configuration_passes_all_checks_and_mistakes_are_found()
     let body = check(&examination, "balancer_body_limit");
     assert_eq!(body["result"], "warning");
     assert!(body["text"].as_str().unwrap().contains("413"), "{body}");
+    // It makes ordinary requests of those for a WebSocket.
+    let ordinary = SAMPLE.replace("proxy_set_header Upgrade $http_upgrade;", "").replace(
+        "proxy_set_header Connection $connection_upgrade;",
+        "proxy_set_header Connection \"\";",
+    );
+    let nginx = Nginx::with_config(&ordinary, &ports).await;
+    let examination = through(node, &nginx.url()).await;
+    let websocket = check(&examination, "balancer_websocket");
+    assert_eq!(websocket["result"], "warning", "{websocket}");
     // It tells nodes its own name for them in place of what browsers ask for.
     let nameless = SAMPLE
         .replace("proxy_set_header Host $http_host;", "proxy_set_header Host understudy;")

@@ -145,6 +145,19 @@ pub(super) fn body(body: Option<&Body>) -> Outcome {
     }
 }
 
+pub(super) fn websocket(came: Option<Result<bool, u16>>) -> Outcome {
+    match came {
+        None => Outcome::skipped("no node was reached"),
+        Some(Ok(true)) => Outcome::ok("a request for a WebSocket arrives as one"),
+        Some(Ok(false)) => Outcome::warning(
+            "a request for a WebSocket arrives as an ordinary one; fine if the application has none",
+        ),
+        Some(Err(status)) => {
+            Outcome::warning(format!("a request for a WebSocket: {}", counted(&[status])))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::Verdict::{Critical, Ok as Good, Skipped, Warning};
@@ -160,6 +173,7 @@ mod tests {
             host: "shop.example".to_owned(),
             ignored: false,
             bytes: 0,
+            websocket: false,
         }
     }
 
@@ -225,6 +239,13 @@ mod tests {
         assert_eq!(of("https://h", "http://h"), Warning);
         assert_eq!(of("http://h", "http://h"), Warning);
         assert_eq!(of("http://127.0.0.1:8080", "http://h"), Good);
+    }
+
+    #[test]
+    fn h8_a_balancer_that_knows_no_websockets_is_found() {
+        let of = |came| websocket(came).verdict;
+        assert_eq!((of(None), of(Some(Ok(true)))), (Skipped, Good));
+        assert_eq!((of(Some(Ok(false))), of(Some(Err(400)))), (Warning, Warning));
     }
 
     #[test]

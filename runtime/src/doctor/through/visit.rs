@@ -42,6 +42,8 @@ pub(super) struct Visit {
     pub(super) strange: Vec<u16>,
     /// What came of the large body.
     pub(super) body: Option<Body>,
+    /// Whether a request for a WebSocket arrived as one; else the status of what answered, 0 for none.
+    pub(super) websocket: Option<Result<bool, u16>>,
 }
 
 /// A large body and what came of it.
@@ -87,6 +89,7 @@ pub(super) async fn visit(node: &NodeContext, url: &Url) -> Result<Visit, String
     // Where no node answers a question, a large one tells nothing.
     if !visit.seen.is_empty() {
         visit.body = Some(visitor.body(node.config.http.body_limit_bytes).await);
+        visit.websocket = Some(visitor.websocket().await);
     }
     Ok(visit)
 }
@@ -112,6 +115,17 @@ impl Visitor<'_> {
             Ok(seen) => Body { sent, limit, arrived: Some(seen.bytes), status: 200 },
             Err(status) => Body { sent, limit, arrived: None, status },
         }
+    }
+
+    /// Asks for a WebSocket: the node says how that arrived, and makes none.
+    async fn websocket(&self) -> Result<bool, u16> {
+        let request = self.client.get(self.url.to(PATH)).timeout(LIMIT);
+        let request = request
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dW5kZXJzdHVkeS1kb2N0b3I=");
+        self.ask(request).await.map(|seen| seen.websocket)
     }
 
     /// Gives what a node of this cluster says, or else the status of what answered.
