@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
@@ -14,6 +15,7 @@ use super::commands::{find_program, run};
 use super::ports::free_port;
 use super::process::{Launch, Process, Signal, spawn};
 use super::scratch::Scratch;
+use super::sql::{Sql, Unanswered};
 use crate::wait;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -38,6 +40,8 @@ pub struct Postgres {
     process: Option<Process>,
     port: u16,
     folder: Scratch,
+    /// Connections that nobody asks at the moment.
+    idle: RwLock<Vec<Sql>>,
 }
 
 impl Postgres {
@@ -48,7 +52,8 @@ impl Postgres {
             let folder = owned_folder("postgres");
             let copy = template.join("data");
             as_owner("cp", &["-a".as_ref(), copy.as_ref(), folder.join("data").as_ref()]);
-            let mut postgres = Self { process: None, port: free_port(), folder };
+            let mut postgres =
+                Self { process: None, port: free_port(), folder, idle: RwLock::default() };
             if postgres.try_start().await {
                 return postgres;
             }
@@ -101,11 +106,32 @@ impl Postgres {
         self.process.iter().for_each(Process::resume);
     }
 
-    /// Runs SQL and returns the rows, columns separated by `|`.
+    /// Runs SQL and returns the rows, columns separated by `|`. Several statements are one transaction.
     pub fn query(&self, sql: &str) -> String {
-        let mut psql = Command::new(find_program("psql"));
-        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.url());
-        run(&mut psql, COMMAND_LIMIT).unwrap_or_else(|error| panic!("{sql}: {error}"))
+        let kept = self.idle().pop();
+        let was_kept = kept.is_some();
+        let connection = kept.unwrap_or_else(|| Sql::connect(&self.url()));
+        match self.ask(connection, sql) {
+            // It was broken before it was asked: the server was started anew, or a test ended its connections.
+            Err(Unanswered::Broken(_)) if was_kept => {
+                self.idle().clear();
+                self.ask(Sql::connect(&self.url()), sql)
+            }
+            answer => answer,
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    fn ask(&self, mut connection: Sql, sql: &str) -> Result<String, Unanswered> {
+        let answer = connection.ask(sql, COMMAND_LIMIT);
+        if matches!(answer, Ok(_) | Err(Unanswered::Refused(_))) {
+            self.idle().push(connection);
+        }
+        answer
+    }
+
+    fn idle(&self) -> RwLockWriteGuard<'_, Vec<Sql>> {
+        self.idle.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// False when it exited at once: the port was taken, or an old server is not quite gone.
