@@ -6,10 +6,9 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::commands::{find_program, run};
 use super::ports::free_port;
@@ -40,8 +39,8 @@ pub struct Postgres {
     process: Option<Process>,
     port: u16,
     folder: Scratch,
-    /// Connections that nobody asks at the moment.
-    idle: RwLock<Vec<Sql>>,
+    /// Connections that nobody asks at the moment. Held for moments: who finds it taken makes do without.
+    idle: Mutex<Vec<Sql>>,
 }
 
 impl Postgres {
@@ -53,7 +52,7 @@ impl Postgres {
             let copy = template.join("data");
             as_owner("cp", &["-a".as_ref(), copy.as_ref(), folder.join("data").as_ref()]);
             let mut postgres =
-                Self { process: None, port: free_port(), folder, idle: RwLock::default() };
+                Self { process: None, port: free_port(), folder, idle: Mutex::default() };
             if postgres.try_start().await {
                 return postgres;
             }
@@ -108,15 +107,12 @@ impl Postgres {
 
     /// Runs SQL and returns the rows, columns separated by `|`. Several statements are one transaction.
     pub fn query(&self, sql: &str) -> String {
-        let kept = self.idle().pop();
+        let kept = self.idle.try_lock().ok().and_then(|mut idle| idle.pop());
         let was_kept = kept.is_some();
         let connection = kept.unwrap_or_else(|| Sql::connect(&self.url()));
         match self.ask(connection, sql) {
             // It was broken before it was asked: the server was started anew, or a test ended its connections.
-            Err(Unanswered::Broken(_)) if was_kept => {
-                self.idle().clear();
-                self.ask(Sql::connect(&self.url()), sql)
-            }
+            Err(Unanswered::Broken(_)) if was_kept => self.ask(Sql::connect(&self.url()), sql),
             answer => answer,
         }
         .unwrap_or_else(|error| panic!("{sql}: {error}"))
@@ -124,14 +120,12 @@ impl Postgres {
 
     fn ask(&self, mut connection: Sql, sql: &str) -> Result<String, Unanswered> {
         let answer = connection.ask(sql, COMMAND_LIMIT);
-        if matches!(answer, Ok(_) | Err(Unanswered::Refused(_))) {
-            self.idle().push(connection);
+        if matches!(answer, Ok(_) | Err(Unanswered::Refused(_)))
+            && let Ok(mut idle) = self.idle.try_lock()
+        {
+            idle.push(connection);
         }
         answer
-    }
-
-    fn idle(&self) -> RwLockWriteGuard<'_, Vec<Sql>> {
-        self.idle.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// False when it exited at once: the port was taken, or an old server is not quite gone.
