@@ -23,6 +23,7 @@ fn record(attributes: &[(&str, &str)]) -> Record {
         attributes: Arc::new(attributes.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect()),
         recent: RecentOps::default(),
         unknown: BTreeMap::new(),
+        seal: Seal::Open,
     }
 }
 

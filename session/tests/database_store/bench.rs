@@ -11,7 +11,7 @@ use understudy_runtime::database::test_postgres::{TestPostgres, test_config};
 use understudy_runtime::ids::{Bucket, NodeId};
 use understudy_runtime::lease::database::DatabaseLeases;
 use understudy_session::record::{
-    Attributes, Change, Locator, OpId, RecentOps, Record, SecretHash, Token,
+    Attributes, Change, Locator, OpId, RecentOps, Record, Seal, SecretHash, Token,
 };
 use understudy_session::store::database::{DatabaseStore, migrations};
 use understudy_session::store::{ReadReply, SessionStore};
@@ -92,6 +92,7 @@ pub(crate) fn record(owner: &Token) -> Record {
         attributes: Arc::new(values.map(|(name, value)| (name.into(), value.into())).into()),
         recent: RecentOps::default(),
         unknown: BTreeMap::from([("from the future".into(), "kept".into())]),
+        seal: Seal::Open,
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) async fn every_field_can_be_changed_and_taken_away(bench: &Bench<'_>)
         previous_secret: Some(Some((SecretHash([7; 32]), 12_345))),
         absolute_ms: Some(owned.record.absolute_ms + 1_000),
         idle_ms: Some(owned.record.idle_ms + 1),
-        recent: Some(RecentOps { since_version: 1, entries }),
+        recent: Some(RecentOps { since_version: 1, entries, sealed: None }),
         ..Change::default()
     };
     bench.written(&mut owned, &change).await;
@@ -89,7 +89,7 @@ pub(super) async fn every_field_can_be_changed_and_taken_away(bench: &Bench<'_>)
     let change = Change {
         user: Some(None),
         previous_secret: Some(None),
-        recent: Some(RecentOps { since_version: 2, entries: Vec::new() }),
+        recent: Some(RecentOps { since_version: 2, ..RecentOps::default() }),
         ..Change::default()
     };
     bench.written(&mut owned, &change).await;
