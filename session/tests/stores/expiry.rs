@@ -133,7 +133,7 @@ async fn what_is_no_session_is_left_alone_and_holds_nobody_up() {
     let (garbage, newer) = (session(&store, 100).await, session(&store, 100).await);
     let text = session(&store, 100).await;
     redis.command(&["HSET", &redis.key(garbage), "la", "x"]).await;
-    redis.command(&["HSET", &redis.key(newer), "sv", "2"]).await;
+    redis.command(&["HSET", &redis.key(newer), "sv", "3"]).await;
     redis.command(&["SET", &redis.key(text), "no hash"]).await;
     session(&store, 200).await;
     let told = Told::default();
