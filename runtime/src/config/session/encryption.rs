@@ -48,10 +48,12 @@ pub(super) fn read(read: &mut Reader, given: Option<String>) -> EncryptionConfig
     if given.is_some() && parts.is_empty() {
         read.problem(NAME, "holds no key");
     }
-    let mut writes = EncryptionWrites::Sealed;
-    if parts.first().is_none_or(|first| *first == PLAIN) {
-        writes = EncryptionWrites::Plain;
-        parts.drain(..parts.len().min(1));
+    let writes = match parts.first() {
+        Some(first) if *first != PLAIN => EncryptionWrites::Sealed,
+        Some(_) | None => EncryptionWrites::Plain,
+    };
+    if parts.first() == Some(&PLAIN) {
+        parts.remove(0);
     }
     let keys: Vec<Option<EncryptionKey>> = parts.into_iter().map(key).collect();
     if keys.iter().any(Option::is_none) {
