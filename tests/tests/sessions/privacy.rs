@@ -165,7 +165,7 @@ async fn what_sessions_hold_is_told_nowhere(store: &str) {
     let everything = told.join("\n");
     let (_, key) = FIRST.split_once(':').unwrap();
     let number = NUMBER.to_string();
-    for canary in [CANARY, &number, TOKEN, key] {
+    for canary in [CANARY, number.as_str(), TOKEN, key] {
         oracle!(&format!("places that tell {canary}"), everything.matches(canary).count(), 0);
     }
     let leaked = secrets.iter().filter(|secret| everything.contains(secret.as_str())).count();
