@@ -114,7 +114,7 @@ async fn set(store: &SealedStore, locator: Locator, record: &Record, name: &str)
 
 /// A record as its owner sees it, without what a claim changes.
 fn contents(record: &Record) -> (&Attributes, &RecentOps) {
-    (&record.attributes, &record.recent)
+    (&*record.attributes, &record.recent)
 }
 
 #[tokio::test]
