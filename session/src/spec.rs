@@ -383,4 +383,7 @@ pub fn apply(record: &mut Record, change: &Change) {
     if let Some(recent) = &change.recent {
         record.recent.clone_from(recent);
     }
+    if let Some(seal) = &change.seal {
+        record.seal.clone_from(seal);
+    }
 }

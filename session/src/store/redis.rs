@@ -24,7 +24,8 @@ use super::{
     ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
     StoreError, Swept, ValidateReply, Write, WriteReply,
 };
-use crate::record::{Fence, Locator, Record, Token};
+use crate::record::{Fence, KeyId, KnownKeys, Locator, Record, Token};
+use crate::sealing::unknown_key;
 
 use gate::{Gate, Prepared};
 
@@ -76,6 +77,8 @@ pub struct RedisStore {
     keys: Arc<KeySpace>,
     lease: Duration,
     slack_ms: u64,
+    /// Names of keys, with a blank before and after each: what is sealed under another one is not claimed.
+    known: Arc<str>,
 }
 
 impl RedisStore {
@@ -88,7 +91,14 @@ impl RedisStore {
     pub fn new(redis: Redis, keys: Arc<KeySpace>, lease: Duration, slack: Duration) -> Self {
         let slack_ms = ms(slack);
         let gate = Gate::open(&redis, keys.buckets(), slack_ms);
-        Self { redis, gate, keys, lease, slack_ms }
+        Self { redis, gate, keys, lease, slack_ms, known: Arc::from("") }
+    }
+
+    /// Takes the names of the keys that this node has.
+    #[must_use]
+    pub fn opening(self, known: &KnownKeys) -> Self {
+        let names: String = known.ids().iter().map(|id| format!(" {id} ")).collect();
+        Self { known: names.into(), ..self }
     }
 
     fn session_key(&self, locator: Locator) -> String {
@@ -165,6 +175,7 @@ impl SessionStore for RedisStore {
             self.keep(),
             text(&locator.to_string()),
             text(&register::in_list_of_ids(locator)),
+            text(&self.known),
         ];
         let mut reply = self.call(&CLAIM, self.all_keys(locator), args).await?;
         let record = |item: Option<Reply>| item.map(fields::read).transpose();
@@ -192,7 +203,9 @@ impl SessionStore for RedisStore {
             "REVOKED" => ClaimReply::Revoked,
             "EXPIRED" => ClaimReply::Expired,
             "UNREADABLE" => {
-                return Err(StoreError::Unreadable("its fields, or its format".to_owned()));
+                let key = reply.get(1).and_then(as_text).and_then(|id| KeyId::new(&id));
+                let other = || StoreError::Unreadable("its fields, or its format".to_owned());
+                return Err(key.map_or_else(other, unknown_key));
             }
             other => return Err(unexpected(other)),
         })
@@ -213,6 +226,10 @@ impl SessionStore for RedisStore {
         let bucket = self.keys.bucket_of(write.locator.as_bytes());
         let key = self.keys.session(bucket, &write.locator.to_string());
         self.gate.pass(bucket, Prepared::new(key, &write)).await
+    }
+
+    fn takes_changes(&self) -> bool {
+        true
     }
 
     async fn validate(

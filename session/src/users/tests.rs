@@ -17,7 +17,7 @@ use crate::handle::{Inner, Shard};
 use crate::keyring::KeyRing;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
-use crate::record::{Fence, RecentOps, Record, SecretHash, Token};
+use crate::record::{Fence, RecentOps, Record, Seal, SecretHash, Token};
 use crate::store::memory::MemoryStore;
 use crate::store::register::{Count, Cursor, Page, SessionRegister, StillHeld};
 use crate::store::{
@@ -103,6 +103,7 @@ async fn logged_in(store: &MemoryStore, user: &str) -> Locator {
         attributes: Arc::default(),
         recent: RecentOps::default(),
         unknown: std::collections::BTreeMap::new(),
+        seal: Seal::Open,
     };
     store.create(locator, &record, HOUR_MS).await.unwrap();
     store.confirm(user, locator).await.unwrap();
