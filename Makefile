@@ -9,6 +9,11 @@ BESIDE := console deploy
 ALL := $(basename $(notdir $(wildcard */tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs)))
 ALONE := $(filter-out $(TOGETHER) $(BESIDE), $(ALL))
 
+# Where there is a file system in memory with 8 GiB left, the servers of the tests live there: to make and to remove the
+# thousand files of a PostgreSQL takes a disk longer than all else that a test does.
+MEMORY := $(shell test "$$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 8388608 2>/dev/null && echo /dev/shm)
+test bench: export TMPDIR := $(or $(MEMORY),$(TMPDIR),/tmp)
+
 test: packages
 	cargo build --workspace --bins
 	cargo test --workspace --no-run
