@@ -1,6 +1,6 @@
 # `make test` needs nothing but Rust: it installs what else is missing.
 
-.PHONY: test soak bench check doc packages openapi schemathesis
+.PHONY: test soak upgrade bench check doc packages openapi schemathesis
 
 # These wait most of the time, so four run at a time, and beside them those that look at pages. The others make load or
 # measure: as many at a time as there are processors.
@@ -28,6 +28,12 @@ soak: packages
 	cargo build --workspace --bins
 	UNDERSTUDY_SOAK=1 cargo test -p understudy-tests --test scheduler -- --test-threads 1
 	UNDERSTUDY_SOAK=1 cargo test -p understudy-scheduler
+
+# A rolling restart under load from an older version into this one: `make upgrade OLDER=v0.1.0`, a tag or commit of this repository.
+upgrade: packages
+	.ci/older.sh $(OLDER)
+	cargo build --workspace --bins
+	UNDERSTUDY_TESTS_OLDER=$(CURDIR)/target/older/fixture cargo test --workspace --test operators -- h9_behind_haproxy_too
 
 bench:
 	cargo build --release --workspace --bins

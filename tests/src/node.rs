@@ -133,6 +133,9 @@ impl Node {
     /// Starts it again after it has ended, with the same ports, variables, data and log file.
     pub fn start_again(&mut self) {
         self.kill9();
+        if self.spec.program == Program::Older && self.process.is_some() {
+            self.spec.program = Program::Fixture;
+        }
         let mut environment = self.spec.environment.clone();
         environment
             .entry("UNDERSTUDY_DATA_DIR".to_owned())

@@ -13,6 +13,9 @@ pub enum Program {
     Understudy,
     /// The fixture application, written only against the public API.
     Fixture,
+    /// The fixture of an earlier version, for the node's first life; it is of this version when it is started again. The file
+    /// that `UNDERSTUDY_TESTS_OLDER` names (`make upgrade`), else this version in both lives.
+    Older,
 }
 
 impl Program {
@@ -21,6 +24,10 @@ impl Program {
         let name = match self {
             Self::Understudy => "understudy",
             Self::Fixture => "fixture",
+            Self::Older => match std::env::var_os("UNDERSTUDY_TESTS_OLDER") {
+                Some(file) => return file.into(),
+                None => "fixture",
+            },
         };
         let own = std::env::current_exe().expect("a process knows its own file");
         // Tests are in target/<profile>/deps, binaries and benchmarks in target/<profile>.

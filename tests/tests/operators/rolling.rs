@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use understudy_tests::servers::{HaProxy, free_port};
-use understudy_tests::{Answer, Client, Cluster, oracle, wait};
+use understudy_tests::{Answer, Client, Cluster, Program, oracle, wait};
 
 use super::ledger::Ledger;
 use super::nodes::usual;
@@ -66,10 +66,12 @@ async fn h9_a_rolling_restart_fails_no_request_loses_no_write_and_misses_no_due_
     rolls(&mut stage, &balancer).await;
 }
 
+/// With `make upgrade` it is an upgrade too (O1): the nodes that are restarted were of an older version.
 #[tokio::test(flavor = "multi_thread")]
 async fn h9_behind_haproxy_too_a_rolling_restart_fails_and_loses_and_misses_nothing() {
     let port = free_port();
     let builder = usual()
+        .program(Program::Older)
         .env("UNDERSTUDY_HTTP_EXTERNAL_URL", &HaProxy::url_at(port))
         .env("UNDERSTUDY_OPS_DRAIN_MODE", "active_lb");
     let mut stage = Stage::with(builder).await;
