@@ -52,6 +52,17 @@ async fn g4_while_redis_is_away_a_change_reaches_all_through_the_database() {
     })
     .await;
     oracle!("ms until nodes that cannot be told knew", took.as_millis(), <= 6_000);
+    wait::until("they count as dead, since nothing is heard of them", LIMIT, async || {
+        let told = stage.told(0, "/v1/nodes").await;
+        let nodes = told["nodes"].as_array().expect("a list");
+        nodes.iter().filter(|node| node["live"] == true).count() == 1
+    })
+    .await;
+    let on = json!({ "mode": "full", "why": "redis is still away" });
+    let answer: serde_json::Value =
+        put(stage.node(0), "/v1/maintenance", on).await.expect(200).json();
+    let named = answer["unreachable"].to_string();
+    oracle!("nodes of which it is not known", named, r#"["node-b","node-c"]"#);
     stage.cluster.redis.restart(Data::Lost).await;
     let off = json!({ "mode": "off", "why": "redis is back" });
     wait::until("nodes hear again", LIMIT, async || {
