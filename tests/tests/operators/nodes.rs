@@ -12,7 +12,7 @@ use super::stage::{LIMIT, OPERATOR, Stage};
 use super::supervisor::{KILLED, Supervisor};
 use super::traffic::{STEADY, Tally, Traffic};
 
-const ELIGIBLE: &str = "UNDERSTUDY_LEADER_ELIGIBLE";
+pub(super) const ELIGIBLE: &str = "UNDERSTUDY_LEADER_ELIGIBLE";
 /// How soon a balancer knows that a node is out of service.
 const HEEDED: Duration = Duration::from_secs(2);
 
