@@ -290,6 +290,7 @@ impl Asked<'_> {
                 json!({ "run": 4_812, "new": true, "state": "queued" })
             }
             path if path.ends_with("/sessions") => json!({ "ended": 3 }),
+            "/v1/requests/00abcd-0-1" => json!({ "will_be_cancelled": "00abcd-0-1" }),
             _ => json!({}),
         };
         HttpResponse::build(status.unwrap_or(StatusCode::OK)).json(body)
