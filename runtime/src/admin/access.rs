@@ -13,6 +13,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest};
 use arc_swap::ArcSwap;
+use dashmap::DashMap;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use tracing::info;
@@ -93,6 +94,8 @@ struct Inner {
     /// Those of the database.
     known: ArcSwap<Vec<KnownToken>>,
     operations: ArcSwap<Operations>,
+    /// What browsers were given that have signed out since: digests, and until when it would be good, ms since 1970.
+    ended: DashMap<[u8; 32], u64>,
     audit: Audit,
     seals: Seals,
     clock: SharedClock,
@@ -112,8 +115,8 @@ impl AdminPort {
             .collect();
         let seals = Seals::new(secrets, &configured);
         let (known, operations) = (ArcSwap::default(), ArcSwap::default());
-        let address = OnceLock::new();
-        let inner = Inner { address, configured, known, operations, audit, seals, clock };
+        let (address, ended) = (OnceLock::new(), DashMap::new());
+        let inner = Inner { address, configured, known, operations, ended, audit, seals, clock };
         Self { inner: Arc::new(inner) }
     }
 
@@ -175,11 +178,12 @@ impl AdminPort {
         (self.seal(Purpose::Browser, who, SIGNED_IN), SIGNED_IN)
     }
 
-    /// Finds out who has signed in with a browser, from what [`sign_in`](Self::sign_in) wrote; on an open port everybody
-    /// is a viewer without.
+    /// Finds out who has signed in with a browser, from what [`sign_in`](Self::sign_in) wrote, unless they have signed out
+    /// since ([`SignOuts`](super::SignOuts)); on an open port everybody is a viewer without.
     #[must_use]
     pub fn browser(&self, sealed: Option<&str>) -> Option<Principal> {
-        let signed_in = sealed.and_then(|sealed| self.open(Purpose::Browser, sealed));
+        let in_time = sealed.filter(|sealed| !self.inner.ended.contains_key(&digest(sealed)));
+        let signed_in = in_time.and_then(|sealed| self.open(Purpose::Browser, sealed));
         signed_in.or_else(|| self.is_open().then(|| Principal::new(Role::Viewer, "loopback")))
     }
 
@@ -202,6 +206,23 @@ impl AdminPort {
     /// Replaces the tokens of the database.
     pub(super) fn set_known(&self, known: Vec<KnownToken>) {
         self.inner.known.store(Arc::new(known));
+    }
+
+    /// Returns the digest of what a browser was given and until when it is good, ms since 1970, while it is.
+    pub(super) fn good_until(&self, sealed: &str) -> Option<([u8; 32], u64)> {
+        let now_ms = self.inner.clock.wall_ms();
+        let until_ms = self.inner.seals.good_until(Purpose::Browser, sealed, now_ms)?;
+        Some((digest(sealed), until_ms))
+    }
+
+    /// Believes no browser any more that shows what has this digest.
+    pub(super) fn end_browser(&self, digest: [u8; 32], until_ms: u64) {
+        self.inner.ended.insert(digest, until_ms);
+    }
+
+    /// Forgets what would not be good any more either way.
+    pub(super) fn forget_ended(&self, now_ms: u64) {
+        self.inner.ended.retain(|_, until_ms| *until_ms > now_ms);
     }
 
     /// Says what can be asked of the port.

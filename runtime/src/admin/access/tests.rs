@@ -162,6 +162,27 @@ fn x1_a_node_asks_itself_on_behalf_of_whom_has_signed_in() {
 }
 
 #[test]
+fn x1_who_has_signed_out_is_not_believed_any_more_whoever_shows_the_copy() {
+    let access = access();
+    let operator = access.owner_of("run-it").unwrap();
+    let (first, _) = access.sign_in(&operator);
+    let (second, _) = access.sign_in(&operator);
+    assert_ne!(first, second, "one can end without the other");
+    let (digest, until_ms) = access.good_until(&first).unwrap();
+    access.end_browser(digest, until_ms);
+    assert_eq!(access.browser(Some(&first)), None);
+    assert_eq!(access.browser(Some(&second)), Some(operator));
+    access.forget_ended(until_ms - 1);
+    assert_eq!(access.browser(Some(&first)), None, "it would still be good");
+    access.forget_ended(until_ms);
+    assert!(access.browser(Some(&first)).is_some(), "only that it ended is forgotten");
+    let inside = access.on_behalf_of(&Principal::new(Role::Admin, "mary"));
+    for wrong in ["", "x.y", &inside] {
+        assert_eq!(access.good_until(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
 fn x1_a_resource_may_demand_more() {
     let request = TestRequest::default().to_http_request();
     assert!(require(&request, Role::Viewer).is_err());
