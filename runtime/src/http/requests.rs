@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 mod desk;
 
-use desk::{Desk, Letters, Place};
 pub(crate) use desk::{Cancelling, Listing, Visit};
+use desk::{Desk, Letters, Place};
 
 use super::settings::Shared;
 use crate::ids::Incarnation;
