@@ -17,8 +17,9 @@ use actix_web::http::header;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route};
 use async_trait::async_trait;
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::Semaphore;
-use understudy_runtime::admin::{AdminPort, Principal};
+use understudy_runtime::admin::{AdminPort, Principal, SignOuts};
 use understudy_runtime::clock::SharedClock;
 use understudy_runtime::service::{NodeContext, Service, ServiceError};
 
@@ -177,6 +178,7 @@ impl Service for ConsoleService {
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
         let node = OwnNode {
             admin: node.admin.clone(),
+            sign_outs: SignOuts::of(node),
             name: node.node_id.name().as_str().to_owned(),
             clock: node.clock.clone(),
         };
@@ -202,6 +204,7 @@ pub(crate) fn grave_operations() -> Vec<&'static str> {
 #[derive(Debug)]
 struct OwnNode {
     admin: AdminPort,
+    sign_outs: SignOuts,
     name: String,
     clock: SharedClock,
 }
@@ -225,6 +228,11 @@ impl Backstage for OwnNode {
 
     fn browser(&self, sealed: Option<&str>) -> Option<Principal> {
         self.admin.browser(sealed)
+    }
+
+    fn sign_out(&self, sealed: &str) -> LocalBoxFuture<'static, ()> {
+        let (sign_outs, sealed) = (self.sign_outs.clone(), sealed.to_owned());
+        Box::pin(async move { sign_outs.sign_out(&sealed).await })
     }
 
     fn on_behalf_of(&self, who: &Principal) -> String {

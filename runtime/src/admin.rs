@@ -25,6 +25,7 @@ pub(crate) mod requests;
 mod resources;
 mod seal;
 mod settings;
+mod signed_out;
 pub(crate) mod tokens;
 
 pub use access::{AdminPort, BROWSER, Principal, ROLES, Role, principal, require};
@@ -33,3 +34,4 @@ pub use audit::{Audit, note};
 pub use operation::{Operation, Operations, Parameter};
 pub(crate) use operations::OPERATIONS;
 pub(crate) use resources::{AdminState, configure, metrics};
+pub use signed_out::SignOuts;

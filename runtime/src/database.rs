@@ -222,15 +222,6 @@ impl Database {
         }
     }
 
-    /// Returns how many connections of the pool for everything are open, how many of these are idle, and how many there may
-    /// be.
-    pub(crate) fn pool_use(&self) -> (u32, u32, u32) {
-        match self.backend() {
-            Backend::Postgres => pool_use(self.connection().get_postgres_connection_pool()),
-            Backend::Sqlite => pool_use(self.connection().get_sqlite_connection_pool()),
-        }
-    }
-
     /// Returns the host of the server and whether its certificate is verified; nothing for a file.
     pub(crate) fn server(&self) -> Option<(String, bool)> {
         let options = &self.postgres()?.options;
@@ -349,11 +340,6 @@ impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database").field("backend", &self.backend()).finish_non_exhaustive()
     }
-}
-
-fn pool_use<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> (u32, u32, u32) {
-    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-    (pool.size(), idle, pool.options().get_max_connections())
 }
 
 async fn limited<T>(

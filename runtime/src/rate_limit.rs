@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
+use actix_web::{FromRequest, HttpRequest};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::SharedClock;
@@ -224,15 +224,7 @@ impl ApiError for RateLimitError {
     }
 }
 
-impl ResponseError for RateLimitError {
-    fn status_code(&self) -> StatusCode {
-        self.problem().status
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        self.problem().response()
-    }
-}
+crate::answer_with_problem!(RateLimitError);
 
 impl FromRequest for RateLimits {
     type Error = RateLimitError;

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
+use actix_web::{FromRequest, HttpRequest};
 use sea_orm::{ConnectionTrait as _, Value};
 use sha2::{Digest as _, Sha256};
 use understudy_runtime::config::UserConfig;
@@ -309,15 +309,7 @@ impl ApiError for LockoutError {
     }
 }
 
-impl ResponseError for LockoutError {
-    fn status_code(&self) -> StatusCode {
-        self.problem().status
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        self.problem().response()
-    }
-}
+understudy_runtime::answer_with_problem!(LockoutError);
 
 impl FromRequest for Lockout {
     type Error = LockoutError;

@@ -312,6 +312,10 @@ mod tests {
             None
         }
 
+        fn sign_out(&self, _: &str) -> futures_util::future::LocalBoxFuture<'static, ()> {
+            Box::pin(std::future::ready(()))
+        }
+
         fn on_behalf_of(&self, _: &Principal) -> String {
             String::new()
         }

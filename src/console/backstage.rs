@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use understudy_runtime::admin::Principal;
 
 /// The node as its console sees it: where its admin API is, and who its visitors are.
@@ -22,6 +23,10 @@ pub trait Backstage: Debug + Send + Sync + 'static {
 
     /// Who has signed in with a browser that shows this.
     fn browser(&self, sealed: Option<&str>) -> Option<Principal>;
+
+    /// Ends what a browser was given when somebody signed in, on all nodes, whoever has a copy of it. Takes a few seconds at
+    /// most.
+    fn sign_out(&self, sealed: &str) -> LocalBoxFuture<'static, ()>;
 
     /// The token with which the API is asked on somebody's behalf.
     fn on_behalf_of(&self, who: &Principal) -> String;

@@ -110,6 +110,9 @@ fn done(request: &HttpRequest, deed: &Deed, form: &Form, answer: &Value) -> Http
             false => format!("Run #{run} had been started already."),
         };
     }
+    if !answer.text("will_be_cancelled").is_empty() {
+        title = "The request will be cancelled when its worker answers.".to_owned();
+    }
     if let Some(more) = how_many(answer) {
         title = format!("{title} {more}");
     }

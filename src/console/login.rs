@@ -131,8 +131,11 @@ fn form(next: &str, wrong: bool) -> Markup {
     }
 }
 
-/// Forgets who has signed in.
-pub(super) async fn leave(request: HttpRequest) -> HttpResponse {
+/// Forgets who has signed in, and ends what the browser was given for it.
+pub(super) async fn leave(request: HttpRequest, console: Data<Console>) -> HttpResponse {
+    if let Some(sealed) = cookies::value(&request, cookies::SIGNED_IN) {
+        console.backstage.sign_out(&sealed).await;
+    }
     layout::answer(StatusCode::SEE_OTHER)
         .cookie(cookies::forgotten(&request, cookies::SIGNED_IN))
         .cookie(Flash::done("You have signed out.").cookie(&request))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use understudy_runtime::admin::{Principal, Role};
 use understudy_runtime::clock::{Clock as _, SystemClock};
@@ -83,7 +84,8 @@ impl Stub {
     pub(super) fn start_on(mood: Mood, listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("it has an address");
         let asked: Arc<RwLock<Vec<AskedFor>>> = Arc::default();
-        let console = Data::new(Console::new(Arc::new(FakeNode { address, mood })));
+        let console =
+            Data::new(Console::new(Arc::new(FakeNode { address, mood, ended: Arc::default() })));
         let answering = Answering { mood, asked: Arc::clone(&asked) };
         let server = HttpServer::new(move || {
             App::new()
@@ -125,6 +127,8 @@ impl Stub {
 struct FakeNode {
     address: SocketAddr,
     mood: Mood,
+    /// What browsers were given that have signed out.
+    ended: Arc<RwLock<Vec<String>>>,
 }
 
 impl Backstage for FakeNode {
@@ -149,8 +153,15 @@ impl Backstage for FakeNode {
         if self.mood == Mood::Open {
             return Some(Principal::new(Role::Viewer, "loopback"));
         }
-        let role = role_named(sealed?.strip_prefix("sealed-")?)?;
+        let ended = self.ended.read().expect("nobody panicked");
+        let sealed = sealed.filter(|sealed| ended.iter().all(|ended| ended != sealed))?;
+        let role = role_named(sealed.strip_prefix("sealed-")?)?;
         Some(Principal::new(role, "mary"))
+    }
+
+    fn sign_out(&self, sealed: &str) -> LocalBoxFuture<'static, ()> {
+        self.ended.write().expect("nobody panicked").push(sealed.to_owned());
+        Box::pin(std::future::ready(()))
     }
 
     fn on_behalf_of(&self, who: &Principal) -> String {
@@ -290,6 +301,7 @@ impl Asked<'_> {
                 json!({ "run": 4_812, "new": true, "state": "queued" })
             }
             path if path.ends_with("/sessions") => json!({ "ended": 3 }),
+            "/v1/requests/00abcd-0-1" => json!({ "will_be_cancelled": "00abcd-0-1" }),
             _ => json!({}),
         };
         HttpResponse::build(status.unwrap_or(StatusCode::OK)).json(body)

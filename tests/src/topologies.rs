@@ -2,7 +2,7 @@
 
 /// Makes four tests out of one async function that takes a [`Topology`](crate::Topology).
 ///
-/// ```ignore
+/// ```text
 /// on_every_topology!(no_update_is_lost);
 /// async fn no_update_is_lost(topology: Topology) { .. }
 /// ```

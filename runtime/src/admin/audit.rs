@@ -357,6 +357,7 @@ pub(crate) fn purging(database: &Database, keep: Duration) -> Duty {
                 }
             }
             let actions = super::repeated::purge(&database).await.map_err(|error| chain(&error))?;
+            super::signed_out::purge(&database).await.map_err(|error| chain(&error))?;
             Ok(serde_json::json!({ "purged": purged, "actions": actions }))
         })
     });

@@ -231,8 +231,10 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         .role(Role::Admin)
         .query(&[NODE])
         .answers(&[
+            (200, "It has ended"),
+            (202, "Its worker is blocked by a handler: it ends when its worker answers, unless it has ended by then"),
             (404, "unknown_request: it is not under way; unknown_node: there is no node of this name"),
-            (503, "node_unreachable: the node does not answer"),
+            (503, "node_unreachable: the node does not answer; worker_blocked: nor does the worker, which cannot be told more"),
         ])
         .cli("requests cancel")
         .console("requests"),

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{self, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
@@ -14,12 +15,15 @@ use super::note;
 use super::resources::{AdminState, Started, json};
 use crate::bus::{Bus, BusError, BusRequest};
 use crate::http::problem::Problem;
-use crate::http::requests::{Listing, Requests};
+use crate::http::requests::{Cancelling, Listing, Requests};
 use crate::ids::{NodeId, NodeName};
 use crate::service::NodeContext;
 
 /// How long another node may take to answer.
 const LIMIT: Duration = Duration::from_secs(2);
+/// What somebody is told whose request is not ended yet.
+const LATER: &str = "a handler blocks the worker that has it: the request is cancelled when its worker answers, \
+                     unless it has ended by then";
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -32,7 +36,7 @@ impl BusRequest for ListRequests {
     type Reply = Listing;
 }
 
-/// Asks a node to end a request; answered with whether it was under way.
+/// Asks a node to end a request.
 #[derive(Debug, Serialize, Deserialize)]
 struct CancelRequest {
     id: String,
@@ -40,7 +44,7 @@ struct CancelRequest {
 
 impl BusRequest for CancelRequest {
     const NAME: &'static str = "requests.cancel";
-    type Reply = bool;
+    type Reply = Cancelling;
 }
 
 /// Answers other nodes.
@@ -85,18 +89,43 @@ struct CancelledBody {
     cancelled: String,
 }
 
+#[derive(Serialize)]
+struct LaterBody {
+    node: NodeName,
+    will_be_cancelled: String,
+    detail: &'static str,
+}
+
 async fn cancel(started: Data<Started>, request: HttpRequest, id: web::Path<String>) -> Answer {
     let context = started.context()?;
     let node = asked_node(context, &request)?;
     let id = id.into_inner();
     note(&request, format!("request {id} of {}", node.name()));
     let cancel = CancelRequest { id };
-    let cancelled = context.bus.request(&node, &cancel, LIMIT).await;
-    if !cancelled.map_err(|error| unreachable(&error))? {
-        let (status, code) = (StatusCode::NOT_FOUND, "unknown_request");
-        return Err(Problem::new(status, code, "No such request is under way on this node"));
+    let cancelling = context.bus.request(&node, &cancel, LIMIT).await;
+    let (node, id) = (node.name().clone(), cancel.id);
+    match cancelling.map_err(|error| unreachable(&error))? {
+        Cancelling::Done => Ok(json(&CancelledBody { node, cancelled: id })),
+        Cancelling::Later => Ok(HttpResponse::Accepted()
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .json(LaterBody { node, will_be_cancelled: id, detail: LATER })),
+        Cancelling::NotNow => Err(blocked()),
+        Cancelling::Unknown => Err(unknown()),
     }
-    Ok(json(&CancelledBody { node: node.name().clone(), cancelled: cancel.id }))
+}
+
+fn unknown() -> Problem {
+    let (status, code) = (StatusCode::NOT_FOUND, "unknown_request");
+    Problem::new(status, code, "No such request is under way on this node")
+        .with_detail("it has ended, or was one of an earlier process of the node")
+}
+
+/// The letters that wait may be about other requests, so nothing is known of this one.
+fn blocked() -> Problem {
+    let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, "worker_blocked");
+    Problem::new(status, code, "The worker that has the request does not answer")
+        .with_detail("a handler blocks its thread, and it has too much to read to be told more")
+        .with_retry_after(Duration::from_secs(1))
 }
 
 /// Finds the node that `?node=` names; the one that is asked when it names none.

@@ -40,6 +40,9 @@ struct Content {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     until_ms: u64,
+    /// Drawn anew, so that no two are the same, and one can end without the other.
+    #[serde(default)]
+    once: u64,
 }
 
 /// The keys of a node's seals.
@@ -84,6 +87,7 @@ impl Seals {
             name: who.name.to_string(),
             token: who.token.as_deref().map(str::to_owned),
             until_ms,
+            once: rand::random(),
         };
         let json = serde_json::to_vec(&content).expect("strings and numbers always serialise");
         let content = BASE64.encode(json);
@@ -94,16 +98,26 @@ impl Seals {
 
     /// Reads what was sealed, unless it is another's, for another purpose, or its time is over.
     pub(super) fn open(&self, purpose: Purpose, sealed: &str, now_ms: u64) -> Option<Principal> {
+        let content = self.read(purpose, sealed, now_ms)?;
+        Some(Principal {
+            role: content.role,
+            name: content.name.into(),
+            token: content.token.map(Into::into),
+        })
+    }
+
+    /// Returns until when what was sealed is good, on the same conditions.
+    pub(super) fn good_until(&self, purpose: Purpose, sealed: &str, now_ms: u64) -> Option<u64> {
+        self.read(purpose, sealed, now_ms).map(|content| content.until_ms)
+    }
+
+    fn read(&self, purpose: Purpose, sealed: &str, now_ms: u64) -> Option<Content> {
         let (content, mac) = sealed.split_once('.')?;
         let mac = BASE64.decode(mac).ok()?;
         let is_by = |key| mac_of(key, purpose, content).verify_slice(&mac).is_ok();
         self.keys(purpose).iter().any(is_by).then_some(())?;
         let content: Content = serde_json::from_slice(&BASE64.decode(content).ok()?).ok()?;
-        (now_ms < content.until_ms).then(|| Principal {
-            role: content.role,
-            name: content.name.into(),
-            token: content.token.map(Into::into),
-        })
+        Some(content).filter(|content| now_ms < content.until_ms)
     }
 }
 

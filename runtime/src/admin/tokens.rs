@@ -1,5 +1,5 @@
 //! Tokens of the admin port that are kept in the database: made and revoked while the cluster runs, with a name, a role
-//! and an end.
+//! and an end. What browsers have signed out from is read along with them.
 //!
 //! Only digests are stored. Every node keeps the list in memory, reads it again every few seconds, and at once when another
 //! node says that it changed; a revocation is answered when all living nodes have said that they know of it.
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::access::{AdminPort, Principal, Role, digest};
+use super::signed_out;
 use crate::broadcast::Broadcast;
 use crate::bus::BusRequest;
 use crate::clock::SharedClock;
@@ -109,6 +110,7 @@ impl Tokens {
             let tokens = asked.clone();
             async move { tokens.look().await }
         });
+        signed_out::listen(&tokens.broadcast, &tokens.port);
         let looking = tokens.clone();
         let task = spawn("admin-tokens", move || {
             let tokens = looking.clone();
@@ -194,11 +196,20 @@ impl Tokens {
         }
     }
 
-    /// Reads the list again; false when that failed.
+    /// Reads the list again, and who has signed out; false when that failed.
     async fn look(&self) -> bool {
-        match self.list().await {
-            Ok(rows) => {
+        let now_ms = self.clock.wall_ms();
+        let read = async {
+            let rows = self.list().await?;
+            Ok::<_, DatabaseError>((rows, signed_out::read(&self.database, now_ms).await?))
+        };
+        match read.await {
+            Ok((rows, ended)) => {
                 self.port.set_known(rows.iter().filter_map(TokenRow::known).collect());
+                for (digest, until_ms) in ended {
+                    self.port.end_browser(digest, until_ms);
+                }
+                self.port.forget_ended(now_ms);
                 true
             }
             Err(error) => {
@@ -278,11 +289,11 @@ fn signed(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
         return None;

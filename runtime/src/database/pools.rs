@@ -102,12 +102,17 @@ impl Database {
         Ok(sums.judge().into_iter().collect())
     }
 
-    /// Tells the metrics how many connections are open, and how many may be, under a name for this pool.
-    pub fn show_pool(&self, name: &'static str) {
-        let (open, idle, most) = match self.backend() {
+    /// Returns how many connections of this pool are open, how many of these are idle, and how many there may be.
+    pub(crate) fn pool_use(&self) -> (u32, u32, u32) {
+        match self.backend() {
             Backend::Postgres => use_of(self.connection().get_postgres_connection_pool()),
             Backend::Sqlite => use_of(self.connection().get_sqlite_connection_pool()),
-        };
+        }
+    }
+
+    /// Tells the metrics how many connections are open, and how many may be, under a name for this pool.
+    pub fn show_pool(&self, name: &'static str) {
+        let (open, idle, most) = self.pool_use();
         let used = f64::from(open.saturating_sub(idle));
         metrics::gauge!("understudy_database_connections", "pool" => name, "state" => "used")
             .set(used);

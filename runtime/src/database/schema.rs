@@ -6,7 +6,13 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 /// Gives the runtime's migrations in their order. Names are for ever: a database remembers them.
 pub(crate) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(NodeLeases), Box::new(ClusterLocks), Box::new(Operators), Box::new(Settings)]
+    vec![
+        Box::new(NodeLeases),
+        Box::new(ClusterLocks),
+        Box::new(Operators),
+        Box::new(Settings),
+        Box::new(SignedOut),
+    ]
 }
 
 /// `us_meta` holds the identity of the database, drawn once; `us_node_lease` a lease per life of a node.
@@ -171,6 +177,30 @@ impl MigrationTrait for Settings {
              );
              INSERT INTO us_setting (name, node, value, by_name, why, at_ms, until_ms, revision)
              VALUES ('', '', '', '', '', 0, NULL, 0)";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
+}
+
+/// A row for what a browser was given that has signed out of the console since, until that would have ended by itself.
+struct SignedOut;
+
+impl MigrationName for SignedOut {
+    fn name(&self) -> &'static str {
+        "runtime_0005_signed_out"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for SignedOut {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "CREATE TABLE us_admin_signed_out (
+                 digest text NOT NULL PRIMARY KEY,
+                 until_ms bigint NOT NULL
+             )";
         manager.get_connection().execute_unprepared(create).await.map(|_| ())
     }
 }

@@ -26,6 +26,7 @@ use super::problem::Problem;
 use super::requests::{Requests, Visit, WorkerRequests};
 use super::settings::Shared;
 use super::{cross_site, drain, health, host, links, trace, unread};
+use crate::ids::Incarnation;
 use crate::node::Lifecycle;
 use crate::service::RequestWrap;
 
@@ -58,7 +59,7 @@ pub(crate) type Gate = Arc<dyn Fn(&ServiceRequest) -> Result<(), Problem> + Send
 impl EdgeContext {
     /// The context of a port that lets everybody in and sends nobody away.
     pub(crate) fn new(settings: Shared, lifecycle: Lifecycle) -> Self {
-        let requests = Requests::new();
+        let requests = Requests::new(Incarnation::random());
         Self {
             settings,
             lifecycle,

@@ -38,10 +38,43 @@ pub struct Problem {
 
 /// Maps the error of one operation onto what a client is told.
 ///
-/// An error that implements it becomes a [`ResponseError`] by answering `self.problem().response()`.
+/// [`answer_with_problem!`](crate::answer_with_problem) makes an error that implements it a [`ResponseError`].
 pub trait ApiError: std::error::Error {
     /// Returns what a client is told; causes stay in the log.
     fn problem(&self) -> Problem;
+}
+
+/// Makes an [`ApiError`](crate::http::problem::ApiError) what a handler may return with `?`: its client is told the problem.
+///
+/// ```
+/// # use actix_web::http::StatusCode;
+/// # use understudy_runtime::http::problem::{ApiError, Problem};
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("the shop is closed")]
+/// struct Closed;
+///
+/// impl ApiError for Closed {
+///     fn problem(&self) -> Problem {
+///         Problem::new(StatusCode::CONFLICT, "closed", "The shop is closed")
+///     }
+/// }
+///
+/// understudy_runtime::answer_with_problem!(Closed);
+/// # assert_eq!(actix_web::ResponseError::error_response(&Closed).status(), 409);
+/// ```
+#[macro_export]
+macro_rules! answer_with_problem {
+    ($error:ty) => {
+        impl ::actix_web::ResponseError for $error {
+            fn status_code(&self) -> ::actix_web::http::StatusCode {
+                $crate::http::problem::ApiError::problem(self).status
+            }
+
+            fn error_response(&self) -> ::actix_web::HttpResponse {
+                $crate::http::problem::ApiError::problem(self).response()
+            }
+        }
+    };
 }
 
 impl Problem {

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 mod desk;
 
+pub(crate) use desk::{Cancelling, Listing, Visit};
 use desk::{Desk, Letters, Place};
-pub(crate) use desk::{Listing, Visit};
 
 use super::settings::Shared;
+use crate::ids::Incarnation;
 
 /// How often a waiting node looks again.
 const LOOK: Duration = Duration::from_millis(5);
@@ -46,6 +47,8 @@ struct Count(AtomicUsize);
 
 #[derive(Debug)]
 struct Inner {
+    /// Of the node, so that no two processes call their requests the same.
+    life: Incarnation,
     born: Instant,
     under_way: ArcSwap<Vec<Arc<Count>>>,
     /// Where the workers get their letters.
@@ -86,8 +89,9 @@ impl WorkerRequests {
 }
 
 impl Requests {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(life: Incarnation) -> Self {
         Self(Arc::new(Inner {
+            life,
             born: Instant::now(),
             under_way: ArcSwap::default(),
             desks: ArcSwap::default(),
@@ -106,7 +110,7 @@ impl Requests {
             counts
         });
         let number = self.0.worker.fetch_add(1, Ordering::Relaxed);
-        let (desk, letters) = Desk::new(number);
+        let (desk, letters) = Desk::new(self.0.life, number);
         self.0.desks.rcu(|desks| {
             // Those of workers that are gone go.
             let mut desks: Vec<Letters> =
@@ -122,9 +126,9 @@ impl Requests {
         desk::list(&self.0.desks.load_full()).await
     }
 
-    /// Ends a request: its handler is dropped at its next await, and its client told so. False when it is not under way.
-    pub(crate) async fn cancel(&self, id: &str) -> bool {
-        desk::cancel(&self.0.desks.load_full(), id).await
+    /// Ends a request: its handler is dropped at its next await, and its client told so.
+    pub(crate) async fn cancel(&self, id: &str) -> Cancelling {
+        desk::cancel(&self.0.desks.load_full(), self.0.life, id).await
     }
 
     /// Notes that a request reached a draining node.
@@ -184,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn o2_a_node_waits_for_the_requests_that_are_under_way() {
-        let requests = Requests::new();
+        let requests = Requests::new(Incarnation::random());
         let (first, second) = (requests.worker().begin(), requests.worker().begin());
         assert_eq!(requests.count(), 2);
         let mut waiting = Box::pin(requests.none_under_way());
@@ -214,6 +218,7 @@ mod tests {
     #[tokio::test]
     async fn o2_a_node_that_nobody_asks_waits_a_moment_only() {
         let limit = Duration::from_secs(30);
-        tokio::time::timeout(limit, Requests::new().nobody_comes()).await.unwrap();
+        let requests = Requests::new(Incarnation::random());
+        tokio::time::timeout(limit, requests.nobody_comes()).await.unwrap();
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, ResponseError};
 use sea_orm::DbErr;
 
 use crate::database::DatabaseError;
@@ -85,12 +84,4 @@ impl ApiError for LockError {
     }
 }
 
-impl ResponseError for LockError {
-    fn status_code(&self) -> StatusCode {
-        self.problem().status
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        self.problem().response()
-    }
-}
+crate::answer_with_problem!(LockError);

@@ -105,7 +105,7 @@ impl Booting {
             port: base.admin.clone(),
             context: None,
             tokens: None,
-            requests: Requests::new(),
+            requests: Requests::new(base.node_id.incarnation()),
         };
         serve_while_starting(&mut listeners, &settings, &admin).await?;
         info!(

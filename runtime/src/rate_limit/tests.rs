@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use actix_web::ResponseError as _;
+
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
 use crate::redis::Role;

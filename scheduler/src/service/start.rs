@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use actix::{Actor as _, Addr, Arbiter};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tracing::{Instrument as _, info_span};
 use understudy_runtime::config::{JobsEnabled, LeaderFallback};
 use understudy_runtime::error::chain;
 use understudy_runtime::events::EventKind;
@@ -311,12 +312,14 @@ fn listen(node: &NodeContext, worker: &Addr<WorkerActor>, scheduler: &Addr<Sched
 fn follow_service(node: &NodeContext, scheduler: &Addr<SchedulerActor>) {
     let mut drained = node.lifecycle.subscribe_drained();
     let scheduler = scheduler.downgrade();
-    tokio::spawn(async move {
+    let following = async move {
         while drained.changed().await.is_ok() {
             let Some(scheduler) = scheduler.upgrade() else { return };
             scheduler.do_send(LookAround);
         }
-    });
+    };
+    let span = info_span!("scheduler.follow_service", node.id = %node.node_id);
+    tokio::spawn(following.instrument(span));
 }
 
 /// Runs the hooks of the lead, one change after the other. There are few changes, so the queue needs no bound.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, ResponseError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sea_orm::DbErr;
@@ -128,15 +127,7 @@ impl ApiError for EnqueueError {
     }
 }
 
-impl ResponseError for EnqueueError {
-    fn status_code(&self) -> StatusCode {
-        self.problem().status
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        self.problem().response()
-    }
-}
+understudy_runtime::answer_with_problem!(EnqueueError);
 
 /// What is to be stored.
 struct Ordered {

@@ -123,7 +123,7 @@ pub(super) const VERBS: &[Verb] = &[
     Verb::delete("requests.cancel", "requests cancel", "/v1/requests/{id}", "Cancels a request")
         .with(&[Parameter::path("id", "REQUEST", "Id of the request"), OF_NODE])
         .asks("The handler of this request is stopped where it waits, and its client gets an error.")
-        .view(View::Nothing("the request is cancelled")),
+        .view(View::Custom(views::nodes::cancelled)),
     Verb::get("metrics.show", "metrics", "/metrics", "Prints the metrics in the format of Prometheus")
         .view(View::AsItIs),
     Verb::get("openapi.show", "openapi", "/v1/openapi.json", "Prints the description of the API (OpenAPI)")

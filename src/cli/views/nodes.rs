@@ -122,6 +122,14 @@ pub(in super::super) fn safe_to_stop(answer: &Value, paper: &mut Paper<'_>) {
     }
 }
 
+/// What became of a request that was to be cancelled.
+pub(in super::super) fn cancelled(answer: &Value, paper: &mut Paper<'_>) {
+    match text(answer, "will_be_cancelled") {
+        "" => paper.line("the request is cancelled"),
+        _ => paper.line("the request will be cancelled when its worker answers"),
+    }
+}
+
 /// Options with their values, by name; what was not set is dimmed.
 pub(in super::super) fn options(answer: &Value, paper: &mut Paper<'_>) {
     let head = [("node", &answer["node"]), ("fingerprint", &answer["fingerprint"])];
@@ -191,6 +199,14 @@ mod tests {
         assert_eq!(told, "a must not be stopped\n  no other node is ready\n  it leads\n");
         let told = shown(safe_to_stop, &json!({ "node": "a", "safe": true }));
         assert_eq!(told, "a can be stopped\n");
+    }
+
+    #[test]
+    fn a_request_that_is_cancelled_later_is_not_called_cancelled() {
+        let now = json!({ "node": "a", "cancelled": "00abcd-0-1" });
+        assert_eq!(shown(cancelled, &now), "the request is cancelled\n");
+        let later = json!({ "node": "a", "will_be_cancelled": "00abcd-0-1", "detail": "x" });
+        assert!(shown(cancelled, &later).contains("will be cancelled when its worker answers"));
     }
 
     #[test]

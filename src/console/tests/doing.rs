@@ -156,6 +156,20 @@ async fn how_many_were_hit_is_told() {
 }
 
 #[actix_web::test]
+async fn a_request_that_is_cancelled_later_is_not_called_cancelled() {
+    let browser = Browser::inside(Mood::Busy, Role::Admin);
+    for (id, told) in [
+        ("00abcd-0-1", "The request will be cancelled when its worker answers."),
+        ("00abcd-0-2", "The request was cancelled."),
+    ] {
+        let seen = browser.post("/console/do/requests.cancel", &[("id", id)]).await;
+        assert_eq!(seen.status, 303);
+        let flash = read_text(seen.cookie("us_flash"));
+        assert!(flash.contains(told), "{flash}");
+    }
+}
+
+#[actix_web::test]
 async fn a_definition_that_is_wrong_stays_in_the_form() {
     let browser = Browser::inside(Mood::Busy, Role::Operator);
     let form = [("name", "new"), ("definition", "{ \"schedule\": ")];

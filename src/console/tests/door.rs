@@ -100,6 +100,11 @@ async fn leaving_forgets_who_it_was() {
     let left = browser.post("/console/logout", &[]).await;
     assert_eq!((left.status, left.location.as_str()), (303, "/console/login"));
     assert!(left.cookie("us_console").contains("Max-Age=0"));
+    let copy = browser.get("/console/nodes").await;
+    assert_eq!(
+        (copy.status, copy.location.as_str()),
+        (303, "/console/login?next=%2Fconsole%2Fnodes")
+    );
 }
 
 #[actix_web::test]

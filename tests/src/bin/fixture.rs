@@ -13,9 +13,11 @@ use understudy::prelude::*;
 use understudy::runtime::http::{absolute_url, client_addr};
 use understudy::session::Lockout;
 
+#[path = "fixture/blocking.rs"] // beside this file they would be binaries of their own
+mod blocking;
 #[path = "fixture/health.rs"]
 mod health;
-#[path = "fixture/jobs.rs"] // beside this file they would be binaries of their own
+#[path = "fixture/jobs.rs"]
 mod jobs;
 #[path = "fixture/notes.rs"]
 mod notes;
@@ -214,6 +216,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/get", web::get().to(get))
         .route("/whoami", web::get().to(whoami))
         .route("/all", web::get().to(all))
+        .configure(blocking::routes)
         .configure(together::routes)
         .configure(jobs::routes);
 }

@@ -32,14 +32,19 @@ const PAGE_MS: u128 = 5_000;
 
 /// A client that has signed in at a node of a cluster.
 async fn visitor(cluster: &Cluster) -> Client {
-    let (client, admin) = (Client::with_timeout(LIMIT), cluster.nodes[0].admin_url());
-    let request = client.build(Method::POST, admin, "/console/login");
+    let client = Client::with_timeout(LIMIT);
+    send(&client, cluster.nodes[0].admin_url(), "/console/login", &format!("token={ADMIN}")).await;
+    client
+}
+
+/// Sends a form as a browser does.
+async fn send(client: &Client, admin: &str, path: &str, form: &str) {
+    let request = client.build(Method::POST, admin, path);
     let request = request
         .header("origin", admin)
         .header("content-type", "application/x-www-form-urlencoded")
-        .body(format!("token={ADMIN}"));
+        .body(form.to_owned());
     client.send(request).await.unwrap().expect(303);
-    client
 }
 
 async fn page(client: &Client, cluster: &Cluster, path: &str) -> String {
@@ -48,7 +53,7 @@ async fn page(client: &Client, cluster: &Cluster, path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_at_every_page_scans_no_key() {
-    let cluster = Cluster::builder().env("UNDERSTUDY_ADMIN_TOKEN", ADMIN).start().await;
+    let mut cluster = Cluster::builder().env("UNDERSTUDY_ADMIN_TOKEN", ADMIN).start().await;
     for _ in 0..100 {
         Client::new().post(cluster.url(0), "/incr").await.unwrap().expect(200);
     }
@@ -64,6 +69,32 @@ async fn a_look_at_every_page_scans_no_key() {
     }
     // 100 sessions were not read one by one either, by 45 looks and what three nodes do by themselves.
     oracle!("scripts in 45 looks", calls("evalsha") + calls("eval"), <= 1_500);
+    a_copy_of_a_cookie_ends_when_somebody_signs_out(&mut cluster).await;
+}
+
+/// Somebody signs out on one node: whoever copied the cookie is out on all of them, also after a restart, and nobody else is.
+async fn a_copy_of_a_cookie_ends_when_somebody_signs_out(cluster: &mut Cluster) {
+    let (leaves, stays) = (visitor(cluster).await, visitor(cluster).await);
+    let copy = leaves.fork();
+    assert_eq!(statuses(&copy, cluster).await, [200, 200, 200], "a copy is as good");
+    send(&leaves, cluster.nodes[1].admin_url(), "/console/logout", "").await;
+    let out = statuses(&copy, cluster).await;
+    oracle!("pages with the copy after signing out", format!("{out:?}"), "[303, 303, 303]");
+    cluster.restart(2).await;
+    let out = statuses(&copy, cluster).await;
+    oracle!("pages with the copy after a restart", format!("{out:?}"), "[303, 303, 303]");
+    let other = statuses(&stays, cluster).await;
+    oracle!("pages of who signed in with the same token", format!("{other:?}"), "[200, 200, 200]");
+}
+
+/// What each node answers to somebody who looks at the nodes.
+async fn statuses(client: &Client, cluster: &Cluster) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for node in &cluster.nodes {
+        let answer = client.get(node.admin_url(), "/console/nodes").await.unwrap();
+        statuses.push(answer.status);
+    }
+    statuses
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use understudy_tests::{Answer, Cluster, ClusterBuilder, Node, oracle, wait};
+use understudy_tests::{Answer, Client, Cluster, ClusterBuilder, Node, oracle, wait};
 
 use super::ledger::Ledger;
 use super::stage::{LIMIT, OPERATOR, Stage};
-use super::supervisor::Supervisor;
+use super::supervisor::{KILLED, Supervisor};
 use super::traffic::{STEADY, Tally, Traffic};
 
-const ELIGIBLE: &str = "UNDERSTUDY_LEADER_ELIGIBLE";
+pub(super) const ELIGIBLE: &str = "UNDERSTUDY_LEADER_ELIGIBLE";
 /// How soon a balancer knows that a node is out of service.
 const HEEDED: Duration = Duration::from_secs(2);
 
@@ -267,9 +268,9 @@ async fn h9_the_last_node_is_not_taken_by_mistake_and_one_is_restarted() {
     oracle!("the only one that may lead", reasons(&refused).join(","), "only_eligible_leader");
     let safe = stage.ask(0, 1, "/safe-to-stop").await.expect(200).json::<Value>();
     assert_eq!((&safe["safe"], &safe["reasons"]), (&json!(true), &json!([])), "{safe}");
-    for node in [1, 2] {
-        stage.tell(0, node, "drain").await.expect(200);
-    }
+    stage.tell(0, 1, "drain").await.expect(200);
+    the_last_two_are_not_taken_at_once(&stage).await;
+    stage.tell(0, 2, "drain").await.expect(200);
     let refused = stage.tell(1, 0, "drain").await.expect(409);
     oracle!("draining the last ready node", code(&refused), "last_node");
     let refused = stage.tell(1, 0, "restart").await.expect(409);
@@ -299,11 +300,78 @@ async fn h9_the_last_node_is_not_taken_by_mistake_and_one_is_restarted() {
     supervisor
         .until(&mut stage.cluster, ("another life of it is ready", LIMIT), async |cluster| {
             let path = format!("/v1/nodes/{}", cluster.nodes[1].name());
-            let client = understudy_tests::Client::new().bearing(OPERATOR);
+            let client = Client::new().bearing(OPERATOR);
             let shown = client.get(cluster.nodes[0].admin_url(), &path).await.ok()?;
             let shown = (shown.status == 200).then(|| shown.json::<Value>())?;
             (shown["record"]["id"] != before && shown["detail"]["ready"] == true).then_some(())
         })
         .await;
     oracle!("statuses with which nodes ended", format!("{:?}", supervisor.ended), "[(1, 0)]");
+    the_first_signal_hurries_nothing_and_the_second_does(&mut stage).await;
+}
+
+/// Two operators take out the last two nodes at the same time, each through the node that the other one takes out.
+async fn the_last_two_are_not_taken_at_once(stage: &Stage) {
+    for _ in 0..3 {
+        let (first, second) = tokio::join!(stage.tell(2, 0, "drain"), stage.tell(0, 2, "drain"));
+        let mut statuses = [first.status, second.status];
+        statuses.sort_unstable();
+        oracle!("draining the last two at once", format!("{statuses:?}"), "[200, 409]");
+        let refused = if first.status == 409 { &first } else { &second };
+        oracle!("the one that came second", code(refused), "last_node");
+        for node in [0, 2] {
+            stage.tell(1, node, "undrain").await.expect(200);
+            wait::until("it is ready again", LIMIT, async || stage.is_ready(node).await).await;
+        }
+    }
+    oracle!("who leads after that", stage.agreed().await.node, 0);
+}
+
+/// A signal that comes while an operator's restart drains the node, as from a service manager that knows nothing of it:
+/// whoever is being served is served to the end. One more means that somebody is in a hurry.
+async fn the_first_signal_hurries_nothing_and_the_second_does(stage: &mut Stage) {
+    let served = under_way(stage, 6_000).await;
+    restart_and_signal(stage).await;
+    let answer = served.await.unwrap().expect("the request that was under way has an answer");
+    oracle!("status of the request that was under way", answer.status, 200);
+    let status = stage.cluster.nodes[1].wait_exit(LIMIT).await;
+    oracle!("exit status after one signal", status.code().unwrap_or(KILLED), 0);
+    stage.cluster.restart(1).await;
+    let cut_short = under_way(stage, 60_000).await;
+    restart_and_signal(stage).await;
+    let signalled = Instant::now();
+    stage.cluster.nodes[1].terminate();
+    stage.cluster.nodes[1].wait_exit(LIMIT).await;
+    oracle!("left after the second signal, ms", signalled.elapsed().as_millis(), <= 5_000);
+    assert!(cut_short.await.unwrap().is_err(), "a request of a minute has an answer");
+}
+
+/// Has node 1 work on a request for so long.
+async fn under_way(stage: &Stage, ms: u64) -> JoinHandle<Result<Answer, reqwest::Error>> {
+    let url = stage.cluster.url(1).to_owned();
+    let asking = tokio::spawn(async move {
+        // Longer than the request, which a node in its drain may take long over.
+        let client = Client::with_timeout(Duration::from_secs(90));
+        client.post(&url, &format!("/sleep?ms={ms}")).await
+    });
+    wait::until("it is under way", LIMIT, async || {
+        let shown = stage.ask(0, 1, "").await.expect(200).json::<Value>();
+        shown["detail"]["requests_under_way"].as_u64().is_some_and(|count| count > 0)
+    })
+    .await;
+    asking
+}
+
+/// Has node 1 restarted by an operator, and sends it a signal while it drains; returns when it has taken note of that.
+async fn restart_and_signal(stage: &Stage) {
+    let node = &stage.cluster.nodes[1];
+    let told = |text: &str| node.log().matches(text).count();
+    let (drains, signals) = (told("node is draining"), told("asked to stop, and stops already"));
+    stage.tell(2, 1, "restart").await.expect(202);
+    wait::until("it drains", LIMIT, async || told("node is draining") > drains).await;
+    node.terminate();
+    wait::until("it goes on to drain", LIMIT, async || {
+        told("asked to stop, and stops already") > signals
+    })
+    .await;
 }

@@ -7,7 +7,7 @@ use understudy_tests::servers::{HaProxy, free_port};
 use understudy_tests::{Answer, Client, Cluster, Program, oracle, wait};
 
 use super::ledger::Ledger;
-use super::nodes::usual;
+use super::nodes::{ELIGIBLE, usual};
 use super::stage::{LIMIT, OPERATOR, Stage, rounds, soon_orphaned};
 use super::supervisor::{KILLED, Supervisor};
 use super::traffic::{STEADY, Tally, Traffic};
@@ -176,7 +176,9 @@ async fn h9_a_rolling_restart_outlives_the_death_of_the_leader_it_runs_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn h9_a_rolling_restart_is_cancelled_and_stops_at_a_node_that_does_not_come_back() {
+    // Only the first may lead, so the run stays there until the others are done.
     let builder = usual().env("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "0");
+    let builder = builder.node_env(1, ELIGIBLE, "false").node_env(2, ELIGIBLE, "false");
     let mut stage = Stage::with(builder).await;
     let leader = stage.agreed().await.node;
     let run = run_of(&order(&stage, leader, 120_000).await.expect(202));
@@ -198,8 +200,9 @@ async fn h9_a_rolling_restart_is_cancelled_and_stops_at_a_node_that_does_not_com
     let mut supervisor = Supervisor { spared: vec![0, 1, 2], ..Supervisor::default() };
     let run = run_of(&order(&stage, leader, 8_000).await.expect(202));
     supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
-    let missing = stage.cluster.nodes.iter().find(|node| !node.is_running()).expect("one ended");
-    let name = missing.name().to_owned();
+    let missing = stage.cluster.nodes.iter().position(|node| !node.is_running());
+    let missing = missing.expect("one ended");
+    let name = stage.cluster.nodes[missing].name().to_owned();
     let expected = format!(
         "failed: node {name} did not come back within 8 s (is gone); nothing further was restarted"
     );
@@ -209,6 +212,34 @@ async fn h9_a_rolling_restart_is_cancelled_and_stops_at_a_node_that_does_not_com
     let mut states = states(&told);
     states.sort_unstable();
     oracle!("how they are", states.join(","), "gone,waiting,waiting");
+    stage.cluster.restart(missing).await;
+    one_that_went_down_again_is_waited_for(&mut stage).await;
+}
+
+/// A node that has been restarted goes down again while the next one is on its way: the last one is not told before it is
+/// back.
+async fn one_that_went_down_again_is_waited_for(stage: &mut Stage) {
+    oracle!("who leads", stage.agreed().await.node, 0);
+    let run = run_of(&order(stage, 1, 120_000).await.expect(202));
+    let mut supervisor = Supervisor { spared: vec![2], ..Supervisor::default() };
+    let has_ended = async |cluster: &Cluster| (!cluster.nodes[2].is_running()).then_some(());
+    supervisor.until(&mut stage.cluster, ("the second one has ended", ALL), has_ended).await;
+    oracle!("nodes that were restarted", format!("{:?}", supervisor.ended), "[(1, 0)]");
+    stage.cluster.kill9(1);
+    let mut supervisor = Supervisor { spared: vec![1], ..Supervisor::default() };
+    let path = format!("/v1/runs/{run}");
+    let waits = async |cluster: &Cluster| {
+        let client = Client::with_timeout(Duration::from_secs(2)).bearing(OPERATOR);
+        let told = client.get(cluster.nodes[0].admin_url(), &path).await.ok()?;
+        told.text.contains("is not told yet: node-b is not ready").then_some(())
+    };
+    supervisor.until(&mut stage.cluster, ("the last one has to wait", ALL), waits).await;
+    oracle!("nodes that were restarted since", format!("{:?}", supervisor.ended), "[(2, 0)]");
+    stage.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.expect(202);
+    let what = ("the run has ended", ALL);
+    supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
+    oracle!("the run", end_of(stage, run), "cancelled: cancelled by operator");
+    oracle!("nodes that run", running(stage), 2);
 }
 
 fn running(stage: &Stage) -> usize {

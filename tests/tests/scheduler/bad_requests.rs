@@ -116,6 +116,15 @@ fn changes() -> Vec<Bad> {
         post("/v1/jobs/here/run", &json!({ "params": { "day": 3 } }), 422, "/day"),
         post("/v1/jobs/here/run", &json!({ "not_before_ms": "soon" }), 400, "RFC 3339"),
         post("/v1/jobs/every/run", &json!({}), 409, "runs_everywhere"),
+        // As if the one who orders it could say who does, and leave out every check.
+        post(
+            "/v1/jobs/system.rolling-restart/run",
+            &json!({ "params": {
+                "by": "somebody else", "why": "x", "nodes": [], "settle_ms": 0, "limit_ms": 1_000,
+            } }),
+            409,
+            "POST /v1/cluster/rolling-restart",
+        ),
         post(
             "/v1/jobs/preview",
             &json!({ "schedule": { "kind": "cron", "expression": "x" } }),

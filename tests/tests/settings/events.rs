@@ -1,5 +1,6 @@
 //! The stream of events, as a page sees it.
 
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use understudy_tests::{Client, Node, oracle, wait};
+use understudy_tests::servers::Scratch;
+use understudy_tests::{Client, Cluster, Node, oracle, wait};
 
 use super::stage::{LIMIT, Stage, VIEWER, admin};
 
@@ -88,13 +90,17 @@ async fn u18_a_watcher_sees_a_node_die_and_the_lead_change() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn u18_what_happens_on_another_node_is_seen_and_a_drain_ends_the_stream() {
-    let stage = Stage::start().await;
+    let folder = Scratch::new("events");
+    let file = folder.join("health");
+    let path = file.display().to_string();
+    let stage = Stage::with(Cluster::builder().node_env(1, "FIXTURE_HEALTH", &path)).await;
     let watcher = Watcher::of(stage.node(0)).await;
     let settings = watcher.count("settings");
     stage.maintenance(1, json!({ "mode": "read_only", "why": "a look" })).await;
     let seen = watcher.more("settings", settings).await;
     oracle!("ms until a changed setting was seen elsewhere", seen.as_millis(), <= 1_500);
     watcher.more("audit", 0).await;
+    a_problem_comes_and_goes(&stage, &watcher, &file).await;
     let job = json!({ "name": "quiet", "handler": "nothing", "schedule": { "kind": "every", "every_ms": 100 } });
     stage.put(1, "/v1/jobs/quiet", job).await.expect(201);
     watcher.more("jobs", 0).await;
@@ -113,12 +119,25 @@ async fn u18_what_happens_on_another_node_is_seen_and_a_drain_ends_the_stream() 
     oracle!("ms until the stream ended with its node", asked.elapsed().as_millis(), <= 2_000);
 }
 
+/// A problem of another node is news when it comes, and when it goes.
+async fn a_problem_comes_and_goes(stage: &Stage, watcher: &Watcher, health: &Path) {
+    for (word, is_there) in [("degraded the disk is nearly full", true), ("", false)] {
+        let before = watcher.count("problems");
+        std::fs::write(health, word).unwrap();
+        let seen = watcher.more("problems", before).await;
+        oracle!("ms until a problem of another node was news", seen.as_millis(), <= 10_000);
+        wait::until("the list of problems says so too", LIMIT, async || {
+            let told = stage.told(0, "/v1/problems").await.to_string();
+            told.contains("the disk is nearly full") == is_there
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn u18_a_silent_stream_is_kept_alive_and_watchers_are_bounded() {
-    let stage = Stage::with(
-        understudy_tests::Cluster::builder().nodes(1).env("UNDERSTUDY_HTTP_REQUEST_TIMEOUT_S", "1"),
-    )
-    .await;
+    let builder = Cluster::builder().nodes(1).env("UNDERSTUDY_HTTP_REQUEST_TIMEOUT_S", "1");
+    let stage = Stage::with(builder).await;
     let mut watchers = Vec::new();
     for _ in 0..100 {
         watchers.push(Watcher::of(stage.node(0)).await);

@@ -94,6 +94,7 @@ async fn o3_readers_may_go_on_and_who_has_the_word_may_do_everything() {
         }
     }
     oracle!("requests with a word of the first node that all nodes let in", let_in, 6);
+    no_word_is_kept(&stage).await;
     // A browser gets its cookie from a page that is served in every mode, through any node.
     let path = "/.well-known/understudy/bypass";
     let browser = Client::new();
@@ -107,6 +108,29 @@ async fn o3_readers_may_go_on_and_who_has_the_word_may_do_everything() {
     browser.get(stage.cluster.url(2), "/nothing").await.unwrap().expect(503);
     browser.send(form(&word)).await.unwrap().expect(303);
     browser.get(stage.cluster.url(2), "/nothing").await.unwrap().expect(200);
+}
+
+/// A word is told once, also to those who say with a key that they may ask again: no table holds it.
+async fn no_word_is_kept(stage: &Stage) {
+    let kept = || {
+        let count = stage.cluster.postgres.query("SELECT count(*) FROM us_admin_action");
+        count.trim().parse::<u32>().expect("a number")
+    };
+    let with_key = async |path: &str, body: Value| {
+        let client = admin();
+        let request = client.build(Method::POST, stage.node(0).admin_url(), path);
+        let request = request.header("idempotency-key", path).json(&body);
+        client.send(request).await.expect("an answer").expect(200)
+    };
+    let bypass = "/v1/maintenance/bypass";
+    let words = [with_key(bypass, json!({})).await, with_key(bypass, json!({})).await];
+    let replayed = words.iter().filter(|word| word.header("idempotency-replayed").is_some());
+    oracle!("words that were told again", replayed.count(), 0);
+    oracle!("answers that are kept after that", kept(), 0);
+    // So that one would be seen.
+    with_key("/v1/scheduler/pause", json!({ "why": "a look" })).await;
+    oracle!("answers that are kept of another action", kept(), 1);
+    with_key("/v1/scheduler/resume", json!({})).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

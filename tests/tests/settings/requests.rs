@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use tokio::time::Instant;
+use understudy_tests::servers::Scratch;
 use understudy_tests::{Client, oracle, wait};
 
 use super::stage::{LIMIT, OPERATOR, Stage, admin};
@@ -42,6 +43,40 @@ async fn h3_a_hanging_request_is_ended_from_another_node() {
     assert_eq!(answer.header("connection"), Some("close"));
     let none = stage.told(0, path).await;
     assert_eq!(none["requests"], Value::Array(Vec::new()));
+    one_whose_worker_is_blocked_is_ended_when_that_answers(&stage).await;
+}
+
+/// While a handler blocks its worker, nobody is told that its request is not there: it is ended as soon as that can be.
+async fn one_whose_worker_is_blocked_is_ended_when_that_answers(stage: &Stage) {
+    let folder = Scratch::new("requests");
+    let file = folder.join("handler");
+    let asking = tokio::spawn({
+        let url = stage.cluster.url(1).to_owned();
+        let path = format!("/block?file={}", file.display());
+        async move { Client::new().get(&url, &path).await.unwrap() }
+    });
+    let path = "/v1/requests?node=node-b";
+    let (id, _) = wait::until_some("it is listed", LIMIT, async || {
+        let listing = stage.told(0, path).await;
+        listing["requests"][0]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    std::fs::write(&file, "block").unwrap();
+    wait::until("its worker answers nothing", LIMIT, async || {
+        stage.told(0, path).await["blocked_workers"] == 1
+    })
+    .await;
+    let one = format!("/v1/requests/{id}?node=node-b");
+    let told = admin().delete(stage.node(2).admin_url(), &one).await.unwrap();
+    oracle!("status while its worker is blocked", told.status, 202);
+    assert_eq!(told.json::<Value>()["will_be_cancelled"], id.as_str());
+    assert!(!asking.is_finished(), "a thread that is blocked answers nobody");
+    std::fs::write(&file, "").unwrap();
+    let answer = asking.await.unwrap();
+    oracle!("status for its client", answer.status, 504);
+    assert_eq!(answer.json::<Value>()["code"], "cancelled_by_operator");
+    let told = admin().delete(stage.node(2).admin_url(), &one).await.unwrap();
+    oracle!("status after that", told.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use futures_util::stream;
 use serde_json::Value;
 
 use super::*;
+use crate::http::requests::Cancelling;
 use crate::http::settings::HttpSettings;
 use crate::http::{client_addr, extractors};
 use crate::node::Phase;
@@ -174,7 +175,7 @@ async fn u15_a_request_that_an_operator_ends_is_answered_and_its_connection_clos
                 None => tokio::task::yield_now().await,
             }
         };
-        assert!(requests.cancel(&id).await);
+        assert_eq!(requests.cancel(&id).await, Cancelling::Done);
     };
     let slow = try_call_service(&app, get("/slow").to_request());
     let (answer, ()) = tokio::join!(slow, operator);

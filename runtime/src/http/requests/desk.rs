@@ -1,7 +1,7 @@
 //! The list of one worker: what handlers on its thread are working on, and the letters of those who ask for it.
 //!
 //! Nothing here is shared between threads but the letters. A worker whose thread is blocked by a handler reads none: then
-//! what it works on cannot be told, only that it does not answer.
+//! what it works on cannot be told, only that it does not answer; what was wanted of it meanwhile it reads afterwards.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -14,16 +14,20 @@ use std::time::Duration;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, Uri};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::http::client_addr::{Traced, TrustedProxies};
 use crate::http::settings::Shared;
+use crate::ids::Incarnation;
 
 /// How long a worker may take to answer a letter.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// How many letters may wait.
 const LETTERS: usize = 16;
+/// How much of the node's incarnation stands in the id of a request: enough to tell one process from the next.
+const LIFE: usize = 6;
 /// How many requests are listed at most, and how much of a path.
 const MOST: usize = 1_000;
 const LONGEST_PATH: usize = 256;
@@ -47,6 +51,7 @@ impl Visit {
 /// A request under way, as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequestInfo {
+    /// Which process, which worker of it, which of its requests: so that none of a later process is called the same.
     pub(crate) id: String,
     pub(crate) method: String,
     /// Without its query, which may hold what nobody should read.
@@ -64,6 +69,20 @@ pub(crate) struct Listing {
     pub(crate) blocked_workers: u32,
 }
 
+/// What became of the wish to end a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Cancelling {
+    /// It is ended: its handler is dropped.
+    Done,
+    /// Its worker does not answer. It has the letter, and ends the request when it reads it, if that is still under way.
+    Later,
+    /// Nothing is noted: its worker does not answer, and as many letters wait as may.
+    NotNow,
+    /// It is not under way.
+    Unknown,
+}
+
 /// The requests of one worker; only on its thread.
 pub(super) struct Desk {
     slots: Rc<RefCell<Slots>>,
@@ -77,6 +96,16 @@ pub(super) struct Letters {
     queue: mpsc::Sender<Letter>,
 }
 
+/// Why a worker has not answered a letter.
+enum Silence {
+    /// It has the letter, and may yet read it.
+    Waits,
+    /// Too many wait already: it does not have this one.
+    Full,
+    /// It is gone.
+    Gone,
+}
+
 #[derive(Debug)]
 enum Letter {
     List(oneshot::Sender<Vec<RequestInfo>>),
@@ -85,6 +114,7 @@ enum Letter {
 
 /// The places of the requests; a free one is used again.
 struct Slots {
+    life: Incarnation,
     worker: usize,
     /// How many requests there have been.
     count: u64,
@@ -106,9 +136,9 @@ pub(crate) struct Place {
 }
 
 impl Desk {
-    pub(super) fn new(worker: usize) -> (Self, Letters) {
+    pub(super) fn new(life: Incarnation, worker: usize) -> (Self, Letters) {
         let (queue, letters) = mpsc::channel(LETTERS);
-        let slots = Slots { worker, count: 0, places: Vec::new(), free: Vec::new() };
+        let slots = Slots { life, worker, count: 0, places: Vec::new(), free: Vec::new() };
         let desk = Self { slots: Rc::new(RefCell::new(slots)), letters: Cell::new(Some(letters)) };
         (desk, Letters { worker, queue })
     }
@@ -165,9 +195,10 @@ impl Slots {
 
     fn list(&self, proxies: &TrustedProxies) -> Vec<RequestInfo> {
         let slots = self.places.iter().flatten().filter(|slot| !slot.cancelled);
+        let life = told(self.life);
         slots
             .map(|slot| RequestInfo {
-                id: format!("{}-{}", self.worker, slot.number),
+                id: format!("{life}-{}-{}", self.worker, slot.number),
                 method: slot.visit.method.to_string(),
                 path: slot.visit.uri.path().chars().take(LONGEST_PATH).collect(),
                 age_ms: u64::try_from(slot.visit.began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -229,10 +260,22 @@ impl Letters {
     }
 
     /// Sends a letter and waits for the answer, for so long at most.
-    async fn ask<T>(&self, letter: impl FnOnce(oneshot::Sender<T>) -> Letter) -> Option<T> {
+    async fn ask<T>(
+        &self,
+        letter: impl FnOnce(oneshot::Sender<T>) -> Letter,
+    ) -> Result<T, Silence> {
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(letter(answer)).ok()?;
-        tokio::time::timeout(ANSWER_LIMIT, answered).await.ok()?.ok()
+        match self.queue.try_send(letter(answer)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(Silence::Full),
+            Err(TrySendError::Closed(_)) => return Err(Silence::Gone),
+        }
+        match tokio::time::timeout(ANSWER_LIMIT, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // The letter was thrown away unread, with all the others.
+            Ok(Err(_)) => Err(Silence::Gone),
+            Err(_) => Err(Silence::Waits),
+        }
     }
 }
 
@@ -242,8 +285,9 @@ pub(super) async fn list(desks: &[Letters]) -> Listing {
     let mut listing = Listing::default();
     for answer in futures_util::future::join_all(answers).await {
         match answer {
-            Some(requests) => listing.requests.extend(requests),
-            None => listing.blocked_workers += 1,
+            Ok(requests) => listing.requests.extend(requests),
+            Err(Silence::Waits | Silence::Full) => listing.blocked_workers += 1,
+            Err(Silence::Gone) => {}
         }
     }
     listing.requests.sort_by_key(|request| std::cmp::Reverse(request.age_ms));
@@ -252,14 +296,27 @@ pub(super) async fn list(desks: &[Letters]) -> Listing {
 }
 
 /// Asks the worker that has it to end a request.
-pub(super) async fn cancel(desks: &[Letters], id: &str) -> bool {
-    let Some((worker, number)) = parse(id) else { return false };
-    let Some(desk) = desks.iter().find(|desk| desk.worker == worker) else { return false };
-    desk.ask(|answer| Letter::Cancel(number, answer)).await.unwrap_or(false)
+pub(super) async fn cancel(desks: &[Letters], life: Incarnation, id: &str) -> Cancelling {
+    let found = parse(life, id).and_then(|(worker, number)| {
+        Some((desks.iter().find(|desk| desk.worker == worker)?, number))
+    });
+    let Some((desk, number)) = found else { return Cancelling::Unknown };
+    match desk.ask(|answer| Letter::Cancel(number, answer)).await {
+        Ok(true) => Cancelling::Done,
+        Ok(false) | Err(Silence::Gone) => Cancelling::Unknown,
+        Err(Silence::Waits) => Cancelling::Later,
+        Err(Silence::Full) => Cancelling::NotNow,
+    }
 }
 
-fn parse(id: &str) -> Option<(usize, u64)> {
-    let (worker, number) = id.split_once('-')?;
+/// The part of an id that tells the process.
+fn told(life: Incarnation) -> String {
+    life.to_string().chars().take(LIFE).collect()
+}
+
+/// Reads an id; `None` also for one of another process, which would mean another request here.
+fn parse(life: Incarnation, id: &str) -> Option<(usize, u64)> {
+    let (worker, number) = id.strip_prefix(&told(life))?.strip_prefix('-')?.split_once('-')?;
     Some((worker.parse().ok()?, number.parse().ok()?))
 }
 

@@ -8,6 +8,9 @@ use super::*;
 use crate::http::requests::Requests;
 use crate::http::settings::HttpSettings;
 
+/// The life of the node of these tests.
+const OWN: Incarnation = Incarnation::from_u64(0x00ab_cdef_0123_4567);
+
 fn visit(path: &str) -> Visit {
     let request = TestRequest::post()
         .uri(path)
@@ -31,7 +34,7 @@ fn worker(requests: &Requests) -> crate::http::requests::WorkerRequests {
 #[tokio::test]
 async fn u15_the_requests_of_all_workers_are_listed_and_told_apart() {
     on_a_worker(async {
-        let requests = Requests::new();
+        let requests = Requests::new(OWN);
         let (first, second) = (worker(&requests), worker(&requests));
         let (one, two) = (first.enter(visit("/one?secret=1")), first.enter(visit("/two")));
         let three = second.enter(visit("/three"));
@@ -71,7 +74,7 @@ impl Drop for Dropped {
 #[tokio::test]
 async fn u15_a_request_that_hangs_is_ended_and_its_handler_dropped() {
     on_a_worker(async {
-        let requests = Requests::new();
+        let requests = Requests::new(OWN);
         let worker = worker(&requests);
         let dropped = Rc::new(Cell::new(false));
         let guard = Dropped(Rc::clone(&dropped));
@@ -85,15 +88,17 @@ async fn u15_a_request_that_hangs_is_ended_and_its_handler_dropped() {
                 .await
         });
         let id = requests.list().await.requests[0].id.clone();
-        assert!(!requests.cancel("0-99").await && !requests.cancel("7-1").await);
-        for wrong in ["", "-", "x", "0", "0-", "0-x", "0-1-1"] {
-            assert!(!requests.cancel(wrong).await, "{wrong}");
+        assert_eq!(id, "00abcd-0-1", "the process, the worker, the request");
+        let wrong = "|-|x|0|0-1|00abcd|00abcd-|00abcd-0|00abcd-0-|00abcd-0-x|00abcd-0-1-1|-0-1";
+        let others = ["00abcd-0-99", "00abcd-7-1", "00abce-0-1"];
+        for wrong in wrong.split('|').chain(others) {
+            assert_eq!(requests.cancel(wrong).await, Cancelling::Unknown, "{wrong}");
         }
         assert!(!dropped.get());
-        assert!(requests.cancel(&id).await);
+        assert_eq!(requests.cancel(&id).await, Cancelling::Done);
         assert_eq!(hanging.await.unwrap(), None);
         assert!(dropped.get());
-        assert!(!requests.cancel(&id).await, "it is over");
+        assert_eq!(requests.cancel(&id).await, Cancelling::Unknown, "it is over");
         assert!(requests.list().await.requests.is_empty());
     })
     .await;
@@ -102,7 +107,7 @@ async fn u15_a_request_that_hangs_is_ended_and_its_handler_dropped() {
 #[tokio::test]
 async fn u15_a_request_that_is_answered_is_left_alone() {
     on_a_worker(async {
-        let requests = Requests::new();
+        let requests = Requests::new(OWN);
         let place = worker(&requests).enter(visit("/quick"));
         assert_eq!(place.or_cancelled(async { 7 }).await, Some(7));
     })
@@ -112,13 +117,41 @@ async fn u15_a_request_that_is_answered_is_left_alone() {
 #[tokio::test]
 async fn u15_a_worker_that_does_not_answer_is_counted() {
     on_a_worker(async {
-        let requests = Requests::new();
+        let requests = Requests::new(OWN);
         let silent = requests.worker(); // nobody reads its letters
         let busy = worker(&requests);
         let place = busy.enter(visit("/here"));
         let listing = requests.list().await;
         assert_eq!((listing.requests.len(), listing.blocked_workers), (1, 1));
         drop((silent, place));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn u15_a_request_of_a_worker_that_is_blocked_is_ended_when_that_answers() {
+    on_a_worker(async {
+        let requests = Requests::new(OWN);
+        let worker = requests.worker();
+        let mut reading = Box::pin(worker.read_letters(Arc::new(HttpSettings::for_test())));
+        let place = worker.enter(visit("/stuck"));
+        let listing = tokio::select! {
+            listing = requests.list() => listing,
+            () = &mut reading => panic!("letters are read for as long as there may be any"),
+        };
+        let id = listing.requests[0].id.clone();
+        // From here on nobody reads them, as if the thread were blocked.
+        let wishes = (0..=LETTERS).map(|_| requests.cancel(&id));
+        let became = futures_util::future::join_all(wishes).await;
+        let count = |wanted: Cancelling| became.iter().filter(|it| **it == wanted).count();
+        assert_eq!((count(Cancelling::Later), count(Cancelling::NotNow)), (LETTERS, 1));
+        let mut hanging = Box::pin(place.or_cancelled(std::future::pending::<()>()));
+        assert!(futures_util::poll!(hanging.as_mut()).is_pending(), "it is under way until then");
+        let ended = tokio::select! {
+            ended = &mut hanging => ended,
+            () = &mut reading => panic!("letters are read for as long as there may be any"),
+        };
+        assert_eq!(ended, None);
     })
     .await;
 }
