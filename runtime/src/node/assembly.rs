@@ -150,7 +150,7 @@ impl Base {
         let keys = KeySpace::new(&self.config.cluster.name, buckets);
         let (bus, members) = self.start_bus(redis_config, &keys).await?;
         // Before anything is changed for those who are there: one that must not join has not migrated either.
-        self.ask_to_join((&redis, &keys), &bus, &record).await?;
+        Box::pin(self.ask_to_join((&redis, &keys), &bus, &record)).await?;
         let (database, presence) =
             Box::pin(self.open_database(Presence::Cluster, migrations)).await?;
         let membership = self.join(redis.clone(), &keys, record).await?;

@@ -65,17 +65,9 @@ async fn refused(client: &Client, node: &Node, path: &str) -> (u16, String) {
     (answer.status, problem["code"].as_str().unwrap_or_default().to_owned())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn u14_the_log_of_a_node_is_followed_while_it_is_on() {
-    let stage = Stage::with(Cluster::builder().nodes(2)).await;
+/// What cannot be followed is refused, with what would be right.
+async fn wrong_questions_are_refused(stage: &Stage) {
     let (node, other) = (stage.node(0), stage.node(1));
-    let off = refused(&admin(), node, TAIL).await;
-    oracle!("answer while it is off", format!("{off:?}"), "(409, \"log_tail_off\")".to_owned());
-    for token in [VIEWER, OPERATOR] {
-        let client = Client::new().bearing(token);
-        assert_eq!(refused(&client, node, TAIL).await, (403, "forbidden".to_owned()));
-    }
-    switch(&stage, "on").await;
     let elsewhere: Value = admin()
         .get(node.admin_url(), &format!("{TAIL}?node=node-b"))
         .await
@@ -94,6 +86,20 @@ async fn u14_the_log_of_a_node_is_followed_while_it_is_on() {
         let path = format!("{TAIL}?{query}");
         assert_eq!(refused(&admin(), node, &path).await, (status, code.to_owned()), "{query}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn u14_the_log_of_a_node_is_followed_while_it_is_on() {
+    let stage = Stage::with(Cluster::builder().nodes(2)).await;
+    let (node, other) = (stage.node(0), stage.node(1));
+    let off = refused(&admin(), node, TAIL).await;
+    oracle!("answer while it is off", format!("{off:?}"), "(409, \"log_tail_off\")".to_owned());
+    for token in [VIEWER, OPERATOR] {
+        let client = Client::new().bearing(token);
+        assert_eq!(refused(&client, node, TAIL).await, (403, "forbidden".to_owned()));
+    }
+    switch(&stage, "on").await;
+    wrong_questions_are_refused(&stage).await;
     // The line of the audit log that this test causes itself.
     let follower = Follower::of(node, "level=info&target=understudy_&contains=SETTINGS.SET").await;
     let before = follower.lines().len();
