@@ -54,8 +54,9 @@ pub use backstage::Backstage;
 use api::Api;
 use layout::Page;
 use pages::{
-    audit, configuration, doctor, job, job_edit, jobs, leader, locks, maintenance, node, nodes,
-    overview, problems, requests, run, runs, session, sessions, settings, tokens,
+    audit, configuration, doctor, doing_now, job, job_edit, jobs, leader, locks, log, maintenance,
+    migrations, node, nodes, overview, problems, requests, run, runs, session, sessions, settings,
+    tokens,
 };
 use visit::Visit;
 
@@ -91,6 +92,7 @@ impl Console {
             .route("/console/logout", web::post().to(login::leave))
             .route("/console/theme", web::post().to(login::taste))
             .route("/console/events", web::get().to(events::watch))
+            .route("/console/log/stream", web::get().to(events::follow_log))
             .route("/console/do/{deed}", page(async |visit| doing::ask(visit).await))
             .route("/console/do/{deed}", web::post().to(doing::act));
         cluster_pages(app);
@@ -116,6 +118,9 @@ fn cluster_pages(app: &mut ServiceConfig) {
             page(async |visit| configuration::of_node(visit).await),
         )
         .route("/console/config", page(async |visit| configuration::drift(visit).await))
+        .route("/console/nodes/{name}/tasks", page(async |visit| doing_now::show(visit).await))
+        .route("/console/migrations", page(async |visit| migrations::show(visit).await))
+        .route("/console/log", page(async |visit| log::show(visit).await))
         .route("/console/leader", page(async |visit| leader::show(visit).await))
         .route("/console/problems", page(async |visit| problems::show(visit).await))
         .route("/console/problems/doctor", page(async |visit| doctor::show(visit).await))

@@ -14,7 +14,7 @@ use understudy_runtime::admin::Operation;
 use understudy_runtime::error::chain;
 use understudy_runtime::finding::Finding;
 use understudy_runtime::service::{
-    Health, NodeContext, RequestWrap, Service, ServiceError, StopNote,
+    Health, NodeContext, RequestWrap, Service, ServiceError, StopNote, Work,
 };
 use understudy_scheduler::run::Cause;
 use understudy_scheduler::spec::JobName;
@@ -150,6 +150,10 @@ impl Service for Scheduling {
 
     fn stop_notes(&self) -> BoxFuture<'static, Vec<StopNote>> {
         self.scheduler.stop_notes()
+    }
+
+    fn work(&self) -> BoxFuture<'static, Vec<Work>> {
+        self.scheduler.work()
     }
 
     fn admin(&self, app: &mut ServiceConfig) {

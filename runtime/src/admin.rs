@@ -12,8 +12,10 @@ mod config;
 mod diag;
 mod events;
 mod locks;
+mod logs;
 mod maintenance;
 mod members;
+mod migrations;
 pub mod nodes;
 mod openapi;
 mod operation;
@@ -26,6 +28,7 @@ mod resources;
 mod seal;
 mod settings;
 mod signed_out;
+pub(crate) mod tasks;
 pub(crate) mod tokens;
 
 pub use access::{AdminPort, BROWSER, Principal, ROLES, Role, principal, require};

@@ -22,6 +22,7 @@ mod connect;
 mod data_dir;
 mod error;
 mod migrate;
+mod migrations;
 mod pools;
 mod presence;
 pub(crate) mod schema;
@@ -50,6 +51,7 @@ pub use sea_orm;
 pub use data_dir::DataDirLock;
 pub use error::DatabaseError;
 pub use migrate::{MigrateProgress, Migrated};
+pub(crate) use migrations::{MigrationRow, MigrationState, Migrations};
 pub use presence::{Presence, PresenceLock};
 
 use breaker::Breaker;

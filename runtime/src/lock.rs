@@ -32,14 +32,14 @@ mod table;
 mod waiting;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest};
 use dashmap::DashMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use crate::bus::Bus;
@@ -118,6 +118,29 @@ pub struct LockInfo {
     pub remaining_ms: i64,
 }
 
+/// A lock that this node holds, as it knows itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldLock {
+    pub(crate) name: String,
+    pub(crate) token: u64,
+    /// For how long it is trusted yet unless it is extended, ms.
+    pub(crate) trusted_ms: u64,
+}
+
+/// Looks at what this node holds, and keeps nothing alive.
+#[derive(Clone)]
+pub(crate) struct HeldHere(Weak<Inner>);
+
+impl HeldHere {
+    /// Lists what is held at this moment, by name; asks no database.
+    pub(crate) fn list(&self) -> Vec<HeldLock> {
+        let Some(inner) = self.0.upgrade() else { return Vec::new() };
+        let mut held: Vec<HeldLock> = inner.held.iter().filter_map(|one| one.shown()).collect();
+        held.sort_by(|one, next| one.name.cmp(&next.name));
+        held
+    }
+}
+
 /// The locks of the cluster; a cheap clone. In a handler, ask for it as an argument.
 #[derive(Clone)]
 pub struct ClusterLocks {
@@ -192,6 +215,11 @@ impl ClusterLocks {
         check_name(name)?;
         check_ttl(ttl)?;
         Box::pin(waiting::try_acquire(&self.inner, Arc::from(name), ttl)).await
+    }
+
+    /// Gives a look at what this node holds.
+    pub(crate) fn held_here(&self) -> HeldHere {
+        HeldHere(Arc::downgrade(&self.inner))
     }
 
     /// Lists the locks that somebody holds, the oldest first, 1,000 at most.

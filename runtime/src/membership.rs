@@ -130,6 +130,17 @@ impl Membership {
         Ok(Self { shared })
     }
 
+    /// Reads who is there without joining, but for earlier lives of this node; for a node that wants to know first
+    /// whether it may.
+    pub(crate) async fn look(
+        redis: &Redis,
+        keys: &KeySpace,
+        own: &NodeId,
+        ttl: Duration,
+    ) -> Result<Vec<Member>, RedisError> {
+        list::look(redis, &keys.members(), own, ttl).await
+    }
+
     /// Makes the membership of a node that is alone.
     #[must_use]
     pub fn single(record: MemberRecord) -> Self {

@@ -31,7 +31,7 @@ use crate::service::{NodeContext, Service};
 use crate::supervise::{Stopped, Supervised, spawn};
 use gathering::Gathering;
 
-pub(crate) use admission::check as check_admission;
+pub(crate) use admission::{check as check_admission, judge as judge_admission};
 pub(crate) use clocks::TOLERATED_MS;
 pub(crate) use merging::{Merged, merge};
 pub(crate) use servers::offset as database_offset;

@@ -90,6 +90,12 @@ pub trait Service: Send + Sync + 'static {
         Box::pin(std::future::ready(Vec::new()))
     }
 
+    /// Says what long work is under way in the service on this node: runs of jobs, not requests. What takes longer than
+    /// about a second is not waited for.
+    fn work(&self) -> BoxFuture<'static, Vec<Work>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
     /// Returns what the service wants to see of every request on the public port, if anything.
     fn web_wrap(&self) -> Option<Arc<dyn RequestWrap>> {
         None
@@ -166,6 +172,19 @@ impl StopNote {
     pub fn against(code: &'static str, text: impl Into<String>) -> Self {
         Self { against: Some(code.into()), text: text.into() }
     }
+}
+
+/// A piece of long work under way, as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// What kind of work it is, such as `run`.
+    pub kind: Cow<'static, str>,
+    /// What it is called among its kind: by this it can be looked at or ended.
+    pub id: String,
+    /// What it is work of, such as the name of a job.
+    pub of: String,
+    /// Since when, ms since 1970.
+    pub since_ms: i64,
 }
 
 /// A service could not start.

@@ -1,5 +1,5 @@
-//! Options that are changed while the cluster runs, on all nodes at once, and that outlive it: the log filter, the
-//! maintenance mode, and whatever else [`KNOWN`] lists.
+//! Options that are changed while the cluster runs, on all nodes at once, and that outlive it: the log filter,
+//! whether the log can be followed, the maintenance mode, and whatever else [`KNOWN`] lists.
 //!
 //! They are rows in the database. Every node has them in memory, reads them again every few seconds, and at once when
 //! another node says that one changed; a change is answered when all living nodes have said that it is in force on them,
@@ -41,7 +41,7 @@ mod store;
 mod tests;
 
 pub use board::{Board, StoredSetting};
-pub use known::{KNOWN, KnownSetting, LOG_FILTER, MAINTENANCE};
+pub use known::{KNOWN, KnownSetting, LOG_FILTER, LOG_TAIL, MAINTENANCE};
 
 use store::Store;
 

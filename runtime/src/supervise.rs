@@ -2,17 +2,28 @@
 //!
 //! A stop reason is a value and is logged here, once. actix restarts no actor after a panic, and tokio none of its
 //! tasks, so everything that must not die silently runs under [`spawn`].
+//!
+//! What runs is noted, for operators: [`tasks`] lists it.
 
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt;
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info_span, warn};
+
+use crate::clock::{Clock as _, SystemClock};
+
+/// The tasks of this process that have not been dropped, in the order in which they began.
+static TASKS: LazyLock<ArcSwap<Vec<Arc<Noted>>>> = LazyLock::new(ArcSwap::default);
 
 /// Why a task stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,16 +92,121 @@ impl Default for Backoff {
 /// A task that ran this long is taken to have worked: its next failure counts as the first.
 const WORKED: Duration = Duration::from_secs(60);
 
+/// How a supervised task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskState {
+    /// It is at work.
+    Runs,
+    /// It failed, and will be started again.
+    Waits,
+    /// It has done what it had to.
+    Ended,
+}
+
+/// A supervised task, as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskReport {
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    pub state: TaskState,
+    /// Since when it is so, ms since 1970.
+    pub since_ms: u64,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Why it stopped the last time, if it did.
+    pub last_stop: Option<LastStop>,
+}
+
+/// Why a task stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastStop {
+    /// The reason, as in the log.
+    pub why: String,
+    /// When, ms since 1970.
+    pub at_ms: u64,
+}
+
+/// Lists the supervised tasks of this process.
+#[must_use]
+pub fn tasks() -> Vec<TaskReport> {
+    TASKS.load().iter().map(|noted| noted.report()).collect()
+}
+
+/// What is known of one task.
+#[derive(Debug)]
+struct Noted {
+    name: &'static str,
+    restarts: AtomicU64,
+    now: ArcSwap<(TaskState, u64)>,
+    last_stop: ArcSwapOption<LastStop>,
+}
+
+impl Noted {
+    /// Notes a task that begins.
+    fn begin(name: &'static str) -> Arc<Self> {
+        let noted = Arc::new(Self {
+            name,
+            restarts: AtomicU64::new(0),
+            now: ArcSwap::from_pointee((TaskState::Runs, SystemClock.wall_ms())),
+            last_stop: ArcSwapOption::empty(),
+        });
+        TASKS.rcu(|tasks| {
+            let mut tasks = Vec::clone(tasks);
+            tasks.push(Arc::clone(&noted));
+            tasks
+        });
+        noted
+    }
+
+    fn is(&self, state: TaskState) {
+        self.now.store(Arc::new((state, SystemClock.wall_ms())));
+    }
+
+    fn stopped(&self, stopped: &Stopped) {
+        let stop = LastStop { why: stopped.to_string(), at_ms: SystemClock.wall_ms() };
+        self.last_stop.store(Some(Arc::new(stop)));
+        self.is(if stopped.is_final() { TaskState::Ended } else { TaskState::Waits });
+    }
+
+    fn starts_again(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+        self.is(TaskState::Runs);
+    }
+
+    fn report(&self) -> TaskReport {
+        let (state, since_ms) = **self.now.load();
+        TaskReport {
+            name: self.name.to_owned(),
+            state,
+            since_ms,
+            restarts: self.restarts.load(Ordering::Relaxed),
+            last_stop: self.last_stop.load_full().map(|stop| LastStop::clone(&stop)),
+        }
+    }
+
+    /// Takes it out of the list.
+    fn forget(self: &Arc<Self>) {
+        TASKS.rcu(|tasks| {
+            let others = tasks.iter().filter(|other| !Arc::ptr_eq(other, self)).cloned();
+            others.collect::<Vec<_>>()
+        });
+    }
+}
+
 /// A supervised task; it ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the task ends when this is dropped"]
 pub struct Supervised {
     task: JoinHandle<()>,
+    noted: Arc<Noted>,
 }
 
 impl Drop for Supervised {
     fn drop(&mut self) {
         self.task.abort();
+        self.noted.forget();
     }
 }
 
@@ -102,11 +218,14 @@ where
     T: FnMut() -> F + Send + 'static,
     F: Future<Output = Stopped> + Send + 'static,
 {
+    let noted = Noted::begin(name);
+    let shown = Arc::clone(&noted);
     let supervisor = async move {
         let mut backoff = Backoff::default();
         loop {
             let began = Instant::now();
             let stopped = run_once(task()).await;
+            shown.stopped(&stopped);
             if stopped.is_final() {
                 debug!(task.name = name, reason = %stopped, "background task stopped");
                 return;
@@ -118,10 +237,11 @@ where
             let restart_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             warn!(task.name = name, reason = %stopped, restart_ms, "background task is started again");
             sleep(pause).await;
+            shown.starts_again();
         }
     };
     let span = info_span!("task.run", task.name = name);
-    Supervised { task: tokio::spawn(supervisor.instrument(span)) }
+    Supervised { task: tokio::spawn(supervisor.instrument(span)), noted }
 }
 
 async fn run_once(run: impl Future<Output = Stopped>) -> Stopped {
@@ -134,8 +254,7 @@ async fn run_once(run: impl Future<Output = Stopped>) -> Stopped {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use tokio::sync::Notify;
 
@@ -184,6 +303,41 @@ mod tests {
         while Arc::strong_count(&alive) > 1 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn h3_a_task_is_listed_with_how_it_is_until_it_is_dropped() {
+        let listed = || tasks().into_iter().find(|task| task.name == "listed");
+        let again = Arc::new(Notify::new());
+        let task = spawn("listed", {
+            let (again, runs) = (Arc::clone(&again), Arc::new(AtomicU32::new(0)));
+            move || {
+                let (again, run) = (Arc::clone(&again), runs.fetch_add(1, Ordering::SeqCst));
+                async move {
+                    if run == 0 {
+                        return Stopped::Failed("no space".to_owned());
+                    }
+                    again.notified().await;
+                    Stopped::Drained
+                }
+            }
+        });
+        let state_is = async |state: TaskState| {
+            while listed().is_none_or(|task| task.state != state) {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert_eq!(listed().unwrap().last_stop, None);
+        let limit = Duration::from_secs(10);
+        tokio::time::timeout(limit, state_is(TaskState::Waits)).await.unwrap();
+        assert_eq!(listed().unwrap().last_stop.unwrap().why, "no space");
+        tokio::time::timeout(limit, state_is(TaskState::Runs)).await.unwrap();
+        assert_eq!(listed().unwrap().restarts, 1);
+        again.notify_one();
+        tokio::time::timeout(limit, state_is(TaskState::Ended)).await.unwrap();
+        assert_eq!(listed().unwrap().last_stop.unwrap().why, "drained");
+        drop(task);
+        assert_eq!(listed(), None);
     }
 
     #[test]

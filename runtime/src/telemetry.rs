@@ -2,11 +2,12 @@
 //!
 //! Lines are JSON, or text for people on a terminal; either way one event is one line, whatever a client put into
 //! it. Traces leave the process as the identifiers in those lines and, when an address for them is set, as spans.
-//! Which lines are written can be changed while the process runs.
+//! Which lines are written can be changed while the process runs, and the latest can be followed from elsewhere (`tail`).
 
 mod catalogue;
 mod line;
 pub(crate) mod otlp;
+pub(crate) mod tail;
 
 use std::any::Any;
 use std::io::IsTerminal;
@@ -85,15 +86,18 @@ pub fn init(config: &Config) -> Result<(), TelemetryError> {
     match style(log.format, is_terminal) {
         Style::Json => {
             let layer = otlp::layer(exports.as_ref());
-            json(filter, node, std::io::stdout).with(layer).try_init()
+            let writer = tail::watched(std::io::stdout, tail::of_process());
+            json(filter, node, writer).with(layer).try_init()
         }
         Style::Text(colours) => {
             let layer = otlp::layer(exports.as_ref());
-            text(filter, node, colours, std::io::stdout).with(layer).try_init()
+            let writer = tail::watched(std::io::stdout, tail::of_process());
+            text(filter, node, colours, writer).with(layer).try_init()
         }
     }
     .map_err(TelemetryError::Logging)?;
     otlp::install(exports);
+    tail::of_process().is_fed_now();
     FILTER.get_or_init(|| handle);
     std::panic::set_hook(Box::new(note_panic));
     let handle = recorder()?.install_recorder().map_err(TelemetryError::Metrics)?;

@@ -16,14 +16,14 @@ use understudy_runtime::admin::Operation;
 use understudy_runtime::clock::BootInstant;
 use understudy_runtime::error::chain;
 use understudy_runtime::finding::Finding;
-use understudy_runtime::service::{Health, NodeContext, Service, ServiceError, StopNote};
+use understudy_runtime::service::{Health, NodeContext, Service, ServiceError, StopNote, Work};
 
 use crate::actor::{Close, SchedulerActor, Shared};
 use crate::admin::AdminJobs;
 use crate::hooks::Hooks;
 use crate::job::{Job, Registry};
 use crate::jobs::Jobs;
-use crate::worker::{HandBack, Underway, WorkerActor};
+use crate::worker::{HandBack, RunsUnderWay, Underway, WorkerActor};
 
 /// After so long without a round the scheduler does not work.
 const STALLED: Duration = Duration::from_secs(15);
@@ -172,6 +172,15 @@ impl Service for SchedulerService {
         };
         let admin = AdminJobs::of(&started.jobs, &started.node);
         Box::pin(notes::stop_notes(admin, started.worker.clone()))
+    }
+
+    fn work(&self) -> BoxFuture<'static, Vec<Work>> {
+        let Some(started) = self.started.get() else {
+            return Box::pin(std::future::ready(Vec::new()));
+        };
+        let worker = started.worker.clone();
+        // A worker that has ended has nothing.
+        Box::pin(async move { worker.send(RunsUnderWay).await.unwrap_or_default() })
     }
 
     fn stop_limit(&self) -> Duration {

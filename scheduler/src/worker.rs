@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use understudy_runtime::error::chain;
-use understudy_runtime::service::NodeContext;
+use understudy_runtime::service::{NodeContext, Work};
 
 use crate::clock::DatabaseClock;
 use crate::context::{Cancel, CancelReason};
@@ -32,7 +32,7 @@ use crate::spec::{OnLeaseLoss, OnOrphan};
 use crate::store::{Ending, Heartbeat, RunLine, Store, TakenRun};
 
 pub(crate) use messages::{
-    Begin, CancelRun, Ended, EpochEnded, HandBack, Load, Underway, WhatRuns,
+    Begin, CancelRun, Ended, EpochEnded, HandBack, Load, RunsUnderWay, Underway, WhatRuns,
 };
 
 /// So many attempts are remembered.
@@ -317,6 +317,20 @@ impl Handler<WhatRuns> for WorkerActor {
         let of_others: Vec<_> = specs.filter(|spec| !spec.system).collect();
         let unrepeatable = of_others.iter().filter(|spec| spec.on_orphan == OnOrphan::Fail).count();
         Load { runs: of_others.len(), unrepeatable }
+    }
+}
+
+impl Handler<RunsUnderWay> for WorkerActor {
+    type Result = Vec<Work>;
+
+    fn handle(&mut self, _: RunsUnderWay, _ctx: &mut Self::Context) -> Vec<Work> {
+        let work = self.runs.values().map(|Running { run, .. }| Work {
+            kind: "run".into(),
+            id: run.id.to_string(),
+            of: run.definition.spec.name.as_str().to_owned(),
+            since_ms: run.started_ms,
+        });
+        work.collect()
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) fn request(
         }
         Manner::Plain
         | Manner::Events
+        | Manner::LogTail
         | Manner::RunLog
         | Manner::Doctor
         | Manner::Waits(_)

@@ -35,6 +35,7 @@ pub(super) async fn call(
     }
     match verb.manner {
         Manner::Events => events::watch(&request, typed, caller).await,
+        Manner::LogTail => events::log(&request, typed, caller).await,
         Manner::RunLog => run_log::print(verb, request, typed, caller).await,
         Manner::Waits(what) if typed.get_flag("wait") => {
             wait::done(what, &request, typed, caller).await

@@ -16,6 +16,8 @@ const GROUPS: &[(&str, &str)] = &[
     ("node", "One node: showing it, taking it out of service, restarting it"),
     ("cluster", "All nodes at once"),
     ("config", "The options of nodes"),
+    ("diag", "What a node is doing, for those who look for a fault"),
+    ("log", "The log of a node"),
     ("leader", "Who leads, and moving the lead"),
     ("job", "One job: showing, changing, starting it"),
     ("run", "One run of a job"),
@@ -167,6 +169,7 @@ fn extras(verb: &Verb) -> Vec<Arg> {
             option("only", "TYPES", "Only events of these types, separated by commas"),
             option("count", "NUMBER", "End after so many events"),
         ]),
+        Manner::LogTail => extras.push(option("count", "NUMBER", "End after so many lines")),
         Manner::RunLog => extras.extend([
             flag("all", "The whole log"),
             flag("follow", "Go on until the run has ended").short('f'),

@@ -1,4 +1,4 @@
-//! Events as they come (server-sent events): one line each, across reconnections.
+//! Events as they come (server-sent events): one line each, across reconnections. Lines of a log come in the same way.
 
 use std::time::Duration;
 
@@ -26,6 +26,16 @@ struct Wanted {
     /// All when it is empty.
     types: Vec<String>,
     left: Option<u64>,
+    telling: Telling,
+}
+
+/// How events are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    /// What changed, by its kind.
+    Changes,
+    /// Lines of a log.
+    Lines,
 }
 
 /// Prints events until there were enough, or for ever.
@@ -34,18 +44,38 @@ pub(super) async fn watch(
     typed: &ArgMatches,
     caller: &mut Caller,
 ) -> Result<u8, Failure> {
-    let mut wanted = wanted(typed)?;
+    let types = typed.get_one::<String>("only").map(String::as_str).unwrap_or_default();
+    let types = types.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let types = types.map(str::to_owned).collect();
+    let wanted = Wanted { types, left: count(typed)?, telling: Telling::Changes };
+    follow(request, wanted, caller).await
+}
+
+/// Prints lines of a log until there were enough, it is followed no more, or for ever.
+pub(super) async fn log(
+    request: &Request,
+    typed: &ArgMatches,
+    caller: &mut Caller,
+) -> Result<u8, Failure> {
+    let wanted = Wanted { types: Vec::new(), left: count(typed)?, telling: Telling::Lines };
+    follow(request, wanted, caller).await
+}
+
+async fn follow(request: &Request, mut wanted: Wanted, caller: &mut Caller) -> Result<u8, Failure> {
     if wanted.left == Some(0) {
         return Ok(0);
     }
+    let mut request = request.clone();
     let mut pause = FIRST_PAUSE;
     let mut has_listened = false;
     loop {
-        let failure = match caller.client.send(request).await {
+        let failure = match caller.client.send(&request).await {
             Ok(answer) => {
                 has_listened = true;
                 match listen(answer, &mut wanted, &mut pause, caller).await {
                     Ok(()) if wanted.left == Some(0) => return Ok(0),
+                    // It was not asked to go on.
+                    Ok(()) if request.query.contains_key("follow") => return Ok(0),
                     Ok(()) => caller.client.stranger("it ended"),
                     Err(failure) => failure,
                 }
@@ -56,6 +86,10 @@ pub(super) async fn watch(
         if !has_listened || !failure.may_pass() {
             return Err(failure);
         }
+        if wanted.telling == Telling::Lines {
+            // What was shown is not shown again.
+            request.query.insert("last", "0".to_owned());
+        }
         if pause == FIRST_PAUSE {
             caller.terminal.mention("the connection is lost; trying again");
         }
@@ -64,17 +98,11 @@ pub(super) async fn watch(
     }
 }
 
-fn wanted(typed: &ArgMatches) -> Result<Wanted, Failure> {
-    let types = typed.get_one::<String>("only").map(String::as_str).unwrap_or_default();
-    let types = types.split(',').map(str::trim).filter(|name| !name.is_empty());
-    let left = match typed.get_one::<String>("count") {
-        None => None,
-        Some(text) => Some(
-            text.parse()
-                .map_err(|_| Failure::Usage("--count must be a whole number".to_owned()))?,
-        ),
-    };
-    Ok(Wanted { types: types.map(str::to_owned).collect(), left })
+/// After how many it ends.
+fn count(typed: &ArgMatches) -> Result<Option<u64>, Failure> {
+    let Some(text) = typed.get_one::<String>("count") else { return Ok(None) };
+    let count = text.parse::<u64>();
+    count.map(Some).map_err(|_| Failure::Usage("--count must be a whole number".to_owned()))
 }
 
 /// Prints what comes over one connection, until it ends or there was enough; the next pause is short if anything came.
@@ -92,7 +120,21 @@ async fn listen(
             if !wanted.types.is_empty() && !wanted.types.contains(&event.kind) {
                 continue;
             }
-            tell(&event, caller)?;
+            match wanted.telling {
+                Telling::Changes => tell(&event, caller)?,
+                Telling::Lines => {
+                    tell_line(&event, caller)?;
+                    match event.kind.as_str() {
+                        "line" => {}
+                        "end" => {
+                            wanted.left = Some(0);
+                            return Ok(());
+                        }
+                        // What was lost does not count.
+                        _ => continue,
+                    }
+                }
+            }
             if let Some(left) = &mut wanted.left {
                 *left -= 1;
                 if *left == 0 {
@@ -123,6 +165,42 @@ fn tell(event: &Event, caller: &mut Caller) -> Result<(), Failure> {
             Cell::plain(in_words(&data)),
         ]);
     })
+}
+
+/// A line of a log, or what is to be said of it.
+fn tell_line(event: &Event, caller: &mut Caller) -> Result<(), Failure> {
+    if caller.json {
+        caller.terminal.pass_on(json_line(event).as_bytes())?;
+        return caller.terminal.flush();
+    }
+    let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+    let text = |name: &str| data[name].as_str().unwrap_or_default();
+    match event.kind.as_str() {
+        "line" => caller.terminal.page(|paper| {
+            let level = match text("level") {
+                "error" => Style::Bad,
+                "warn" => Style::Warn,
+                _ => Style::Plain,
+            };
+            paper.cells(&[
+                Cell::new(text("at"), Style::Dim),
+                Cell::new(format!("{:<5}", text("level")), level),
+                Cell::new(format!("{}:", text("target")), Style::Dim),
+                Cell::plain(text("text")),
+            ]);
+        }),
+        "lost" => {
+            let lines = show::plain(&data["lines"]);
+            caller.terminal.mention(&format!("{lines} lines are missing here: they came too fast"));
+            Ok(())
+        }
+        "end" => {
+            caller.terminal.mention(&format!("it is followed no more: {}", text("why")));
+            Ok(())
+        }
+        // Of a newer node.
+        _ => Ok(()),
+    }
 }
 
 /// An event as a line of JSON: its type, and its data as it came.

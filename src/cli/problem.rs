@@ -76,6 +76,13 @@ impl Problem {
             "unknown_setting" => "`understudy settings` lists the settings",
             "unknown_session" => "`understudy sessions` lists the sessions",
             "unknown_token" => "`understudy token list` lists the tokens",
+            "log_tail_off" => {
+                "`settings set log_tail on --why ... --for 10min` lets it be followed, on all nodes"
+            }
+            "other_node" => "ask that node itself, with --url",
+            "not_waiting" => {
+                "start a node with UNDERSTUDY_DATABASE_MIGRATE=wait, and ask it while it waits"
+            }
             "lock_not_held" => "`understudy locks` lists the locks",
             "already_running" => {
                 return self

@@ -128,9 +128,10 @@ pub(super) fn guessed(name: &str, value: &Value, now_ms: i64) -> Cell {
 pub(super) fn state(word: &str) -> Cell {
     let style = match word {
         "ready" | "running" | "completed" | "ok" | "live" | "leading" | "done" | "back"
-        | "started" => Style::Good,
+        | "started" | "runs" | "applied" => Style::Good,
         "starting" | "draining" | "drained" | "retrying" | "queued" | "degraded" | "warning"
-        | "paused" | "skipped" | "cancelled" | "read_only" | "waiting" | "refused" => Style::Warn,
+        | "paused" | "skipped" | "cancelled" | "read_only" | "waiting" | "refused" | "waits"
+        | "pending" => Style::Warn,
         "failed" | "lost" | "dead" | "incompatible" | "critical" | "gone" | "full" | "silent" => {
             Style::Bad
         }

@@ -346,6 +346,43 @@ fn the_doctor_tells_the_worst_by_its_status() {
 }
 
 #[test]
+fn a_log_is_shown_line_by_line_until_it_is_followed_no_more() {
+    let stream = "retry: 2000\n: following\n\nevent: line\ndata: {\"at\":\"2026-01-01T00:00:00Z\",\"level\":\"warn\",\
+                  \"target\":\"a::b\",\"text\":\"lease lost\"}\n\nevent: lost\ndata: {\"lines\":3}\n\nevent: end\ndata: \
+                  {\"why\":\"it went off\"}\n\n";
+    let node = FakeNode::answering("GET /v1/logs/tail?level=warn", 200, stream);
+    let ended = asked(&node, &["log", "tail", "--level", "warn"]);
+    assert_eq!(ended.status, 0, "{}", ended.complaints);
+    for part in ["2026-01-01T00:00:00Z", "warn", "a::b:", "lease lost"] {
+        assert!(ended.out.contains(part), "{part}: {}", ended.out);
+    }
+    assert_eq!(ended.out.lines().count(), 1, "{}", ended.out);
+    assert!(ended.complaints.contains("3 lines are missing"), "{}", ended.complaints);
+    assert!(ended.complaints.contains("it went off"), "{}", ended.complaints);
+    let ended = asked(&node, &["log", "tail", "--level", "warn", "--json", "--count", "1"]);
+    assert_eq!((ended.status, ended.out.lines().count()), (0, 1), "{}", ended.out);
+    assert!(ended.out.starts_with("{\"event\":\"line\""), "{}", ended.out);
+    let off = FakeNode::answering("GET /v1/logs/tail", 409, &problem("log_tail_off"));
+    let ended = asked(&off, &["log", "tail"]);
+    assert_eq!(ended.status, 1);
+    assert!(ended.complaints.contains("settings set log_tail on"), "{}", ended.complaints);
+}
+
+#[test]
+fn migrations_are_told_by_name() {
+    let answer = r#"{"dry_run":false,"applied":["a_0001"],"pending":["a_0002"]}"#;
+    let node = FakeNode::answering("POST /v1/migrations/apply", 202, answer);
+    let ended = asked(&node, &["migrate"]);
+    assert_eq!(
+        (ended.status, ended.out.as_str()),
+        (0, "MIGRATION  STATE\na_0001     applied\na_0002     pending\n")
+    );
+    let none = r#"{"dry_run":true,"applied":[],"pending":[]}"#;
+    let node = FakeNode::answering("POST /v1/migrations/apply?dry_run=true", 200, none);
+    assert_eq!(asked(&node, &["migrate", "--dry-run"]).out, "nothing is missing\n");
+}
+
+#[test]
 fn whether_a_node_can_be_stopped_is_an_answer_and_a_status() {
     let no = r#"{"title":"No","code":"not_safe","status":409,"node":"a","reasons":[{"code":"x","text":"it is the last"}]}"#;
     let node = FakeNode::answering("GET /v1/nodes/a/safe-to-stop", 409, no);

@@ -39,6 +39,8 @@ pub(super) enum Manner {
     Plain,
     /// The answer has no end: events, one by one.
     Events,
+    /// The answer has no end: lines of the log of a node.
+    LogTail,
     /// The log of a run, which can be followed.
     RunLog,
     /// The result is told by the exit status.

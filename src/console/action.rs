@@ -20,6 +20,9 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("nodes", &["nodes.list", "cluster.restart_show"]),
     ("nodes/{name}", &["nodes.show", "nodes.safe_to_stop"]),
     ("nodes/{name}/config", &["config.show"]),
+    ("nodes/{name}/tasks", &["diag.tasks"]),
+    ("migrations", &["migrations.list"]),
+    ("log", &["logs.tail"]),
     ("config", &["config.drift"]),
     ("leader", &["leader.show", "leader.history"]),
     ("jobs", &["jobs.list", "jobs.due", "scheduler.show"]),
@@ -71,7 +74,7 @@ mod tests {
         let contract = "about.show whoami.show events.watch nodes.list nodes.show nodes.drain nodes.undrain \
             nodes.restart nodes.safe_to_stop nodes.maintenance_on nodes.maintenance_off nodes.resume config.show \
             config.drift settings.list settings.set settings.reset maintenance.show maintenance.set \
-            maintenance.bypass problems.list diag.run requests.list requests.cancel audit.list tokens.list \
+            maintenance.bypass problems.list diag.run diag.tasks logs.tail migrations.list requests.list requests.cancel audit.list tokens.list \
             tokens.create tokens.revoke locks.list locks.clear cluster.restart cluster.restart_show leader.show \
             leader.history leader.step_down leader.drill leader.freeze leader.unfreeze jobs.list jobs.show \
             jobs.put jobs.delete jobs.pause jobs.resume jobs.enable jobs.disable jobs.revert jobs.run \

@@ -170,7 +170,8 @@ impl Api {
         let response = request.timeout(LIMIT).send().await.map_err(|error| no_answer(&error))?;
         let status = response.status();
         if !status.is_success() {
-            return Err(Trouble::of(status.as_u16(), Value::Null));
+            let problem = response.json().await.unwrap_or_default();
+            return Err(Trouble::of(status.as_u16(), problem));
         }
         response.text().await.map_err(|error| no_answer(&error))
     }

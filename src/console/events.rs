@@ -1,5 +1,5 @@
-//! The stream of events of the API, handed through to the script of a page: kinds of events only, and no more than the
-//! one who looks may see.
+//! Streams of the API, handed through to the script of a page: kinds of events, and lines of the log; no more than the one
+//! who looks may see.
 
 use std::time::Duration;
 
@@ -10,16 +10,27 @@ use futures_util::stream;
 use reqwest::Response;
 use tokio::time::Instant;
 
-use super::api::Kind;
+use super::api::{Kind, target};
+use super::pages::log;
 use super::visit::Visit;
 
 /// After this time the browser asks again, and shows again who it is.
 const LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// Hands the stream through. A browser that is told 204 does not ask again: where there are no events, pages look again
-/// by the clock alone.
+/// Hands the events through.
 pub(super) async fn watch(visit: Visit) -> HttpResponse {
-    let response = match visit.console.api.stream(&visit.asker, "/v1/events").await {
+    hand_through(&visit, "/v1/events").await
+}
+
+/// Hands the lines of the log through that the page asks for.
+pub(super) async fn follow_log(visit: Visit) -> HttpResponse {
+    hand_through(&visit, &target("/v1/logs/tail", &log::query(&visit))).await
+}
+
+/// Hands a stream through. A browser that is told 204 does not ask again: where there are no events, pages look again
+/// by the clock alone.
+async fn hand_through(visit: &Visit, target: &str) -> HttpResponse {
+    let response = match visit.console.api.stream(&visit.asker, target).await {
         Ok(response) => response,
         Err(trouble) => {
             return HttpResponse::build(match trouble.kind {

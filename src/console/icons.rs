@@ -7,7 +7,7 @@ use maud::{Markup, PreEscaped, html};
 pub(super) const FAVICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E%3Crect width='24' height='24' rx='6' fill='%2314181f'/%3E%3Ccircle cx='14.5' cy='12' r='5.5' fill='none' stroke='%238fa6d8' stroke-width='1.6'/%3E%3Ccircle cx='9.5' cy='12' r='5.5' fill='%23f2b84b'/%3E%3C/svg%3E";
 
 /// Name and drawing on a square of 16.
-const SIGNS: [(&str, &str); 30] = [
+const SIGNS: [(&str, &str); 31] = [
     ("ok", r#"<circle cx="8" cy="8" r="6.2"/><path d="m5.2 8.2 2 2 3.8-4.2"/>"#),
     ("warn", r#"<path d="M8 2 14.6 13.5H1.4Z"/><path d="M8 6.4v3.4M8 11.6v.1"/>"#),
     (
@@ -55,6 +55,7 @@ const SIGNS: [(&str, &str); 30] = [
         "audit",
         r#"<path d="M4 1.8h6l2.6 2.6v9.8H4Z"/><path d="M6.2 6.6h4.2M6.2 9h4.2M6.2 11.4h2.6"/>"#,
     ),
+    ("log", r#"<path d="M2 3.5h3M7 3.5h7M2 8h3M7 8h5M2 12.5h3M7 12.5h7"/>"#),
     ("token", r#"<circle cx="5" cy="11" r="3"/><path d="m7.2 8.8 6-6M10.6 5.4l2 2"/>"#),
     ("menu", r#"<path d="M2 4h12M2 8h12M2 12h12"/>"#),
     (

@@ -119,6 +119,7 @@ const PLACES: [(&str, &[Place]); 4] = [
         &[
             place("/console/maintenance", "Maintenance", ("pause", "m"), Role::Viewer),
             place("/console/settings", "Settings", ("settings", "e"), Role::Viewer),
+            place("/console/log", "Log", ("log", "f"), Role::Admin),
             place("/console/audit", "Audit", ("audit", "a"), Role::Operator),
             place("/console/tokens", "Tokens", ("token", "t"), Role::Admin),
         ],
@@ -382,6 +383,7 @@ fn is_at(path: &str, place: &str) -> bool {
         // Runs that the application asked for.
         "/console/tasks" => "/console/runs",
         "/console/new-job" | "/console/schedule" => "/console/jobs",
+        "/console/migrations" => "/console/config",
         path => path,
     };
     if place == "/console" {
@@ -428,6 +430,7 @@ mod tests {
             ("/console/jobs/nightly", "/console/jobs", true),
             ("/console/jobsx", "/console/jobs", false),
             ("/console/tasks", "/console/runs", true),
+            ("/console/migrations", "/console/config", true),
         ] {
             assert_eq!(is_at(path, place), marked, "{path} {place}");
         }

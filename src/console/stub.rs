@@ -220,6 +220,9 @@ async fn answer(stub: Data<Answering>, request: HttpRequest, body: Bytes) -> Htt
             ))]),
         );
     }
+    if path == "/v1/logs/tail" && !matches!(stub.mood, Mood::Old | Mood::Down) {
+        return HttpResponse::Ok().content_type("text/event-stream").body(cluster::log(stub.mood));
+    }
     let asked = Asked { method, path, query: request.query_string(), role, mood: stub.mood };
     asked.answer()
 }
@@ -234,7 +237,7 @@ struct Asked<'a> {
 }
 
 /// What is new in the API: an old node has none of it.
-const NEW: [&str; 11] = [
+const NEW: [&str; 13] = [
     "/v1/events",
     "/v1/whoami",
     "/v1/config/drift",
@@ -246,6 +249,8 @@ const NEW: [&str; 11] = [
     "/v1/sessions",
     "/v1/cluster/",
     "/v1/audit",
+    "/v1/logs",
+    "/v1/migrations",
 ];
 
 impl Asked<'_> {

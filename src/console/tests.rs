@@ -12,7 +12,7 @@ mod door;
 mod pages;
 
 /// All pages, each with something to show.
-pub(super) const PAGES: [&str; 31] = [
+pub(super) const PAGES: [&str; 34] = [
     "/console",
     "/console/problems",
     "/console/problems/doctor?node=hamlet",
@@ -20,7 +20,9 @@ pub(super) const PAGES: [&str; 31] = [
     "/console/nodes/hamlet",
     "/console/nodes/horatio",
     "/console/nodes/hamlet/config",
+    "/console/nodes/hamlet/tasks",
     "/console/config",
+    "/console/migrations",
     "/console/leader",
     "/console/jobs",
     "/console/jobs/nightly-report",
@@ -37,6 +39,7 @@ pub(super) const PAGES: [&str; 31] = [
     "/console/settings",
     "/console/maintenance",
     "/console/requests",
+    "/console/log",
     "/console/locks",
     "/console/audit",
     "/console/tokens",

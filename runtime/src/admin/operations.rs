@@ -128,6 +128,43 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         .answers(NODE_ANSWERS)
         .cli("doctor")
         .console("problems"),
+    Operation::get("diag.tasks", "/v1/diag/tasks", "Shows what the process of a node is doing: tasks, threads, requests, runs, locks, leases")
+        .role(Role::Admin)
+        .query(&[NODE])
+        .answers(NODE_ANSWERS)
+        .cli("diag tasks")
+        .console("nodes"),
+    Operation::get("logs.tail", "/v1/logs/tail", "Follows the log of the node that is asked, while the setting log_tail is on (server-sent events)")
+        .role(Role::Admin)
+        .query(&[
+            Parameter::new("node", r#"{"type":"string"}"#, "Whose log; another node than the one that is asked is refused with its address"),
+            Parameter::new("level", r#"{"enum":["error","warn","info","debug","trace"]}"#, "Only lines of this level and graver ones"),
+            Parameter::new("target", r#"{"type":"string"}"#, "Only lines whose target begins so, such as understudy_session"),
+            Parameter::new("contains", r#"{"type":"string"}"#, "Only lines with this text in them, in small or capital letters"),
+            Parameter::new("last", r#"{"type":"integer","minimum":0,"maximum":512,"default":100}"#, "How many of the lines that are kept come first"),
+            Parameter::new("follow", r#"{"type":"boolean","default":true}"#, "Whether to go on after those"),
+        ])
+        .answers(&[
+            (200, "text/event-stream: events `line` with number, at, level, target and text, `lost` with the number of lines that went, `end`"),
+            (404, "unknown_node: there is no node of this name"),
+            (409, "log_tail_off: the setting is off; other_node: ask it itself; log_not_ours: the application writes its log itself"),
+            (503, "too_many_listeners: 10 follow it; draining: the node is being stopped"),
+        ])
+        .cli("log tail")
+        .console("log"),
+    Operation::get("migrations.list", "/v1/migrations", "Lists the migrations of the database: applied, pending, or of a newer program")
+        .cli("migrations")
+        .console("migrations"),
+    Operation::post("migrations.apply", "/v1/migrations/apply", "Has a node that waits for migrations apply them")
+        .role(Role::Admin)
+        .query(&[Parameter::new("dry_run", r#"{"type":"boolean"}"#, "Only tell which ones")])
+        .optional_body(NOTHING)
+        .answers(&[
+            (200, "What was applied"),
+            (202, "It applies them still"),
+            (409, "not_waiting: the node does not wait for migrations"),
+        ])
+        .cli("migrate"),
     Operation::get("locks.list", "/v1/locks", "Lists the locks that are held in the cluster")
         .cli("locks")
         .console("locks"),

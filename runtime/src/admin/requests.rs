@@ -129,7 +129,7 @@ fn blocked() -> Problem {
 }
 
 /// Finds the node that `?node=` names; the one that is asked when it names none.
-fn asked_node(context: &NodeContext, request: &HttpRequest) -> Result<NodeId, Problem> {
+pub(super) fn asked_node(context: &NodeContext, request: &HttpRequest) -> Result<NodeId, Problem> {
     let query = Query::of(request, &["node"])?;
     let right = "the name of a node: 1 to 64 of A-Z a-z 0-9 . _ -";
     let name: Option<NodeName> = query.parsed("node", right, |text| text.parse().ok())?;
@@ -147,7 +147,8 @@ fn asked_node(context: &NodeContext, request: &HttpRequest) -> Result<NodeId, Pr
     }
 }
 
-fn unreachable(error: &BusError) -> Problem {
+/// The node is silent, or did not answer in time.
+pub(super) fn unreachable(error: &BusError) -> Problem {
     let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, "node_unreachable");
     Problem::new(status, code, "The node does not answer")
         .with_detail(error.to_string())

@@ -15,6 +15,7 @@ use super::tokens::Tokens;
 use super::{AdminPort, OPERATIONS, Operations};
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::database::Migrations;
 use crate::doctor::Doctor;
 use crate::finding::Severity;
 use crate::http::health::{self, Detail};
@@ -52,6 +53,7 @@ pub(crate) struct AdminState {
     pub(crate) tokens: Option<Tokens>,
     /// Those of the public port.
     pub(crate) requests: Requests,
+    pub(crate) migrations: Migrations,
 }
 
 /// Adds the resources, and those of the services.
@@ -81,6 +83,9 @@ fn configure_all(app: &mut web::ServiceConfig, state: &AdminState) {
     super::maintenance::configure(app, state);
     super::events::configure(app, state);
     super::requests::configure(app, state);
+    super::logs::configure(app, state);
+    super::tasks::configure(app, state);
+    super::migrations::configure(app, state);
     let about = state.clone();
     let nodes = state.clone();
     app.route("/v1/about", web::get().to(move || std::future::ready(json(&about.about()))))
@@ -152,7 +157,7 @@ pub(super) fn starting() -> HttpResponse {
     not_started().response()
 }
 
-fn not_started() -> Problem {
+pub(super) fn not_started() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The node is starting")
         .with_retry_after(Duration::from_secs(1))
 }

@@ -30,7 +30,7 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 const WAIT_POLL: Duration = Duration::from_secs(1);
 
 /// The version that this program notes with each migration it applies.
-const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS us_migration (
     version text NOT NULL PRIMARY KEY,
@@ -69,6 +69,19 @@ impl Database {
         migrations: &[Box<dyn MigrationTrait>],
         progress: &(dyn for<'a> Fn(MigrateProgress<'a>) + Send + Sync),
     ) -> Result<Migrated, DatabaseError> {
+        self.migrate_as(&|| mode, migrations, progress).await
+    }
+
+    /// The same with a mode that may change while it waits.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) async fn migrate_as(
+        &self,
+        mode: &(dyn Fn() -> MigrateMode + Send + Sync),
+        migrations: &[Box<dyn MigrationTrait>],
+        progress: &(dyn for<'a> Fn(MigrateProgress<'a>) + Send + Sync),
+    ) -> Result<Migrated, DatabaseError> {
         let own = schema::migrations();
         let all: Vec<&dyn MigrationTrait> =
             own.iter().chain(migrations).map(AsRef::as_ref).collect();
@@ -81,7 +94,7 @@ impl Database {
             let applied: HashSet<&str> = applied.iter().map(|one| &*one.name).collect();
             let mut missing = all.iter().filter(|one| !applied.contains(one.name()));
             let Some(next) = missing.next() else { return Ok(done) };
-            let poll = match mode {
+            let poll = match mode() {
                 MigrateMode::Off => {
                     let names: Vec<&str> =
                         std::iter::once(next).chain(missing).map(|one| one.name()).collect();
@@ -128,7 +141,7 @@ impl Database {
     }
 
     /// Reads which migrations are in; none when even their table is missing.
-    async fn applied(&self) -> Result<Vec<Applied>, DatabaseError> {
+    pub(super) async fn applied(&self) -> Result<Vec<Applied>, DatabaseError> {
         self.read(|executor| {
             Box::pin(async move {
                 if !SchemaManager::new(executor_of(executor)).has_table("us_migration").await? {
@@ -136,13 +149,13 @@ impl Database {
                 }
                 let query = sea_orm::Statement::from_string(
                     executor.get_database_backend(),
-                    "SELECT version, program FROM us_migration ORDER BY applied_at, version",
+                    "SELECT version, program, applied_at FROM us_migration ORDER BY applied_at, version",
                 );
                 let rows = executor.query_all_raw(query).await?;
                 rows.iter()
                     .map(|row| {
                         let (name, program) = (row.try_get_by(0)?, row.try_get_by(1)?);
-                        Ok(Applied { name, program })
+                        Ok(Applied { name, program, applied_s: row.try_get_by(2)? })
                     })
                     .collect()
             })
@@ -202,9 +215,16 @@ enum Attempt {
     Locked,
 }
 
-struct Applied {
-    name: String,
-    program: String,
+pub(super) struct Applied {
+    pub(super) name: String,
+    pub(super) program: String,
+    /// Seconds since 1970, by the database's clock.
+    pub(super) applied_s: i64,
+}
+
+/// The names of the runtime's own migrations, in their order.
+pub(super) fn own_names() -> impl Iterator<Item = String> {
+    schema::migrations().into_iter().map(|migration| migration.name().to_owned())
 }
 
 fn executor_of<'c>(executor: &'c sea_orm::DatabaseExecutor<'c>) -> sea_orm::DatabaseExecutor<'c> {

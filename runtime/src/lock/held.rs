@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::{Inner, LockError, margin, table};
+use super::{HeldLock, Inner, LockError, margin, table};
 use crate::clock::{BootInstant, SharedClock};
 use crate::database::Backend;
 use crate::error::chain;
@@ -95,6 +95,15 @@ impl Hold {
 
     fn trusted_until(&self) -> BootInstant {
         BootInstant::from_nanos(self.trusted_until.load(Ordering::Acquire))
+    }
+
+    /// What operators see of it; nothing once it is lost.
+    pub(super) fn shown(&self) -> Option<HeldLock> {
+        if *self.lost.borrow() {
+            return None;
+        }
+        let trusted_ms = u64::try_from(self.remaining().as_millis()).unwrap_or(u64::MAX);
+        Some(HeldLock { name: self.name.to_string(), token: self.token, trusted_ms })
     }
 
     /// For how long it is trusted yet.

@@ -13,6 +13,9 @@ use crate::redis::{Arg, Redis, RedisError, Reply, Script};
 static HEARTBEAT: LazyLock<Script> =
     LazyLock::new(|| Script::even_when_full("membership.heartbeat", include_str!("heartbeat.lua")));
 
+static LOOK: LazyLock<Script> =
+    LazyLock::new(|| Script::even_when_full("membership.look", include_str!("look.lua")));
+
 /// The list as it was last read.
 pub(super) struct View {
     pub(super) read_at: BootInstant,
@@ -89,6 +92,32 @@ pub(super) async fn report(
     let reply = redis.call(&HEARTBEAT, vec![key.to_owned()], args).await?;
     read_report(reply, record, sent_at, spec)
         .ok_or_else(|| RedisError::Protocol("the answer of membership.heartbeat".to_owned()))
+}
+
+/// Reads who is there but for the lives of this name, without joining.
+pub(super) async fn look(
+    redis: &Redis,
+    key: &str,
+    own: &NodeId,
+    ttl: Duration,
+) -> Result<Vec<Member>, RedisError> {
+    let reply = redis.call(&LOOK, vec![key.to_owned()], Vec::new()).await?;
+    let (now_ms, entries) = read_look(reply)
+        .ok_or_else(|| RedisError::Protocol("the answer of membership.look".to_owned()))?;
+    let others = entries.into_iter().filter(|entry| entry.record.id.name() != own.name());
+    let members = others.map(|entry| {
+        let age_ms = now_ms.saturating_sub(entry.seen_ms);
+        Member { record: entry.record, age_ms, live: age_ms < millis(ttl) }
+    });
+    Ok(members.collect())
+}
+
+fn read_look(reply: Reply) -> Option<(u64, Vec<Entry>)> {
+    let Reply::Array(row) = reply else { return None };
+    let [now, list] = <[Reply; 2]>::try_from(row).ok()?;
+    let Reply::Array(fields) = list else { return None };
+    let values = fields.iter().skip(1).step_by(2).filter_map(Reply::as_str);
+    Some((now.as_u64()?, values.filter_map(|value| Entry::parse(&value)).collect()))
 }
 
 fn read_report(

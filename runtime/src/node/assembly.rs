@@ -3,7 +3,7 @@
 //! Nothing here gives up because a server is away: it waits, tells readiness what for, and goes on. Only what an
 //! operator must put right ends the start.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sea_orm_migration::MigrationTrait;
@@ -15,9 +15,10 @@ use crate::admin::{AdminPort, Audit};
 use crate::broadcast::Broadcast;
 use crate::bus::{Bus, LocalHub};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{Config, RedisConfig, StoreKind};
+use crate::config::{Config, MigrateMode, RedisConfig, StoreKind};
 use crate::database::{
-    Backend, DataDirLock, Database, DatabaseError, MigrateProgress, Presence, PresenceLock,
+    Backend, DataDirLock, Database, DatabaseError, MigrateProgress, Migrations, Presence,
+    PresenceLock,
 };
 use crate::duty::Duties;
 use crate::error::chain;
@@ -29,6 +30,8 @@ use crate::lease::database::DatabaseLeases;
 use crate::lease::{LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
 use crate::lock::ClusterLocks;
 use crate::membership::{JoinError, MemberRecord, Membership, MembershipSpec, Note, NoteKind};
+use crate::problems::judge_admission;
+use crate::problems::options::Comparing;
 use crate::rate_limit::RateLimits;
 use crate::redis::{Redis, Role};
 use crate::service::NodeContext;
@@ -45,6 +48,7 @@ pub(super) struct Base {
     pub(super) admin: AdminPort,
     pub(super) events: Events,
     pub(super) maintenance: Maintenance,
+    pub(super) migrations: Migrations,
 }
 
 /// What the services stand on, and what must be held for as long as they run.
@@ -72,6 +76,7 @@ impl Base {
             config: Arc::new(config),
             clock,
             lifecycle: Lifecycle::starting(),
+            migrations: Migrations::default(),
         }
     }
 
@@ -141,13 +146,16 @@ impl Base {
         let redis_config = self.config.redis.as_ref().ok_or_else(missing)?;
         let redis = self.connect(redis_config, Role::Data(0)).await?;
         let lease_redis = self.lease_redis(redis_config, &redis).await?;
-        let (database, presence) =
-            Box::pin(self.open_database(Presence::Cluster, migrations)).await?;
         let buckets = lease_redis.as_ref().map_or(1, Redis::buckets);
         let keys = KeySpace::new(&self.config.cluster.name, buckets);
+        let (bus, members) = self.start_bus(redis_config, &keys).await?;
+        // Before anything is changed for those who are there: one that must not join has not migrated either.
+        Box::pin(self.ask_to_join((&redis, &keys), &bus, &record)).await?;
+        let (database, presence) =
+            Box::pin(self.open_database(Presence::Cluster, migrations)).await?;
         let membership = self.join(redis.clone(), &keys, record).await?;
+        members.get_or_init(|| membership.clone());
         let lease = self.start_leases(&keys, &membership, &database).await?;
-        let bus = self.start_bus(redis_config, &keys, &membership).await?;
         let locks = ClusterLocks::new(&database, &bus, &membership, &self.clock);
         let settings = self.settings(&database, (&bus, &membership));
         let keys = Arc::new(keys);
@@ -237,7 +245,13 @@ impl Base {
                 lifecycle.waits_for("migrating", format!("another process applies {name}"));
             }
         };
-        self.again("migrating", || database.migrate(config.migrate, migrations, &progress)).await?;
+        let names = migrations.iter().map(|migration| migration.name().to_owned());
+        self.migrations.are_of(&database, names.collect());
+        self.migrations.wait(config.migrate == MigrateMode::Wait);
+        let mode = || self.migrations.mode(config.migrate);
+        let migrate = || database.migrate_as(&mode, migrations, &progress);
+        self.again("migrating", migrate).await?;
+        self.migrations.wait(false);
         Ok((database, place))
     }
 
@@ -268,6 +282,36 @@ impl Base {
                 Err(error) => return Err(database_error(&error)),
             }
         }
+    }
+
+    /// Looks whether those who are there would let this node stay, without joining them.
+    async fn ask_to_join(
+        &self,
+        (redis, keys): (&Redis, &KeySpace),
+        bus: &Bus,
+        record: &MemberRecord,
+    ) -> Result<(), NodeError> {
+        self.lifecycle.waits_for("joining", "looking who is there");
+        let ttl = self.config.cluster.node_ttl;
+        let mut backoff = Backoff::default();
+        let members = loop {
+            match Membership::look(redis, keys, &record.id, ttl).await {
+                Ok(members) => break members,
+                // What an operator must change is told when the node joins.
+                Err(error) if matches!(error.code(), Some("NOPERM" | "ERR" | "WRONGTYPE")) => {
+                    return Ok(());
+                }
+                Err(error) => self.lifecycle.waits_for("redis", chain(&error)),
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        };
+        let comparing = Comparing::new(&self.config, bus);
+        let judging = judge_admission(record, &members, (&self.config, &comparing));
+        let Err(refusal) = Box::pin(judging).await else { return Ok(()) };
+        if let Err(error) = refusal.note(record).leave(redis, &keys.members()).await {
+            warn!(%error, "the other nodes will not hear of this one");
+        }
+        Err(NodeError::Configuration(refusal.told))
     }
 
     async fn join(
@@ -328,18 +372,20 @@ impl Base {
         LeaseHandle::start(spec, connect).await.map_err(|error| connect_error(&error))
     }
 
+    /// Starts the bus; also gives the place for the list of nodes that its broadcasts go to, once there is one.
     async fn start_bus(
         &self,
         config: &RedisConfig,
         keys: &KeySpace,
-        membership: &Membership,
-    ) -> Result<Bus, NodeError> {
+    ) -> Result<(Bus, Arc<OnceLock<Membership>>), NodeError> {
         let publisher = self.connect(config, Role::Bus);
         let (publisher, subscriber) =
             tokio::try_join!(publisher, self.connect(config, Role::Subscriber))?;
-        let living = membership.clone();
-        let targets = Arc::new(move || living.live());
-        Ok(Bus::redis(publisher, &subscriber, keys.clone(), self.node_id.clone(), targets))
+        let members: Arc<OnceLock<Membership>> = Arc::default();
+        let known = Arc::clone(&members);
+        let targets = Arc::new(move || known.get().map(Membership::live).unwrap_or_default());
+        let bus = Bus::redis(publisher, &subscriber, keys.clone(), self.node_id.clone(), targets);
+        Ok((bus, members))
     }
 }
 

@@ -14,7 +14,7 @@ use super::listeners::{Listeners, serve_admin, serve_while_starting};
 use super::readiness::Monitor;
 use super::{NodeError, Phase, Routes};
 use crate::admin::tokens::Tokens;
-use crate::admin::{self, AdminState, nodes};
+use crate::admin::{self, AdminState, nodes, tasks};
 use crate::config::{Config, DrainMode};
 use crate::doctor::{Doctor, Practice, Probes};
 use crate::error::chain;
@@ -29,7 +29,7 @@ use crate::membership::{MemberRecord, MemberState, SESSION_KEYS};
 use crate::problems::options::Options;
 use crate::problems::{Problems, check_admission};
 use crate::service::{NodeContext, SERVICE_LIMIT, Service, ServiceError};
-use crate::settings::{LOG_FILTER, MAINTENANCE};
+use crate::settings::{LOG_FILTER, LOG_TAIL, MAINTENANCE};
 use crate::supervise::{Backoff, Stopped, Supervised, spawn};
 use crate::telemetry;
 use crate::watchdog::Watchdog;
@@ -106,6 +106,7 @@ impl Booting {
             context: None,
             tokens: None,
             requests: Requests::new(base.node_id.incarnation()),
+            migrations: base.migrations.clone(),
         };
         serve_while_starting(&mut listeners, &settings, &admin).await?;
         info!(
@@ -198,6 +199,8 @@ impl Booting {
         migrations: Vec<String>,
     ) -> Supervised {
         let (services, checks) = (self.admin.services.clone(), self.admin.checks.clone());
+        let (requests, pauses) = (&self.admin.requests, self.watchdog.pauses());
+        tasks::listen(&context.bus, tasks::Sources::new(context, &services, requests, pauses));
         let started = Problems::start(context, services.clone(), checks.clone(), alike.clone());
         let (problems, task) = started;
         let events = context.events.clone();
@@ -374,6 +377,7 @@ async fn follow(context: &NodeContext) -> Result<[Supervised; 2], NodeError> {
         }
         Err(_) => {}
     });
+    settings.applies(&LOG_TAIL, |word| telemetry::tail::of_process().switch(word == "on"));
     let settings = settings.start(&context.lifecycle).await;
     Ok([events, settings.map_err(|error| database_error(&error))?])
 }

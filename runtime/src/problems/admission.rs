@@ -1,8 +1,9 @@
 //! Whether a node may stay that has just joined: not with a session secret that most of the others do not know, and, where
 //! operators want it so, not with other options than most of them.
 //!
-//! It is asked before anything of the node's own begins, and by the newcomer itself: those who are there already go on.
-//! Of two that start at the same time the earlier one stays. Who must go leaves a note, see [`Note`].
+//! It is asked by the newcomer itself: those who are there already go on. It is asked twice: of those who are there, before
+//! the database is brought up to date and before the node joins, so that one that must not stay has changed nothing; and
+//! once it has joined, before anything of its own begins. Of two that start at the same time the earlier one stays. Who must go leaves a note, see [`Note`].
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::options::{Options, differences};
-use crate::config::DriftPolicy;
+use super::options::{Comparing, Options, differences};
+use crate::config::{Config, DriftPolicy};
 use crate::ids::NodeId;
 use crate::membership::{Member, MemberRecord, MemberState, Note, NoteKind};
 use crate::service::NodeContext;
@@ -24,29 +25,61 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// So many nodes are named.
 const NAMED: usize = 5;
 
+/// Why a node must not be here.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    kind: NoteKind,
+    /// In words that read after "it was refused: ".
+    why: String,
+    /// What an operator must put right, in one line.
+    pub(crate) told: String,
+}
+
+impl Refusal {
+    /// What the others read of it.
+    pub(crate) fn note(&self, own: &MemberRecord) -> Note {
+        Note::about(own, self.kind, self.why.as_str())
+    }
+}
+
 /// Finds out whether this node may stay; a node that may not has left when this returns.
 ///
 /// # Errors
 /// What an operator must put right, in one line.
 pub(crate) async fn check(node: &NodeContext, options: &Options) -> Result<(), String> {
     let (own, members) = (node.membership.own(), node.membership.members());
-    let others = counted(&members, &own);
-    if let Some(strangers) = strangers(&own, &others) {
+    let judged = judge(&own, &members, (&node.config, options.comparing())).await;
+    let Err(refusal) = judged else { return Ok(()) };
+    leave(node, &refusal.note(&own)).await;
+    Err(refusal.told)
+}
+
+/// Judges whether a node with this record may be among these.
+///
+/// # Errors
+/// Why it may not.
+pub(crate) async fn judge(
+    own: &MemberRecord,
+    members: &[Member],
+    (config, comparing): (&Config, &Comparing),
+) -> Result<(), Refusal> {
+    let others = counted(members, own);
+    if let Some(strangers) = strangers(own, &others) {
         let why = format!(
             "its session secret has no key in common with that of {}",
             names(strangers.iter().map(|record| &record.id))
         );
-        leave(node, NoteKind::WrongSecret, &why).await;
-        return Err(format!(
+        let told = format!(
             "UNDERSTUDY_SESSION_SECRET: this node must not join: {why}, so each would log out the users of the \
              other; give all nodes the same secret"
-        ));
+        );
+        return Err(Refusal { kind: NoteKind::WrongSecret, why, told });
     }
-    let Some(majority) = outvoted(&own, &others) else { return Ok(()) };
-    if node.config.cluster.config_drift == DriftPolicy::Warn {
+    let Some(majority) = outvoted(own, &others) else { return Ok(()) };
+    if config.cluster.config_drift == DriftPolicy::Warn {
         return Ok(());
     }
-    let which = differing(options, &majority).await;
+    let which = differing(comparing, &majority).await;
     if which.as_ref().is_some_and(Vec::is_empty) {
         return Ok(());
     }
@@ -55,10 +88,10 @@ pub(crate) async fn check(node: &NodeContext, options: &Options) -> Result<(), S
         None => "which ones could not be asked".to_owned(),
     };
     let why = format!("its options differ from those of {}: {which}", names(majority.iter()));
-    leave(node, NoteKind::ConfigDrift, &why).await;
-    Err(format!(
+    let told = format!(
         "UNDERSTUDY_CLUSTER_CONFIG_DRIFT=refuse: this node must not join: {why}; give all nodes the same options"
-    ))
+    );
+    Err(Refusal { kind: NoteKind::ConfigDrift, why, told })
 }
 
 /// Gives the others who have a say: those who are done with starting, and those who began to before this one.
@@ -99,12 +132,12 @@ fn outvoted(own: &MemberRecord, others: &[&MemberRecord]) -> Option<Vec<NodeId>>
 }
 
 /// Asks the majority in which options it differs; nothing when nobody answers.
-async fn differing(options: &Options, majority: &[NodeId]) -> Option<Vec<String>> {
+async fn differing(options: &Comparing, majority: &[NodeId]) -> Option<Vec<String>> {
     let begun = Instant::now();
     while begun.elapsed() < ASK_LIMIT {
         for node in majority {
-            if let Ok(theirs) = options.compared_of(node).await {
-                let both = [("this", options.compared_here()), ("other", theirs)];
+            if let Ok(theirs) = options.of(node).await {
+                let both = [("this", options.here()), ("other", theirs)];
                 let both = both.map(|(name, options)| (name.to_owned(), options));
                 let found = differences(&BTreeMap::from(both));
                 return Some(found.into_iter().map(|difference| difference.option).collect());
@@ -116,9 +149,9 @@ async fn differing(options: &Options, majority: &[NodeId]) -> Option<Vec<String>
 }
 
 /// Tells the others, and leaves nothing that they would have to wait for.
-async fn leave(node: &NodeContext, kind: NoteKind, why: &str) {
+async fn leave(node: &NodeContext, note: &Note) {
     let farewell = async {
-        node.membership.leave_note(&Note::about(&node.membership.own(), kind, why)).await;
+        node.membership.leave_note(note).await;
         node.lease.release().await;
         node.membership.leave().await;
     };

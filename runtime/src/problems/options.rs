@@ -23,11 +23,39 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(1);
 /// Asks nodes for their options, and answers for this one; a cheap clone.
 #[derive(Clone)]
 pub(crate) struct Options {
-    config: Arc<Config>,
     node: NodeId,
-    bus: Bus,
     broadcast: Broadcast,
+    comparing: Comparing,
+}
+
+/// Compares the options of this node with those of others, which need not know it; a cheap clone.
+#[derive(Clone)]
+pub(crate) struct Comparing {
+    config: Arc<Config>,
+    bus: Bus,
+    /// Of the marks of secrets.
     key: Arc<str>,
+}
+
+impl Comparing {
+    pub(crate) fn new(config: &Arc<Config>, bus: &Bus) -> Self {
+        let key: u128 = rand::random();
+        Self { config: Arc::clone(config), bus: bus.clone(), key: format!("{key:032x}").into() }
+    }
+
+    /// Returns the options of this node as they are compared.
+    pub(crate) fn here(&self) -> Compared {
+        self.config.comparable(self.key.as_bytes())
+    }
+
+    /// Asks a node for those that should be the same everywhere.
+    pub(crate) async fn of(&self, node: &NodeId) -> Result<Compared, BusError> {
+        self.bus.request(node, &self.question(), LIMIT).await
+    }
+
+    fn question(&self) -> CompareOptions {
+        CompareOptions { key: self.key.to_string() }
+    }
 }
 
 /// Asks a node for the options that should be the same everywhere.
@@ -84,47 +112,48 @@ pub(crate) struct Difference {
 impl Options {
     /// Answers others from now on.
     pub(crate) fn start(node: &NodeContext) -> Self {
-        let key: u128 = rand::random();
         let options = Self {
-            config: Arc::clone(&node.config),
             node: node.node_id.clone(),
-            bus: node.bus.clone(),
             broadcast: Broadcast::of(node).within(LIMIT),
-            key: format!("{key:032x}").into(),
+            comparing: Comparing::new(&node.config, &node.bus),
         };
-        let config = Arc::clone(&options.config);
-        options.bus.handle(move |_from, CompareOptions { key }| {
+        let config = Arc::clone(&node.config);
+        node.bus.handle(move |_from, CompareOptions { key }| {
             std::future::ready(config.comparable(key.as_bytes()))
         });
         let shown = options.here();
-        options.bus.handle(move |_from, ShowOptions {}| std::future::ready(shown.clone()));
+        node.bus.handle(move |_from, ShowOptions {}| std::future::ready(shown.clone()));
         options
     }
 
     /// Returns the options of this node.
     pub(crate) fn here(&self) -> ShownOptions {
-        shown(&self.config, &self.node)
+        shown(&self.comparing.config, &self.node)
     }
 
     /// Asks a node for all its options.
     pub(crate) async fn of(&self, node: &NodeId) -> Result<ShownOptions, BusError> {
-        self.bus.request(node, &ShowOptions {}, LIMIT).await
+        self.comparing.bus.request(node, &ShowOptions {}, LIMIT).await
     }
 
     /// Returns those of this node as they are compared.
     pub(crate) fn compared_here(&self) -> Compared {
-        self.config.comparable(self.key.as_bytes())
+        self.comparing.here()
     }
 
     /// Asks a node for those that should be the same everywhere.
     pub(crate) async fn compared_of(&self, node: &NodeId) -> Result<Compared, BusError> {
-        let message = CompareOptions { key: self.key.to_string() };
-        self.bus.request(node, &message, LIMIT).await
+        self.comparing.of(node).await
+    }
+
+    /// Gives what compares with single nodes.
+    pub(crate) fn comparing(&self) -> &Comparing {
+        &self.comparing
     }
 
     /// Asks all living nodes.
     pub(crate) async fn survey(&self) -> Survey {
-        let answers = self.broadcast.ask(&CompareOptions { key: self.key.to_string() }).await;
+        let answers = self.broadcast.ask(&self.comparing.question()).await;
         let mut survey = Survey::default();
         for answer in answers.answers {
             let name = answer.node.name().as_str().to_owned();

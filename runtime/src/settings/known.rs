@@ -39,6 +39,20 @@ pub const LOG_FILTER: KnownSetting = KnownSetting {
     outdoes: |_cluster, _node| false,
 };
 
+/// Whether log lines are kept and can be followed from elsewhere.
+pub const LOG_TAIL: KnownSetting = KnownSetting {
+    name: "log_tail",
+    meaning: "Whether admins can follow the log lines of nodes from elsewhere: on or off",
+    role: Role::Admin,
+    resource: None,
+    default: |_config| "off".to_owned(),
+    check: |text| match text {
+        "on" | "off" => Ok(()),
+        _ => Err("must be `on` or `off`".to_owned()),
+    },
+    outdoes: |_cluster, _node| false,
+};
+
 /// Whether the public port serves everybody, readers only, or nobody.
 pub const MAINTENANCE: KnownSetting = KnownSetting {
     name: "maintenance",
@@ -54,7 +68,7 @@ pub const MAINTENANCE: KnownSetting = KnownSetting {
 };
 
 /// All of them.
-pub const KNOWN: &[KnownSetting] = &[LOG_FILTER, MAINTENANCE];
+pub const KNOWN: &[KnownSetting] = &[LOG_FILTER, LOG_TAIL, MAINTENANCE];
 
 impl KnownSetting {
     /// Finds a setting.

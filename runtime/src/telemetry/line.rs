@@ -105,7 +105,7 @@ where
 }
 
 /// Writes text so that it can neither begin a new line nor speak to a terminal. Also right inside JSON strings.
-fn write_on_one_line(writer: &mut impl Write, text: &str) -> fmt::Result {
+pub(super) fn write_on_one_line(writer: &mut impl Write, text: &str) -> fmt::Result {
     for c in text.chars() {
         match c {
             '\n' => writer.write_str("\\n")?,

@@ -1,6 +1,7 @@
 //! What the worker is told and asked.
 
 use actix::{Message, MessageResponse};
+use understudy_runtime::service::Work;
 
 use crate::run::RunId;
 use crate::store::TakenRun;
@@ -41,6 +42,11 @@ pub(crate) struct Underway;
 #[derive(Debug, Message)]
 #[rtype(result = "Load")]
 pub(crate) struct WhatRuns;
+
+/// Asks which runs are under way, Understudy's own among them.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Work>")]
+pub(crate) struct RunsUnderWay;
 
 /// The runs of a node that are not Understudy's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, MessageResponse)]

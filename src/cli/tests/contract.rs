@@ -29,6 +29,10 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("maintenance.bypass", "POST /v1/maintenance/bypass", "maintenance bypass"),
     ("problems.list", "GET /v1/problems", "problems"),
     ("diag.run", "GET /v1/diag", "doctor"),
+    ("diag.tasks", "GET /v1/diag/tasks", "diag tasks"),
+    ("logs.tail", "GET /v1/logs/tail", "log tail"),
+    ("migrations.list", "GET /v1/migrations", "migrations"),
+    ("migrations.apply", "POST /v1/migrations/apply", "migrate"),
     ("requests.list", "GET /v1/requests", "requests"),
     ("requests.cancel", "DELETE /v1/requests/{id}", "requests cancel"),
     ("audit.list", "GET /v1/audit", "audit"),
@@ -103,7 +107,11 @@ fn what_is_special_about_a_verb_suits_its_request() {
     for verb in verbs::all() {
         let method = match verb.manner {
             Manner::Plain => verb.method,
-            Manner::Events | Manner::RunLog | Manner::Doctor | Manner::Options => "GET",
+            Manner::Events
+            | Manner::LogTail
+            | Manner::RunLog
+            | Manner::Doctor
+            | Manner::Options => "GET",
             Manner::Waits(_) | Manner::Schedule => "POST",
             Manner::Document | Manner::Definition => "PUT",
         };

@@ -3,7 +3,7 @@
 use super::super::verb::{Kind, Manner, Parameter, Verb};
 use super::super::view::View;
 use super::super::views;
-use super::{FOR, IF_REVISION, LIMIT, WHY};
+use super::{FOR, IF_REVISION, KEY, LIMIT, WHY};
 
 const SETTING: Parameter = Parameter::path("name", "SETTING", "Name of the setting");
 const ROLES: Kind = Kind::Word("ROLE", &["viewer", "support", "operator", "admin"]);
@@ -146,6 +146,24 @@ pub(super) const VERBS: &[Verb] = &[
     )
     .with(&[Parameter::path("name", "LOCK", "Name of the lock")])
     .asks("Another may have the lock at once: if its holder goes on all the same, two do the same work."),
+    Verb::get(
+        "migrations.list",
+        "migrations",
+        "/v1/migrations",
+        "Lists the migrations of the database: applied, pending, or of a newer program",
+    )
+    .view(View::Parts(views::cluster::MIGRATIONS)),
+    Verb::post(
+        "migrations.apply",
+        "migrate",
+        "/v1/migrations/apply",
+        "Has a node that waits for migrations (UNDERSTUDY_DATABASE_MIGRATE=wait) apply them",
+    )
+    .with(&[
+        Parameter::query("dry_run", Kind::Flag, "Only tell which ones").called("dry-run"),
+        KEY,
+    ])
+    .view(View::Custom(views::cluster::migrated)),
     Verb::get(
         "audit.list",
         "audit",

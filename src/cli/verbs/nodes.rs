@@ -25,6 +25,8 @@ const THROUGH: Parameter = Parameter::query(
     "Looks through the balancer too, at the address that browsers type",
 );
 
+const LEVELS: Kind = Kind::Word("LEVEL", &["error", "warn", "info", "debug", "trace"]);
+
 pub(super) const VERBS: &[Verb] = &[
     Verb::get("about.show", "about", "/v1/about", "Shows the node that answers")
         .view(View::Parts(views::nodes::ABOUT)),
@@ -124,6 +126,29 @@ pub(super) const VERBS: &[Verb] = &[
         .with(&[Parameter::path("id", "REQUEST", "Id of the request"), OF_NODE])
         .asks("The handler of this request is stopped where it waits, and its client gets an error.")
         .view(View::Custom(views::nodes::cancelled)),
+    Verb::get(
+        "diag.tasks",
+        "diag tasks",
+        "/v1/diag/tasks",
+        "Shows what the process of a node is doing: tasks, threads, requests, runs, locks, leases",
+    )
+    .with(&[OF_NODE])
+    .view(View::Parts(views::nodes::TASKS)),
+    Verb::get(
+        "logs.tail",
+        "log tail",
+        "/v1/logs/tail",
+        "Follows the log of a node, once `settings set log_tail on --for 10min` allows it",
+    )
+    .with(&[
+        Parameter::query("level", LEVELS, "Only lines of this level and graver ones"),
+        Parameter::query("target", Kind::Text("TARGET"), "Only lines whose target begins so"),
+        Parameter::query("contains", Kind::Text("TEXT"), "Only lines with this text in them"),
+        Parameter::query("last", Kind::Whole, "Begin with so many of the lines that are kept, 0 to 512"),
+        Parameter::query("follow", Kind::Mark("false"), "Only the lines that are kept").called("no-follow"),
+        OF_NODE,
+    ])
+    .manner(Manner::LogTail),
     Verb::get("metrics.show", "metrics", "/metrics", "Prints the metrics in the format of Prometheus")
         .view(View::AsItIs),
     Verb::get("openapi.show", "openapi", "/v1/openapi.json", "Prints the description of the API (OpenAPI)")

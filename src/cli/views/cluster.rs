@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::super::paper::{Cell, Paper, Style};
 use super::super::show::{self, Show};
 use super::super::view::{Part, View, column, table};
+use super::list;
 
 pub(in super::super) const SETTINGS: &[Part] = &[
     Part::Fields(&[column("revision", "/revision", Show::Text)]),
@@ -23,6 +24,38 @@ pub(in super::super) const SETTINGS: &[Part] = &[
         "nothing can be set",
     ),
 ];
+
+pub(in super::super) const MIGRATIONS: &[Part] = &[
+    Part::Fields(&[
+        column("program", "/program", Show::Text),
+        column("pending", "/pending", Show::Text),
+        column("waits for them", "/waits", Show::Text),
+    ]),
+    table(
+        "/migrations",
+        &[
+            column("MIGRATION", "/name", Show::Name),
+            column("STATE", "/state", Show::State),
+            column("APPLIED", "/applied_ms", Show::When),
+            column("BY VERSION", "/program", Show::Text),
+        ],
+        "there are no migrations",
+    ),
+];
+
+/// What was applied, and what is missing still.
+pub(in super::super) fn migrated(answer: &Value, paper: &mut Paper<'_>) {
+    let (applied, pending) = (list(answer, "applied"), list(answer, "pending"));
+    let rows = [(applied, "applied"), (pending, "pending")];
+    let rows = rows.into_iter().flat_map(|(names, state)| {
+        names.iter().map(move |name| vec![Cell::plain(show::plain(name)), show::state(state)])
+    });
+    let rows: Vec<Vec<Cell>> = rows.collect();
+    match rows.is_empty() {
+        true => paper.line("nothing is missing"),
+        false => paper.table(&["MIGRATION", "STATE"], &rows),
+    }
+}
 
 const MAINTENANCE: &[Part] = &[Part::Fields(&[
     column("mode", "/mode", Show::State),

@@ -95,17 +95,66 @@ pub(in super::super) const RESTART: &[Part] = &[
     ),
 ];
 
-pub(in super::super) const REQUESTS: &[Part] = &[table(
-    "/requests",
-    &[
-        column("ID", "/id", Show::Text),
-        column("AGE", "/age_ms", Show::Span),
-        column("CLIENT", "/client", Show::Text),
-        column("METHOD", "/method", Show::Text),
-        column("PATH", "/path", Show::Text),
-    ],
-    "no request is under way",
-)];
+pub(in super::super) const REQUESTS: &[Part] =
+    &[table("/requests", REQUEST, "no request is under way")];
+
+const REQUEST: &[super::super::view::Column] = &[
+    column("ID", "/id", Show::Text),
+    column("AGE", "/age_ms", Show::Span),
+    column("CLIENT", "/client", Show::Text),
+    column("METHOD", "/method", Show::Text),
+    column("PATH", "/path", Show::Text),
+];
+
+pub(in super::super) const TASKS: &[Part] = &[
+    Part::Fields(&[
+        column("node", "/node", Show::Name),
+        column("at", "/at_ms", Show::When),
+        column("threads", "/threads/count", Show::Text),
+        column("busy", "/threads/busy", Show::Text),
+        column("tasks", "/threads/alive_tasks", Show::Text),
+        column("queued", "/threads/queued", Show::Text),
+        column("blocked workers", "/blocked_workers", Show::Text),
+        column("leases held", "/leases/held", Show::Text),
+        column("of", "/leases/buckets", Show::Text),
+        column("shortest lease", "/leases/shortest_ms", Show::Span),
+        column("pauses", "/pauses/count", Show::Text),
+        column("longest pause", "/pauses/longest_ms", Show::Span),
+        column("did not answer", "/silent", Show::Text),
+    ]),
+    titled(
+        "tasks",
+        "/tasks",
+        &[
+            column("TASK", "/name", Show::Text),
+            column("STATE", "/state", Show::State),
+            column("SINCE", "/since_ms", Show::Ago),
+            column("RESTARTS", "/restarts", Show::Text),
+            column("STOPPED", "/last_stop/at_ms", Show::Ago),
+            column("BECAUSE", "/last_stop/why", Show::Text),
+        ],
+    ),
+    titled(
+        "work under way",
+        "/work",
+        &[
+            column("KIND", "/kind", Show::Text),
+            column("ID", "/id", Show::Text),
+            column("OF", "/of", Show::Text),
+            column("SINCE", "/since_ms", Show::Ago),
+        ],
+    ),
+    titled("requests under way", "/requests", REQUEST),
+    titled(
+        "locks held",
+        "/locks",
+        &[
+            column("LOCK", "/name", Show::Text),
+            column("TOKEN", "/token", Show::Text),
+            column("TRUSTED FOR", "/trusted_ms", Show::Span),
+        ],
+    ),
+];
 
 /// Whether a node can be stopped, with the reasons against it.
 pub(in super::super) fn safe_to_stop(answer: &Value, paper: &mut Paper<'_>) {

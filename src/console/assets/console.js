@@ -21,6 +21,8 @@
     }
     if (old.isEqualNode(fresh)) return;
     attributes(old, fresh);
+    // What a stream fills stays: it is newer.
+    if (lines && old.dataset.stream) return;
     const olds = [...old.childNodes];
     let place = 0;
     for (const child of [...fresh.childNodes]) {
@@ -103,6 +105,7 @@
       const problems = main().dataset.problems;
       if (badge && problems !== undefined) { badge.textContent = problems; badge.hidden = problems === "0"; }
       dress(main());
+      if (stream !== streamed()) tail();
       beat("live hit");
     } catch (error) {
       stale(error.name === "TimeoutError" ? "" : error.message === "Failed to fetch" ? "" : error.message);
@@ -136,7 +139,40 @@
     // A browser comes back by itself after a broken connection, and not after an answer that is none.
     events.addEventListener("error", ({ target }) => { if (target.readyState === EventSource.CLOSED) later = setTimeout(listen, 30000); });
   }
+  // --- A log that is followed: each stream begins with the lines that are kept, and brings those that come.
+  let lines;
+  let stream;
+  const streamed = () => document.querySelector("[data-stream]")?.dataset.stream;
+  function piece(name, kind, text) {
+    const element = document.createElement(name);
+    if (kind) element.className = kind;
+    element.textContent = text;
+    return element;
+  }
+  function append(place, kind, ...pieces) {
+    const line = piece("p", `line ${kind}`, "");
+    for (const one of pieces) line.append(one, " ");
+    place.append(line);
+    while (place.childElementCount > 1000) place.firstElementChild.remove();
+    if (follow) place.scrollTop = place.scrollHeight;
+  }
+  function tail() {
+    lines?.close();
+    lines = undefined;
+    stream = document.hidden || seconds() === 0 ? undefined : streamed();
+    if (!stream) return;
+    const place = () => document.querySelector("[data-stream]");
+    lines = new EventSource(stream);
+    lines.addEventListener("open", () => place()?.replaceChildren());
+    lines.addEventListener("line", ({ data }) => {
+      const { at, level, target, text } = JSON.parse(data);
+      if (place()) append(place(), level, piece("time", "", at.slice(11, 23)), piece("span", "level", level), piece("span", "soft", target), piece("span", "", text));
+    });
+    lines.addEventListener("lost", ({ data }) => { if (place()) append(place(), "warn", piece("span", "", `${JSON.parse(data).lines} lines are missing here: they came too fast.`)); });
+    lines.addEventListener("end", () => { lines?.close(); lines = undefined; look(); });
+  }
   function start() {
+    tail();
     beat(seconds() > 0 && !still() ? "live" : "");
     plan();
     listen();
@@ -149,7 +185,7 @@
     if (!document.hidden) look();
     start();
   });
-  addEventListener("pagehide", () => events?.close());
+  addEventListener("pagehide", () => { events?.close(); lines?.close(); });
 
   // --- Questions in a dialog; the address of a question is a page of its own for those without.
   const dialog = at("dialog");

@@ -22,6 +22,7 @@ pub(in super::super) async fn drift(visit: &Visit) -> Page {
                 a.button href={ "/console/nodes/" (encoded(&visit.console.backstage.node())) "/config" } {
                     "All options of this node"
                 }
+                a.button href="/console/migrations" { "Migrations" }
             },
         ))
         (section(&told, differences))

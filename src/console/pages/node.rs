@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use serde_json::Value;
+use understudy_runtime::admin::Role;
 
 use super::super::api::{Kind, Told, encoded};
 use super::super::doing::{self, button};
@@ -44,7 +45,13 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
             div.stack { (state_card(visit, &node)) (services_card(&node)) }
             div.stack { (spare_card(&safe)) (record_card(visit, &node)) }
         }
-        p { a href={ "/console/nodes/" (encoded(name)) "/config" } { "All options in effect" } }
+        p {
+            a href={ "/console/nodes/" (encoded(name)) "/config" } { "All options in effect" }
+            @if visit.may(Role::Admin) {
+                " · "
+                a href={ "/console/nodes/" (encoded(name)) "/tasks" } { "What it is doing" }
+            }
+        }
     };
     Page::new(format!("Node {name}"), "nodes leader problems settings", body)
 }

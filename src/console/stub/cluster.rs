@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Asked, Mood};
+use super::{Asked, HOSTILE, Mood};
 
 const LIVES: [(&str, &str); 3] = [
     ("hamlet", "hamlet#5f0c9a1e77d2b413"),
@@ -40,6 +40,8 @@ pub(super) fn told(asked: &Asked<'_>, now_ms: i64) -> Option<Value> {
         ] }),
         "/v1/problems" => problems(now_ms),
         "/v1/diag" => diag(),
+        "/v1/diag/tasks" => doing(now_ms),
+        "/v1/migrations" => migrations(now_ms),
         "/v1/settings" => settings(now_ms),
         "/v1/maintenance" => json!({
             "mode": "read_only", "message": "We are moving to a new database until 14:00. You can look at everything.",
@@ -229,10 +231,64 @@ fn diag() -> Value {
     json!({ "node": "hamlet", "checks": checks, "worst": "critical" })
 }
 
+fn doing(now_ms: i64) -> Value {
+    json!({
+        "node": "hamlet", "at_ms": now_ms,
+        "tasks": [
+            { "name": "readiness", "state": "runs", "since_ms": now_ms - 273_600_000, "restarts": 0, "last_stop": null },
+            { "name": "settings", "state": "waits", "since_ms": now_ms - 800, "restarts": 3,
+              "last_stop": { "why": "panicked", "at_ms": now_ms - 800 } },
+            { "name": "admin-tokens", "state": "ended", "since_ms": now_ms - 9_000, "restarts": 0,
+              "last_stop": { "why": "asked to", "at_ms": now_ms - 9_000 } },
+        ],
+        "threads": { "count": 2, "alive_tasks": 118, "queued": 4, "busy": [0.12, 0.97] },
+        "requests": requests()["requests"], "blocked_workers": 1,
+        "work": [
+            { "kind": "run", "id": "4812", "of": "nightly-report", "since_ms": now_ms - 64_000 },
+            { "kind": "copy", "id": "c-1", "of": "attachments", "since_ms": now_ms - 2_000 },
+        ],
+        "silent": ["files"],
+        "locks": [{ "name": "invoices/2026-11", "token": 812, "trusted_ms": 8_200 }],
+        "leases": { "buckets": 64, "held": 64, "shortest_ms": 2_140 },
+        "pauses": { "count": 3, "longest_ms": 412, "last_ms": now_ms - 7_200_000 },
+    })
+}
+
+fn migrations(now_ms: i64) -> Value {
+    json!({ "program": "0.1.0", "waits": false, "pending": 1, "migrations": [
+        { "name": "runtime_0001_node_leases", "state": "applied", "applied_ms": now_ms - 9_000_000_000_i64, "program": "0.1.0" },
+        { "name": "runtime_0005_files", "state": "pending", "applied_ms": null, "program": null },
+        { "name": "session_0009_future", "state": "unknown", "applied_ms": now_ms - 60_000, "program": "0.2.0" },
+    ] })
+}
+
+/// Lines of a log, as events.
+pub(super) fn log(mood: Mood) -> String {
+    let texts = match mood {
+        Mood::Hostile => [HOSTILE, HOSTILE, HOSTILE],
+        Mood::Busy | Mood::Empty | Mood::Old | Mood::Down | Mood::Open => [
+            "node has started node.id=hamlet#5f0c9a1e77d2b413",
+            "a lease was lost: it was not renewed in time duration_ms=3120 | task.run{task.name=lease}",
+            "the database cannot be reached",
+        ],
+    };
+    let levels = ["info", "warn", "error"];
+    let lines = texts.iter().zip(levels).enumerate().map(|(number, (text, level))| {
+        let data = json!({
+            "number": number, "at": "2026-11-25T02:30:00.412Z", "level": level,
+            "target": "understudy_runtime::lease", "text": text,
+        });
+        format!("event: line\ndata: {data}\n\n")
+    });
+    format!("retry: 2000\n: following\n\n{}", lines.collect::<String>())
+}
+
 fn settings(now_ms: i64) -> Value {
     json!({ "revision": 14, "settings": [
         { "name": "log_filter", "value": "info,understudy=debug", "default": "info", "by": "mary", "why": "watching a slow job",
           "at_ms": now_ms - 300_000, "until_ms": now_ms + 600_000, "meaning": "What is logged, per module" },
+        { "name": "log_tail", "value": "on", "default": "off", "by": "mary", "why": "watching a slow job", "role": "admin",
+          "at_ms": now_ms - 300_000, "until_ms": now_ms + 600_000, "meaning": "Whether admins can follow the log lines of nodes from elsewhere" },
         { "name": "retry_after_s", "value": "5", "default": "5", "by": null, "why": null, "at_ms": null, "until_ms": null,
           "meaning": "When clients are told to come back that cannot be served now" },
         { "name": "slow_request_ms", "value": "2000", "default": "2000", "by": null, "why": null, "at_ms": null, "until_ms": null,

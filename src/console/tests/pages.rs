@@ -160,6 +160,11 @@ async fn events_are_handed_through_and_their_lack_is_told() {
         (events.status, events.body.as_str()),
         (200, "event: nodes\ndata: {\"at_ms\":1}\n\n")
     );
+    let admin = Browser::inside(Mood::Busy, Role::Admin);
+    let lines = admin.get("/console/log/stream?level=warn&last=5").await;
+    assert_eq!((lines.status, lines.body.matches("event: line").count()), (200, 3));
+    let looked = admin.stub.looks();
+    assert!(looked.contains(&"/v1/logs/tail?level=warn".to_owned()), "{looked:?}");
     assert_eq!(Browser::inside(Mood::Old, Role::Viewer).get("/console/events").await.status, 204);
     assert_eq!(Browser::inside(Mood::Down, Role::Viewer).get("/console/events").await.status, 200);
     assert_eq!(Browser::outside(Mood::Busy).get("/console/events").await.status, 303);
@@ -219,6 +224,9 @@ async fn every_shown_operation_is_asked_for_by_some_page() {
         ("maintenance.show", "/v1/maintenance"),
         ("problems.list", "/v1/problems"),
         ("diag.run", "/v1/diag?node=hamlet"),
+        ("diag.tasks", "/v1/diag/tasks?node=hamlet"),
+        ("logs.tail", "/v1/logs/tail?last=100&follow=false"),
+        ("migrations.list", "/v1/migrations"),
         ("requests.list", "/v1/requests"),
         ("locks.list", "/v1/locks"),
         ("audit.list", "/v1/audit?limit=50"),

@@ -6,9 +6,15 @@ use understudy_tests::oracle;
 
 use super::stage::Stage;
 
-/// What people ask a machine for, not a page: the description of the API itself, metrics, and files to keep.
-const NOT_FOR_PAGES: [&str; 4] =
-    ["openapi.show", "metrics.show", "definitions.export", "definitions.import"];
+/// What people ask a machine for, not a page: the description of the API itself, metrics, files to keep, and what only a node
+/// does that starts, and has no console yet.
+const NOT_FOR_PAGES: [&str; 5] = [
+    "openapi.show",
+    "metrics.show",
+    "definitions.export",
+    "definitions.import",
+    "migrations.apply",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_has_a_verb_of_the_command_line_and_a_page_of_the_console() {

@@ -10,7 +10,7 @@ use understudy_tests::{Client, oracle};
 use super::stage::{Operation, ROLES, Stage};
 
 /// Streams never end; their head is enough.
-const STREAMS: [&str; 1] = ["events.watch"];
+const STREAMS: [&str; 2] = ["events.watch", "logs.tail"];
 
 async fn ask(client: &Client, url: &str, operation: &Operation) -> u16 {
     let request = client.build(operation.method.clone(), url, &operation.of_nobody());

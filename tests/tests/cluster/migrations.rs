@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use understudy_tests::{Node, NodeSpec, Postgres, Redis, crowd, oracle};
+use serde_json::{Value, json};
+use understudy_tests::{Client, Node, NodeSpec, Postgres, Redis, crowd, oracle, wait};
 
 use super::ground::{LIMIT, bare, database};
 
@@ -74,4 +75,69 @@ async fn t7_ten_processes_at_once_on_an_empty_database_all_come_up() {
         client.stranger().post(nodes[number % 10].public_url(), path).await.unwrap().expect(200);
     })
     .await;
+}
+
+/// The migrations that a node tells of, once it tells of them.
+async fn listed(admin: &Client, node: &Node) -> Option<Value> {
+    let answer = admin.get(node.admin_url(), "/v1/migrations").await.ok()?;
+    (answer.status == 200).then(|| answer.json())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h3_a_node_that_waits_applies_what_is_missing_when_it_is_told_to() {
+    const APPLY: &str = "/v1/migrations/apply";
+    const ADMIN: &str = "an-admin-of-these-tests";
+    const OPERATOR: &str = "an-operator-of-these-tests";
+    let spec = NodeSpec::new("waits")
+        .env("UNDERSTUDY_DATABASE_MIGRATE", "wait")
+        .env("UNDERSTUDY_ADMIN_TOKEN", ADMIN)
+        .env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR);
+    let (admin, operator) = (Client::new().bearing(ADMIN), Client::new().bearing(OPERATOR));
+    let mut node = spec.start();
+    let (waiting, _) = wait::until_some("it waits", LIMIT, async || {
+        listed(&admin, &node).await.filter(|told| told["waits"] == true)
+    })
+    .await;
+    let names: Vec<&str> = waiting["migrations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["state"] == "pending")
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"runtime_0001_node_leases") && names.len() > 4, "{waiting}");
+    assert_eq!(waiting["pending"], names.len(), "{waiting}");
+    operator.post(node.admin_url(), APPLY).await.unwrap().expect(403);
+    let dry = admin.post(node.admin_url(), &format!("{APPLY}?dry_run=true")).await.unwrap();
+    assert_eq!(dry.expect(200).json::<Value>()["pending"], json!(names));
+    assert_eq!(listed(&admin, &node).await.unwrap()["pending"], names.len(), "it was dry");
+    let applied: Value = admin.post(node.admin_url(), APPLY).await.unwrap().expect(200).json();
+    oracle!(
+        "migrations that were applied",
+        applied["applied"].to_string(),
+        json!(names).to_string()
+    );
+    assert_eq!(applied["pending"], json!([]), "{applied}");
+    node.ready(LIMIT).await;
+    // Connections of the starting node end with it.
+    let admin = Client::new().bearing(ADMIN);
+    let told = listed(&admin, &node).await.unwrap();
+    assert_eq!((&told["pending"], &told["waits"]), (&json!(0), &json!(false)));
+    let rows = told["migrations"].as_array().unwrap();
+    assert!(
+        rows.iter().all(|row| row["state"] == "applied" && row["program"] == told["program"]),
+        "{told}"
+    );
+    assert!(
+        rows.iter().all(|row| row["applied_ms"].as_i64().unwrap() > 1_700_000_000_000),
+        "{told}"
+    );
+    let again: Value = admin.post(node.admin_url(), APPLY).await.unwrap().expect(200).json();
+    assert_eq!((&again["applied"], &again["pending"]), (&json!([]), &json!([])));
+    let entry = wait::until_some("it is written down", LIMIT, async || {
+        let path = "/v1/audit?action=migrations.apply&outcome=refused";
+        let audit: Value = admin.get(node.admin_url(), path).await.unwrap().expect(200).json();
+        audit["entries"].as_array().unwrap().first().cloned()
+    });
+    assert_eq!(entry.await.0["by"], "operator", "what was refused while it started too");
 }

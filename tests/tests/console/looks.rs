@@ -10,7 +10,7 @@ use super::stage::{node, pictures, signed_in, token};
 use super::stub::Mood;
 
 /// All pages, each with something to show.
-const PAGES: [&str; 29] = [
+const PAGES: [&str; 32] = [
     "",
     "/problems",
     "/problems/doctor",
@@ -18,7 +18,9 @@ const PAGES: [&str; 29] = [
     "/nodes/hamlet",
     "/nodes/horatio",
     "/nodes/hamlet/config",
+    "/nodes/hamlet/tasks",
     "/config",
+    "/migrations",
     "/leader",
     "/jobs",
     "/jobs/nightly-report?at=2026-11-25T02:30",
@@ -34,6 +36,7 @@ const PAGES: [&str; 29] = [
     "/settings",
     "/maintenance",
     "/requests",
+    "/log",
     "/locks",
     "/audit",
     "/tokens",

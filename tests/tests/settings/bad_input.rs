@@ -87,6 +87,7 @@ fn wrong_values(
         (settings, json!({ "value": "debug", "why": "x", "for_s": 1e99 }), 422, "for_s"),
         (settings, json!({ "value": "debug", "why": "x", "for_s": "60" }), 400, "for_s"),
         (settings, json!({ "value": "debug", "why": "x", "fors": 1 }), 400, "fors"),
+        ("/v1/settings/log_tail", json!({ "value": "yes", "why": "x" }), 422, "value"),
         (maintenance, json!({ "why": "x" }), 400, "mode"),
         (maintenance, json!({ "mode": "on", "why": "x" }), 422, "mode"),
         (maintenance, json!({ "mode": true, "why": "x" }), 400, "mode"),
