@@ -1,15 +1,19 @@
 //! Keeps background tasks running: a task that ends or panics is started again after a pause that grows.
 //!
 //! A stop reason is a value and is logged here, once. actix restarts no actor after a panic, and tokio none of its
-//! tasks, so everything that must not die silently runs under [`spawn`].
+//! tasks, so everything that must not die silently runs under [`spawn`]. [`tasks`] says how often it had to be.
 
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use dashmap::DashMap;
 use futures_util::FutureExt;
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info_span, warn};
@@ -78,6 +82,60 @@ impl Default for Backoff {
     }
 }
 
+/// Of the whole process, by name: a process is one node.
+static TASKS: LazyLock<DashMap<&'static str, Arc<Count>>> = LazyLock::new(DashMap::new);
+
+#[derive(Debug, Default)]
+struct Count {
+    running: AtomicU64,
+    restarts: AtomicU64,
+}
+
+/// A task that runs, or waits to be started again; ends when dropped.
+struct Running(Arc<Count>);
+
+impl Running {
+    fn begin(name: &'static str) -> Self {
+        let count = Arc::clone(TASKS.entry(name).or_default().value());
+        count.running.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+
+    fn count_restart(&self) {
+        self.0.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How the background tasks of one name are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskReport {
+    /// The name.
+    pub name: String,
+    /// How many run, or wait to be started again.
+    pub running: u64,
+    /// How often one failed or panicked, and was started again.
+    pub restarts: u64,
+}
+
+/// Says how the background tasks of this process are, by name.
+#[must_use]
+pub fn tasks() -> Vec<TaskReport> {
+    let tasks = TASKS.iter().map(|task| TaskReport {
+        name: (*task.key()).to_owned(),
+        running: task.value().running.load(Ordering::Relaxed),
+        restarts: task.value().restarts.load(Ordering::Relaxed),
+    });
+    let mut tasks: Vec<TaskReport> = tasks.collect();
+    tasks.sort_by(|one, other| one.name.cmp(&other.name));
+    tasks
+}
+
 /// A task that ran this long is taken to have worked: its next failure counts as the first.
 const WORKED: Duration = Duration::from_secs(60);
 
@@ -102,6 +160,7 @@ where
     T: FnMut() -> F + Send + 'static,
     F: Future<Output = Stopped> + Send + 'static,
 {
+    let running = Running::begin(name);
     let supervisor = async move {
         let mut backoff = Backoff::default();
         loop {
@@ -114,6 +173,8 @@ where
             if began.elapsed() >= WORKED {
                 backoff.reset();
             }
+            running.count_restart();
+            metrics::counter!("understudy_task_restarts_total", "task" => name).increment(1);
             let pause = backoff.pause();
             let restart_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             warn!(task.name = name, reason = %stopped, restart_ms, "background task is started again");
@@ -145,7 +206,7 @@ mod tests {
     async fn a_task_that_fails_or_panics_runs_again_until_it_is_done() {
         let runs = Arc::new(AtomicU32::new(0));
         let done = Arc::new(Notify::new());
-        let task = spawn("test", {
+        let task = spawn("fails-twice", {
             let (runs, done) = (Arc::clone(&runs), Arc::clone(&done));
             move || {
                 let (run, done) = (runs.fetch_add(1, Ordering::SeqCst), Arc::clone(&done));
@@ -162,6 +223,9 @@ mod tests {
             }
         });
         tokio::time::timeout(Duration::from_secs(5), done.notified()).await.unwrap();
+        let restarts =
+            tasks().into_iter().find(|task| task.name == "fails-twice").unwrap().restarts;
+        assert_eq!(restarts, 2);
         drop(task);
         assert_eq!(runs.load(Ordering::SeqCst), 3);
     }
@@ -169,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_ends_with_its_handle() {
         let alive = Arc::new(());
-        let task = spawn("test", {
+        let task = spawn("ends-with-its-handle", {
             let alive = Arc::clone(&alive);
             move || {
                 let alive = Arc::clone(&alive);
@@ -184,6 +248,9 @@ mod tests {
         while Arc::strong_count(&alive) > 1 {
             tokio::task::yield_now().await;
         }
+        let name = "ends-with-its-handle";
+        let known = tasks().into_iter().find(|task| task.name == name).unwrap();
+        assert_eq!((known.running, known.restarts), (0, 0));
     }
 
     #[test]

@@ -11,9 +11,10 @@ use tracing::{info, warn};
 
 use super::error::{connect_error, database_error, join_error};
 use super::{Lifecycle, NodeError};
+use crate::actors::Actors;
 use crate::admin::{AdminPort, Audit};
 use crate::broadcast::Broadcast;
-use crate::bus::{Bus, LocalHub};
+use crate::bus::{BUS, Bus, LocalHub};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, RedisConfig, StoreKind};
 use crate::database::{
@@ -26,7 +27,7 @@ use crate::http::Maintenance;
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::lease::database::DatabaseLeases;
-use crate::lease::{LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
+use crate::lease::{LEASE, LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
 use crate::lock::ClusterLocks;
 use crate::membership::{JoinError, MemberRecord, Membership, MembershipSpec, Note, NoteKind};
 use crate::rate_limit::RateLimits;
@@ -45,6 +46,7 @@ pub(super) struct Base {
     pub(super) admin: AdminPort,
     pub(super) events: Events,
     pub(super) maintenance: Maintenance,
+    pub(super) actors: Actors,
 }
 
 /// What the services stand on, and what must be held for as long as they run.
@@ -69,6 +71,7 @@ impl Base {
             admin: AdminPort::new(&config, Audit::unwritten(), Arc::clone(&clock)),
             events: Events::new(Arc::clone(&clock)),
             maintenance: Maintenance::new(&config, Arc::clone(&clock)),
+            actors: Actors::new(&clock),
             config: Arc::new(config),
             clock,
             lifecycle: Lifecycle::starting(),
@@ -99,6 +102,7 @@ impl Base {
             Box::pin(self.open_database(Presence::Alone, migrations)).await?;
         let membership = Membership::single(record);
         let bus = Bus::local(&LocalHub::new(), self.node_id.clone());
+        bus.count_for(self.actors.probe(&BUS));
         let locks = ClusterLocks::new(&database, &bus, &membership, &self.clock);
         if database.backend() == Backend::Sqlite {
             // The lock says that nobody else lives; what an earlier life left behind can be taken at once.
@@ -124,6 +128,7 @@ impl Base {
             settings,
             events: self.events.clone(),
             maintenance: self.maintenance.clone(),
+            actors: self.actors.clone(),
             lifecycle: self.lifecycle.clone(),
             admin: self.admin.clone(),
         };
@@ -148,6 +153,7 @@ impl Base {
         let membership = self.join(redis.clone(), &keys, record).await?;
         let lease = self.start_leases(&keys, &membership, &database).await?;
         let bus = self.start_bus(redis_config, &keys, &membership).await?;
+        bus.count_for(self.actors.probe(&BUS));
         let locks = ClusterLocks::new(&database, &bus, &membership, &self.clock);
         let settings = self.settings(&database, (&bus, &membership));
         let keys = Arc::new(keys);
@@ -169,6 +175,7 @@ impl Base {
             settings,
             events: self.events.clone(),
             maintenance: self.maintenance.clone(),
+            actors: self.actors.clone(),
             lifecycle: self.lifecycle.clone(),
             admin: self.admin.clone(),
         };
@@ -305,6 +312,7 @@ impl Base {
             ttl: self.config.cluster.node_ttl,
             buckets: keys.buckets(),
             knowledge: Some(Arc::new(membership.clone())),
+            probe: self.actors.probe(&LEASE),
         };
         let config = self
             .config
