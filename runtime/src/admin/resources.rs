@@ -81,6 +81,7 @@ fn configure_all(app: &mut web::ServiceConfig, state: &AdminState) {
     super::maintenance::configure(app, state);
     super::events::configure(app, state);
     super::requests::configure(app, state);
+    super::actors::configure(app, state);
     let about = state.clone();
     let nodes = state.clone();
     app.route("/v1/about", web::get().to(move || std::future::ready(json(&about.about()))))
