@@ -75,6 +75,7 @@ impl Problem {
             "unknown_run" => "`understudy runs` lists the runs",
             "unknown_setting" => "`understudy settings` lists the settings",
             "unknown_session" => "`understudy sessions` lists the sessions",
+            "unknown_actor_type" => "`understudy actors` lists the types",
             "unknown_token" => "`understudy token list` lists the tokens",
             "lock_not_held" => "`understudy locks` lists the locks",
             "already_running" => {

@@ -12,7 +12,7 @@ mod door;
 mod pages;
 
 /// All pages, each with something to show.
-pub(super) const PAGES: [&str; 31] = [
+pub(super) const PAGES: [&str; 33] = [
     "/console",
     "/console/problems",
     "/console/problems/doctor?node=hamlet",
@@ -36,6 +36,8 @@ pub(super) const PAGES: [&str; 31] = [
     "/console/sessions/9f86d0818884c7d659a2feaa0c55ad00",
     "/console/settings",
     "/console/maintenance",
+    "/console/actors?node=hamlet",
+    "/console/actors?type=session&id=9f86d0818884c7d659a2feaa0c55ad00",
     "/console/requests",
     "/console/locks",
     "/console/audit",
