@@ -10,7 +10,7 @@ use super::stage::{node, pictures, signed_in, token};
 use super::stub::Mood;
 
 /// All pages, each with something to show.
-const PAGES: [&str; 29] = [
+const PAGES: [&str; 31] = [
     "",
     "/problems",
     "/problems/doctor",
@@ -33,6 +33,8 @@ const PAGES: [&str; 29] = [
     "/sessions/9f86d0818884c7d659a2feaa0c55ad00",
     "/settings",
     "/maintenance",
+    "/actors",
+    "/actors?type=session&id=9f86d0818884c7d659a2feaa0c55ad00",
     "/requests",
     "/locks",
     "/audit",

@@ -44,9 +44,8 @@ async fn h3_a_hanging_request_is_ended_from_another_node() {
     assert_eq!(none["requests"], Value::Array(Vec::new()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn h3_only_what_is_under_way_can_be_ended_and_only_by_an_admin() {
-    let mut stage = Stage::start().await;
+/// Only what is under way can be ended, and only by an admin. The last node is dead afterwards.
+pub(super) async fn only_what_is_under_way_can_be_ended(stage: &mut Stage) {
     let url = stage.node(0).admin_url().to_owned();
     let status = async |client: &Client, method: &str, path: &str| {
         let request = client.build(method.parse().unwrap(), &url, path);
