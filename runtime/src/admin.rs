@@ -7,6 +7,7 @@
 //! mistake in a balancer can expose it.
 
 mod access;
+pub(crate) mod actors;
 pub(crate) mod audit;
 mod config;
 mod diag;

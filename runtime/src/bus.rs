@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::actors::{ActorType, Probe};
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::redis::Redis;
@@ -36,6 +37,13 @@ mod spans;
 pub use local::LocalHub;
 
 use self::core::BusCore;
+
+/// What handles the messages of nodes.
+pub static BUS: ActorType = ActorType {
+    name: "bus",
+    meaning: "Handles what other nodes, and this one, ask of the node",
+    instead: Some("nothing reaches a node without it: restart the node"),
+};
 
 /// A message that asks for an answer (or, with [`Bus::send`], for none). Both sides must agree on the form: add
 /// fields with `#[serde(default)]`, and rename the message when its meaning changes.
@@ -157,6 +165,12 @@ impl Bus {
     /// longer than `limit`.
     pub async fn echo(&self, limit: Duration) -> Option<Duration> {
         self.core.hear(limit).await
+    }
+
+    /// Has it counted what this node handles, as a [`BUS`]; the first place that is given counts.
+    pub fn count_for(&self, probe: Probe) {
+        probe.set_load(1, 0, 0);
+        self.core.probe.set(probe).ok();
     }
 
     /// Waits until messages to this node arrive.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::actors::ActorType;
 use crate::ids::{Bucket, NodeId};
 use crate::redis::{RedisError, Script};
 
@@ -36,6 +37,13 @@ pub mod trust;
 pub use board::{LeaseBoard, LeaseStamp};
 pub use handle::{Knowledge, LeaseHandle, LeaseSpec, SettleHook};
 pub use redis_store::RedisLeases;
+
+/// The actor that renews.
+pub static LEASE: ActorType = ActorType {
+    name: "lease",
+    meaning: "Renews the leases under which the node answers from memory",
+    instead: Some("a node without its lease may own nothing: drain the node, or restart it"),
+};
 
 /// Removes the lease of a node that stopped; see [`table::LeaseTable::drop_node`].
 pub(crate) static DROP_NODE: LazyLock<Script> = LazyLock::new(|| {

@@ -7,6 +7,7 @@
 //! It deliberately knows no session and no job: it hosts whatever implements [`service`]'s trait. Arrows go
 //! down only; `understudy-session` and `understudy-scheduler` build on this crate, never the reverse.
 
+pub mod actors;
 pub mod admin;
 pub mod broadcast;
 pub mod bus;

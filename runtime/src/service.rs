@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
 use serde::{Deserialize, Serialize};
 
+use crate::actors::Actors;
 use crate::admin::{AdminPort, Operation};
 use crate::bus::Bus;
 use crate::clock::SharedClock;
@@ -244,6 +245,8 @@ pub struct NodeContext {
     pub events: Events,
     /// Whom the public port serves.
     pub maintenance: Maintenance,
+    /// What the actors of the node do.
+    pub actors: Actors,
     /// In which phase of its life the node is.
     pub lifecycle: Lifecycle,
     /// Who asks on the admin port.

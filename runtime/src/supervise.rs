@@ -3,8 +3,9 @@
 //! A stop reason is a value and is logged here, once. actix restarts no actor after a panic, and tokio none of its
 //! tasks, so everything that must not die silently runs under [`spawn`].
 //!
-//! What runs is noted, for operators: [`tasks`] lists it.
+//! What runs is noted, for operators: [`tasks`] lists it, [`counts`] sums it up by name.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -134,6 +135,30 @@ pub fn tasks() -> Vec<TaskReport> {
     TASKS.load().iter().map(|noted| noted.report()).collect()
 }
 
+/// How the supervised tasks of one name are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskCount {
+    /// The name.
+    pub name: String,
+    /// How many run, or wait to be started again.
+    pub running: u64,
+    /// How often they were started again.
+    pub restarts: u64,
+}
+
+/// Sums up the supervised tasks of this process, by name.
+#[must_use]
+pub fn counts() -> Vec<TaskCount> {
+    let mut counts = BTreeMap::<String, TaskCount>::new();
+    for task in tasks() {
+        let name = task.name.clone();
+        let count = counts.entry(task.name).or_insert(TaskCount { name, running: 0, restarts: 0 });
+        count.running += u64::from(task.state != TaskState::Ended);
+        count.restarts += task.restarts;
+    }
+    counts.into_values().collect()
+}
+
 /// What is known of one task.
 #[derive(Debug)]
 struct Noted {
@@ -233,6 +258,7 @@ where
             if began.elapsed() >= WORKED {
                 backoff.reset();
             }
+            metrics::counter!("understudy_task_restarts_total", "task" => name).increment(1);
             let pause = backoff.pause();
             let restart_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             warn!(task.name = name, reason = %stopped, restart_ms, "background task is started again");
@@ -264,7 +290,7 @@ mod tests {
     async fn a_task_that_fails_or_panics_runs_again_until_it_is_done() {
         let runs = Arc::new(AtomicU32::new(0));
         let done = Arc::new(Notify::new());
-        let task = spawn("test", {
+        let task = spawn("fails-twice", {
             let (runs, done) = (Arc::clone(&runs), Arc::clone(&done));
             move || {
                 let (run, done) = (runs.fetch_add(1, Ordering::SeqCst), Arc::clone(&done));
@@ -281,6 +307,9 @@ mod tests {
             }
         });
         tokio::time::timeout(Duration::from_secs(5), done.notified()).await.unwrap();
+        let restarts =
+            counts().into_iter().find(|task| task.name == "fails-twice").unwrap().restarts;
+        assert_eq!(restarts, 2);
         drop(task);
         assert_eq!(runs.load(Ordering::SeqCst), 3);
     }

@@ -13,10 +13,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, SpawnHandle,
+    Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, SpawnHandle,
     WrapFuture as _,
 };
 use arc_swap::ArcSwap;
+use understudy_runtime::actors::{ActorType, Alive, Mailbox, Probe};
 use understudy_runtime::config::JobsConfig;
 use understudy_runtime::service::NodeContext;
 
@@ -29,13 +30,20 @@ use crate::worker::{EpochEnded, WorkerActor};
 
 pub(crate) use beat::BeatReport;
 
+/// What starts runs on a node.
+pub(crate) static SCHEDULER: ActorType = ActorType {
+    name: "scheduler",
+    meaning: "Claims what is due while the node leads, and takes runs from the queue",
+    instead: Some("pause the scheduler (`scheduler pause`), or drain the node"),
+};
+
 /// What a scheduler stands on.
 pub(crate) struct SchedulerTools {
     pub(crate) node: NodeContext,
     pub(crate) store: Store,
     pub(crate) clock: DatabaseClock,
     pub(crate) leader: LeaderHandle,
-    pub(crate) worker: Addr<WorkerActor>,
+    pub(crate) worker: Mailbox<WorkerActor>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) busy: Arc<AtomicUsize>,
     pub(crate) shared: Arc<Shared>,
@@ -100,6 +108,8 @@ pub(crate) struct SchedulerActor {
     timer: Option<SpawnHandle>,
     stopping: bool,
     said_farewell: bool,
+    probe: Probe,
+    _alive: Alive,
 }
 
 /// Something has changed: look at once.
@@ -127,8 +137,10 @@ pub(crate) struct LeaderChanged {
 pub(crate) struct Close;
 
 impl SchedulerActor {
-    pub(crate) fn new(tools: SchedulerTools) -> Self {
+    pub(crate) fn new(tools: SchedulerTools, probe: Probe) -> Self {
         Self {
+            _alive: probe.born(),
+            probe,
             core: Rc::new(round::Core::new(tools)),
             busy: false,
             again: false,
@@ -152,7 +164,12 @@ impl SchedulerActor {
             ctx.cancel_future(timer);
         }
         let core = Rc::clone(&self.core);
-        let round = async move { core.round().await };
+        let handling = self.probe.begin("round");
+        let round = async move {
+            let pause = core.round().await;
+            drop(handling);
+            pause
+        };
         ctx.spawn(round.into_actor(self).map(|pause, scheduler, ctx| scheduler.rest(pause, ctx)));
     }
 
@@ -176,7 +193,12 @@ impl SchedulerActor {
             return;
         }
         let core = Rc::clone(&self.core);
-        let beat = async move { beat::beat(&core).await };
+        let handling = self.probe.begin("beat");
+        let beat = async move {
+            let report = beat::beat(&core).await;
+            drop(handling);
+            report
+        };
         ctx.spawn(beat.into_actor(self).map(|report: BeatReport, scheduler, ctx| {
             scheduler.beating = false;
             if report.look {
@@ -201,6 +223,7 @@ impl Handler<Look> for SchedulerActor {
     type Result = ();
 
     fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
+        let _handling = self.probe.take("look");
         self.round(ctx);
     }
 }
@@ -209,6 +232,7 @@ impl Handler<LookAround> for SchedulerActor {
     type Result = ();
 
     fn handle(&mut self, _: LookAround, ctx: &mut Self::Context) {
+        let _handling = self.probe.take("look_around");
         // At once: a beat waits for the database.
         self.core.serve_or_rest();
         self.beat(ctx);
@@ -220,6 +244,7 @@ impl Handler<LeaderChanged> for SchedulerActor {
     type Result = ();
 
     fn handle(&mut self, LeaderChanged { state, ended }: LeaderChanged, ctx: &mut Self::Context) {
+        let _handling = self.probe.take("leader_changed");
         if let Some(epoch) = ended {
             let fenced = state.last_end.is_some_and(EndReason::is_fenced);
             self.core.tools.worker.do_send(EpochEnded { epoch, fenced });
@@ -234,12 +259,16 @@ impl Handler<Close> for SchedulerActor {
     type Result = actix::ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: Close, ctx: &mut Self::Context) -> Self::Result {
+        let handling = self.probe.take("close");
         self.stopping = true;
         self.core.close();
         // The last: it says that this node takes no runs any more.
         self.beat(ctx);
         let core = Rc::clone(&self.core);
-        let idle = async move { core.idle().await };
+        let idle = async move {
+            core.idle().await;
+            drop(handling);
+        };
         Box::pin(idle.into_actor(self))
     }
 }

@@ -23,7 +23,7 @@ mod messages;
 mod status;
 
 pub use board::{LeaderBoard, Term};
-pub use handle::{LeaderHandle, LeaderSpec};
+pub use handle::{LEADER, LeaderHandle, LeaderSpec};
 pub use inauguration::{Inauguration, InaugurationError};
 pub use leadership::{Action, Event, Leadership, LeadershipRules};
 pub use lease::{

@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use actix::{Addr, Arbiter};
+use actix::Arbiter;
 use actix_web::web::ServiceConfig;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
+use understudy_runtime::actors::Mailbox;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::clock::BootInstant;
 use understudy_runtime::error::chain;
@@ -49,8 +50,8 @@ pub struct SchedulerService {
 
 struct Started {
     jobs: Jobs,
-    scheduler: Addr<SchedulerActor>,
-    worker: Addr<WorkerActor>,
+    scheduler: Mailbox<SchedulerActor>,
+    worker: Mailbox<WorkerActor>,
     shared: Arc<Shared>,
     registry: Arc<Registry>,
     definitions: Arc<ArcSwap<BTreeMap<String, String>>>,

@@ -13,12 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
-};
+use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
+use understudy_runtime::actors::{Alive, Mailbox, Probe};
 use understudy_runtime::error::chain;
 use understudy_runtime::service::{NodeContext, Work};
 
@@ -32,7 +31,7 @@ use crate::spec::{OnLeaseLoss, OnOrphan};
 use crate::store::{Ending, Heartbeat, RunLine, Store, TakenRun};
 
 pub(crate) use messages::{
-    Begin, CancelRun, Ended, EpochEnded, HandBack, Load, RunsUnderWay, Underway, WhatRuns,
+    Begin, CancelRun, Ended, EpochEnded, HandBack, Load, RunsUnderWay, Underway, WORKER, WhatRuns,
 };
 
 /// So many attempts are remembered.
@@ -71,6 +70,8 @@ pub(crate) struct WorkerActor {
     beating: bool,
     /// Nothing begins here any more.
     closing: bool,
+    probe: Probe,
+    _alive: Alive,
 }
 
 /// The latest attempts that were begun, up to a number.
@@ -101,8 +102,10 @@ struct Running {
 }
 
 impl WorkerActor {
-    pub(crate) fn new(tools: WorkerTools) -> Self {
+    pub(crate) fn new(tools: WorkerTools, probe: Probe) -> Self {
         Self {
+            _alive: probe.born(),
+            probe,
             tools,
             runs: HashMap::new(),
             begun: Begun::default(),
@@ -124,7 +127,7 @@ impl WorkerActor {
         let attempt = attempt::Attempt::new(&self.tools, run.clone());
         let (cancel, progress) = (attempt.cancel(), attempt.progress());
         self.runs.insert(which, Running { run, cancel, progress });
-        let told = Tell { address: ctx.address(), which };
+        let told = Tell { address: Mailbox::new(ctx.address(), self.probe.clone()), which };
         self.tools.watch.spawn(async move {
             attempt.carry_out().await;
             drop(told);
@@ -144,7 +147,12 @@ impl WorkerActor {
         let (store, node) = (self.tools.store.clone(), self.tools.node.node_id.to_string());
         let known = self.known();
         let asked = known.clone();
-        let beat = async move { store.heartbeat(&node, &asked).await };
+        let handling = self.probe.begin("beat");
+        let beat = async move {
+            let heard = store.heartbeat(&node, &asked).await;
+            drop(handling);
+            heard
+        };
         ctx.spawn(beat.into_actor(self).map(move |heard, worker, ctx| {
             worker.beating = false;
             match heard {
@@ -229,7 +237,7 @@ impl WorkerActor {
 
 /// Says that a run has ended, whatever ended it, a panic included.
 struct Tell {
-    address: Addr<WorkerActor>,
+    address: Mailbox<WorkerActor>,
     which: (RunId, u32),
 }
 
@@ -253,6 +261,7 @@ impl Handler<Begin> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, Begin(runs): Begin, ctx: &mut Self::Context) {
+        let _handling = self.probe.take("begin");
         for run in runs {
             self.begin(run, ctx);
         }
@@ -263,6 +272,7 @@ impl Handler<Ended> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, Ended(which): Ended, _ctx: &mut Self::Context) {
+        let _handling = self.probe.take("ended");
         let Some(ended) = self.runs.remove(&which) else { return };
         if !ended.run.definition.spec.system {
             self.tools.busy.fetch_sub(1, Ordering::AcqRel);
@@ -275,6 +285,7 @@ impl Handler<CancelRun> for WorkerActor {
     type Result = bool;
 
     fn handle(&mut self, CancelRun { run, by }: CancelRun, _ctx: &mut Self::Context) -> bool {
+        let _handling = self.probe.take("cancel_run");
         let mut attempts = self.runs.values().filter(|one| one.run.id == run).peekable();
         let found = attempts.peek().is_some();
         for running in attempts {
@@ -289,6 +300,7 @@ impl Handler<EpochEnded> for WorkerActor {
 
     /// Runs that belong to the leader end with a term that was taken away. One that was given up in peace leaves them be.
     fn handle(&mut self, EpochEnded { epoch, fenced }: EpochEnded, _ctx: &mut Self::Context) {
+        let _handling = self.probe.take("epoch_ended");
         if !fenced {
             return;
         }
@@ -305,6 +317,7 @@ impl Handler<Underway> for WorkerActor {
     type Result = usize;
 
     fn handle(&mut self, _: Underway, _ctx: &mut Self::Context) -> usize {
+        let _handling = self.probe.take("underway");
         self.runs.len()
     }
 }
@@ -313,6 +326,7 @@ impl Handler<WhatRuns> for WorkerActor {
     type Result = Load;
 
     fn handle(&mut self, _: WhatRuns, _ctx: &mut Self::Context) -> Load {
+        let _handling = self.probe.take("what_runs");
         let specs = self.runs.values().map(|running| &running.run.definition.spec);
         let of_others: Vec<_> = specs.filter(|spec| !spec.system).collect();
         let unrepeatable = of_others.iter().filter(|spec| spec.on_orphan == OnOrphan::Fail).count();
@@ -338,6 +352,7 @@ impl Handler<HandBack> for WorkerActor {
     type Result = usize;
 
     fn handle(&mut self, _: HandBack, _ctx: &mut Self::Context) -> usize {
+        let _handling = self.probe.take("hand_back");
         self.closing = true;
         if !self.runs.is_empty() {
             info!(runs = self.runs.len(), "runs that did not finish in time are handed back");

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, debug_span, warn};
+use understudy_runtime::actors::ActorType;
 use understudy_runtime::clock::BootInstant;
 
-use crate::engine::{Engine, Job, Moment, Reply, Role, Sent, Step};
+use crate::engine::{Answer, Engine, Job, Moment, Reply, Role, Sent, Step};
 use crate::forward::forward;
 use crate::handle::Shard;
 use crate::record::{Locator, Record, Token};
@@ -22,6 +23,13 @@ use crate::store::{
 
 /// Most jobs that wait for one session; more are told that it is busy.
 pub(crate) const MAILBOX: usize = 4096;
+
+/// Owners of sessions.
+pub(crate) static SESSION: ActorType = ActorType {
+    name: "session",
+    meaning: "Owns one session, or knows the node that does",
+    instead: None,
+};
 
 /// Owns one session on this node.
 pub(crate) struct SessionActor {
@@ -53,6 +61,12 @@ pub(crate) struct CheckCopy(pub(crate) oneshot::Sender<()>);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Passivate(pub(crate) std::time::Duration);
+
+/// Asks the actor to give the session up and go, as soon as nobody waits for it: answered with whether it does, when the
+/// store has heard that the session is nobody's, or could not be told.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(crate) struct HandBack;
 
 /// Comes after everything that was in the mailbox when the session was given up.
 #[derive(Message)]
@@ -241,9 +255,51 @@ impl SessionActor {
         }
     }
 
+    /// Counts what was asked for, from when it was: what it waited for another node or for the store is a part of it.
+    fn count(&self, answers: &[(Job, Answer)]) {
+        let now = self.shard.clock.now();
+        for (job, _) in answers {
+            let took = now.saturating_duration_since(job.submitted);
+            let actor = || Some(self.cell.locator.id_for_logs());
+            self.shard.probe.done(job.work.name(), took, actor);
+        }
+    }
+
+    /// Gives the session up, unless there is something to do; says whether it did. From then on requests find no actor and
+    /// start another one.
+    fn gives_up(&self) -> bool {
+        // Asked twice, it must not come back: it is out of the map.
+        let given_up = self.cell.is_given_up();
+        if given_up || !self.engine.is_idle() || !self.cell.give_up() {
+            return false;
+        }
+        self.shard.forget(&self.cell);
+        true
+    }
+
+    /// Hands a session that was given up back to the store.
+    fn release(&mut self) -> impl Future<Output = ()> + 'static + use<> {
+        let fence = self.engine.fence().cloned();
+        self.engine.forget();
+        self.cell.publish(None);
+        let shard = Arc::clone(&self.shard);
+        let locator = self.cell.locator;
+        async move {
+            let failed = match fence {
+                Some(fence) => shard.store.release(locator, &fence).await.err(),
+                None => None,
+            };
+            log_failure("release", failed.as_ref()); // then it waits for the lease to end, or for this node's next claim
+        }
+    }
+
     /// Answers go out only after [`Self::publish`]: whoever was answered must not read something older here.
     fn answer(&mut self) {
-        for (job, answer) in self.engine.take_answers() {
+        let answers = self.engine.take_answers();
+        if !answers.is_empty() {
+            self.count(&answers);
+        }
+        for (job, answer) in answers {
             if matches!(answer, Ok(Reply::Done(..))) {
                 self.note_access();
             }
@@ -269,6 +325,9 @@ impl Actor for SessionActor {
     }
 
     fn stopped(&mut self, _ctx: &mut Context<Self>) {
+        if std::thread::panicking() {
+            self.shard.probe.lost();
+        }
         // Also after a panic: nobody may read what this actor published and no longer looks after.
         self.cell.publish(None);
         self.shard.forget(&self.cell);
@@ -315,28 +374,31 @@ impl Handler<Passivate> for SessionActor {
 
     fn handle(&mut self, Passivate(limit): Passivate, ctx: &mut Context<Self>) {
         let idle = self.shard.clock.now().saturating_duration_since(self.cell.last_access());
-        // Asked twice, it must not come back: it is out of the map.
-        let given_up = self.cell.is_given_up();
-        if given_up || !self.engine.is_idle() || idle < limit || !self.cell.give_up() {
-            return;
+        if idle >= limit && self.gives_up() {
+            let released = self.release();
+            ctx.wait(released.into_actor(self).map(|(), _actor, ctx| {
+                ctx.notify(Leave);
+            }));
         }
-        // From here on requests find no actor and start another one.
-        self.shard.forget(&self.cell);
-        let fence = self.engine.fence().cloned();
-        self.engine.forget();
-        self.cell.publish(None);
-        let shard = Arc::clone(&self.shard);
-        let locator = self.cell.locator;
-        let released = async move {
-            match fence {
-                Some(fence) => shard.store.release(locator, &fence).await.err(),
-                None => None,
-            }
+    }
+}
+
+impl Handler<HandBack> for SessionActor {
+    type Result = AtomicResponse<Self, bool>;
+
+    fn handle(&mut self, _: HandBack, _ctx: &mut Context<Self>) -> Self::Result {
+        let released = self.gives_up().then(|| self.release());
+        let goes = async move {
+            let Some(released) = released else { return false };
+            released.await;
+            true
         };
-        ctx.wait(released.into_actor(self).map(|failed, _actor, ctx| {
-            log_failure("release", failed.as_ref()); // then it waits for the lease to end, or for this node's next claim
-            ctx.notify(Leave);
-        }));
+        AtomicResponse::new(Box::pin(goes.into_actor(self).map(|goes, _actor, ctx| {
+            if goes {
+                ctx.notify(Leave);
+            }
+            goes
+        })))
     }
 }
 

@@ -14,6 +14,10 @@
 //! | `DELETE /v1/sessions/{id}` | ends it on every node | `ended`: 1. 404, 409; 503 `end_not_confirmed` with `nodes` |
 //! | `DELETE /v1/users/{user}/sessions` | ends all sessions of a user, also those whose login is under way | `ended`, how many. 503 `end_not_confirmed` with `nodes` |
 //! | `POST /v1/sessions/end-all` `{confirm: "end all sessions", why}` | ends all sessions that there are | 200 `ended`, and `failed`: how many could not be ended or not even be read; 202 the same so far, when it takes longer than 20 s and goes on; 503 with both |
+//! | `GET /v1/actors/session/{id}` | the session, and how its owner's actor is | `type`, `id`, `node`, `session` (as above), `actor` (`null` when no node has it in memory, or its node does not answer), `unreachable`. 404, 409 |
+//! | `POST /v1/actors/session/{id}/stop` | hands the session back to the store and ends its actor; the next request starts another one | `stopped`, `node`. 404 also `unknown_actor`, 409 also `actor_busy`; 503 `node_unreachable` |
+//!
+//! The last two belong to the operations `actors.show` and `actors.stop` of the runtime, which knows other actors.
 //!
 //! A session is shown as `id`, `user`, `owner` (the node that has it in memory, or had it), `epoch`, `created_ms`,
 //! `changed_ms` (the latest access that was noted), `expires_ms`, `bytes`, `version`, `lease` (`node`, `live`).
@@ -24,6 +28,7 @@
 //!
 //! A store that is away is 503 `session_store_unavailable` everywhere; what was asked for may then have been done.
 
+mod actors;
 mod answer;
 mod operations;
 mod resources;

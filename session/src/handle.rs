@@ -3,6 +3,7 @@
 //! A handle is cheap to clone and may be used from any thread. It finds the actor of a session, starts one if there is
 //! none, and bounds every wait.
 
+mod actors;
 mod begin;
 mod ending;
 
@@ -15,6 +16,7 @@ use actix::prelude::*;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
+use understudy_runtime::actors::Probe;
 use understudy_runtime::bus::Bus;
 use understudy_runtime::clock::{BootInstant, SharedClock};
 use understudy_runtime::ids::NodeId;
@@ -49,6 +51,8 @@ pub(crate) struct Shard {
     pub(crate) counters: Arc<Counters>,
     pub(crate) residents: Arc<DashMap<Locator, Resident>>,
     pub(crate) closed: Arc<AtomicBool>,
+    /// Where its actors count what they do.
+    pub(crate) probe: Probe,
 }
 
 impl Shard {
@@ -63,6 +67,7 @@ impl Shard {
     }
 }
 
+pub(crate) use actors::{ActorState, LookAtActor, StopActor, Stopped, look_at_actor, stop_actor};
 pub use ending::EndError;
 pub(crate) use ending::{EndedMessage, Ends, serve_ends, to_its_end};
 
@@ -87,6 +92,8 @@ pub(crate) struct Inner {
     /// How long a node's lease lasts without a renewal.
     pub(crate) lease_ttl: Duration,
     pub(crate) bus: Bus,
+    /// Where the keeper tells how many sessions there are, and what waits for them.
+    pub(crate) probe: Probe,
     /// Whether the latest look found a key that all living nodes know.
     pub(crate) key_agreed: AtomicBool,
 }
@@ -274,9 +281,10 @@ impl SessionHandle {
         while gone < 2 && leaving < HANDS {
             let engine = || Engine::new(inner.node_id.clone(), inner.options.limits);
             let Some(resident) = self.resident(locator, engine) else { return Err(Refusal::Busy) };
-            let waits = resident.cell.wait();
-            if resident.cell.is_given_up() {
-                // Its actor leaves the map this instant, or has seen that somebody waits and stays.
+            let waits = (!resident.cell.is_held_back()).then(|| resident.cell.wait());
+            if waits.is_none() || resident.cell.is_given_up() {
+                // Its actor leaves the map this instant, or has seen that somebody waits and stays; or it is just being
+                // stopped, and is soon gone or open again.
                 drop(waits);
                 leaving += 1;
                 tokio::time::sleep(Duration::from_millis(1)).await;

@@ -54,6 +54,7 @@ fn passivate(inner: &Inner) {
     }
     metrics::gauge!("session_jobs_waiting").set(number(waiting));
     metrics::gauge!("session_jobs_waiting_max").set(number(most));
+    inner.probe.set_load(inner.residents.len(), waiting, most);
 }
 
 fn number(count: usize) -> f64 {

@@ -48,6 +48,9 @@ pub(crate) struct Cell {
     waiting: AtomicUsize,
     /// The actor is about to go: nothing more may be handed to it.
     given_up: AtomicBool,
+    /// Somebody stops the actor: what comes now waits a moment. A wish only; whether it goes is up to `given_up`.
+    held_back: AtomicBool,
+    born: BootInstant,
     /// Held by the one request of this node that compares and sets an attribute: of several only one could win.
     pub(crate) comparing: tokio::sync::Mutex<()>,
 }
@@ -73,6 +76,8 @@ impl Cell {
             seen_version: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             given_up: AtomicBool::new(false),
+            held_back: AtomicBool::new(false),
+            born: now,
             comparing: tokio::sync::Mutex::new(()),
         }
     }
@@ -203,6 +208,32 @@ impl Cell {
         free
     }
 
+    /// Has new requests wait until the guard is dropped, so that the actor comes to an end of those that it has. For less
+    /// time than a request looks for an actor, or it would be told that the session is busy.
+    pub(crate) fn hold_back(&self) -> HeldBack<'_> {
+        self.held_back.store(true, Ordering::SeqCst);
+        HeldBack(self)
+    }
+
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed)
+    }
+
+    /// When the actor was started.
+    pub(crate) fn born(&self) -> BootInstant {
+        self.born
+    }
+
+    /// Whether a change was sent of which the answer is not here.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.changing.load(Ordering::Relaxed)
+    }
+
+    /// The copy that readers see; none when this node owns nothing.
+    pub(crate) fn copy(&self) -> Option<Arc<Record>> {
+        self.snapshot.load().as_ref().map(|snapshot| Arc::clone(&snapshot.record))
+    }
+
     pub(crate) fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::SeqCst)
     }
@@ -230,6 +261,16 @@ pub(crate) struct WaitingFor<'a>(&'a Cell);
 impl Drop for WaitingFor<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// New requests wait; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct HeldBack<'a>(&'a Cell);
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.0.held_back.store(false, Ordering::SeqCst);
     }
 }
 
@@ -294,6 +335,20 @@ mod tests {
         assert!(cell.view(&board, now).is_none());
         cell.publish(Some(&owned(&board, now)));
         assert!(cell.view(&board, now).is_none(), "the actor has not heard yet");
+    }
+
+    #[test]
+    fn u9_an_actor_that_is_being_stopped_is_open_again_afterwards() {
+        let cell = Cell::new(Locator::random(), Bucket(0), BootInstant::from_nanos(1));
+        let waiting = cell.wait();
+        let held_back = cell.hold_back();
+        assert!(
+            cell.is_held_back() && !cell.give_up(),
+            "to hold back others does not end who waits"
+        );
+        drop(held_back);
+        assert!(!cell.is_held_back() && !cell.is_given_up());
+        drop(waiting);
     }
 
     #[test]

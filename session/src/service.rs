@@ -22,10 +22,14 @@ use understudy_runtime::service::{
     Health, NodeContext, RequestWrap, Service, ServiceError, StopNote,
 };
 
+use crate::actor::SESSION;
 use crate::admin::{Admin, OPERATIONS, Residents};
 use crate::expiry::{Heard, Listener, SessionExpired, Sweeper};
 use crate::forward::{Forward, serve};
-use crate::handle::{EndedMessage, Inner, SessionHandle, Shard, serve_ends};
+use crate::handle::{
+    EndedMessage, Inner, LookAtActor, SessionHandle, Shard, StopActor, look_at_actor, serve_ends,
+    stop_actor,
+};
 use crate::keeper;
 use crate::keyring::KeyRing;
 use crate::lockout::Lockout;
@@ -121,6 +125,7 @@ impl Service for SessionService {
         node.bus.handle::<Residents, _, _>(move |_from, Residents| {
             std::future::ready(counting.0.residents.len() as u64)
         });
+        answer_about_actors(node, &handle);
         let inner = Arc::clone(&handle.0);
         node.lease.before_settling(Arc::new(move |bucket, _stamp| {
             Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
@@ -196,6 +201,18 @@ impl Service for SessionService {
     }
 }
 
+/// What other nodes ask for on behalf of operators.
+fn answer_about_actors(node: &NodeContext, handle: &SessionHandle) {
+    let looking = handle.clone();
+    node.bus.handle::<LookAtActor, _, _>(move |_from, LookAtActor { locator }| {
+        std::future::ready(look_at_actor(&looking, locator))
+    });
+    let stopping = handle.clone();
+    node.bus.handle::<StopActor, _, _>(move |_from, StopActor { locator }| {
+        stop_actor(stopping.clone(), locator)
+    });
+}
+
 async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
     let config = &node.config.session;
     let options = Arc::new(SessionOptions::from(config));
@@ -217,6 +234,7 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
             counters: Arc::clone(&counters),
             residents: Arc::clone(&residents),
             closed: Arc::clone(&closed),
+            probe: node.actors.probe(&SESSION),
         }));
         arbiters.push(arbiter);
     }
@@ -235,6 +253,7 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
         beginning: DashMap::new(),
         lease_ttl: node.config.cluster.node_ttl,
         bus: node.bus.clone(),
+        probe: node.actors.probe(&SESSION),
         key_agreed: AtomicBool::new(true),
     };
     let handle = SessionHandle(Arc::new(inner), None);

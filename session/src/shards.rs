@@ -9,10 +9,12 @@ use std::sync::{Arc, OnceLock};
 
 use actix::{Arbiter, ArbiterHandle};
 use tokio::sync::oneshot;
+use understudy_runtime::actors::{Actors, Probe};
 use understudy_runtime::config::{RedisConfig, SessionConfig, StoreKind};
 use understudy_runtime::redis::{Redis, Role};
 use understudy_runtime::service::{NodeContext, ServiceError};
 
+use crate::actor::SESSION;
 use crate::handle::Shard;
 use crate::sealing::SealRing;
 use crate::service::failed;
@@ -51,11 +53,14 @@ pub(crate) struct Shards {
     stores: Stores,
     /// Names each connection; grows with every one. The node itself has number 0.
     number: AtomicUsize,
+    /// Where each of them counts for itself.
+    actors: Actors,
 }
 
 impl Shards {
     pub(crate) fn new(node: &NodeContext) -> Result<Self, ServiceError> {
-        Ok(Self { stores: Stores::new(node, &node.config.session)?, number: AtomicUsize::new(1) })
+        let stores = Stores::new(node, &node.config.session)?;
+        Ok(Self { stores, number: AtomicUsize::new(1), actors: node.actors.clone() })
     }
 
     /// Starts a thread of its own; gives it with its store.
@@ -79,9 +84,10 @@ impl Shards {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let (stores, model, own) = (self.stores.clone(), Arc::clone(model), Arc::clone(&worker));
         let here = arbiter.clone();
+        let probe = self.actors.probe(&SESSION);
         arbiter.spawn(async move {
             match stores.connect(number).await {
-                Ok(store) => drop(own.shard.set(Arc::new(model.on(here, store)))),
+                Ok(store) => drop(own.shard.set(Arc::new(model.on((here, store), probe)))),
                 Err(error) => {
                     tracing::warn!(error = %error, "a worker has no session shard: others serve its requests");
                 }
@@ -92,8 +98,8 @@ impl Shards {
 }
 
 impl Shard {
-    fn on(&self, arbiter: ArbiterHandle, store: SharedStore) -> Self {
-        Self { arbiter, store, ..self.clone() }
+    fn on(&self, (arbiter, store): (ArbiterHandle, SharedStore), probe: Probe) -> Self {
+        Self { arbiter, store, probe, ..self.clone() }
     }
 }
 

@@ -378,4 +378,4 @@ impl Login<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,6 +18,8 @@ pub(super) enum Show {
     When,
     /// A duration in ms.
     Span,
+    /// A short duration in ms, with a fraction.
+    Millis,
     /// A duration in seconds.
     Seconds,
     /// A number of bytes.
@@ -45,6 +47,9 @@ impl Show {
             Self::Ago => number().map_or_else(Cell::default, |at| Cell::plain(ago(at, now_ms))),
             Self::When => number().map_or_else(Cell::default, |at| Cell::plain(when(at, now_ms))),
             Self::Span => number().map_or_else(Cell::default, |span| Cell::plain(duration(span))),
+            Self::Millis => {
+                value.as_f64().map_or_else(Cell::default, |span| Cell::plain(millis(span)))
+            }
             Self::Seconds => {
                 let span = number().map(|seconds| seconds.saturating_mul(1_000));
                 span.map_or_else(Cell::default, |span| Cell::plain(duration(span)))
@@ -186,6 +191,14 @@ fn rough(span_ms: i64) -> String {
     }
 }
 
+/// Writes a short duration.
+fn millis(span_ms: f64) -> String {
+    if span_ms < 9.95 {
+        return format!("{span_ms:.1} ms");
+    }
+    format!("{span_ms:.0}").parse::<i64>().map_or_else(|_| format!("{span_ms} ms"), duration)
+}
+
 /// A duration in its two greatest units.
 pub(super) fn duration(span_ms: i64) -> String {
     if span_ms < 0 {
@@ -245,6 +258,19 @@ mod tests {
         assert_eq!(when(NOW - 1_000, NOW), "2023-11-14 22:13:19Z (1 s ago)");
         assert_eq!((when(0, NOW), utc(i64::MAX)), (String::new(), i64::MAX.to_string()));
         assert_eq!(clock_time(NOW), "22:13:20");
+    }
+
+    #[test]
+    fn short_durations_have_one_digit_behind_the_point() {
+        for (span, told) in [
+            (0.0, "0.0 ms"),
+            (0.412, "0.4 ms"),
+            (9.96, "10 ms"),
+            (18.2, "18 ms"),
+            (1_512.0, "1.5 s"),
+        ] {
+            assert_eq!(millis(span), told);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! All verbs that ask the admin port for something, in the order in which the help shows them.
 
+mod actors;
 mod cluster;
 mod jobs;
 mod nodes;
@@ -10,7 +11,8 @@ use super::verb::{Kind, Parameter, Verb};
 
 /// All verbs.
 pub(super) fn all() -> impl Iterator<Item = &'static Verb> {
-    let groups = [nodes::VERBS, cluster::VERBS, jobs::VERBS, runs::VERBS, sessions::VERBS];
+    let groups =
+        [nodes::VERBS, actors::VERBS, cluster::VERBS, jobs::VERBS, runs::VERBS, sessions::VERBS];
     groups.into_iter().flatten()
 }
 

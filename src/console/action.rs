@@ -35,6 +35,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("maintenance", &["maintenance.show"]),
     ("problems", &["problems.list"]),
     ("problems/doctor", &["diag.run"]),
+    ("actors", &["actors.list", "actors.slow", "actors.show"]),
     ("requests", &["requests.list"]),
     ("locks", &["locks.list"]),
     ("audit", &["audit.list"]),
@@ -81,7 +82,7 @@ mod tests {
             jobs.backfill jobs.cancel jobs.explain jobs.preview schedules.preview jobs.due runs.list tasks.list \
             runs.show runs.progress runs.log runs.errors runs.cancel runs.retry scheduler.show scheduler.pause \
             scheduler.resume scheduler.jobs_enabled sessions.list sessions.count sessions.show sessions.end \
-            sessions.end_user sessions.end_all";
+            sessions.end_user sessions.end_all actors.list actors.slow actors.show actors.stop";
         let mut wanted: Vec<&str> = contract.split_whitespace().collect();
         wanted.sort_unstable();
         let listed: Vec<&str> = actions().iter().map(|action| action.operation).collect();

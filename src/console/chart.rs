@@ -123,6 +123,18 @@ pub(super) fn shares(label: &str, shares: &[Share]) -> Markup {
     }
 }
 
+/// How much of the most something is, below the number itself.
+pub(super) fn level(value: i64, most: i64, tone: &str) -> Markup {
+    html! {
+        svg.chart.level aria-hidden="true" viewBox={ "0 0 " (WIDTH) " 10" } preserveAspectRatio="none" {
+            rect.track x="0" y="0" width=(WIDTH) height="10" {}
+            @if value > 0 {
+                rect class=(tone) x="0" y="0" width=(place(value, 0, most.max(value)).max(6)) height="10" {}
+            }
+        }
+    }
+}
+
 /// A line over time: moments and values, the oldest first. Values are thousandths of what is told.
 pub(super) fn line(label: &str, (from, to): (i64, i64), points: &[(i64, i64)]) -> Markup {
     let highest = points.iter().map(|(_, value)| *value).max().unwrap_or_default().max(1);
@@ -154,6 +166,15 @@ mod tests {
         assert_eq!((place(0, 100, 200), place(999, 100, 200)), (0, 1_000));
         assert_eq!(place(5, 5, 5), 0);
         assert_eq!(place(i64::MAX, 0, i64::MAX), 1_000);
+    }
+
+    #[test]
+    fn a_level_is_a_part_of_the_most_and_nothing_is_no_bar() {
+        assert!(!level(0, 10, "go").0.contains("class=\"go\""));
+        let whole = format!("width=\"{WIDTH}\"");
+        assert_eq!(level(10, 10, "go").0.matches(&whole).count(), 2, "the track, and as much");
+        assert_eq!(level(5, 10, "go").0.matches(&whole).count(), 1);
+        assert_eq!(level(5, 0, "go").0.matches(&whole).count(), 2);
     }
 
     #[test]

@@ -222,6 +222,7 @@ fn confirmation(deed: &Deed) -> &'static str {
         "tokens.create" => "Make the token",
         "runs.cancel" => "Cancel the run",
         "requests.cancel" => "Cancel the request",
+        "actors.stop" => "Stop the actor",
         "settings.set" | "scheduler.jobs_enabled" => "Save",
         _ => deed.label,
     }

@@ -42,6 +42,10 @@ const SIGNS: [(&str, &str); 31] = [
         r#"<rect x="2" y="3.2" width="12" height="10.8" rx="1.4"/><path d="M2 6.6h12M5.2 1.6v3M10.8 1.6v3M5 9.6h.1M8 9.6h.1M11 9.6h.1M5 11.8h.1M8 11.8h.1"/>"#,
     ),
     (
+        "actors",
+        r#"<circle cx="4.4" cy="4.6" r="2.4"/><circle cx="11.6" cy="4.6" r="2.4"/><circle cx="8" cy="11.8" r="2.4"/><path d="M6.8 4.6h2.4M5.5 6.8l1.4 2.8M10.5 6.8 9.1 9.6"/>"#,
+    ),
+    (
         "lock",
         r#"<rect x="3" y="7" width="10" height="7" rx="1.4"/><path d="M5.2 7V4.8a2.8 2.8 0 0 1 5.6 0V7"/>"#,
     ),

@@ -97,6 +97,7 @@ const PLACES: [(&str, &[Place]); 4] = [
             place("/console/nodes", "Nodes", ("nodes", "n"), Role::Viewer),
             place("/console/leader", "Leader", ("lead", "l"), Role::Viewer),
             place("/console/config", "Configuration", ("config", "c"), Role::Viewer),
+            place("/console/actors", "Actors", ("actors", "y"), Role::Viewer),
         ],
     ),
     (

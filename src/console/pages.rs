@@ -10,6 +10,7 @@ use super::look::Look as _;
 use super::visit::Visit;
 use super::{parts, words};
 
+pub(super) mod actors;
 pub(super) mod audit;
 pub(super) mod configuration;
 pub(super) mod doctor;

@@ -17,6 +17,8 @@ use understudy_runtime::clock::{Clock as _, SystemClock};
 
 use super::{Backstage, Console};
 
+#[path = "stub/actors.rs"]
+mod actors;
 #[path = "stub/cluster.rs"]
 mod cluster;
 #[path = "stub/work.rs"]
@@ -237,7 +239,7 @@ struct Asked<'a> {
 }
 
 /// What is new in the API: an old node has none of it.
-const NEW: [&str; 13] = [
+const NEW: [&str; 14] = [
     "/v1/events",
     "/v1/whoami",
     "/v1/config/drift",
@@ -246,6 +248,7 @@ const NEW: [&str; 13] = [
     "/v1/problems",
     "/v1/diag",
     "/v1/requests",
+    "/v1/actors",
     "/v1/sessions",
     "/v1/cluster/",
     "/v1/audit",
@@ -266,7 +269,9 @@ impl Asked<'_> {
             return self.done();
         }
         let now_ms = now_ms();
-        let told = cluster::told(self, now_ms).or_else(|| work::told(self, now_ms));
+        let told = cluster::told(self, now_ms)
+            .or_else(|| work::told(self, now_ms))
+            .or_else(|| actors::told(self, now_ms));
         match told {
             Some(told) if self.mood == Mood::Hostile => HttpResponse::Ok().json(hostile(told)),
             Some(told) if self.mood == Mood::Empty => HttpResponse::Ok().json(emptied(told)),
@@ -281,7 +286,7 @@ impl Asked<'_> {
             Some("jobs") => "unknown_job",
             Some("runs") => "unknown_run",
             Some("nodes") => "unknown_node",
-            Some("sessions") => "unknown_session",
+            Some("sessions" | "actors") => "unknown_session",
             _ => "not_found",
         }
     }

@@ -12,7 +12,7 @@ mod door;
 mod pages;
 
 /// All pages, each with something to show.
-pub(super) const PAGES: [&str; 34] = [
+pub(super) const PAGES: [&str; 36] = [
     "/console",
     "/console/problems",
     "/console/problems/doctor?node=hamlet",
@@ -38,6 +38,8 @@ pub(super) const PAGES: [&str; 34] = [
     "/console/sessions/9f86d0818884c7d659a2feaa0c55ad00",
     "/console/settings",
     "/console/maintenance",
+    "/console/actors?node=hamlet",
+    "/console/actors?type=session&id=9f86d0818884c7d659a2feaa0c55ad00",
     "/console/requests",
     "/console/log",
     "/console/locks",

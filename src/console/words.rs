@@ -37,6 +37,14 @@ pub(super) fn span(ms: i64) -> String {
     parts.join(" ")
 }
 
+/// How long, where less than a millisecond counts: `0.4 ms`.
+pub(super) fn short_span(ms: f64) -> String {
+    if ms < 9.95 {
+        return format!("{ms:.1} ms");
+    }
+    format!("{ms:.0}").parse::<i64>().map_or_else(|_| format!("{ms} ms"), span)
+}
+
 /// How long ago, or how soon.
 pub(super) fn distance(at_ms: i64, now_ms: i64) -> String {
     let ms = at_ms.saturating_sub(now_ms);
@@ -168,6 +176,14 @@ mod tests {
             (-4_250, "4.2 s"),
         ] {
             assert_eq!(span(ms), told, "{ms}");
+        }
+    }
+
+    #[test]
+    fn short_spans_have_one_digit_behind_the_point() {
+        for (ms, told) in [(0.0, "0.0 ms"), (0.412, "0.4 ms"), (9.96, "10 ms"), (4_250.0, "4.2 s")]
+        {
+            assert_eq!(short_span(ms), told);
         }
     }
 

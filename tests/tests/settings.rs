@@ -3,6 +3,7 @@
 
 #[cfg(test)] // tells clippy that helpers here are parts of tests
 mod settings {
+    mod actors;
     mod bad_input;
     mod database;
     mod embedded;

@@ -258,6 +258,36 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         )
         .cli("maintenance bypass")
         .console("maintenance"),
+    Operation::get("actors.list", "/v1/actors", "Lists what the actors of all nodes do, by their type, and the background tasks")
+        .cli("actors")
+        .console("actors"),
+    Operation::get("actors.slow", "/v1/actors/slow", "Lists the slowest messages of actors of the last 15 minutes, of all nodes")
+        .query(&[
+            Parameter::new("type", r#"{"type":"string"}"#, "Only those of this type of actors"),
+            Parameter::new("limit", r#"{"type":"integer","minimum":1,"maximum":200,"default":20}"#, "How many at most"),
+        ])
+        .answers(&[(404, "unknown_actor_type: there is none of this name")])
+        .cli("actors top")
+        .console("actors"),
+    Operation::get("actors.show", "/v1/actors/{type}/{id}", "Shows how one actor is, without what it holds: a session by its id, others by their node")
+        .role(Role::Support)
+        .answers(&[
+            (404, "unknown_actor_type, unknown_actor, unknown_session, unknown_node"),
+            (409, "ambiguous_id: several sessions have an id that begins so"),
+            (503, "node_unreachable: the node does not answer"),
+        ])
+        .cli("actors show")
+        .console("actors"),
+    Operation::post("actors.stop", "/v1/actors/{type}/{id}/stop", "Stops one actor: a session is handed back to the store, and its next request starts another one")
+        .role(Role::Admin)
+        .optional_body(NOTHING)
+        .answers(&[
+            (404, "unknown_actor_type, unknown_actor, unknown_session"),
+            (409, "not_stoppable: `detail` says what to do instead; actor_busy: it has work without a pause; ambiguous_id"),
+            (503, "node_unreachable: its node does not answer"),
+        ])
+        .cli("actors stop")
+        .console("actors"),
     Operation::get("requests.list", "/v1/requests", "Lists the requests that a node's public port is working on")
         .role(Role::Admin)
         .query(&[NODE])

@@ -86,6 +86,7 @@ fn configure_all(app: &mut web::ServiceConfig, state: &AdminState) {
     super::logs::configure(app, state);
     super::tasks::configure(app, state);
     super::migrations::configure(app, state);
+    super::actors::configure(app, state);
     let about = state.clone();
     let nodes = state.clone();
     app.route("/v1/about", web::get().to(move || std::future::ready(json(&about.about()))))

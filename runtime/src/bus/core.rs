@@ -1,8 +1,8 @@
 //! The part of the bus that does not care how packets travel: who waits for what, who is sent what, what is done
 //! with what came.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,10 +16,11 @@ use tokio::sync::{oneshot, watch};
 use tracing::{Instrument as _, Span, field};
 
 use super::frame::{self, Frame, Kind, Outgoing};
-use super::handlers::{Answer, Handlers};
+use super::handlers::{Answer, Begun, Handlers};
 use super::outbox::{Batch, Outbox};
 use super::sending::{Sending, Waiting};
 use super::{BusError, BusRequest, Targets, spans};
+use crate::actors::Probe;
 use crate::ids::NodeId;
 use crate::trace::TraceContext;
 
@@ -60,6 +61,8 @@ pub(super) struct BusCore {
     gap_hooks: DashMap<u64, GapHook>,
     listening: watch::Sender<bool>,
     echoes: AtomicU64,
+    /// Where it is counted what this node handles.
+    pub(super) probe: OnceLock<Probe>,
 }
 
 impl BusCore {
@@ -78,6 +81,7 @@ impl BusCore {
             gap_hooks: DashMap::new(),
             listening: watch::Sender::new(false),
             echoes: AtomicU64::new(0),
+            probe: OnceLock::new(),
         }
     }
 
@@ -152,7 +156,7 @@ impl BusCore {
             serde_json::value::to_raw_value(message).map_err(|_| BusError::Undecodable)?;
         let span = spans::handling(M::NAME, &self.node, TraceContext::current());
         let begin = || self.handlers.begin(self.node.clone(), M::NAME, &payload);
-        let answer = span.in_scope(begin)?;
+        let answer = self.counted(span.in_scope(begin)?);
         // A task of its own, because a caller that gives up must not stop what others would have carried out.
         let task = self.runtime.spawn(answer.instrument(span));
         match tokio::time::timeout(timeout, task).await {
@@ -246,7 +250,18 @@ impl BusCore {
             metrics::counter!("understudy_bus_dropped_total", "why" => "busy").increment(1);
             return Err(BusError::NoReceiver);
         }
-        self.handlers.begin(from, name, payload)
+        self.handlers.begin(from, name, payload).map(|begun| self.counted(begun))
+    }
+
+    /// Counts a message until it is answered, or given up.
+    fn counted(&self, (name, answer): Begun) -> Answer {
+        let Some(probe) = self.probe.get() else { return answer };
+        let handling = probe.accept(name);
+        async move {
+            let _handling = handling;
+            answer.await
+        }
+        .boxed()
     }
 
     fn carry_out(self: &Arc<Self>, from: NodeId, id: Option<u64>, answer: Answer, span: Span) {

@@ -12,6 +12,8 @@ use crate::ids::NodeId;
 
 /// The answer to one request, ready to be sent; a future that owns all it needs.
 pub(super) type Answer = BoxFuture<'static, Result<Box<RawValue>, BusError>>;
+/// The name of a request and its answer.
+pub(super) type Begun = (&'static str, Answer);
 type Handler = Arc<dyn Fn(NodeId, &RawValue) -> Result<Answer, BusError> + Send + Sync>;
 
 #[derive(Default)]
@@ -44,12 +46,13 @@ impl Handlers {
         from: NodeId,
         name: &str,
         payload: &RawValue,
-    ) -> Result<Answer, BusError> {
-        let handler = self.by_name.get(name).map(|entry| entry.value().clone());
-        let Some(handler) = handler else {
+    ) -> Result<Begun, BusError> {
+        let known = self.by_name.get(name);
+        let known = known.map(|entry| (*entry.key(), Arc::clone(entry.value())));
+        let Some((known, handler)) = known else {
             tracing::debug!(message = name, node.from = %from, "no handler for a message");
             return Err(BusError::NoHandler);
         };
-        handler(from, payload)
+        Ok((known, handler(from, payload)?))
     }
 }

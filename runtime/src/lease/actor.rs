@@ -13,6 +13,7 @@ use super::board::{LeaseBoard, LeaseStamp, margin};
 use super::handle::{LeaseShared, LeaseSpec};
 use super::trust::{ClockWatch, LeaseTrust, TrustChange};
 use super::{LeaseError, LeaseStore, Renewed, Settled};
+use crate::actors::Alive;
 use crate::clock::BootInstant;
 use crate::error::chain;
 use crate::ids::{Bucket, NodeId};
@@ -42,6 +43,7 @@ pub(super) struct LeaseActor {
     known: bool,
     /// Whether the last round failed, so that an outage is logged once.
     failing: bool,
+    _alive: Alive,
 }
 
 /// The lease of one bucket.
@@ -74,6 +76,7 @@ impl LeaseActor {
             last_beat: now,
             known: spec.knowledge.is_none(),
             failing: false,
+            _alive: spec.probe.born(),
             spec,
             store,
             board,
@@ -112,9 +115,11 @@ impl LeaseActor {
     fn renew(&self, bucket: Bucket, ctx: &mut Context<Self>) {
         let (store, spec) = (self.store.clone(), self.spec.clone());
         let sent_at = self.leases[bucket.index()].trust.on_send(spec.clock.now());
+        let handling = spec.probe.begin("renew");
         let renewal = async move {
             let reply = store.renew(bucket, &spec.node_id, spec.ttl).await;
             let now = spec.clock.now();
+            drop(handling);
             reply.map(|renewed| Heard { renewed, sent_at, now }).map_err(|error| (error, now))
         };
         let taken = renewal.into_actor(self).map(move |reply, actor, ctx| {
@@ -294,6 +299,7 @@ impl Handler<Release> for LeaseActor {
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: Release, _ctx: &mut Context<Self>) -> Self::Result {
+        let handling = self.spec.probe.begin("release");
         // First here: what others claim from now on must not be trusted here any more.
         self.give_up();
         let (store, node) = (self.store.clone(), self.spec.node_id.clone());
@@ -302,7 +308,8 @@ impl Handler<Release> for LeaseActor {
             let each = buckets.iter().map(|bucket| store.drop_node(*bucket, &node));
             join_all(each).await
         };
-        Box::pin(dropping.into_actor(self).map(|dropped, _, ctx| {
+        Box::pin(dropping.into_actor(self).map(move |dropped, _, ctx| {
+            drop(handling);
             let failed = dropped.iter().filter(|one| one.is_err()).count();
             tracing::info!(buckets = dropped.len(), failed, "leases given back");
             ctx.stop();

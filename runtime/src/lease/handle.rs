@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::actor::{LeaseActor, Release};
 use super::board::{LeaseBoard, LeaseStamp};
 use super::{LeaseError, LeaseStore};
+use crate::actors::Probe;
 use crate::clock::SharedClock;
 use crate::ids::{Bucket, NodeId};
 
@@ -41,6 +42,8 @@ pub struct LeaseSpec {
     pub buckets: u16,
     /// The other nodes; `None` where there are none to know.
     pub knowledge: Option<Arc<dyn Knowledge>>,
+    /// Where the actor counts what it does, as a [`LEASE`](super::LEASE).
+    pub probe: Probe,
 }
 
 /// This node's leases; a cheap clone.

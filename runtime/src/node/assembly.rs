@@ -11,9 +11,10 @@ use tracing::{info, warn};
 
 use super::error::{connect_error, database_error, join_error};
 use super::{Lifecycle, NodeError};
+use crate::actors::Actors;
 use crate::admin::{AdminPort, Audit};
 use crate::broadcast::Broadcast;
-use crate::bus::{Bus, LocalHub};
+use crate::bus::{BUS, Bus, LocalHub};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, MigrateMode, RedisConfig, StoreKind};
 use crate::database::{
@@ -27,7 +28,7 @@ use crate::http::Maintenance;
 use crate::ids::NodeId;
 use crate::keys::KeySpace;
 use crate::lease::database::DatabaseLeases;
-use crate::lease::{LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
+use crate::lease::{LEASE, LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
 use crate::lock::ClusterLocks;
 use crate::membership::{JoinError, MemberRecord, Membership, MembershipSpec, Note, NoteKind};
 use crate::problems::judge_admission;
@@ -49,6 +50,7 @@ pub(super) struct Base {
     pub(super) events: Events,
     pub(super) maintenance: Maintenance,
     pub(super) migrations: Migrations,
+    pub(super) actors: Actors,
 }
 
 /// What the services stand on, and what must be held for as long as they run.
@@ -73,6 +75,7 @@ impl Base {
             admin: AdminPort::new(&config, Audit::unwritten(), Arc::clone(&clock)),
             events: Events::new(Arc::clone(&clock)),
             maintenance: Maintenance::new(&config, Arc::clone(&clock)),
+            actors: Actors::new(&clock),
             config: Arc::new(config),
             clock,
             lifecycle: Lifecycle::starting(),
@@ -104,6 +107,7 @@ impl Base {
             Box::pin(self.open_database(Presence::Alone, migrations)).await?;
         let membership = Membership::single(record);
         let bus = Bus::local(&LocalHub::new(), self.node_id.clone());
+        bus.count_for(self.actors.probe(&BUS));
         let locks = ClusterLocks::new(&database, &bus, &membership, &self.clock);
         if database.backend() == Backend::Sqlite {
             // The lock says that nobody else lives; what an earlier life left behind can be taken at once.
@@ -129,6 +133,7 @@ impl Base {
             settings,
             events: self.events.clone(),
             maintenance: self.maintenance.clone(),
+            actors: self.actors.clone(),
             lifecycle: self.lifecycle.clone(),
             admin: self.admin.clone(),
         };
@@ -177,6 +182,7 @@ impl Base {
             settings,
             events: self.events.clone(),
             maintenance: self.maintenance.clone(),
+            actors: self.actors.clone(),
             lifecycle: self.lifecycle.clone(),
             admin: self.admin.clone(),
         };
@@ -349,6 +355,7 @@ impl Base {
             ttl: self.config.cluster.node_ttl,
             buckets: keys.buckets(),
             knowledge: Some(Arc::new(membership.clone())),
+            probe: self.actors.probe(&LEASE),
         };
         let config = self
             .config
@@ -385,6 +392,7 @@ impl Base {
         let known = Arc::clone(&members);
         let targets = Arc::new(move || known.get().map(Membership::live).unwrap_or_default());
         let bus = Bus::redis(publisher, &subscriber, keys.clone(), self.node_id.clone(), targets);
+        bus.count_for(self.actors.probe(&BUS));
         Ok((bus, members))
     }
 }

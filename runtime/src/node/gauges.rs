@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::actors::WINDOW;
 use crate::clock::Clock;
 use crate::http::requests::Requests;
 use crate::lease::LeaseBoard;
 use crate::membership::{Member, MemberState};
 use crate::service::NodeContext;
 
+mod actors;
 mod process;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -37,11 +39,16 @@ impl Gauges {
         metrics::gauge!("understudy_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         process::begin(self.node.membership.own().started_ms);
         let lag = metrics::histogram!("understudy_event_loop_lag_seconds", "loop" => "node");
+        let mut window = Instant::now();
         for round in (0..PROCESS_EVERY).cycle() {
             if round == 0 {
                 process::look();
             }
             self.look();
+            if window.elapsed() >= WINDOW {
+                self.node.actors.turn_over();
+                window = Instant::now();
+            }
             let began = Instant::now();
             sleep(EVERY).await;
             lag.record(began.elapsed().saturating_sub(EVERY));
@@ -58,6 +65,7 @@ impl Gauges {
             metrics::gauge!("understudy_redis_commands_under_way").set(number(redis.under_way()));
         }
         node.database.show_pool("main");
+        node.actors.look().iter().for_each(actors::tell);
         self.look_around();
     }
 

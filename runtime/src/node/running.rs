@@ -144,6 +144,7 @@ impl Booting {
         // Before the services: they may follow settings.
         let followed = follow(&context).await?;
         admin::requests::listen(&context.bus, &self.admin.requests);
+        admin::actors::listen(&context);
         // Before the services: the one that schedules looks for duties when it starts.
         let keep = self.base.config.admin.audit_keep;
         context.duties.add(admin::audit::purging(&context.database, keep));

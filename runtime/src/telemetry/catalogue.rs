@@ -153,6 +153,14 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("understudy_http_forwarding_ignored_total", "Requests that told of another client than their peer and were not believed, since the peer is no trusted proxy"),
     Metric::histogram("understudy_event_loop_lag_seconds", "How much later than planned a thread came to a task that was due: `worker` for the threads that serve requests, `node` for those of the node itself").by(&[Label::of("loop", &["worker", "node"])]),
 
+    Metric::gauge("understudy_actors", "Actors on this node, by their type").by(&[Label::any("type")]),
+    Metric::gauge("understudy_actor_waiting", "Messages that wait for the actors of a type on this node; of `session`, requests that wait for an answer").by(&[Label::any("type")]),
+    Metric::gauge("understudy_actor_waiting_max", "The same of the one actor for which most wait").by(&[Label::any("type")]),
+    Metric::counter("understudy_actor_messages_total", "Messages that the actors of a type have handled").by(&[Label::any("type")]),
+    Metric::gauge("understudy_actor_message_seconds", "How long the messages of the last one to two minutes took, from when they were asked for, or taken out of the mailbox, until they were answered: half of them at most (`p50`), 99 of 100 at most (`p99`), the slowest (`max`)").by(&[Label::any("type"), Label::of("rank", &["p50", "p99", "max"])]),
+    Metric::counter("understudy_actor_restarts_total", "Actors that were lost in a panic; a session gets another one with its next request").by(&[Label::any("type")]),
+    Metric::counter("understudy_task_restarts_total", "Background tasks that failed or panicked and were started again").by(&[Label::any("task")]),
+
     Metric::gauge("understudy_lease_remaining_seconds", "How long the node may still trust its lease unless it is renewed, the shortest of all buckets; 0 when it has none. Not written by a node without a cluster"),
     Metric::counter("understudy_lease_failures_total", "Renewals of the node's lease that failed"),
     Metric::counter("understudy_lease_gaps_total", "Times that the node's lease was interrupted, so that others may have taken over what the node owned"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::{oneshot, watch};
+use understudy_runtime::actors::Alive;
 use understudy_runtime::bus::Bus;
 use understudy_runtime::clock::BootInstant;
 use understudy_runtime::ids::NodeId;
@@ -66,6 +67,7 @@ pub(super) struct LeaderActor {
     leaderless: Duration,
     /// Whether the last step at the store failed, so that an outage is logged once.
     failing: bool,
+    _alive: Alive,
 }
 
 impl LeaderActor {
@@ -83,6 +85,7 @@ impl LeaderActor {
             waiting: Vec::new(),
             leaderless: Duration::ZERO,
             failing: false,
+            _alive: spec.probe.born(),
             spec,
             tools,
             shared,
@@ -220,6 +223,7 @@ impl Handler<Tell> for LeaderActor {
     type Result = ();
 
     fn handle(&mut self, Tell(event): Tell, ctx: &mut Context<Self>) {
+        let _handling = self.spec.probe.take("tell");
         self.take_in(event, ctx);
     }
 }
@@ -228,12 +232,14 @@ impl Handler<GiveUp> for LeaderActor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, GiveUp(event): GiveUp, ctx: &mut Context<Self>) -> Self::Result {
+        let handling = self.spec.probe.take("give_up");
         let (answer, done) = oneshot::channel();
         self.waiting.push(answer);
         self.take_in(event, ctx);
         Box::pin(async move {
             // The actor's end is an end of the wait, too.
             done.await.ok();
+            drop(handling);
         })
     }
 }
@@ -242,6 +248,7 @@ impl Handler<GiveWay> for LeaderActor {
     type Result = MessageResult<GiveWay>;
 
     fn handle(&mut self, asked: GiveWay, ctx: &mut Context<Self>) -> Self::Result {
+        let _handling = self.spec.probe.take("give_way");
         let event = Event::HandOverRequested { from: asked.from, priority: asked.priority };
         MessageResult(self.take_in(event, ctx).unwrap_or(HandOverAnswer::Never))
     }

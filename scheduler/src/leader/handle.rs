@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor as _, Addr, Arbiter, ArbiterHandle};
+use actix::{Actor as _, Arbiter, ArbiterHandle};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{oneshot, watch};
+use understudy_runtime::actors::{ActorType, Mailbox, Probe};
 use understudy_runtime::bus::Bus;
 use understudy_runtime::clock::{BootInstant, SharedClock};
 use understudy_runtime::config::RedisConfig;
@@ -20,6 +21,13 @@ use super::leadership::{Event, LeadershipRules};
 use super::lease::{LeaderLease, LeaderLeaseError};
 use super::messages::{HandOverAnswer, LeaderReleased, RequestHandOver};
 use super::status::{LeaderState, LeaderStatus};
+
+/// The actor that has a node's part in leading.
+pub static LEADER: ActorType = ActorType {
+    name: "leader",
+    meaning: "Holds the leader's lease, or waits for it",
+    instead: Some("let another node lead (`leader step-down`), or drain the node"),
+};
 
 /// What the leader's actor needs to know.
 #[derive(Debug, Clone)]
@@ -42,6 +50,8 @@ pub struct LeaderSpec {
     pub maintenance: bool,
     /// Whether it begins frozen, see [`LeaderHandle::set_frozen`].
     pub frozen: bool,
+    /// Where the actor counts what it does, as a [`LEADER`].
+    pub probe: Probe,
 }
 
 impl LeaderSpec {
@@ -85,7 +95,7 @@ pub struct LeaderHandle {
 
 /// The actor, and its thread, which ends with the last handle: then the lease runs out as after a crash.
 struct Running {
-    addr: Addr<LeaderActor>,
+    addr: Mailbox<LeaderActor>,
     arbiter: ArbiterHandle,
 }
 
@@ -154,6 +164,7 @@ impl LeaderHandle {
         let arbiter = arbiter.handle();
         match addr {
             Ok(addr) => {
+                let addr = Mailbox::new(addr, spec.probe.clone());
                 listen(&bus, &addr);
                 let running = Arc::new(Running { addr, arbiter });
                 Ok(Self { spec: Arc::new(spec), shared, running })
@@ -265,7 +276,7 @@ impl LeaderHandle {
 }
 
 /// Hands the messages of other nodes to the actor, without keeping it alive.
-fn listen(bus: &Bus, addr: &Addr<LeaderActor>) {
+fn listen(bus: &Bus, addr: &Mailbox<LeaderActor>) {
     let actor = addr.downgrade();
     bus.handle(move |_from, LeaderReleased { value, successor }| {
         if let Some(actor) = actor.upgrade() {

@@ -1,6 +1,6 @@
 //! What an operator should know of leading and jobs before a node is stopped.
 
-use actix::Addr;
+use understudy_runtime::actors::Mailbox;
 use understudy_runtime::error::chain;
 use understudy_runtime::service::StopNote;
 
@@ -9,10 +9,12 @@ use crate::leader::LeaderPhase;
 use crate::worker::{Load, WhatRuns, WorkerActor};
 
 /// Finds it out; other nodes are asked whether they could lead.
-pub(super) async fn stop_notes(admin: AdminJobs, worker: Addr<WorkerActor>) -> Vec<StopNote> {
+pub(super) async fn stop_notes(admin: AdminJobs, worker: Mailbox<WorkerActor>) -> Vec<StopNote> {
     let mut notes: Vec<StopNote> = of_leading(&admin).await.into_iter().collect();
+    // Of its own, since what nobody waits for any more would count as waiting for ever.
+    let asked = tokio::spawn(async move { worker.send(WhatRuns).await });
     // A worker that has ended has nothing.
-    if let Ok(load) = worker.send(WhatRuns).await {
+    if let Ok(Ok(load)) = asked.await {
         notes.extend(of_runs(load, admin.grace_seconds()));
     }
     notes

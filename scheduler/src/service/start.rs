@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use actix::{Actor as _, Addr, Arbiter};
+use actix::{Actor as _, Arbiter};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{Instrument as _, info_span};
+use understudy_runtime::actors::Mailbox;
 use understudy_runtime::config::{JobsEnabled, LeaderFallback};
 use understudy_runtime::error::chain;
 use understudy_runtime::events::EventKind;
@@ -16,19 +17,21 @@ use understudy_runtime::service::{NodeContext, ServiceError};
 
 use super::Started;
 use super::findings::Leaderless;
-use crate::actor::{LeaderChanged, Look, LookAround, SchedulerActor, SchedulerTools, Shared};
+use crate::actor::{
+    LeaderChanged, Look, LookAround, SCHEDULER, SchedulerActor, SchedulerTools, Shared,
+};
 use crate::clock::DatabaseClock;
 use crate::hooks::Hooks;
 use crate::job::Registry;
 use crate::jobs::{CancelHere, Jobs, LookAgain, LookAroundHere};
 use crate::leader::{
-    DatabaseLease, FallbackLease, LeaderHandle, LeaderLease, LeaderPhase, LeaderSpec, RedisLease,
-    SingleLease,
+    DatabaseLease, FallbackLease, LEADER, LeaderHandle, LeaderLease, LeaderPhase, LeaderSpec,
+    RedisLease, SingleLease,
 };
 use crate::schedule::ZoneName;
 use crate::spec::JobSpec;
 use crate::store::{DefinitionError, Origin, Store};
-use crate::worker::{CancelRun, WorkerActor, WorkerTools, write_lines};
+use crate::worker::{CancelRun, WORKER, WorkerActor, WorkerTools, write_lines};
 
 /// How many connections to the database the scheduler has for itself.
 const CONNECTIONS: u32 = 8;
@@ -109,7 +112,7 @@ struct Parts {
     definitions: Arc<ArcSwap<BTreeMap<String, String>>>,
 }
 
-type Actors = (Addr<WorkerActor>, Addr<SchedulerActor>);
+type Actors = (Mailbox<WorkerActor>, Mailbox<SchedulerActor>);
 
 /// Starts worker and scheduler on a thread of their own.
 async fn start_actors(
@@ -141,7 +144,9 @@ async fn start_actors(
     let (answer, started) = oneshot::channel();
     let (node, parts) = (node.clone(), parts.clone());
     arbiter.spawn_fn(move || {
-        let worker = WorkerActor::new(worker_tools).start();
+        let probe = node.actors.probe(&WORKER);
+        let worker = Mailbox::new(WorkerActor::new(worker_tools, probe.clone()).start(), probe);
+        let probe = node.actors.probe(&SCHEDULER);
         let Parts { store, clock, leader, registry, shared, definitions } = parts;
         let tools = SchedulerTools {
             node,
@@ -155,7 +160,8 @@ async fn start_actors(
             definitions,
         };
         // Whoever starts it waits for this.
-        answer.send((worker, SchedulerActor::new(tools).start())).ok();
+        let scheduler = SchedulerActor::new(tools, probe.clone()).start();
+        answer.send((worker, Mailbox::new(scheduler, probe))).ok();
     });
     let actors = started.await.map_err(|_| ServiceError::Failed {
         message: "the scheduler's thread ended".to_owned(),
@@ -248,6 +254,7 @@ async fn start_leader(node: &NodeContext, store: &Store) -> Result<LeaderHandle,
         priority: config.priority,
         maintenance,
         frozen: switches.is_frozen(),
+        probe: node.actors.probe(&LEADER),
     };
     let inauguration: Arc<dyn crate::leader::Inauguration> = Arc::new(store.clone());
     let redis = config.redis.clone().filter(|_| node.config.cluster.enabled);
@@ -284,7 +291,7 @@ async fn start_leader(node: &NodeContext, store: &Store) -> Result<LeaderHandle,
 }
 
 /// Other nodes' words.
-fn listen(node: &NodeContext, worker: &Addr<WorkerActor>, scheduler: &Addr<SchedulerActor>) {
+fn listen(node: &NodeContext, worker: &Mailbox<WorkerActor>, scheduler: &Mailbox<SchedulerActor>) {
     let (worker, scheduler) = (worker.downgrade(), scheduler.downgrade());
     let around = scheduler.clone();
     node.bus.handle::<LookAgain, _, _>(move |_from, LookAgain {}| {
@@ -309,7 +316,7 @@ fn listen(node: &NodeContext, worker: &Addr<WorkerActor>, scheduler: &Addr<Sched
 }
 
 /// Has the scheduler see at once that an operator has taken this node out of service, or back.
-fn follow_service(node: &NodeContext, scheduler: &Addr<SchedulerActor>) {
+fn follow_service(node: &NodeContext, scheduler: &Mailbox<SchedulerActor>) {
     let mut drained = node.lifecycle.subscribe_drained();
     let scheduler = scheduler.downgrade();
     let following = async move {
@@ -347,7 +354,7 @@ fn follow(
     leader: &LeaderHandle,
     hooks: &Hooks,
     (node, jobs): (&NodeContext, &Jobs),
-    (scheduler, room): (&Addr<SchedulerActor>, Arc<Notify>),
+    (scheduler, room): (&Mailbox<SchedulerActor>, Arc<Notify>),
 ) {
     let mut states = leader.subscribe();
     let lead_changes = run_hooks(hooks.clone(), node.clone(), jobs.clone());

@@ -1,10 +1,18 @@
 //! What the worker is told and asked.
 
 use actix::{Message, MessageResponse};
+use understudy_runtime::actors::ActorType;
 use understudy_runtime::service::Work;
 
 use crate::run::RunId;
 use crate::store::TakenRun;
+
+/// What has the runs of a node.
+pub(crate) static WORKER: ActorType = ActorType {
+    name: "worker",
+    meaning: "Carries out the runs of this node, and says that they live",
+    instead: Some("its runs would be lost: cancel a run (`run cancel`), or drain the node"),
+};
 
 /// Carries out runs that this node has started. One that it has already is not begun again.
 #[derive(Debug, Message)]

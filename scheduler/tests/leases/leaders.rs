@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use understudy_runtime::actors::Probe;
 use understudy_runtime::bus::{Bus, LocalHub};
 use understudy_runtime::clock::{Clock as _, SystemClock};
 use understudy_runtime::ids::NodeId;
 use understudy_runtime::redis::{ConnectError, Redis, Role};
 use understudy_scheduler::leader::{
-    Inauguration, InaugurationError, LeaderHandle, LeaderLease, LeaderPhase, LeaderSpec,
+    Inauguration, InaugurationError, LEADER, LeaderHandle, LeaderLease, LeaderPhase, LeaderSpec,
     RedisLease, SingleLease,
 };
 
@@ -61,6 +62,7 @@ impl Cluster {
             margin: Duration::from_millis(500),
             eligible: true,
             priority: 0,
+            probe: Probe::unlisted(&LEADER),
         }
     }
 

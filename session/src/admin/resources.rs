@@ -58,10 +58,11 @@ pub(crate) fn configure(app: &mut ServiceConfig, admin: &Admin) {
         .service(web::resource("/v1/sessions/end-all").route(web::post().to(end_all)))
         .service(one)
         .service(web::resource("/v1/users/{user}/sessions").route(web::delete().to(end_user)));
+    super::actors::configure(app);
 }
 
 #[derive(Serialize)]
-struct SessionBody {
+pub(super) struct SessionBody {
     id: String,
     user: Option<String>,
     owner: Option<String>,
@@ -197,7 +198,7 @@ fn whose(user: Option<&str>) -> String {
 }
 
 /// Finds the session whose id begins so.
-async fn found(handle: &SessionHandle, id: &str) -> Result<Glimpse, Refusal> {
+pub(super) async fn found(handle: &SessionHandle, id: &str) -> Result<Glimpse, Refusal> {
     let id = id.to_ascii_lowercase();
     if !DIGITS.contains(&id.len()) || !id.bytes().all(is_digit) {
         let right = format!("an id is {} to {} hexadecimal digits", DIGITS.start(), DIGITS.end());

@@ -43,6 +43,18 @@ pub enum Work {
     Revoke(Option<SecretHash>),
 }
 
+impl Work {
+    /// Names its kind, for counts and lists.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Ask(_) => "change",
+            Self::Revoke(_) => "end",
+        }
+    }
+}
+
 /// An operation that was, or may have been, seen by another node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trace {

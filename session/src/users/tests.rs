@@ -5,6 +5,7 @@ use actix::Arbiter;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use dashmap::DashMap;
+use understudy_runtime::actors::Probe;
 use understudy_runtime::bus::{Bus, LocalHub};
 use understudy_runtime::clock::SystemClock;
 use understudy_runtime::config::Config;
@@ -13,6 +14,7 @@ use understudy_runtime::keys::KeySpace;
 use understudy_runtime::lease::LeaseBoard;
 
 use super::*;
+use crate::actor::SESSION;
 use crate::handle::{Inner, Shard};
 use crate::keyring::KeyRing;
 use crate::metrics::Counters;
@@ -37,12 +39,12 @@ fn a_name_has_up_to_256_bytes_and_nothing_invisible() {
     }
 }
 
-fn memory() -> MemoryStore {
+pub(crate) fn memory() -> MemoryStore {
     MemoryStore::new(SystemClock::shared(), Duration::from_secs(1), Duration::ZERO)
 }
 
 /// A node on its own, over a store that others reach too.
-fn node_over(store: SharedStore) -> SessionHandle {
+pub(crate) fn node_over(store: SharedStore) -> SessionHandle {
     let config = Config::for_test();
     let node_id = NodeId::begin("a".parse().unwrap());
     let clock = SystemClock::shared();
@@ -62,6 +64,7 @@ fn node_over(store: SharedStore) -> SessionHandle {
         counters: Arc::clone(&counters),
         residents: Arc::clone(&residents),
         closed: Arc::clone(&closed),
+        probe: Probe::unlisted(&SESSION),
     };
     let inner = Inner {
         node_id,
@@ -78,13 +81,14 @@ fn node_over(store: SharedStore) -> SessionHandle {
         beginning: DashMap::new(),
         lease_ttl: Duration::from_millis(100),
         bus,
+        probe: Probe::unlisted(&SESSION),
         key_agreed: AtomicBool::new(true),
     };
     SessionHandle(Arc::new(inner), None)
 }
 
 /// Logs in as a node does it: the roll, the record, the roll. Nobody has the session in memory.
-async fn logged_in(store: &MemoryStore, user: &str) -> Locator {
+pub(crate) async fn logged_in(store: &MemoryStore, user: &str) -> Locator {
     let locator = Locator::random();
     let enrolment = Enrolment { user, locator, most: None, lifetime_ms: HOUR_MS };
     store.enroll(enrolment).await.unwrap();

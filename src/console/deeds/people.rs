@@ -1,4 +1,4 @@
-//! What can be done to sessions, requests and tokens: to people.
+//! What can be done to sessions and their actors, to requests and tokens: to people.
 
 use understudy_runtime::admin::Role;
 
@@ -56,6 +56,20 @@ pub(super) const DEEDS: &[Deed] = &[
             WHY,
             Field::body("confirm", "Write: end all sessions", Kind::Words("end all sessions")),
         ],
+        weight: Weight::Grave,
+    },
+    Deed {
+        id: "actors.stop",
+        page: "actors",
+        role: Role::Admin,
+        call: ("POST", "/v1/actors/{type}/{id}/stop"),
+        label: "Stop",
+        title: "Stop the actor of this session?",
+        effect: "Its session is handed back to the store, and read again at its next request, by \
+            whatever node that reaches. Nothing is lost; requests wait for a moment.",
+        done: "The actor has stopped.",
+        back: "/console/actors",
+        fields: &[Field::target("type"), ID],
         weight: Weight::Grave,
     },
     Deed {

@@ -115,6 +115,9 @@ async fn what_can_be_done_follows_the_role() {
         let sessions = browser.get("/console/sessions").await.body;
         assert_eq!(sessions.contains("/console/do/sessions.end?"), end, "{role}");
         assert_eq!(sessions.contains("/console/do/sessions.end_all"), tokens, "{role}");
+        let actors = browser.get("/console/actors").await.body;
+        assert_eq!(actors.contains("/console/do/actors.stop?"), tokens, "{role}");
+        assert_eq!(actors.contains("/console/actors?type=session"), end, "{role}");
         let settings = browser.get("/console/settings").await.body;
         assert_eq!(settings.contains("settings.set?name=retry_after_s"), drain, "{role}");
         assert_eq!(settings.contains("settings.set?name=log_filter"), tokens, "{role}");
@@ -227,6 +230,9 @@ async fn every_shown_operation_is_asked_for_by_some_page() {
         ("diag.tasks", "/v1/diag/tasks?node=hamlet"),
         ("logs.tail", "/v1/logs/tail?last=100&follow=false"),
         ("migrations.list", "/v1/migrations"),
+        ("actors.list", "/v1/actors"),
+        ("actors.slow", "/v1/actors/slow"),
+        ("actors.show", "/v1/actors/session/9f86d0818884c7d659a2feaa0c55ad00"),
         ("requests.list", "/v1/requests"),
         ("locks.list", "/v1/locks"),
         ("audit.list", "/v1/audit?limit=50"),

@@ -10,7 +10,7 @@ use super::stage::{node, pictures, signed_in, token};
 use super::stub::Mood;
 
 /// All pages, each with something to show.
-const PAGES: [&str; 32] = [
+const PAGES: [&str; 34] = [
     "",
     "/problems",
     "/problems/doctor",
@@ -35,6 +35,8 @@ const PAGES: [&str; 32] = [
     "/sessions/9f86d0818884c7d659a2feaa0c55ad00",
     "/settings",
     "/maintenance",
+    "/actors",
+    "/actors?type=session&id=9f86d0818884c7d659a2feaa0c55ad00",
     "/requests",
     "/log",
     "/locks",

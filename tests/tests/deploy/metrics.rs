@@ -204,7 +204,7 @@ fn is_as_described(text: &str) -> BTreeSet<&'static str> {
 }
 
 /// What an operator looks at first; the rest appears when there is something to count.
-const NEEDED: [&str; 29] = [
+const NEEDED: [&str; 31] = [
     "understudy_build_info",
     "understudy_node_ready",
     "understudy_nodes",
@@ -213,6 +213,8 @@ const NEEDED: [&str; 29] = [
     "understudy_http_request_duration_seconds",
     "understudy_http_requests_under_way",
     "understudy_event_loop_lag_seconds",
+    "understudy_actors",
+    "understudy_actor_messages_total",
     "understudy_lease_remaining_seconds",
     "understudy_redis_up",
     "understudy_redis_script_seconds",

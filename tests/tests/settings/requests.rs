@@ -79,9 +79,8 @@ async fn one_whose_worker_is_blocked_is_ended_when_that_answers(stage: &Stage) {
     oracle!("status after that", told.status, 404);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn h3_only_what_is_under_way_can_be_ended_and_only_by_an_admin() {
-    let mut stage = Stage::start().await;
+/// Only what is under way can be ended, and only by an admin. The last node is dead afterwards.
+pub(super) async fn only_what_is_under_way_can_be_ended(stage: &mut Stage) {
     let url = stage.node(0).admin_url().to_owned();
     let status = async |client: &Client, method: &str, path: &str| {
         let request = client.build(method.parse().unwrap(), &url, path);

@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::{Knowledge, LeaseHandle, RedisLeases};
+use super::super::{Knowledge, LEASE, LeaseHandle, RedisLeases};
 use super::*;
+use crate::actors::Probe;
 use crate::clock::{Clock as _, SystemClock};
 use crate::keys::KeySpace;
 use crate::membership::{Membership, MembershipSpec, record_for_test};
@@ -57,6 +58,7 @@ async fn start_with(
         ttl: TTL,
         buckets,
         knowledge,
+        probe: Probe::unlisted(&LEASE),
     };
     let node_id = node_id.clone();
     let connect = move || async move {

@@ -30,7 +30,17 @@ impl LeaderActor {
         let (lease, clock, ttl) =
             (self.tools.lease.clone(), self.spec.clock.clone(), self.spec.ttl);
         let limit = self.spec.answer_limit();
+        let renewal = matches!(action, Action::Renew(_));
+        let what = if bid {
+            "bid"
+        } else if renewal {
+            "renew"
+        } else {
+            "peek"
+        };
+        let handling = self.spec.probe.begin(what);
         let step = async move {
+            let _handling = handling;
             if bid && reconnected {
                 // What the bid relies on was learnt over another connection; the news is on its way to the actor.
                 return Ok(Event::Failed);
@@ -81,7 +91,9 @@ impl LeaderActor {
         self.ending += 1;
         let (lease, bus) = (self.tools.lease.clone(), self.tools.bus.clone());
         let limit = self.spec.answer_limit();
+        let handling = self.spec.probe.begin("release");
         let release = async move {
+            let _handling = handling;
             let answer = tokio::time::timeout(limit, lease.release(&value)).await;
             // Else it runs out by itself.
             let released = matches!(answer, Ok(Ok(true)));
@@ -100,7 +112,9 @@ impl LeaderActor {
 
     pub(super) fn inaugurate(&self, value: LeaseValue, ctx: &mut Context<Self>) {
         let (inauguration, node) = (self.tools.inauguration.clone(), self.spec.node_id.clone());
+        let handling = self.spec.probe.begin("inaugurate");
         let asked = async move {
+            let _handling = handling;
             match inauguration.inaugurate(&node, &value.to_string()).await {
                 Ok(epoch) => Event::Inaugurated { value, epoch },
                 Err(error) => {
