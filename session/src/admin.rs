@@ -12,6 +12,7 @@
 //! | `GET /v1/sessions/count` | how many there are, and how many each node has in memory | `sessions`, `users` (`null` where only a look at every session would tell), `residents` by node (`null` when it did not answer) |
 //! | `GET /v1/sessions/{id}` | one session; so many digits of its id as are unique, 8 or more | the session. 404 `unknown_session`, 409 `ambiguous_id` |
 //! | `DELETE /v1/sessions/{id}` | ends it on every node | `ended`: 1. 404, 409; 503 `end_not_confirmed` with `nodes` |
+//! | `DELETE /v1/sessions/{id}/others` | ends all other sessions of its user, also those whose login is under way | `ended`, how many. 404, 409; 409 `no_user`; 503 `end_not_confirmed` with `nodes` |
 //! | `DELETE /v1/users/{user}/sessions` | ends all sessions of a user, also those whose login is under way | `ended`, how many. 503 `end_not_confirmed` with `nodes` |
 //! | `POST /v1/sessions/end-all` `{confirm: "end all sessions", why}` | ends all sessions that there are | 200 `ended`, and `failed`: how many could not be ended or not even be read; 202 the same so far, when it takes longer than 20 s and goes on; 503 with both |
 //!

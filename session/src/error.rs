@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, ResponseError};
 use understudy_runtime::http::problem::{ApiError, Problem};
 
 use crate::engine::Refusal;
+use crate::handle::EndError;
 use crate::store::StoreError;
 
 /// Why a session could not be read or changed.
@@ -67,6 +68,9 @@ pub enum SessionError {
     /// The user has as many sessions as allowed, and a further login is refused.
     #[error("the user has as many sessions as allowed")]
     TooManySessions,
+    /// The other sessions are over at the store, but a node that lives did not say that it knows. To do it again finishes it.
+    #[error("sessions are over, but a node did not say that it knows")]
+    EndNotConfirmed,
     /// The application runs without the session service.
     #[error("the session service is not installed in this application")]
     NotInstalled,
@@ -78,7 +82,12 @@ impl SessionError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable | Self::Busy | Self::Refused | Self::Conflict | Self::OutcomeUnknown
+            Self::Unavailable
+                | Self::Busy
+                | Self::Refused
+                | Self::Conflict
+                | Self::OutcomeUnknown
+                | Self::EndNotConfirmed
         )
     }
 }
@@ -100,6 +109,7 @@ impl SessionError {
             | Self::BadName
             | Self::BadUser
             | Self::TooManySessions
+            | Self::EndNotConfirmed
             | Self::NotInstalled => None,
         }
     }
@@ -129,6 +139,15 @@ impl From<StoreError> for SessionError {
     }
 }
 
+impl From<EndError> for SessionError {
+    fn from(error: EndError) -> Self {
+        match error {
+            EndError::Store(error) => error.into(),
+            EndError::Unconfirmed(_) => Self::EndNotConfirmed,
+        }
+    }
+}
+
 impl ApiError for SessionError {
     fn problem(&self) -> Problem {
         let (status, code) = match self {
@@ -145,6 +164,7 @@ impl ApiError for SessionError {
             Self::BadName => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_name"),
             Self::BadUser => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_user"),
             Self::TooManySessions => (StatusCode::CONFLICT, "session_too_many"),
+            Self::EndNotConfirmed => (StatusCode::SERVICE_UNAVAILABLE, "end_not_confirmed"),
             Self::NotInstalled => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_installed"),
         };
         let problem = Problem::new(status, code, self.to_string());

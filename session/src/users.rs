@@ -24,6 +24,13 @@
 //! confirms when there are too many condemns the excess, by counts that one script takes. A condemned session whose login is
 //! still under way fails at step 3; one that was confirmed is ended by whoever condemned it.
 //!
+//! # Ending the others
+//!
+//! "End all others" ([`SessionHandle::end_others`]) is the end of all with one place left out, by the same script: no login
+//! that began before it can slip through, and the session that asks stays whatever happens. What it condemned is ended as
+//! above: with a tombstone, which no fence stops; so an owner that stands still meanwhile (for 30 s, say) has its writes
+//! refused when it wakes up, and the caller is answered when the owner knows, or its lease is over.
+//!
 //! # What a crash leaves behind
 //!
 //! | the process dies | what is left | who tidies up |
@@ -256,9 +263,22 @@ impl SessionHandle {
     /// # Errors
     /// [`EndError`]; it can be done again.
     pub async fn end_user(&self, user: &str) -> Result<u64, EndError> {
+        self.end_which(user, Condemn::All).await
+    }
+
+    /// Ends all sessions of a user but `kept` on every node, also those whose login is under way; gives how many there were.
+    /// As [`Self::end_user`] in all else. `kept` goes too if somebody else has condemned it before.
+    ///
+    /// # Errors
+    /// [`EndError`]; it can be done again.
+    pub async fn end_others(&self, user: &str, kept: Locator) -> Result<u64, EndError> {
+        self.end_which(user, Condemn::Others(kept)).await
+    }
+
+    async fn end_which(&self, user: &str, which: Condemn) -> Result<u64, EndError> {
         let (handle, user) = (self.clone(), user.to_owned());
         to_its_end(async move {
-            let condemned = handle.register().condemn(&user, Condemn::All).await;
+            let condemned = handle.register().condemn(&user, which).await;
             let condemned = condemned.map_err(EndError::Store)?;
             handle.carry_out(&user, &condemned).await
         })

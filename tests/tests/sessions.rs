@@ -9,6 +9,7 @@ mod sessions {
     mod cookie;
     mod identity;
     mod logout;
+    mod others;
     mod privacy;
     mod readymade;
     mod residency;

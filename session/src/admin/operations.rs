@@ -18,6 +18,12 @@ const ENDED_ONE: &[(u16, &str)] = &[
     (409, "ambiguous_id"),
     (503, "end_not_confirmed: a node that lives did not say that it knows"),
 ];
+const ENDED_OTHERS: &[(u16, &str)] = &[
+    (200, "How many were ended"),
+    (404, "unknown_session"),
+    (409, "ambiguous_id; no_user: nobody is logged in in it"),
+    (503, "end_not_confirmed: a node that lives did not say that it knows"),
+];
 const ONE: &[(u16, &str)] =
     &[(200, "The session"), (404, "unknown_session"), (409, "ambiguous_id")];
 
@@ -49,6 +55,15 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         .answers(ENDED_ONE)
         .cli("session end")
         .console("sessions"),
+    Operation::delete(
+        "sessions.end_others",
+        "/v1/sessions/{id}/others",
+        "Ends all other sessions of the user of a session on every node",
+    )
+    .role(Role::Support)
+    .answers(ENDED_OTHERS)
+    .cli("session end-others")
+    .console("sessions"),
     Operation::delete(
         "sessions.end_user",
         "/v1/users/{user}/sessions",

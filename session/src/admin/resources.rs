@@ -14,7 +14,9 @@ use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::bus::BusRequest;
 use understudy_runtime::http::problem::Problem;
 
-use super::answer::{Answer, Refusal, accepted, ambiguous_id, invalid_value, ok, unknown_session};
+use super::answer::{
+    Answer, Refusal, accepted, ambiguous_id, invalid_value, no_user, ok, unknown_session,
+};
 use crate::handle::{EndError, SessionHandle};
 use crate::record::Token;
 use crate::store::StoreError;
@@ -57,6 +59,7 @@ pub(crate) fn configure(app: &mut ServiceConfig, admin: &Admin) {
         .service(web::resource("/v1/sessions/count").route(web::get().to(count)))
         .service(web::resource("/v1/sessions/end-all").route(web::post().to(end_all)))
         .service(one)
+        .service(web::resource("/v1/sessions/{id}/others").route(web::delete().to(end_others)))
         .service(web::resource("/v1/users/{user}/sessions").route(web::delete().to(end_user)));
 }
 
@@ -190,6 +193,23 @@ async fn end(admin: Data<Admin>, request: HttpRequest, id: Path<String>, bytes: 
     admin.handle.end(&[glimpse.locator]).await?;
     tracing::info!(session.id = session, "an operator ended a session");
     Ok(ok(&json!({ "ended": 1 })))
+}
+
+async fn end_others(
+    admin: Data<Admin>,
+    request: HttpRequest,
+    id: Path<String>,
+    bytes: Bytes,
+) -> Answer {
+    Query::of(&request, &[])?;
+    let Nothing {} = body(&request, &bytes)?;
+    let glimpse = found(&admin.handle, &id).await?;
+    let Some(user) = glimpse.user else { return Err(no_user().into()) };
+    let ended = admin.handle.end_others(&user, glimpse.locator).await?;
+    let session = glimpse.locator.id_for_logs();
+    note(&request, format!("{ended} sessions of {} but {session}", whose(Some(&user))));
+    tracing::info!(session.id = session, ended, "an operator ended the others of a user");
+    Ok(ok(&json!({ "ended": ended })))
 }
 
 fn whose(user: Option<&str>) -> String {

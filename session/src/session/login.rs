@@ -160,6 +160,22 @@ impl Session {
         }
     }
 
+    /// Ends all other sessions of the user who is logged in, on every node, also those whose login is under way; gives how
+    /// many there were. When this returns, none of their cookies is accepted anywhere. This session stays as it is. When
+    /// nobody is logged in nothing happens.
+    ///
+    /// If the process dies in the middle, those that are not over yet are condemned: their logins cannot succeed, and the
+    /// next one who lists or ends the sessions of the user ends them. To call it again finishes it at once.
+    ///
+    /// # Errors
+    /// [`SessionError::EndNotConfirmed`] when they are over at the store, but a node that lives did not say that it knows;
+    /// else when their end cannot be stored now.
+    pub async fn end_others(&self) -> Result<u64, SessionError> {
+        let Some(user) = self.user().await? else { return Ok(0) };
+        let Some(presented) = self.presented() else { return Ok(0) };
+        Ok(self.0.handle.end_others(&user, presented.locator).await?)
+    }
+
     /// Ends the session on every node and takes the cookie back. When this returns, neither the cookie nor a request
     /// that is still under way can use it, anywhere.
     ///

@@ -45,16 +45,16 @@ impl Spec {
         let mut places = self.roll(user, 0).places;
         let standing = places.iter().filter(|(_, progress)| *progress == Progress::Stands).count();
         let mut excess = match which {
-            Condemn::All => usize::MAX,
+            Condemn::All | Condemn::Others(_) => usize::MAX,
             Condemn::Beyond(most) => standing.saturating_sub(most as usize),
         };
-        for (_, progress) in &mut places {
+        for (place, progress) in &mut places {
             let chosen = match progress {
                 Progress::Stands => excess > 0,
-                Progress::Begun => which == Condemn::All,
+                Progress::Begun => !matches!(which, Condemn::Beyond(_)),
                 Progress::Condemned => false,
             };
-            if chosen {
+            if chosen && which != Condemn::Others(place.locator) {
                 excess = excess.saturating_sub(1);
                 *progress = Progress::Condemned;
             }

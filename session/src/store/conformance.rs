@@ -193,6 +193,7 @@ const CASES: &[(&str, Case)] = cases![
         the_oldest_beyond_the_number_are_condemned,
         of_many_logins_at_once_as_many_stand_as_may,
         all_are_condemned_also_those_under_way,
+        all_but_one_are_condemned,
         a_place_is_struck_off_only_as_it_was_seen,
         what_is_over_leaves_the_roll,
         a_look_shows_what_a_session_is,

@@ -134,6 +134,8 @@ pub enum Confirmed {
 pub enum Condemn {
     /// All that there are at this moment.
     All,
+    /// All that there are at this moment, but this one.
+    Others(Locator),
     /// Of those that stand, the oldest, so that so many are left.
     Beyond(u32),
 }

@@ -80,6 +80,7 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("sessions.count", "GET /v1/sessions/count", "sessions count"),
     ("sessions.show", "GET /v1/sessions/{id}", "session show"),
     ("sessions.end", "DELETE /v1/sessions/{id}", "session end"),
+    ("sessions.end_others", "DELETE /v1/sessions/{id}/others", "session end-others"),
     ("sessions.end_user", "DELETE /v1/users/{user}/sessions", "sessions end-user"),
     ("sessions.end_all", "POST /v1/sessions/end-all", "sessions end-all"),
 ];

@@ -39,6 +39,14 @@ pub(super) const VERBS: &[Verb] = &[
     .with(&[SESSION])
     .asks("Whoever has this session is logged out, and what it holds is gone."),
     Verb::delete(
+        "sessions.end_others",
+        "session end-others",
+        "/v1/sessions/{id}/others",
+        "Ends all other sessions of the user of a session",
+    )
+    .with(&[SESSION])
+    .asks("This user is logged out everywhere else, and what those sessions hold is gone."),
+    Verb::delete(
         "sessions.end_user",
         "sessions end-user",
         "/v1/users/{user}/sessions",

@@ -145,6 +145,10 @@ async fn logout(session: Session) -> Answer {
     Ok(HttpResponse::NoContent().finish())
 }
 
+async fn end_others(session: Session) -> Answer {
+    Ok(HttpResponse::Ok().json(json!({ "ended": session.end_others().await? })))
+}
+
 async fn whoami(session: Session) -> Answer {
     Ok(HttpResponse::Ok().json(json!({ "user": session.user().await? })))
 }
@@ -204,6 +208,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(both("/login").to(login))
         .service(both("/guess").to(guess))
         .service(both("/logout").to(logout))
+        .service(both("/end-others").to(end_others))
         .service(both("/rotate").to(rotate))
         .service(both("/slow-write").to(slow_write))
         .service(both("/sleep").to(sleep))

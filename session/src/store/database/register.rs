@@ -78,18 +78,28 @@ impl DatabaseStore {
         Ok(read.await?)
     }
 
-    async fn condemn_all(&self, user: &str) -> Result<Vec<Place>, StoreError> {
+    /// Condemns all, or all but one.
+    async fn condemn_all(
+        &self,
+        user: &str,
+        spared: Option<Locator>,
+    ) -> Result<Vec<Place>, StoreError> {
         let alone = Arc::new(self.alone(user));
         let register = &self.statements.register;
-        let about = |sql: &str| self.statement(sql, vec![user.into()]);
-        let (roll, all) = (about(register.roll), about(register.condemn_all));
+        let roll = self.statement(register.roll, vec![user.into()]);
+        let no_session = String::new();
+        let spared_text = spared.map_or(no_session, |spared| spared.to_string());
+        let all = self.statement(register.condemn_all, vec![user.into(), spared_text.into()]);
         let condemned = self.database.transaction(move |executor| {
             let (alone, roll, all) = (Arc::clone(&alone), roll.clone(), all.clone());
             Box::pin(async move {
                 alone.begin(executor).await?;
                 let places = read_places(executor, roll).await?;
                 executor.execute_raw(all).await?;
-                Ok(places.into_iter().map(|(place, _)| place).collect())
+                let condemned = places.into_iter().filter(|(place, progress)| {
+                    Some(place.locator) != spared || *progress == Progress::Condemned
+                });
+                Ok(condemned.map(|(place, _)| place).collect())
             })
         });
         Ok(condemned.await?)
@@ -178,7 +188,8 @@ impl SessionRegister for DatabaseStore {
 
     async fn condemn(&self, user: &str, which: Condemn) -> Result<Vec<Place>, StoreError> {
         match which {
-            Condemn::All => self.condemn_all(user).await,
+            Condemn::All => self.condemn_all(user, None).await,
+            Condemn::Others(spared) => self.condemn_all(user, Some(spared)).await,
             Condemn::Beyond(most) => self.condemn_beyond(user, most).await,
         }
     }

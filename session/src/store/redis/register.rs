@@ -169,11 +169,12 @@ impl SessionRegister for RedisStore {
     }
 
     async fn condemn(&self, user: &str, which: Condemn) -> Result<Vec<Place>, StoreError> {
-        let which = match which {
-            Condemn::All => text(""),
-            Condemn::Beyond(most) => number(most.into()),
+        let args = match which {
+            Condemn::All => vec![text(""), text("")],
+            Condemn::Others(spared) => vec![text(""), text(&spared.to_string())],
+            Condemn::Beyond(most) => vec![number(most.into()), text("")],
         };
-        let reply = self.call(&CONDEMN, vec![self.roll_key(user)], vec![which]).await?;
+        let reply = self.call(&CONDEMN, vec![self.roll_key(user)], args).await?;
         let (pairs, _) = reply.as_chunks::<2>();
         pairs.iter().map(|pair| place(&pair[0], &pair[1])).collect()
     }

@@ -22,7 +22,7 @@ pub(in super::super) struct RegisterStatements {
     pub(in super::super) confirm: &'static str,
     /// Condemns a place. Parameters: user, locator.
     pub(in super::super) condemn: &'static str,
-    /// Condemns all. Parameter: user.
+    /// Condemns all but one. Parameters: user, the locator that is spared (empty: none).
     pub(in super::super) condemn_all: &'static str,
     /// Strikes a place off. Parameters: user, locator, time, progress.
     pub(in super::super) strike: &'static str,
@@ -68,7 +68,8 @@ impl RegisterStatements {
                       WHERE user_name = $1 AND locator = $2 AND progress <> 'condemned'",
             condemn: "UPDATE us_session_user SET progress = 'condemned' \
                       WHERE user_name = $1 AND locator = $2",
-            condemn_all: "UPDATE us_session_user SET progress = 'condemned' WHERE user_name = $1",
+            condemn_all: "UPDATE us_session_user SET progress = 'condemned' \
+                          WHERE user_name = $1 AND locator <> $2",
             strike: "DELETE FROM us_session_user WHERE user_name = $1 AND locator = $2 \
                      AND at_ms = $3 AND progress = $4",
             page: format!(

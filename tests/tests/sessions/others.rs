@@ -1,0 +1,91 @@
+//! What a user does about the own sessions, and what an application is told of them.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use understudy_tests::{Client, Cluster, Topology, oracle, wait};
+
+use super::visitor::{logged_in, whoami};
+
+const OPERATOR: &str = "others-operator-token-of-the-tests";
+
+#[derive(Debug, Deserialize)]
+struct Ended {
+    ended: u64,
+}
+
+/// At how many of the nodes this browser is logged in.
+async fn logged_in_at(cluster: &Cluster, client: &Client) -> usize {
+    let mut count = 0;
+    for node in &cluster.nodes {
+        count += usize::from(whoami(client, node.public_url()).await.is_some());
+    }
+    count
+}
+
+/// Sessions of a user, begun at the nodes in turn, and seen by all of them.
+async fn sessions_of(cluster: &Cluster, user: &str, count: usize) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for number in 0..count {
+        let client = logged_in(cluster.url(number % cluster.nodes.len()), user).await;
+        assert_eq!(logged_in_at(cluster, &client).await, cluster.nodes.len());
+        clients.push(client);
+    }
+    clients
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s7_a_user_ends_all_other_sessions_on_every_node() {
+    for topology in [Topology::Standalone, Topology::Cluster] {
+        let cluster = Cluster::builder().redis(topology).start().await;
+        ends_all_others(&cluster).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s7_a_user_ends_all_other_sessions_in_postgresql() {
+    let builder = Cluster::builder().env("UNDERSTUDY_SESSION_STORE", "database");
+    ends_all_others(&builder.start().await).await;
+}
+
+async fn ends_all_others(cluster: &Cluster) {
+    let clients = sessions_of(cluster, "ann", 6).await;
+    let stranger = logged_in(cluster.url(0), "bob").await;
+    // It asks at another node than its own.
+    let answer = clients[4].post(cluster.url(0), "/end-others").await.unwrap().expect(200);
+    oracle!("other sessions ended", answer.json::<Ended>().ended, 5);
+    let mut alive = Vec::new();
+    for client in &clients {
+        alive.push(logged_in_at(cluster, client).await);
+    }
+    oracle!("nodes that know each", format!("{alive:?}"), "[0, 0, 0, 0, 3, 0]");
+    oracle!("nodes that know another user", logged_in_at(cluster, &stranger).await, 3);
+    let answer = clients[4].post(cluster.url(2), "/end-others").await.unwrap().expect(200);
+    oracle!("ended when there are no others", answer.json::<Ended>().ended, 0);
+    let nobody = Client::new().post(cluster.url(1), "/end-others").await.unwrap().expect(200);
+    oracle!("ended when nobody is logged in", nobody.json::<Ended>().ended, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s7_an_operator_ends_all_but_one_and_a_stopped_owner_does_not_hold_that_up() {
+    let builder = Cluster::builder().env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR);
+    let cluster = builder.start().await;
+    let clients = sessions_of(&cluster, "ann", 3).await;
+    let all = clients[0].get(cluster.url(0), "/all").await.unwrap().expect(200);
+    let id = all.json::<serde_json::Value>()["id"].as_str().expect("it has an id").to_owned();
+    cluster.nodes[2].stop();
+    let operator = Client::with_timeout(Duration::from_secs(20)).bearing(OPERATOR);
+    let path = format!("/v1/sessions/{id}/others");
+    let ended = operator.delete(cluster.nodes[0].admin_url(), &path).await.unwrap().expect(200);
+    cluster.nodes[2].cont();
+    wait::until("C answers again", Duration::from_secs(20), async || {
+        Client::new().get(cluster.url(2), "/whoami").await.is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
+    oracle!("other sessions ended", ended.json::<Ended>().ended, 2);
+    let mut alive = Vec::new();
+    for client in &clients {
+        alive.push(logged_in_at(&cluster, client).await);
+    }
+    oracle!("nodes that know each", format!("{alive:?}"), "[3, 0, 0]");
+}
