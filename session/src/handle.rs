@@ -31,6 +31,7 @@ use crate::resident::{Cell, Resident};
 use crate::shards::Worker;
 use crate::state::{Ask, Op, Outcome, Task, opens};
 use crate::store::{ReadReply, SharedStore, StoreError};
+use crate::users::LimitListener;
 
 /// How often an actor is looked for that goes just when it is wanted: once a millisecond, and it leaves in less.
 const HANDS: usize = 100;
@@ -89,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) bus: Bus,
     /// Whether the latest look found a key that all living nodes know.
     pub(crate) key_agreed: AtomicBool,
+    /// Hears of users who have more sessions than wanted.
+    pub(crate) on_limit: Option<LimitListener>,
 }
 
 impl SessionHandle {

@@ -52,3 +52,4 @@ pub use lockout::{Lockout, LockoutError};
 pub use middleware::SessionMiddleware;
 pub use service::SessionService;
 pub use session::{Session, SessionInfo};
+pub use users::SessionLimitExceeded;

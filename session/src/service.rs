@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::broadcast::Broadcast;
-use understudy_runtime::config::StoreKind;
+use understudy_runtime::config::{MaxPolicy, StoreKind};
 use understudy_runtime::secret::Secret;
 use understudy_runtime::service::{
     Health, NodeContext, RequestWrap, Service, ServiceError, StopNote,
@@ -33,6 +33,7 @@ use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
 use crate::shards::{Shards, shard_count};
+use crate::users::{LimitListener, SessionLimitExceeded};
 
 /// The file with the key of an embedded node, which nobody has to configure.
 const KEY_FILE: &str = "session.key";
@@ -45,6 +46,7 @@ const MAP_SHARDS: usize = 64;
 pub struct SessionService {
     started: OnceLock<Started>,
     on_expired: Option<Listener>,
+    on_limit: Option<LimitListener>,
 }
 
 struct Started {
@@ -91,6 +93,31 @@ impl SessionService {
         self
     }
 
+    /// Has `tell` called when a user has more sessions than wanted after a login, with
+    /// `UNDERSTUDY_SESSION_MAX_POLICY=notify`: on the node of the login, which does not wait for it.
+    ///
+    /// It may return `()` or a `Result`. Nothing is kept of it: when it fails, or the node dies before, the next login beyond
+    /// the maximum tells again, of the sessions that there are then. All nodes must be given the same callback.
+    ///
+    /// # Example
+    /// ```
+    /// use understudy_session::{SessionLimitExceeded, SessionService};
+    ///
+    /// let service = SessionService::new().on_limit_exceeded(|event: SessionLimitExceeded| async move {
+    ///     println!("{} has {} sessions of {}", event.user, event.sessions, event.most);
+    /// });
+    /// # drop(service);
+    /// ```
+    #[must_use]
+    pub fn on_limit_exceeded<F, Fut>(mut self, tell: F) -> Self
+    where
+        F: Fn(SessionLimitExceeded) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Heard> + Send + 'static,
+    {
+        self.on_limit = Some(LimitListener::new(tell));
+        self
+    }
+
     /// Gives the handle, once the service was started.
     #[must_use]
     pub fn handle(&self) -> Option<SessionHandle> {
@@ -109,7 +136,7 @@ impl Service for SessionService {
     }
 
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
-        let started = begin(node).await?;
+        let started = begin(node, self.on_limit.clone()).await?;
         let handle = started.handle.clone();
         let serving = handle.clone();
         node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
@@ -196,8 +223,17 @@ impl Service for SessionService {
     }
 }
 
-async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
+async fn begin(
+    node: &NodeContext,
+    on_limit: Option<LimitListener>,
+) -> Result<Started, ServiceError> {
     let config = &node.config.session;
+    if config.users.max_policy == MaxPolicy::Notify && on_limit.is_none() {
+        tracing::warn!(
+            variable = "UNDERSTUDY_SESSION_MAX_POLICY",
+            "`notify` without a callback: nobody is told when a user has too many sessions"
+        );
+    }
     let options = Arc::new(SessionOptions::from(config));
     let counters = Arc::new(Counters::new());
     let residents = Arc::new(DashMap::with_shard_amount(MAP_SHARDS));
@@ -236,6 +272,7 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
         lease_ttl: node.config.cluster.node_ttl,
         bus: node.bus.clone(),
         key_agreed: AtomicBool::new(true),
+        on_limit,
     };
     let handle = SessionHandle(Arc::new(inner), None);
     let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };

@@ -17,6 +17,8 @@
 //!    secret, but nobody has it.
 //! 3. *Confirm*: the place becomes one that `stands`, and the script says how many do. If it is gone or condemned, the
 //!    session is ended and the login fails. Only after this is the cookie given out.
+//!    (With the policy `notify` it is given out whatever the count says, and the application is told; see
+//!    [`SessionLimitExceeded`].)
 //! 4. With the policy `oldest`, if more stand than may: those that are over are struck off, then one script *condemns* the
 //!    oldest beyond the number; these are ended, and struck off after that.
 //!
@@ -53,6 +55,8 @@
 //!
 //! [`LEFT_ALONE_MS`]: crate::store::register::LEFT_ALONE_MS
 
+mod limit;
+
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -65,6 +69,8 @@ use crate::store::register::{
     Condemn, Confirmed, Enrolled, Enrolment, Glimpse, Listed, Place, Progress, Roll, Sight, is_vain,
 };
 use crate::store::{SharedStore, StoreError};
+
+pub use limit::{LimitListener, OldSession, SessionLimitExceeded};
 
 /// Most bytes of a user's name.
 pub const LONGEST_NAME: usize = 256;
@@ -325,6 +331,14 @@ impl SessionHandle {
         }
     }
 
+    /// Finds the sessions whose public id ([`Locator::public_id`]) begins so, in order to end one for example; a few at most.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is away or refuses.
+    pub async fn find(&self, id: &str) -> Result<Vec<Locator>, StoreError> {
+        self.register().find(id).await
+    }
+
     /// The store, for what concerns many sessions.
     pub(crate) fn register(&self) -> &SharedStore {
         self.store(Locator::from_bytes([0; 16]))
@@ -377,12 +391,17 @@ impl Login<'_> {
             return self.lose().await;
         };
         let users = &handle.0.options.users;
-        let most = users.max_sessions.filter(|_| users.max_policy == MaxPolicy::Oldest);
-        match most.filter(|most| standing > u64::from(*most)) {
-            Some(most) if !handle.make_room(self.user, most, locator).await? => {
+        let most = users.max_sessions.filter(|most| standing > u64::from(*most));
+        let Some(most) = most else { return Ok(()) };
+        match users.max_policy {
+            MaxPolicy::Oldest if !handle.make_room(self.user, most, locator).await? => {
                 Err(SessionError::Ended)
             }
-            Some(_) | None => Ok(()),
+            MaxPolicy::Notify => {
+                handle.tell_limit(self.user, most, locator);
+                Ok(())
+            }
+            MaxPolicy::Oldest | MaxPolicy::Reject => Ok(()),
         }
     }
 

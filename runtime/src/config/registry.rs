@@ -120,7 +120,7 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_SESSION_ACTORS_MAX", "100000", "Most sessions in the memory of one node."),
     shared("UNDERSTUDY_SESSION_WAIT_MS", "6000", "How long a write waits for an owner that is silent, before it is answered 503."),
     shared("UNDERSTUDY_SESSION_MAX_PER_USER", "0", "Most sessions of one user; 0 for any number."),
-    shared("UNDERSTUDY_SESSION_MAX_POLICY", "oldest", "What happens to a login beyond that: `oldest` ends the session that logged in longest ago, `reject` refuses the login."),
+    shared("UNDERSTUDY_SESSION_MAX_POLICY", "oldest", "What happens to a login beyond that: `oldest` ends the session that logged in longest ago, `reject` refuses the login, `notify` tells the application."),
     shared("UNDERSTUDY_SESSION_LOCKOUT_ATTEMPTS", "5", "How often a user may fail to log in from one address, where the application asks the lockout; 0 for any number."),
     shared("UNDERSTUDY_SESSION_LOCKOUT_S", "900", "For how long failures to log in are counted, and a user is locked out after too many."),
 

@@ -79,6 +79,7 @@ fn node_over(store: SharedStore) -> SessionHandle {
         lease_ttl: Duration::from_millis(100),
         bus,
         key_agreed: AtomicBool::new(true),
+        on_limit: None,
     };
     SessionHandle(Arc::new(inner), None)
 }

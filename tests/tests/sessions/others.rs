@@ -89,3 +89,44 @@ async fn s7_an_operator_ends_all_but_one_and_a_stopped_owner_does_not_hold_that_
     }
     oracle!("nodes that know each", format!("{alive:?}"), "[3, 0, 0]");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s6_with_notify_everybody_comes_in_and_the_oldest_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes");
+    let cluster = Cluster::builder()
+        .env("UNDERSTUDY_SESSION_MAX_PER_USER", "2")
+        .env("UNDERSTUDY_SESSION_MAX_POLICY", "notify")
+        .env("FIXTURE_NOTES", &file.display().to_string())
+        .start()
+        .await;
+    let told = || -> Vec<Vec<String>> {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("beyond "));
+        lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let clients = sessions_of(&cluster, "ann", 2).await;
+    oracle!("events of two sessions of two", told().len(), 0);
+    let more = sessions_of(&cluster, "ann", 2).await;
+    wait::until("both logins beyond were told", Duration::from_secs(20), async || {
+        told().len() == 2
+    })
+    .await;
+    let mut ids = Vec::new();
+    for client in &clients {
+        let all = client.get(cluster.url(0), "/all").await.unwrap().expect(200);
+        let all: serde_json::Value = all.json();
+        ids.push(all["id"].as_str().expect("it has an id").to_owned());
+    }
+    let mut events = told();
+    events.sort();
+    for (event, (sessions, oldest)) in events.iter().zip([("3", 1), ("4", 2)]) {
+        assert_eq!(event[..3], ["ann", sessions, "2"], "{event:?}");
+        let named = event[3..].iter().zip(&ids).filter(|(named, id)| named.starts_with(*id));
+        oracle!("of the oldest named rightly", named.count(), oldest);
+        oracle!("named", event.len() - 3, oldest);
+    }
+    for client in clients.iter().chain(&more) {
+        assert_eq!(logged_in_at(&cluster, client).await, 3, "no session ends");
+    }
+}
