@@ -239,6 +239,11 @@ impl SessionActor {
                 log_failure("touch", shard.store.touch(locator).await.err().as_ref());
             });
         }
+        if let Role::Owner(owned) = self.engine.role()
+            && self.cell.seen_is_due(now, self.shard.options.touch_every())
+        {
+            self.shard.note_seen(self.cell.locator, owned.record.user.as_deref());
+        }
     }
 
     /// Answers go out only after [`Self::publish`]: whoever was answered must not read something older here.

@@ -14,6 +14,7 @@
 //! | `DELETE /v1/sessions/{id}` | ends it on every node | `ended`: 1. 404, 409; 503 `end_not_confirmed` with `nodes` |
 //! | `DELETE /v1/sessions/{id}/others` | ends all other sessions of its user, also those whose login is under way | `ended`, how many. 404, 409; 409 `no_user`; 503 `end_not_confirmed` with `nodes` |
 //! | `DELETE /v1/users/{user}/sessions` | ends all sessions of a user, also those whose login is under way | `ended`, how many. 503 `end_not_confirmed` with `nodes` |
+//! | `GET /v1/users/online?within_s=&after=&limit=` | users of whom a session was used lately (5 minutes unless said, an hour at most), the latest first, and perhaps some who were here up to one touch interval before | `users` (`user`, `seen_ms`), `next`, `within_s`, `total` and `guests`: how many such users and such sessions without a user there are (`null` on further pages) |
 //! | `POST /v1/sessions/end-all` `{confirm: "end all sessions", why}` | ends all sessions that there are | 200 `ended`, and `failed`: how many could not be ended or not even be read; 202 the same so far, when it takes longer than 20 s and goes on; 503 with both |
 //!
 //! A session is shown as `id`, `user`, `owner` (the node that has it in memory, or had it), `epoch`, `created_ms`,

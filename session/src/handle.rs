@@ -58,6 +58,16 @@ impl Shard {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Notes that somebody is here, without making the request wait for it; if that fails, the next interval tries again.
+    pub(crate) fn note_seen(&self, locator: Locator, user: Option<&str>) {
+        let (store, user) = (Arc::clone(&self.store), user.map(str::to_owned));
+        self.arbiter.spawn(async move {
+            if let Err(error) = store.seen(locator, user.as_deref()).await {
+                tracing::debug!(%error, "it was not noted that somebody is here");
+            }
+        });
+    }
+
     /// Takes the session out of the map, unless another actor has its place already.
     pub(crate) fn forget(&self, cell: &Arc<Cell>) {
         self.residents.remove_if(&cell.locator, |_, resident| Arc::ptr_eq(&resident.cell, cell));
@@ -121,6 +131,9 @@ impl SessionHandle {
                 if cell.touch_is_due(now, inner.options.touch_every()) {
                     self.touch(locator);
                 }
+                if cell.seen_is_due(now, inner.options.touch_every()) {
+                    self.note_seen(locator, view.record.user.as_deref());
+                }
                 return Ok(Some(view));
             }
             elsewhere = cell.is_elsewhere(now);
@@ -139,8 +152,9 @@ impl SessionHandle {
         match answer {
             Ok(Reply::View(view)) => {
                 let view = opened(view, secret);
-                if view.as_ref().is_some_and(|view| self.is_unnoted(view)) {
+                if let Some(view) = view.as_ref().filter(|view| self.is_unnoted(view)) {
                     self.touch(locator);
+                    self.note_seen(locator, view.record.user.as_deref());
                 }
                 Ok(view)
             }
@@ -177,6 +191,7 @@ impl SessionHandle {
                 }
                 if now_ms.saturating_sub(record.last_access_ms) >= slack {
                     self.touch(locator);
+                    self.note_seen(locator, record.user.as_deref());
                 }
                 let owner = record.owner.as_ref().and_then(Token::node);
                 Ok(Some(View { record: Arc::new(*record), now_ms, owner }))
@@ -331,7 +346,7 @@ impl SessionHandle {
     }
 
     /// The shard of this HTTP worker, else one of those that have a thread of their own.
-    fn shard(&self, locator: Locator) -> &Arc<Shard> {
+    pub(crate) fn shard(&self, locator: Locator) -> &Arc<Shard> {
         if let Some(local) = self.1.as_ref().and_then(|worker| worker.shard()) {
             return local;
         }

@@ -56,6 +56,7 @@
 //! [`LEFT_ALONE_MS`]: crate::store::register::LEFT_ALONE_MS
 
 mod limit;
+mod online;
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -390,6 +391,7 @@ impl Login<'_> {
         let Confirmed::Stands { standing } = confirmed else {
             return self.lose().await;
         };
+        handle.note_login(locator, self.user);
         let users = &handle.0.options.users;
         let most = users.max_sessions.filter(|most| standing > u64::from(*most));
         let Some(most) = most else { return Ok(()) };

@@ -223,7 +223,7 @@ struct Asked<'a> {
 }
 
 /// What is new in the API: an old node has none of it.
-const NEW: [&str; 11] = [
+const NEW: [&str; 12] = [
     "/v1/events",
     "/v1/whoami",
     "/v1/config/drift",
@@ -233,6 +233,7 @@ const NEW: [&str; 11] = [
     "/v1/diag",
     "/v1/requests",
     "/v1/sessions",
+    "/v1/users",
     "/v1/cluster/",
     "/v1/audit",
 ];

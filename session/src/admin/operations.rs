@@ -5,6 +5,7 @@ use understudy_runtime::admin::{Operation, Parameter, Role};
 const TEXT: &str = r#"{"type":"string"}"#;
 const USER: &str = r#"{"type":"string","minLength":1,"maxLength":256}"#;
 const LIMIT: &str = r#"{"type":"integer","minimum":1,"maximum":1000,"default":100}"#;
+const WITHIN: &str = r#"{"type":"integer","minimum":1,"maximum":3600,"default":300}"#;
 const END_ALL: &str = r#"{"type":"object","required":["confirm","why"],"additionalProperties":false,"properties":{
     "confirm":{"const":"end all sessions"},"why":{"type":"string","minLength":1,"maxLength":1000}}}"#;
 
@@ -41,6 +42,19 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation::get("sessions.count", "/v1/sessions/count", "Counts sessions")
         .cli("sessions count")
         .console("overview"),
+    Operation::get(
+        "users.online",
+        "/v1/users/online",
+        "Lists users of whom a session was used lately, and counts them and guests",
+    )
+    .role(Role::Support)
+    .query(&[
+        Parameter::new("within_s", WITHIN, "Since how many seconds ago"),
+        Parameter::new("after", TEXT, "The `next` of the page before"),
+        Parameter::new("limit", LIMIT, "How many at most"),
+    ])
+    .cli("sessions online")
+    .console("sessions"),
     Operation::get(
         "sessions.show",
         "/v1/sessions/{id}",

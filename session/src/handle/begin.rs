@@ -123,10 +123,16 @@ impl SessionHandle {
         record.absolute_ms = now_ms.saturating_add(lifetime_ms);
         if let Some(token) = record.owner.clone() {
             let held = Held { fence: Fence { token, epoch: 1 }, stamp, version: 1 };
-            let owned = Owned { held, record: Arc::new(record), base: (sent_at, now_ms) };
+            let record = Arc::new(record);
+            let owned = Owned { held, record: Arc::clone(&record), base: (sent_at, now_ms) };
             let engine = Engine::owning(inner.node_id.clone(), inner.options.limits, owned);
             // Should there be no room for it in memory, the next request claims it.
             let resident = self.resident(locator, || engine);
+            if let Some(resident) = &resident
+                && resident.cell.seen_is_due(inner.clock.now(), inner.options.touch_every())
+            {
+                self.note_seen(locator, record.user.as_deref());
+            }
             if let Some(resident) = resident.filter(|_| beginning.was_ended()) {
                 resident.cell.end();
             }

@@ -52,6 +52,7 @@ mod ends;
 mod expiry;
 mod history;
 mod logins;
+mod online;
 mod ownership;
 mod races;
 mod recovery;
@@ -201,6 +202,10 @@ const CASES: &[(&str, Case)] = cases![
         a_session_is_found_by_the_beginning_of_its_id,
         who_may_still_show_an_ended_session_is_told,
         what_is_put_back_is_on_the_roll,
+    },
+    online::{
+        who_used_a_session_lately_is_online_until_the_last_one_ends,
+        pages_show_all_who_are_online,
     },
     races::{
         only_one_of_many_creates_wins,

@@ -9,6 +9,7 @@
 mod expiry;
 mod fields;
 mod gate;
+mod online;
 mod packed;
 mod register;
 
@@ -21,8 +22,8 @@ use understudy_runtime::keys::KeySpace;
 use understudy_runtime::redis::{Arg, Redis, RedisError, Reply, Script};
 
 use super::{
-    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
-    StoreError, Swept, ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply,
+    SessionRegister as _, SessionStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 use crate::record::{Fence, Locator, Record, Token};
 
@@ -57,12 +58,16 @@ script!(LOOK, new, "look");
 script!(IDS, new, "ids");
 script!(COUNT, new, "count");
 script!(HELD, new, "held");
+script!(SEEN, new, "seen");
+script!(ONLINE, new, "online");
+script!(ONLINE_COUNT, new, "online_count");
 // These make room.
 script!(SWEEP, even_when_full, "sweep", "index", "entry");
 script!(ACKNOWLEDGE, even_when_full, "acknowledge");
 script!(CONDEMN, even_when_full, "condemn", "place");
 script!(STRIKE, even_when_full, "strike", "place");
 script!(FORGET_IDS, even_when_full, "forget_ids");
+script!(UNSEEN, even_when_full, "unseen");
 
 /// How much longer than a session its key stays, besides the slack: so long may nobody sweep, or the server be away, without
 /// the end of a session going by untold.
@@ -287,6 +292,10 @@ impl SessionStore for RedisStore {
         }
         Ok(match tag(&reply)? {
             "REVOKED" => {
+                // Whoever counts guests meanwhile counts one too many; so it is when this fails.
+                if reply.get(2).and_then(as_text).is_none() {
+                    drop(self.guest_left(locator).await);
+                }
                 let owner = reply.get(1).and_then(as_text).filter(|owner| !owner.is_empty());
                 RevokeReply::Revoked { owner: owner.map(|owner| Token::from_text(&owner)) }
             }

@@ -19,6 +19,7 @@ use crate::metrics::Counters;
 use crate::options::SessionOptions;
 use crate::record::{Fence, RecentOps, Record, SecretHash, Token};
 use crate::store::memory::MemoryStore;
+use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage};
 use crate::store::register::{Count, Cursor, Page, SessionRegister, StillHeld};
 use crate::store::{
     ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
@@ -279,6 +280,19 @@ impl SessionRegister for Stuck {
 
     async fn count(&self) -> Result<Count, StoreError> {
         self.store.count().await
+    }
+
+    async fn online(
+        &self,
+        within_ms: u64,
+        after: Option<&OnlineCursor>,
+        limit: u32,
+    ) -> Result<OnlinePage, StoreError> {
+        self.store.online(within_ms, after, limit).await
+    }
+
+    async fn count_online(&self, within_ms: u64) -> Result<OnlineCount, StoreError> {
+        self.store.count_online(within_ms).await
     }
 
     async fn still_held(&self, locator: Locator) -> Result<Option<StillHeld>, StoreError> {

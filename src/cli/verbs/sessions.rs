@@ -23,6 +23,24 @@ pub(super) const VERBS: &[Verb] = &[
         "Counts sessions and users",
     ),
     Verb::get(
+        "users.online",
+        "sessions online",
+        "/v1/users/online",
+        "Lists users of whom a session was used lately",
+    )
+    .with(&[
+        Parameter::query(
+            "within_s",
+            Kind::Seconds,
+            "Within this time, an hour at most; 5min if not said",
+        )
+        .called("within"),
+        Parameter::query("after", Kind::Text("USER"), "Those behind this one"),
+        LIMIT,
+    ])
+    .pages("users")
+    .view(View::Parts(views::sessions::ONLINE)),
+    Verb::get(
         "sessions.show",
         "session show",
         "/v1/sessions/{id}",

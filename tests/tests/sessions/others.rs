@@ -130,3 +130,73 @@ async fn s6_with_notify_everybody_comes_in_and_the_oldest_are_named() {
         assert_eq!(logged_in_at(&cluster, client).await, 3, "no session ends");
     }
 }
+
+#[derive(Debug, Deserialize)]
+struct Online {
+    users: Vec<OnlineUser>,
+    next: Option<String>,
+    total: Option<u64>,
+    guests: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OnlineUser {
+    user: String,
+    seen_ms: u64,
+}
+
+/// All who are online for a node, page by page, and how many it counts.
+async fn online(cluster: &Cluster, number: usize) -> (Vec<String>, u64, u64) {
+    let operator = Client::new().bearing(OPERATOR);
+    let (mut users, mut after, mut counts) = (Vec::new(), String::new(), (0, 0));
+    loop {
+        let path = format!("/v1/users/online?within_s=600&limit=3{after}");
+        let answer = operator.get(cluster.nodes[number].admin_url(), &path).await.unwrap();
+        let page: Online = answer.expect(200).json();
+        if let (Some(total), Some(guests)) = (page.total, page.guests) {
+            counts = (total, guests);
+        }
+        assert!(page.users.iter().all(|user| user.seen_ms > 0));
+        users.extend(page.users.into_iter().map(|user| user.user));
+        let Some(next) = page.next else { break };
+        after = format!("&after={next}");
+    }
+    users.sort();
+    (users, counts.0, counts.1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s7_who_is_online_is_told_by_every_node_on_every_store() {
+    let builder = || Cluster::builder().env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR);
+    for topology in [Topology::Standalone, Topology::Cluster] {
+        tells_who_is_online(&builder().redis(topology).start().await).await;
+    }
+    let builder = builder().env("UNDERSTUDY_SESSION_STORE", "database");
+    tells_who_is_online(&builder.start().await).await;
+}
+
+async fn tells_who_is_online(cluster: &Cluster) {
+    let mut clients = Vec::new();
+    for number in 0..7 {
+        let user = format!("user-{number}");
+        clients.push(logged_in(cluster.url(number % 3), &user).await);
+        // Another session of the same user does not count twice.
+        logged_in(cluster.url((number + 1) % 3), &user).await;
+    }
+    for number in 0..4 {
+        Client::new().post(cluster.url(number % 3), "/incr").await.unwrap().expect(200);
+    }
+    let wanted: Vec<String> = (0..7).map(|number| format!("user-{number}")).collect();
+    for number in 0..3 {
+        wait::until("all are listed and counted", Duration::from_secs(20), async || {
+            online(cluster, number).await == (wanted.clone(), 7, 4)
+        })
+        .await;
+    }
+    clients[0].post(cluster.url(1), "/end-others").await.unwrap().expect(200);
+    clients[0].post(cluster.url(2), "/logout").await.unwrap().expect(204);
+    wait::until("who has left is not there", Duration::from_secs(20), async || {
+        online(cluster, 1).await == (wanted[1..].to_vec(), 6, 4)
+    })
+    .await;
+}

@@ -16,6 +16,7 @@ use super::statements::register::{look, take_off_rolls};
 use super::{DatabaseStore, row};
 use crate::record::Locator;
 use crate::store::StoreError;
+use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage, OnlineUser};
 use crate::store::register::{
     Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress,
     Roll, SessionRegister, Sight, StillHeld,
@@ -276,6 +277,44 @@ impl SessionRegister for DatabaseStore {
         Ok(Count {
             sessions: row::read_number(&row, "sessions")?,
             users: Some(row::read_number(&row, "users")?),
+        })
+    }
+
+    async fn online(
+        &self,
+        within_ms: u64,
+        after: Option<&OnlineCursor>,
+        limit: u32,
+    ) -> Result<OnlinePage, StoreError> {
+        let last = after.and_then(|cursor| cursor.last.clone());
+        let last = last.unwrap_or(OnlineUser { user: String::new(), seen_ms: u64::MAX });
+        let values = vec![
+            row::time(self.slack_ms),
+            row::time(within_ms.saturating_add(self.slack_ms)),
+            row::time(last.seen_ms),
+            last.user.into(),
+            i64::from(limit).into(),
+        ];
+        let online = self.statement(&self.statements.register.online, values);
+        let rows = self.fetch_all(online).await?;
+        let users = rows.iter().map(|row| {
+            let user = row::text(row, "user_name")?;
+            Ok(OnlineUser { user, seen_ms: row::read_number(row, "seen_ms")? })
+        });
+        let users = users.collect::<Result<Vec<_>, StoreError>>()?;
+        let last = users.last().filter(|_| users.len() >= limit as usize).cloned();
+        Ok(OnlinePage { next: last.map(|last| OnlineCursor { part: 0, last: Some(last) }), users })
+    }
+
+    async fn count_online(&self, within_ms: u64) -> Result<OnlineCount, StoreError> {
+        let since = row::time(within_ms.saturating_add(self.slack_ms));
+        let values = vec![row::time(self.slack_ms), since];
+        let count = self.statement(&self.statements.register.count_online, values);
+        let row = self.fetch(count).await?;
+        let row = row.ok_or_else(|| StoreError::from(DatabaseError::from(no_row())))?;
+        Ok(OnlineCount {
+            users: row::read_number(&row, "users")?,
+            guests: row::read_number(&row, "guests")?,
         })
     }
 

@@ -6,7 +6,13 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 /// Gives this crate's migrations in their order. Names are for ever: a database remembers them.
 #[must_use]
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(Sessions), Box::new(Expired), Box::new(Users), Box::new(Lockouts)]
+    vec![
+        Box::new(Sessions),
+        Box::new(Expired),
+        Box::new(Users),
+        Box::new(Lockouts),
+        Box::new(Online),
+    ]
 }
 
 /// One row for each session or tombstone.
@@ -174,6 +180,27 @@ impl MigrationTrait for Lockouts {
                 until_ms bigint NOT NULL
             );
             CREATE INDEX us_lockout_until ON us_lockout (until_ms)";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
+}
+
+/// An index by which it is told who was here lately: as many rows are looked at as sessions were used since then.
+struct Online;
+
+impl MigrationName for Online {
+    fn name(&self) -> &'static str {
+        "session_0005_online"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Online {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "CREATE INDEX us_session_last_access ON us_session (last_access_ms)";
         manager.get_connection().execute_unprepared(create).await.map(|_| ())
     }
 }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::record::{Locator, Record, Token};
 use crate::store::StoreError;
+use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage, OnlineUser};
 use crate::store::register::{
     Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress,
     Roll, SessionRegister, Sight, StillHeld,
@@ -45,7 +46,7 @@ fn from_list_of_ids(member: &str) -> Option<Locator> {
 }
 
 impl RedisStore {
-    fn roll_key(&self, user: &str) -> String {
+    pub(super) fn roll_key(&self, user: &str) -> String {
         let digest = Sha256::digest(user);
         let digits: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         self.keys.user_sessions(&digits)
@@ -72,12 +73,23 @@ impl RedisStore {
             let args = vec![text(&locator.to_string()), text(""), text("")];
             self.call(&STRIKE, vec![self.roll_key(user)], args)
         });
-        let mut strikes = stream::iter(strikes.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
-        while let Some(struck) = strikes.next().await {
-            if let Err(error) = struck {
-                tracing::debug!(%error, "the roll of a user names a session that is over");
+        let strikes = stream::iter(strikes.collect::<Vec<_>>()).buffered(AT_ONCE);
+        let strikes: Vec<Result<Vec<Reply>, StoreError>> = strikes.collect().await;
+        let mut left = Vec::new();
+        for ((user, _), struck) in ended.iter().zip(strikes) {
+            match struck {
+                // That was the last one. A login since then is later than the time of this.
+                Ok(reply) if reply.first().and_then(Reply::as_u64) == Some(0) => {
+                    let seen_ms = reply.get(1).and_then(Reply::as_u64).unwrap_or(0);
+                    left.push(OnlineUser { user: user.clone(), seen_ms });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "the roll of a user names a session that is over");
+                }
             }
         }
+        self.forget_users(&left).await;
     }
 
     /// Takes sessions that are over off the list of ids; as [`Self::take_off_rolls`].
@@ -268,6 +280,27 @@ impl SessionRegister for RedisStore {
             sessions += int(&reply?, 0)?;
         }
         Ok(Count { sessions, users: None })
+    }
+
+    async fn seen(&self, locator: Locator, user: Option<&str>) -> Result<(), StoreError> {
+        self.note_seen(locator, user).await
+    }
+
+    async fn guest_left(&self, locator: Locator) -> Result<(), StoreError> {
+        self.forget_guests(self.keys.bucket_of(locator.as_bytes()), &[locator]).await
+    }
+
+    async fn online(
+        &self,
+        within_ms: u64,
+        after: Option<&OnlineCursor>,
+        limit: u32,
+    ) -> Result<OnlinePage, StoreError> {
+        self.page_of_online(within_ms, after, limit).await
+    }
+
+    async fn count_online(&self, within_ms: u64) -> Result<OnlineCount, StoreError> {
+        self.count_of_online(within_ms).await
     }
 
     async fn still_held(&self, locator: Locator) -> Result<Option<StillHeld>, StoreError> {
