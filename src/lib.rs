@@ -61,7 +61,8 @@ pub mod prelude {
     };
     pub use understudy_scheduler::{Job, JobContext, JobError, Jobs, RunId};
     pub use understudy_session::{
-        Session, SessionError, SessionExpired, SessionInfo, SessionLimitExceeded,
+        CookieLife, LoginOptions, NoTouch, Session, SessionError, SessionExpired, SessionInfo,
+        SessionLimitExceeded,
     };
 
     pub use crate::Node;

@@ -65,6 +65,15 @@ pub enum SessionError {
     /// The name of the user is empty, longer than 256 bytes, or has control characters in it.
     #[error("a user's name has 1 to 256 bytes and no control characters")]
     BadUser,
+    /// It is not this user who is logged in.
+    #[error("another user is logged in, or nobody")]
+    OtherUser,
+    /// The user must show again who they are: that was longer ago than wanted.
+    #[error("the user must show again who they are")]
+    ReauthenticationRequired {
+        /// How long ago it may be.
+        max_age: Duration,
+    },
     /// The user has as many sessions as allowed, and a further login is refused.
     #[error("the user has as many sessions as allowed")]
     TooManySessions,
@@ -108,6 +117,8 @@ impl SessionError {
             | Self::TooLarge { .. }
             | Self::BadName
             | Self::BadUser
+            | Self::OtherUser
+            | Self::ReauthenticationRequired { .. }
             | Self::TooManySessions
             | Self::EndNotConfirmed
             | Self::NotInstalled => None,
@@ -163,11 +174,18 @@ impl ApiError for SessionError {
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "session_too_large"),
             Self::BadName => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_name"),
             Self::BadUser => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_user"),
+            Self::OtherUser => (StatusCode::CONFLICT, "session_other_user"),
+            Self::ReauthenticationRequired { .. } => {
+                (StatusCode::UNAUTHORIZED, "reauthentication_required")
+            }
             Self::TooManySessions => (StatusCode::CONFLICT, "session_too_many"),
             Self::EndNotConfirmed => (StatusCode::SERVICE_UNAVAILABLE, "end_not_confirmed"),
             Self::NotInstalled => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_installed"),
         };
-        let problem = Problem::new(status, code, self.to_string());
+        let mut problem = Problem::new(status, code, self.to_string());
+        if let Self::ReauthenticationRequired { max_age } = self {
+            problem = problem.with_member("max_age_s", max_age.as_secs());
+        }
         if self.is_retryable() { problem.with_retry_after(Duration::from_secs(1)) } else { problem }
     }
 }

@@ -51,5 +51,5 @@ pub use handle::SessionHandle;
 pub use lockout::{Lockout, LockoutError};
 pub use middleware::SessionMiddleware;
 pub use service::SessionService;
-pub use session::{Session, SessionInfo};
+pub use session::{CookieLife, LoginOptions, NoTouch, Session, SessionInfo};
 pub use users::SessionLimitExceeded;

@@ -383,4 +383,7 @@ pub fn apply(record: &mut Record, change: &Change) {
     if let Some(recent) = &change.recent {
         record.recent.clone_from(recent);
     }
+    for (mark, text) in &change.marks {
+        record.unknown.insert(mark.field().to_owned(), text.clone());
+    }
 }

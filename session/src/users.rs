@@ -128,10 +128,11 @@ impl SessionHandle {
         &'a self,
         user: &'a str,
         locator: Locator,
+        lifetime_ms: u64,
     ) -> Result<Login<'a>, SessionError> {
         let users = &self.0.options.users;
         let most = users.max_sessions.filter(|_| users.max_policy == MaxPolicy::Reject);
-        let enrolment = Enrolment { user, locator, most, lifetime_ms: self.lifetime_ms() };
+        let enrolment = Enrolment { user, locator, most, lifetime_ms };
         let (mut tidied, mut unanswered) = (false, false);
         let began = self.0.clock.now();
         loop {

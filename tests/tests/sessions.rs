@@ -12,6 +12,7 @@ mod sessions {
     mod others;
     mod privacy;
     mod readymade;
+    mod recent;
     mod residency;
     mod rotation;
     mod stage;

@@ -108,6 +108,8 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_SESSION_IDLE_S", "1800", "How long a session lives without a request."),
     shared("UNDERSTUDY_SESSION_ABSOLUTE_S", "43200", "How long a session lives at most."),
     shared("UNDERSTUDY_SESSION_TOUCH_S", "a sixth of UNDERSTUDY_SESSION_IDLE_S", "How often at most a request that changes nothing is written down."),
+    shared("UNDERSTUDY_SESSION_LONG_IDLE_S", "604800", "How long a session may live without a request when its login asks for longer."),
+    shared("UNDERSTUDY_SESSION_LONG_ABSOLUTE_S", "2592000", "How long a session may live at most when its login asks for longer."),
     shared("UNDERSTUDY_SESSION_COOKIE_NAME", "__Host-usid, or usid where that is not allowed", "Name of the cookie, prefix included."),
     shared("UNDERSTUDY_SESSION_COOKIE_SECURE", "auto", "`true`, `false`, or `auto`: when the external URL is https."),
     shared("UNDERSTUDY_SESSION_COOKIE_SAMESITE", "lax", "`lax`, `strict` or `none`."),

@@ -149,6 +149,7 @@ const CASES: &[(&str, Case)] = cases![
         a_write_upon_another_version_is_refused,
         a_write_is_an_access,
         every_field_can_be_changed_and_taken_away,
+        marks_are_written_and_kept,
         unknown_fields_are_kept,
         a_validation_tells_who_is_up_to_date,
     },

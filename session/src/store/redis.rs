@@ -49,6 +49,7 @@ script!(RESTORE, new, "restore", "index");
 script!(REVOKE, new, "revoke", "index", "entry");
 script!(RELEASE, new, "release");
 script!(TOUCH, new, "touch");
+script!(PROLONG, new, "prolong", "index");
 script!(DUE, new, "due");
 script!(ENROLL, new, "enroll", "place");
 script!(CONFIRM, new, "confirm", "place");
@@ -217,7 +218,13 @@ impl SessionStore for RedisStore {
     async fn write(&self, write: Write<'_>) -> Result<WriteReply, StoreError> {
         let bucket = self.keys.bucket_of(write.locator.as_bytes());
         let key = self.keys.session(bucket, &write.locator.to_string());
-        self.gate.pass(bucket, Prepared::new(key, &write)).await
+        let reply = self.gate.pass(bucket, Prepared::new(key, &write)).await?;
+        if let (Some(absolute_ms), WriteReply::Written { now_ms, .. }) =
+            (write.change.absolute_ms, &reply)
+        {
+            self.list_as_long(write.locator, absolute_ms.saturating_sub(*now_ms)).await;
+        }
+        Ok(reply)
     }
 
     async fn validate(

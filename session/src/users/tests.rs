@@ -148,12 +148,15 @@ async fn s7_a_browser_whose_session_was_left_condemned_can_log_in_again() {
     // Whoever does this dies right after it.
     assert_eq!(store.condemn("ann", Condemn::All).await.unwrap().len(), 2);
     for locator in [lives, never_began] {
-        let refused = node.enroll("ann", locator).await;
+        let refused = node.enroll("ann", locator, HOUR_MS).await;
         assert!(matches!(refused, Err(SessionError::Ended)), "{refused:?}");
         assert_eq!(store.look(&[locator]).await.unwrap(), [Sight::Gone]);
     }
     assert!(places(&store, "ann").await.is_empty());
-    assert!(node.enroll("ann", Locator::random()).await.is_ok(), "its next login begins anew");
+    assert!(
+        node.enroll("ann", Locator::random(), HOUR_MS).await.is_ok(),
+        "its next login begins anew"
+    );
 }
 
 #[actix_rt::test]

@@ -59,6 +59,7 @@ impl Packer {
             fields.extend([("h1", hash.to_text()), ("h1x", until.to_string())]);
         }
         fields.extend(change.recent.as_ref().map(|recent| ("w", recent_text(recent))));
+        fields.extend(change.marks.iter().map(|(mark, text)| (mark.field(), text.clone())));
         self.array(2 * (fields.len() + change.set.len()))?;
         for (name, value) in fields {
             self.text(name)?;

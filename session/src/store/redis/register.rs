@@ -14,8 +14,8 @@ use understudy_runtime::ids::Bucket;
 use understudy_runtime::redis::{Arg, Reply};
 
 use super::{
-    ADMIT, CONDEMN, CONFIRM, COUNT, ENROLL, FORGET_IDS, HELD, IDS, LOOK, ROLL, RedisStore, STRIKE,
-    as_text, int, ms, number, tag, text, unexpected,
+    ADMIT, CONDEMN, CONFIRM, COUNT, ENROLL, FORGET_IDS, HELD, IDS, LOOK, PROLONG, ROLL, RedisStore,
+    STRIKE, as_text, int, ms, number, tag, text, unexpected,
 };
 use crate::record::{Locator, Record, Token};
 use crate::store::StoreError;
@@ -33,6 +33,8 @@ const FORGETS: usize = 128;
 const AT_ONCE: usize = 8;
 /// So many of the digits of a public id stand in the list; two sessions never share them.
 const DIGITS: usize = 16;
+/// So much longer than what is put into it the list of ids stays at least; also in `index.lua`.
+const WEEK_MS: u64 = 604_800_000;
 /// How many sessions are found at most, when too few digits were given.
 const FOUND: u32 = 10;
 
@@ -64,6 +66,20 @@ impl RedisStore {
     pub(super) async fn list_elder(&self, locator: Locator, record: &Record) {
         if let Err(error) = self.admit(locator, record).await {
             tracing::debug!(%error, "a session of an older node is not on the roll of its user");
+        }
+    }
+
+    /// Keeps the list of ids as long as a session that lives longer from now on. It outlives what was put into it by a week by
+    /// itself. When this fails, or the process dies before it, the session may be missing from the list of all sessions in its
+    /// last days, until somebody claims it.
+    pub(super) async fn list_as_long(&self, locator: Locator, left_ms: u64) {
+        if left_ms <= WEEK_MS {
+            return;
+        }
+        let keys = vec![self.keys.session_ids(self.keys.bucket_of(locator.as_bytes()))];
+        let args = vec![text(&in_list_of_ids(locator)), number(left_ms)];
+        if let Err(error) = self.call(&PROLONG, keys, args).await {
+            tracing::debug!(%error, "the list of sessions may end before one of them");
         }
     }
 
