@@ -112,7 +112,7 @@ impl SessionHandle {
     }
 
     /// Says which of a user's sessions are beyond the maximum; `None` when there are none any more.
-    async fn beyond(
+    pub(super) async fn beyond(
         &self,
         user: String,
         most: u32,
