@@ -24,6 +24,7 @@ use understudy_runtime::lease::LeaseBoard;
 use crate::actor::{SessionActor, Submit};
 use crate::engine::{Answer, Engine, Job, Refusal, Reply, Trace, View, Work};
 use crate::keyring::KeyRing;
+use crate::listener::Listener;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
 use crate::record::{Locator, SecretHash, Token};
@@ -31,7 +32,7 @@ use crate::resident::{Cell, Resident};
 use crate::shards::Worker;
 use crate::state::{Ask, Op, Outcome, Task, opens};
 use crate::store::{ReadReply, SharedStore, StoreError};
-use crate::users::LimitListener;
+use crate::users::SessionLimitExceeded;
 
 /// How often an actor is looked for that goes just when it is wanted: once a millisecond, and it leaves in less.
 const HANDS: usize = 100;
@@ -110,7 +111,7 @@ pub(crate) struct Inner {
     /// Whether the latest look found a key that all living nodes know.
     pub(crate) key_agreed: AtomicBool,
     /// Hears of users who have more sessions than wanted.
-    pub(crate) on_limit: Option<LimitListener>,
+    pub(crate) on_limit: Option<Listener<SessionLimitExceeded>>,
 }
 
 impl SessionHandle {
@@ -175,17 +176,17 @@ impl SessionHandle {
     ) -> Result<Option<View>, Refusal> {
         let inner = &self.0;
         let now = inner.clock.now();
-        let mut is_here = false;
+        let mut is_owned = false;
         if let Some(resident) = inner.residents.get(&locator) {
             if let Some(view) = resident.cell.view(&inner.board, now) {
                 inner.counters.local_reads.increment(1);
                 return Ok(opened(view, secret));
             }
-            is_here = !resident.cell.is_elsewhere(now);
+            is_owned = resident.cell.is_owned();
         }
         // The copy here may be newer than a store that lost writes, until it was put back: its actor knows.
         let mut view =
-            if is_here { None } else { self.read_from_store(locator, Access::Look).await? };
+            if is_owned { None } else { self.read_from_store(locator, Access::Look).await? };
         if view.is_none() {
             view = self.view_by_actor(locator, now).await?;
         }

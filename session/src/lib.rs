@@ -29,6 +29,7 @@ mod forward;
 pub mod handle;
 mod keeper;
 pub mod keyring;
+mod listener;
 pub mod lockout;
 mod metrics;
 pub mod middleware;

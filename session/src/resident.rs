@@ -127,6 +127,11 @@ impl Cell {
         })));
     }
 
+    /// Says whether this node owns the session as far as it knows, though it may not be able to answer for it right now.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.snapshot.load().is_some()
+    }
+
     /// To be called when the session was ended at the store: whoever looks from now on is shown nothing.
     pub(crate) fn end(&self) {
         // First this: an actor that is just publishing may do so after the next line.

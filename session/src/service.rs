@@ -33,7 +33,7 @@ use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
 use crate::shards::{Shards, shard_count};
-use crate::users::{LimitListener, SessionLimitExceeded};
+use crate::users::SessionLimitExceeded;
 
 /// The file with the key of an embedded node, which nobody has to configure.
 const KEY_FILE: &str = "session.key";
@@ -45,8 +45,8 @@ const MAP_SHARDS: usize = 64;
 #[derive(Default)]
 pub struct SessionService {
     started: OnceLock<Started>,
-    on_expired: Option<Listener>,
-    on_limit: Option<LimitListener>,
+    on_expired: Option<Listener<SessionExpired>>,
+    on_limit: Option<Listener<SessionLimitExceeded>>,
 }
 
 struct Started {
@@ -114,7 +114,7 @@ impl SessionService {
         F: Fn(SessionLimitExceeded) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: Heard> + Send + 'static,
     {
-        self.on_limit = Some(LimitListener::new(tell));
+        self.on_limit = Some(Listener::new(tell));
         self
     }
 
@@ -225,7 +225,7 @@ impl Service for SessionService {
 
 async fn begin(
     node: &NodeContext,
-    on_limit: Option<LimitListener>,
+    on_limit: Option<Listener<SessionLimitExceeded>>,
 ) -> Result<Started, ServiceError> {
     let config = &node.config.session;
     if config.users.max_policy == MaxPolicy::Notify && on_limit.is_none() {

@@ -71,7 +71,7 @@ use crate::store::register::{
 };
 use crate::store::{SharedStore, StoreError};
 
-pub use limit::{LimitListener, OldSession, SessionLimitExceeded};
+pub use limit::{OldSession, SessionLimitExceeded};
 
 /// Most bytes of a user's name.
 pub const LONGEST_NAME: usize = 256;

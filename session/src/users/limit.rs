@@ -5,25 +5,14 @@
 //! that there are then. So it is a hint on which somebody may act, not a record of what happened. A node that stands still
 //! before it calls tells late, of sessions some of which may be over by then; to end those changes nothing.
 
-use std::fmt;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Duration;
-
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use serde::Serialize;
-use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use crate::expiry::Heard;
 use crate::handle::SessionHandle;
 use crate::record::Locator;
 use crate::store::StoreError;
 use crate::store::register::{Place, Progress};
 
-/// How long a callback may take.
-const CALLBACK_LIMIT: Duration = Duration::from_secs(10);
 /// Most sessions that an event names.
 const NAMED: usize = 100;
 
@@ -51,42 +40,6 @@ pub struct OldSession {
     pub id: String,
     /// When it logged in, ms since 1970 on the store's clock.
     pub since_ms: u64,
-}
-
-type Tell = dyn Fn(SessionLimitExceeded) -> BoxFuture<'static, Result<(), String>> + Send + Sync;
-
-/// The application's callback, in one form.
-#[derive(Clone)]
-pub struct LimitListener(Arc<Tell>);
-
-impl LimitListener {
-    /// Takes a callback.
-    pub fn new<F, Fut>(tell: F) -> Self
-    where
-        F: Fn(SessionLimitExceeded) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: Heard> + Send + 'static,
-    {
-        Self(Arc::new(move |event| {
-            let told = tell(event);
-            Box::pin(async move { told.await.heard() })
-        }))
-    }
-
-    /// Calls it, for so long at most; a panic is a failure like any other.
-    async fn tell(&self, event: SessionLimitExceeded) -> Result<(), String> {
-        let call = AssertUnwindSafe(async { (self.0)(event).await }).catch_unwind();
-        match timeout(CALLBACK_LIMIT, call).await {
-            Ok(Ok(heard)) => heard,
-            Ok(Err(_panic)) => Err("it panicked".to_owned()),
-            Err(_elapsed) => Err(format!("no answer within {} s", CALLBACK_LIMIT.as_secs())),
-        }
-    }
-}
-
-impl fmt::Debug for LimitListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LimitListener")
-    }
 }
 
 impl SessionHandle {
