@@ -138,10 +138,11 @@ impl RedisStore {
     }
 
     pub(super) async fn count_of_online(&self, within_ms: u64) -> Result<OnlineCount, StoreError> {
-        let users = self.keys.all_buckets().map(|bucket| self.keys.seen_users(bucket));
-        let guests = self.keys.all_buckets().map(|bucket| self.keys.seen_guests(bucket));
-        let users = self.count_seen(within_ms, users.collect()).await?;
-        let guests = self.count_seen(within_ms, guests.collect()).await?;
+        let buckets: Vec<Bucket> = self.keys.all_buckets().collect();
+        let users = buckets.iter().map(|bucket| self.keys.seen_users(*bucket)).collect();
+        let guests = buckets.iter().map(|bucket| self.keys.seen_guests(*bucket)).collect();
+        let users = self.count_seen(within_ms, users).await?;
+        let guests = self.count_seen(within_ms, guests).await?;
         Ok(OnlineCount { users, guests })
     }
 
