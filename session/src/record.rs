@@ -3,6 +3,8 @@
 //! Nothing here does I/O or knows who owns a session; [`crate::store`] says what may be done with a record, and
 //! [`crate::ownership`] who may do it.
 
+mod seal;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +17,8 @@ use sha2::{Digest as _, Sha256};
 use understudy_runtime::ids::NodeId;
 
 use crate::state::Outcome;
+
+pub use seal::{KeyId, KnownKeys, Seal};
 
 /// Names a session: 128 random bits, public to every node, worthless without the secret that belongs to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -213,6 +217,9 @@ pub struct RecentOps {
     pub since_version: u64,
     /// Id, version it made, answer.
     pub entries: Vec<(OpId, u64, Outcome)>,
+    /// The entries as a store has them whose contents are sealed, for an answer may tell a value; then there are no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Arc<str>>,
 }
 
 /// A session as a store keeps it.
@@ -247,6 +254,8 @@ pub struct Record {
     /// Fields without a place of their own: [marks](Mark), and what a newer version of the program wrote. Every version keeps
     /// those that it does not know as they are.
     pub unknown: BTreeMap<String, String>,
+    /// In which form the store has attributes and recent operations.
+    pub seal: Seal,
 }
 
 /// A field that came to be after the format of records: versions before it keep it without knowing what it means.
@@ -305,4 +314,7 @@ pub struct Change {
     pub recent: Option<RecentOps>,
     /// Marks to set.
     pub marks: Vec<(Mark, String)>,
+    /// Set when the form of the contents changes. At a store this is the new form, and `set` and `recent` hold all of the
+    /// contents in it; before [`crate::store::sealed`] it asks for that, whatever form it names.
+    pub seal: Option<Seal>,
 }

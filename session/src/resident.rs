@@ -264,7 +264,7 @@ mod tests {
 
     use super::*;
     use crate::ownership::Held;
-    use crate::record::{Attributes, Fence, RecentOps, SecretHash, Token};
+    use crate::record::{Attributes, Fence, RecentOps, Seal, SecretHash, Token};
 
     fn owned(board: &LeaseBoard, now: BootInstant) -> Owned {
         let token = Token::new(&NodeId::begin("a".parse().unwrap()));
@@ -283,6 +283,7 @@ mod tests {
             attributes: Arc::new(Attributes::new()),
             recent: RecentOps::default(),
             unknown: std::collections::BTreeMap::new(),
+            seal: Seal::Open,
         };
         let stamp = board.current(Bucket(0), now).unwrap();
         let held = Held { fence: Fence { token, epoch: 1 }, stamp, version: 1 };

@@ -14,11 +14,13 @@ use understudy_runtime::redis::{Redis, Role};
 use understudy_runtime::service::{NodeContext, ServiceError};
 
 use crate::handle::Shard;
+use crate::sealing::SealRing;
 use crate::service::failed;
 use crate::store::SharedStore;
 use crate::store::database::DatabaseStore;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
+use crate::store::sealed::SealedStore;
 
 /// What an HTTP worker has for itself. A counter that all share would travel between processors with every request.
 #[derive(Default)]
@@ -104,15 +106,16 @@ pub(crate) fn shard_count(node: &NodeContext) -> usize {
 /// Makes the store of each shard.
 #[derive(Clone)]
 enum Stores {
-    Redis { node: NodeContext, config: Box<RedisConfig> },
+    Redis { node: NodeContext, config: Box<RedisConfig>, ring: SealRing },
     Shared(SharedStore),
 }
 
 impl Stores {
     fn new(node: &NodeContext, config: &SessionConfig) -> Result<Self, ServiceError> {
+        let ring = SealRing::new(&config.encryption, node.config.cluster.name.as_str());
         Ok(match (config.store, &config.redis) {
             (StoreKind::Redis, Some(redis)) => {
-                Self::Redis { node: node.clone(), config: Box::new(redis.clone()) }
+                Self::Redis { node: node.clone(), config: Box::new(redis.clone()), ring }
             }
             (StoreKind::Redis, None) => {
                 let text =
@@ -125,24 +128,22 @@ impl Stores {
                     node.config.cluster.node_ttl,
                     config.touch,
                 );
-                Self::Shared(Arc::new(store))
+                let store = store.opening(ring.known());
+                Self::Shared(Arc::new(SealedStore::new(Arc::new(store), ring)))
             }
             (StoreKind::Memory, _) => {
                 let clock = Arc::clone(&node.clock);
-                Self::Shared(Arc::new(MemoryStore::new(
-                    clock,
-                    node.config.cluster.node_ttl,
-                    config.touch,
-                )))
+                let store = MemoryStore::new(clock, node.config.cluster.node_ttl, config.touch);
+                Self::Shared(Arc::new(SealedStore::new(Arc::new(store), ring)))
             }
         })
     }
 
     /// Connects on the thread that calls, and waits until the connection is there.
     async fn connect(&self, number: usize) -> Result<SharedStore, ServiceError> {
-        let (node, config) = match self {
+        let (node, config, ring) = match self {
             Self::Shared(store) => return Ok(Arc::clone(store)),
-            Self::Redis { node, config } => (node, config),
+            Self::Redis { node, config, ring } => (node, config, ring),
         };
         let redis =
             Redis::connect(config, Role::Data(number), &node.node_id).await.map_err(|error| {
@@ -152,6 +153,8 @@ impl Stores {
         // connection.
         redis.connects().wait_for(|connects| *connects > 0).await.ok();
         let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
-        Ok(Arc::new(RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack)))
+        let store = RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack);
+        let store = store.opening(&ring.known());
+        Ok(Arc::new(SealedStore::new(Arc::new(store), ring.clone())))
     }
 }

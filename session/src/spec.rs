@@ -386,4 +386,7 @@ pub fn apply(record: &mut Record, change: &Change) {
     for (mark, text) in &change.marks {
         record.unknown.insert(mark.field().to_owned(), text.clone());
     }
+    if let Some(seal) = &change.seal {
+        record.seal.clone_from(seal);
+    }
 }

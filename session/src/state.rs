@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use subtle::ConstantTimeEq as _;
 
-use crate::record::{Change, Mark, OpId, RecentOps, Record, SecretHash};
+use crate::record::{Change, Mark, OpId, RecentOps, Record, Seal, SecretHash};
 
 #[cfg(test)]
 mod tests;
@@ -191,6 +191,11 @@ pub fn plan(record: &Record, asks: &mut [&mut Ask], limits: &Limits, now_ms: u64
     }
     draft.after.version = version;
     draft.list_recent(listed, version);
+    if draft.after.seal == Seal::Outdated {
+        // All of it goes with this change, so that from then on the store has it as this node writes.
+        draft.after.seal = Seal::Open;
+        draft.change.seal = Some(Seal::Outdated);
+    }
     Plan { outcomes, write: Some((draft.change, draft.after)) }
 }
 

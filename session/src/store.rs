@@ -13,6 +13,7 @@ pub mod memory;
 pub mod online;
 pub mod redis;
 pub mod register;
+pub mod sealed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::record::{Change, Fence, Locator, OpId, Record, Token};
 
 pub use expired::{End, Expired, ExpiryReason, Swept};
 pub use register::SessionRegister;
+pub use sealed::SealedStore;
 
 /// Keeps sessions for all nodes of a cluster, or for one process.
 ///
@@ -71,6 +73,11 @@ pub trait SessionStore: SessionRegister + Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
     async fn write(&self, write: Write<'_>) -> Result<WriteReply, StoreError>;
+
+    /// Says whether a write takes only [`Write::change`], and of [`Write::after`] the deadlines; else both must be whole.
+    fn takes_changes(&self) -> bool {
+        false
+    }
 
     /// Asks whether the owner's copy still counts; changes nothing.
     ///

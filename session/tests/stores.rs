@@ -8,10 +8,13 @@
 mod expiry;
 #[path = "stores/fixtures.rs"]
 mod fixtures;
+#[path = "stores/sealed.rs"]
+mod sealed;
 #[path = "stores/together.rs"]
 mod together;
 
 use fixtures::{InMemory, OnRedis};
+use sealed::Sealed;
 use understudy_session::store::conformance;
 
 #[tokio::test]
@@ -35,4 +38,14 @@ async fn s7_rolls_miss_nobody_however_slow_logins_are() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_passes() {
     conformance::run(&OnRedis::start().await).await;
+}
+
+#[tokio::test]
+async fn x6_a_sealed_store_in_memory_passes() {
+    conformance::run(&Sealed::in_memory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x6_a_sealed_redis_passes() {
+    conformance::run(&Sealed::on_redis().await).await;
 }

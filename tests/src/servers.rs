@@ -13,6 +13,7 @@ mod postgres;
 mod process;
 mod redis;
 mod scratch;
+mod sql;
 
 pub use commands::{find_program, run};
 pub use haproxy::HaProxy;

@@ -116,6 +116,7 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_SESSION_COOKIE_DOMAIN", "", "Domain of the cookie; none binds it to the very host."),
     shared("UNDERSTUDY_SESSION_COOKIE_PATH", "/", "Path of the cookie."),
     secret("UNDERSTUDY_SESSION_SECRET", "", "Comma list of at least 32 bytes each: the first signs, all verify. Required in a cluster."),
+    secret("UNDERSTUDY_SESSION_ENCRYPTION_KEYS", "", "Comma list of `name:key`, 32 bytes in base64 each, that seal the contents of sessions in their store: the first seals, all open; with `plain` in its place nothing more is sealed."),
     shared("UNDERSTUDY_SESSION_MAX_BYTES", "1048576", "Largest session."),
     shared("UNDERSTUDY_SESSION_MAX_ATTRIBUTE_BYTES", "65536", "Largest single value in a session."),
     shared("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "30000", "When an unused session leaves memory."),

@@ -1,6 +1,7 @@
 //! Sessions and their cookie: `SESSION_*`.
 
 mod cookie;
+mod encryption;
 mod users;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::redis::RedisSection;
 use super::{ExternalUrl, RedisConfig};
 use crate::secret::Secret;
 
+pub use encryption::{EncryptionConfig, EncryptionKey, EncryptionWrites};
 pub use users::{MaxPolicy, UserConfig};
 
 /// Sessions and their cookie.
@@ -43,6 +45,8 @@ pub struct SessionConfig {
     pub cookie_path: String,
     /// `SESSION_SECRET`: the first signs, all verify; empty only in embedded mode.
     pub secret: Vec<Secret<String>>,
+    /// `SESSION_ENCRYPTION_KEYS`: what seals the contents of sessions in their store.
+    pub encryption: EncryptionConfig,
     /// `SESSION_MAX_BYTES`: the largest session.
     pub max_bytes: usize,
     /// `SESSION_MAX_ATTRIBUTE_BYTES`: the largest single value.
@@ -95,6 +99,7 @@ struct Raw {
     cookie_domain: Option<String>,
     cookie_path: Option<String>,
     secret: Option<String>,
+    encryption_keys: Option<String>,
     max_bytes: Option<String>,
     max_attribute_bytes: Option<String>,
     passivate_after_ms: Option<String>,
@@ -146,6 +151,7 @@ impl SessionConfig {
             cookie_domain: cookie.domain,
             cookie_path: cookie.path,
             secret: secrets(read, raw.secret),
+            encryption: encryption::read(read, raw.encryption_keys),
             max_bytes: read.number(
                 "UNDERSTUDY_SESSION_MAX_BYTES",
                 raw.max_bytes.as_deref(),

@@ -59,6 +59,42 @@ fn s6_sessions_per_user_are_limited_only_when_somebody_says_so() {
 }
 
 #[test]
+fn x6_keys_for_sessions_have_names_and_the_first_seals() {
+    const NAME: &str = "UNDERSTUDY_SESSION_ENCRYPTION_KEYS";
+    // The bytes from 0 to 31, and from 255 down, in base64 of both alphabets.
+    const UP: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    const DOWN: &str = "__79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4eA";
+    let given = |text: &str| good(&[(NAME, text)]).session.encryption;
+    assert!(good(&[]).session.encryption.keys.is_empty());
+    assert_eq!(good(&[]).session.encryption.writes, EncryptionWrites::Plain);
+    let two = given(&format!("2026-11:{UP}, old:{DOWN}"));
+    assert_eq!(two.writes, EncryptionWrites::Sealed);
+    let ids: Vec<&str> = two.keys.iter().map(|key| key.id.as_str()).collect();
+    assert_eq!(ids, ["2026-11", "old"]);
+    assert_eq!(two.keys[0].key.expose()[..3], [0, 1, 2]);
+    assert_eq!(two.keys[1].key.expose()[..3], [255, 254, 253]);
+    let off = given(&format!("plain\nold:{DOWN}\n"));
+    assert_eq!((off.writes, off.keys.len()), (EncryptionWrites::Plain, 1));
+    let zeros = "A".repeat(43);
+    for bad in [
+        UP.to_owned(),
+        format!(":{UP}"),
+        format!("a b:{UP}"),
+        format!("k:{}", &UP[..40]),
+        format!("k:{UP}A"),
+        format!("k:{UP},plain"),
+        format!("k:{UP},k:{DOWN}"),
+        format!("k:{zeros}"),
+        ",".to_owned(),
+    ] {
+        let errors = read(&[(NAME, &bad)]).expect_err(&bad).to_string();
+        assert!(errors.starts_with(NAME), "{errors}");
+        assert!(!errors.contains(&UP[..8]) && !errors.contains(&DOWN[..8]), "{errors}");
+    }
+    assert!(!format!("{two:?}").contains("[0, 1"), "{two:?}");
+}
+
+#[test]
 fn a_node_needs_no_variable_at_all() {
     let config = good(&[]);
     assert_eq!(config.http.bind.to_string(), "0.0.0.0:8080");

@@ -8,7 +8,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use understudy_runtime::lease::LeaseStamp;
 
 use super::*;
-use crate::record::{Attributes, RecentOps, SecretHash};
+use crate::record::{Attributes, RecentOps, Seal, SecretHash};
 use crate::state::{Op, Task, Traced};
 use crate::store::{
     ClaimReply, End, RestoreReply, RevokeReply, StoreError, ValidateReply, WriteReply,
@@ -52,6 +52,7 @@ fn record(version: u64, n: i64) -> Record {
         attributes: Arc::new(Attributes::from([("n".into(), n.to_string().into())])),
         recent: RecentOps::default(),
         unknown: BTreeMap::new(),
+        seal: Seal::Open,
     }
 }
 
@@ -575,8 +576,11 @@ fn an_operation_goes_to_the_owner_and_waits_for_its_lease_when_it_is_gone() {
 
 #[test]
 fn an_operation_whose_answer_was_lost_is_looked_up_after_the_takeover() {
-    let trail =
-        |id, since_version| RecentOps { since_version, entries: vec![(id, 8, Outcome::Number(6))] };
+    let trail = |id, since_version| RecentOps {
+        since_version,
+        entries: vec![(id, 8, Outcome::Number(6))],
+        sealed: None,
+    };
     for (applied, since_version, expected) in
         [(true, 6, Ok(6)), (false, 6, Ok(7)), (false, 20, Err(Refusal::OutcomeUnknown))]
     {
@@ -722,7 +726,8 @@ fn an_operation_that_was_carried_out_nowhere_goes_by_the_latest_version_that_was
 #[test]
 fn a_late_copy_of_an_operation_that_was_carried_out_is_answered_and_not_run_again() {
     let id = OpId(77);
-    let recent = RecentOps { since_version: 0, entries: vec![(id, 7, Outcome::Number(5))] };
+    let recent =
+        RecentOps { since_version: 0, entries: vec![(id, 7, Outcome::Number(5))], sealed: None };
     let mut bench = Bench::new();
     // A copy from before its sender had to ask again: it does not say that it may be in.
     let trace = Trace { id, known_version: 6, uncertain: false };

@@ -7,7 +7,7 @@ use understudy_runtime::clock::{Clock as _, ManualClock};
 use understudy_runtime::ids::NodeId;
 
 use super::*;
-use crate::record::{Locator, RecentOps, Record, SecretHash, Token};
+use crate::record::{Locator, RecentOps, Record, Seal, SecretHash, Token};
 use crate::store::memory::MemoryStore;
 use crate::store::{CreateReply, End, SessionStore as _};
 
@@ -57,6 +57,7 @@ fn record(user: Option<&str>) -> Record {
         attributes: Arc::default(),
         recent: RecentOps::default(),
         unknown: std::collections::BTreeMap::new(),
+        seal: Seal::Open,
     }
 }
 

@@ -10,7 +10,7 @@ use understudy_runtime::lease::LeaseStamp;
 use super::{BROKE_WITHIN, SessionHandle};
 use crate::engine::{Engine, Owned, RETRY, Refusal, STORE_PATIENCE};
 use crate::ownership::Held;
-use crate::record::{Attributes, Fence, Locator, RecentOps, Record, SecretHash, Token};
+use crate::record::{Attributes, Fence, Locator, RecentOps, Record, Seal, SecretHash, Token};
 use crate::state::{Ask, Op, Outcome, Task, plan};
 use crate::store::{CreateReply, StoreError};
 
@@ -180,6 +180,7 @@ impl SessionHandle {
             attributes: Arc::new(Attributes::new()),
             recent: RecentOps::default(),
             unknown: BTreeMap::new(),
+            seal: Seal::Open,
         }
     }
 }

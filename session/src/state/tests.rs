@@ -23,7 +23,20 @@ fn record(attributes: &[(&str, &str)]) -> Record {
         attributes: Arc::new(attributes.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect()),
         recent: RecentOps::default(),
         unknown: BTreeMap::new(),
+        seal: Seal::Open,
     }
+}
+
+#[test]
+fn x6_the_first_change_of_an_outdated_record_renews_all_of_it() {
+    let increment = || vec![Op::Increment { name: "n".into(), by: 1 }];
+    let outdated = Record { seal: Seal::Outdated, ..record(&[("n", "1"), ("m", "2")]) };
+    let (change, after) = run(&outdated, increment()).write.unwrap();
+    assert!(change.seal.is_some());
+    assert_eq!(after.seal, Seal::Open, "the next change does not again");
+    let (change, _) = run(&after, increment()).write.unwrap();
+    assert_eq!(change.seal, None);
+    assert!(run(&outdated, vec![Op::Set { name: "n".into(), value: "1".into() }]).write.is_none());
 }
 
 fn run(record: &Record, ops: Vec<Op>) -> Plan {

@@ -103,6 +103,11 @@ pub trait Fixture: Send + Sync + fmt::Debug {
         tokio::time::sleep(time).await;
     }
 
+    /// Says whether the store keeps how contents are sealed, as it must; a layer that seals them itself does not.
+    fn keeps_seals(&self) -> bool {
+        true
+    }
+
     /// Gives the store another identity, as a restart or a failover does, and says what it still knows. `None`, and
     /// nothing happens, when that cannot be done; the cases about it are left out then.
     async fn change_identity(&self) -> Option<Remembered> {
@@ -151,6 +156,7 @@ const CASES: &[(&str, Case)] = cases![
         every_field_can_be_changed_and_taken_away,
         marks_are_written_and_kept,
         unknown_fields_are_kept,
+        sealed_contents_are_kept_beside_the_name_of_their_key,
         a_validation_tells_who_is_up_to_date,
     },
     contents::{

@@ -27,7 +27,8 @@ use super::{
     ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
     StoreError, Swept, ValidateReply, Write, WriteReply,
 };
-use crate::record::{Fence, Locator, Record, Token};
+use crate::record::{Fence, KnownKeys, Locator, Record, Token};
+use crate::sealing::unknown_key;
 use crate::spec;
 
 pub use schema::migrations;
@@ -45,6 +46,7 @@ pub struct DatabaseStore {
     statements: Arc<Statements>,
     tombstone_ms: u64,
     slack_ms: u64,
+    known: KnownKeys,
 }
 
 impl DatabaseStore {
@@ -54,14 +56,23 @@ impl DatabaseStore {
     /// later than its idle limit a session ends.
     #[must_use]
     pub fn new(database: Database, lease: Duration, touch_slack: Duration) -> Self {
-        let statements = Arc::new(Statements::new(database.backend()));
+        let known = KnownKeys::default();
+        let statements = Arc::new(Statements::new(database.backend(), &known));
         let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Self {
             database,
             statements,
             tombstone_ms: ms(TOMBSTONE.max(lease.saturating_mul(2))),
             slack_ms: ms(touch_slack),
+            known,
         }
+    }
+
+    /// Takes the names of the keys that this node has: what is sealed under another one is not claimed.
+    #[must_use]
+    pub fn opening(self, known: KnownKeys) -> Self {
+        let statements = Arc::new(Statements::new(self.database.backend(), &known));
+        Self { statements, known, ..self }
     }
 
     fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {
@@ -135,6 +146,9 @@ impl DatabaseStore {
         let now_ms = row::read_number(row, "now_ms")?;
         if spec::is_over(&record, self.slack_ms, now_ms) {
             return Ok(Some(ClaimReply::Expired));
+        }
+        if let Some(key) = record.seal.key().filter(|key| !self.known.ids().contains(key)) {
+            return Err(unknown_key(key.clone()));
         }
         let lease: Option<i64> = row.try_get("", "lease_ms").map_err(DatabaseError::from)?;
         let remaining_ms = lease.map_or(0, i64::cast_unsigned).saturating_sub(now_ms);

@@ -99,7 +99,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::record::{RecentOps, SecretHash};
+    use crate::record::{RecentOps, Seal, SecretHash};
 
     fn expired(absolute_ms: u64, now_ms: u64) -> (ExpiryReason, u64) {
         let record = Record {
@@ -117,6 +117,7 @@ mod tests {
             attributes: Arc::default(),
             recent: RecentOps::default(),
             unknown: std::collections::BTreeMap::new(),
+            seal: Seal::Open,
         };
         let expired = Expired::of(Locator::from_bytes([1; 16]), &record, 10, now_ms);
         (expired.reason, expired.ended_ms)

@@ -105,6 +105,10 @@ impl SessionStore for MemoryStore {
         Ok(self.spec.lock().await.write(write, self.now_ms()))
     }
 
+    fn takes_changes(&self) -> bool {
+        true
+    }
+
     async fn validate(
         &self,
         locator: Locator,

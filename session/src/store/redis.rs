@@ -25,7 +25,8 @@ use super::{
     ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply,
     SessionRegister as _, SessionStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
-use crate::record::{Fence, Locator, Record, Token};
+use crate::record::{Fence, KeyId, KnownKeys, Locator, Record, Token};
+use crate::sealing::unknown_key;
 
 use gate::{Gate, Prepared};
 
@@ -82,6 +83,8 @@ pub struct RedisStore {
     keys: Arc<KeySpace>,
     lease: Duration,
     slack_ms: u64,
+    /// Names of keys, with a blank before and after each: what is sealed under another one is not claimed.
+    known: Arc<str>,
 }
 
 impl RedisStore {
@@ -94,7 +97,14 @@ impl RedisStore {
     pub fn new(redis: Redis, keys: Arc<KeySpace>, lease: Duration, slack: Duration) -> Self {
         let slack_ms = ms(slack);
         let gate = Gate::open(&redis, keys.buckets(), slack_ms);
-        Self { redis, gate, keys, lease, slack_ms }
+        Self { redis, gate, keys, lease, slack_ms, known: Arc::from("") }
+    }
+
+    /// Takes the names of the keys that this node has.
+    #[must_use]
+    pub fn opening(self, known: &KnownKeys) -> Self {
+        let names: String = known.ids().iter().map(|id| format!(" {id} ")).collect();
+        Self { known: names.into(), ..self }
     }
 
     fn session_key(&self, locator: Locator) -> String {
@@ -171,6 +181,7 @@ impl SessionStore for RedisStore {
             self.keep(),
             text(&locator.to_string()),
             text(&register::in_list_of_ids(locator)),
+            text(&self.known),
         ];
         let mut reply = self.call(&CLAIM, self.all_keys(locator), args).await?;
         let record = |item: Option<Reply>| item.map(fields::read).transpose();
@@ -198,7 +209,9 @@ impl SessionStore for RedisStore {
             "REVOKED" => ClaimReply::Revoked,
             "EXPIRED" => ClaimReply::Expired,
             "UNREADABLE" => {
-                return Err(StoreError::Unreadable("its fields, or its format".to_owned()));
+                let key = reply.get(1).and_then(as_text).and_then(|id| KeyId::new(&id));
+                let other = || StoreError::Unreadable("its fields, or its format".to_owned());
+                return Err(key.map_or_else(other, unknown_key));
             }
             other => return Err(unexpected(other)),
         })
@@ -225,6 +238,10 @@ impl SessionStore for RedisStore {
             self.list_as_long(write.locator, absolute_ms.saturating_sub(*now_ms)).await;
         }
         Ok(reply)
+    }
+
+    fn takes_changes(&self) -> bool {
+        true
     }
 
     async fn validate(

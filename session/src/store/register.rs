@@ -87,19 +87,13 @@ pub trait SessionRegister: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
-    async fn seen(&self, locator: Locator, user: Option<&str>) -> Result<(), StoreError> {
-        let _ = (locator, user);
-        Ok(())
-    }
+    async fn seen(&self, locator: Locator, user: Option<&str>) -> Result<(), StoreError>;
 
     /// Notes that a session without a user has one now: it counts no more as a guest.
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
-    async fn guest_left(&self, locator: Locator) -> Result<(), StoreError> {
-        let _ = locator;
-        Ok(())
-    }
+    async fn guest_left(&self, locator: Locator) -> Result<(), StoreError>;
 
     /// Reads up to `limit` users behind `after` of whom a session was used within this time, at most
     /// [`LONGEST_WINDOW_MS`](super::online::LONGEST_WINDOW_MS): all of those, and perhaps some who were seen up to one touch

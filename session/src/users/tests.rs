@@ -17,7 +17,7 @@ use crate::handle::{Inner, Shard};
 use crate::keyring::KeyRing;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
-use crate::record::{Fence, RecentOps, Record, SecretHash, Token};
+use crate::record::{Fence, RecentOps, Record, Seal, SecretHash, Token};
 use crate::store::memory::MemoryStore;
 use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage};
 use crate::store::register::{Count, Cursor, Page, SessionRegister, StillHeld};
@@ -105,6 +105,7 @@ async fn logged_in(store: &MemoryStore, user: &str) -> Locator {
         attributes: Arc::default(),
         recent: RecentOps::default(),
         unknown: std::collections::BTreeMap::new(),
+        seal: Seal::Open,
     };
     store.create(locator, &record, HOUR_MS).await.unwrap();
     store.confirm(user, locator).await.unwrap();
@@ -331,6 +332,14 @@ impl SessionRegister for Stuck {
 
     async fn count(&self) -> Result<Count, StoreError> {
         self.store.count().await
+    }
+
+    async fn seen(&self, locator: Locator, user: Option<&str>) -> Result<(), StoreError> {
+        self.store.seen(locator, user).await
+    }
+
+    async fn guest_left(&self, locator: Locator) -> Result<(), StoreError> {
+        self.store.guest_left(locator).await
     }
 
     async fn online(

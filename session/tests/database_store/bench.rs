@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::ConnectionTrait as _;
-use understudy_runtime::config::{DatabaseUrl, MigrateMode};
+use understudy_runtime::config::{
+    DatabaseUrl, EncryptionConfig, EncryptionKey, EncryptionWrites, MigrateMode,
+};
 use understudy_runtime::database::Database;
 use understudy_runtime::database::test_postgres::{TestPostgres, test_config};
 use understudy_runtime::ids::{Bucket, NodeId};
 use understudy_runtime::lease::database::DatabaseLeases;
+use understudy_runtime::secret::Secret;
 use understudy_session::record::{
-    Attributes, Change, Locator, OpId, RecentOps, Record, SecretHash, Token,
+    Attributes, Change, Locator, OpId, RecentOps, Record, Seal, SecretHash, Token,
 };
+use understudy_session::sealing::SealRing;
 use understudy_session::store::database::{DatabaseStore, migrations};
-use understudy_session::store::{ReadReply, SessionStore};
+use understudy_session::store::{ReadReply, SealedStore, SessionStore};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 pub(crate) const HOUR_MS: u64 = 3_600_000;
@@ -70,6 +74,14 @@ pub(crate) async fn postgres() -> Bench {
     Bench { store, leases, database, _server: Some(server), _folder: folder }
 }
 
+/// A layer over `store` that seals with a key called `id`.
+pub(crate) fn sealed(store: DatabaseStore, id: &str) -> SealedStore {
+    let key = EncryptionKey { id: id.to_owned(), key: Secret::new([7; 32]) };
+    let config = EncryptionConfig { keys: vec![key], writes: EncryptionWrites::Sealed };
+    let ring = SealRing::new(&config, "shop");
+    SealedStore::new(Arc::new(store.opening(ring.known())), ring)
+}
+
 pub(crate) fn node(name: &str) -> NodeId {
     format!("{name}#0000000000000001").parse().unwrap_or_else(|_| panic!("a node called {name}"))
 }
@@ -92,6 +104,7 @@ pub(crate) fn record(owner: &Token) -> Record {
         attributes: Arc::new(values.map(|(name, value)| (name.into(), value.into())).into()),
         recent: RecentOps::default(),
         unknown: BTreeMap::from([("from the future".into(), "kept".into())]),
+        seal: Seal::Open,
     }
 }
 

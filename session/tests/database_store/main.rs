@@ -16,13 +16,13 @@ mod survival;
 use std::time::Duration;
 
 use understudy_runtime::lease::LeaseStore as _;
-use understudy_session::record::{Locator, Record, Token};
+use understudy_session::record::{Fence, Locator, Record, Token};
 use understudy_session::store::{
     ClaimReply, CreateReply, End, ReadReply, RestoreReply, RevokeReply, SessionStore as _,
     StoreError,
 };
 
-use bench::{BUCKET, HOUR_MS, LEASE, found, node, postgres, record, set, sqlite};
+use bench::{BUCKET, HOUR_MS, LEASE, found, node, postgres, record, sealed, set, sqlite};
 
 #[tokio::test]
 async fn a_record_comes_back_as_it_was_attributes_byte_for_byte() {
@@ -54,6 +54,36 @@ async fn what_is_no_json_is_refused_and_what_cannot_be_read_stays_as_it_is() {
     bench.run("UPDATE us_session SET attributes = 'spoilt'").await;
     let error = bench.store.read(locator).await.unwrap_err();
     assert!(matches!(error, StoreError::Unreadable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn x6_a_record_under_an_unknown_key_is_not_touched_owned_or_not() {
+    for bench in [sqlite().await, postgres().await] {
+        let (locator, token) = (Locator::random(), Token::new(&node("a")));
+        let store = sealed(bench.store.clone(), "a");
+        store.create(locator, &record(&token), HOUR_MS).await.unwrap();
+        let fence = Fence { token, epoch: 1 };
+        // Of a node that has gone without a lease; then of nobody.
+        for released in [false, true] {
+            assert!(!released || store.release(locator, &fence).await.unwrap());
+            let before = found(&bench.store, locator).await;
+            assert!(!format!("{:?}", before.attributes).contains("1.50"), "{before:?}");
+            for other in [sealed(bench.store.clone(), "b"), sealed(bench.store.clone(), "c")] {
+                let claimed = other.claim(locator, &Token::new(&node("b")), None).await;
+                let error = claimed.unwrap_err();
+                assert!(matches!(error, StoreError::Unreadable(_)), "{error}");
+                assert!(error.to_string().contains("`a`"), "{error}");
+            }
+            assert_eq!(found(&bench.store, locator).await, before);
+        }
+        // What a program that does not know of seals goes by: it finds no owner's node missing, and no object.
+        let untouched = "SELECT 1 AS one FROM us_session WHERE owner IS NULL AND owner_node = '-' \
+                         AND seal = 'a' AND attributes LIKE '[{%}]'";
+        bench.until("the row says that it is sealed", untouched).await;
+        let reply = store.claim(locator, &Token::new(&node("b")), None).await.unwrap();
+        let ClaimReply::Claimed { record: Some(own), .. } = reply else { panic!("{reply:?}") };
+        assert_eq!(own.attributes, record(&fence.token).attributes);
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use understudy_runtime::ids::{Incarnation, NodeId, NodeName};
 use understudy_runtime::lease::table::{LeaseTable, RenewReply};
 use understudy_session::record::{
-    Change, Fence, Locator, OpId, RecentOps, Record, SecretHash, Token,
+    Change, Fence, Locator, OpId, RecentOps, Record, Seal, SecretHash, Token,
 };
 use understudy_session::spec::{Spec, Stored};
 use understudy_session::store::{
@@ -389,6 +389,7 @@ fn to_record(image: Image) -> Record {
         attributes: Arc::new(attributes),
         recent: RecentOps::default(),
         unknown: BTreeMap::new(),
+        seal: Seal::Open,
     }
 }
 

@@ -8,7 +8,7 @@ use understudy_runtime::clock::SystemClock;
 use understudy_runtime::duty::DutyRun;
 use understudy_runtime::ids::{Bucket, NodeId};
 use understudy_session::expiry::{Listener, Report, SessionExpired, Sweeper};
-use understudy_session::record::{Locator, RecentOps, Record, SecretHash, Token};
+use understudy_session::record::{Locator, RecentOps, Record, Seal, SecretHash, Token};
 use understudy_session::store::conformance::Fixture as _;
 use understudy_session::store::{ClaimReply, CreateReply, End, ExpiryReason, SharedStore};
 
@@ -32,6 +32,7 @@ async fn session(store: &SharedStore, idle_ms: u64) -> Locator {
         attributes: Arc::default(),
         recent: RecentOps::default(),
         unknown: BTreeMap::new(),
+        seal: Seal::Open,
     };
     let locator = Locator::random();
     let reply = store.create(locator, &record, HOUR_MS).await.unwrap();
@@ -132,7 +133,7 @@ async fn what_is_no_session_is_left_alone_and_holds_nobody_up() {
     let (garbage, newer) = (session(&store, 100).await, session(&store, 100).await);
     let text = session(&store, 100).await;
     redis.command(&["HSET", &redis.key(garbage), "la", "x"]).await;
-    redis.command(&["HSET", &redis.key(newer), "sv", "2"]).await;
+    redis.command(&["HSET", &redis.key(newer), "sv", "3"]).await;
     redis.command(&["SET", &redis.key(text), "no hash"]).await;
     session(&store, 200).await;
     let told = Told::default();

@@ -14,10 +14,11 @@ use understudy_runtime::keys::KeySpace;
 use understudy_runtime::lease::{LeaseStore, RedisLeases};
 use understudy_runtime::redis::{Redis, Role};
 use understudy_session::record::Locator;
-use understudy_session::store::SharedStore;
+use understudy_session::sealing::SealRing;
 use understudy_session::store::conformance::{Fixture, Remembered};
 use understudy_session::store::memory::{MemoryStore, Remembers};
 use understudy_session::store::redis::RedisStore;
+use understudy_session::store::{SealedStore, SharedStore};
 
 /// How long leases last, and the grace. Real time passes on Redis: short, but no shorter than a busy machine may stall.
 const LEASE: Duration = Duration::from_millis(1_000);
@@ -96,6 +97,12 @@ impl OnRedis {
         let port = self.server.lock().await.port;
         let redis = connect(port, Duration::from_millis(300)).await.0;
         Arc::new(RedisStore::new(redis, self.keys.clone(), LEASE, SLACK))
+    }
+
+    /// A store whose contents are sealed.
+    pub(crate) fn sealed(&self, ring: SealRing) -> SharedStore {
+        let store = RedisStore::new(self.redis.clone(), self.keys.clone(), LEASE, SLACK);
+        Arc::new(SealedStore::new(Arc::new(store.opening(&ring.known())), ring))
     }
 
     /// Runs a command at the server, beside the store.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use understudy_runtime::ids::NodeId;
 use understudy_session::record::{
-    Change, Fence, Locator, OpId, RecentOps, Record, SecretHash, Token,
+    Change, Fence, Locator, OpId, RecentOps, Record, Seal, SecretHash, Token,
 };
 use understudy_session::store::conformance::Fixture as _;
 use understudy_session::store::{SharedStore, StoreError, Write, WriteReply};
@@ -37,6 +37,7 @@ async fn session(store: &SharedStore, owner: &NodeId) -> Owned {
         attributes: Arc::default(),
         recent: RecentOps::default(),
         unknown: BTreeMap::new(),
+        seal: Seal::Open,
     };
     let locator = Locator::random();
     store.create(locator, &record, u64::try_from(HOUR.as_millis()).unwrap()).await.unwrap();

@@ -8,12 +8,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::commands::{find_program, run};
 use super::ports::free_port;
 use super::process::{Launch, Process, Signal, spawn};
 use super::scratch::Scratch;
+use super::sql::{Sql, Unanswered};
 use crate::wait;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -38,6 +39,8 @@ pub struct Postgres {
     process: Option<Process>,
     port: u16,
     folder: Scratch,
+    /// Connections that nobody asks at the moment. Held for moments: who finds it taken makes do without.
+    idle: Mutex<Vec<Sql>>,
 }
 
 impl Postgres {
@@ -48,7 +51,8 @@ impl Postgres {
             let folder = owned_folder("postgres");
             let copy = template.join("data");
             as_owner("cp", &["-a".as_ref(), copy.as_ref(), folder.join("data").as_ref()]);
-            let mut postgres = Self { process: None, port: free_port(), folder };
+            let mut postgres =
+                Self { process: None, port: free_port(), folder, idle: Mutex::default() };
             if postgres.try_start().await {
                 return postgres;
             }
@@ -101,11 +105,27 @@ impl Postgres {
         self.process.iter().for_each(Process::resume);
     }
 
-    /// Runs SQL and returns the rows, columns separated by `|`.
+    /// Runs SQL and returns the rows, columns separated by `|`. Several statements are one transaction.
     pub fn query(&self, sql: &str) -> String {
-        let mut psql = Command::new(find_program("psql"));
-        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.url());
-        run(&mut psql, COMMAND_LIMIT).unwrap_or_else(|error| panic!("{sql}: {error}"))
+        let kept = self.idle.try_lock().ok().and_then(|mut idle| idle.pop());
+        let was_kept = kept.is_some();
+        let connection = kept.unwrap_or_else(|| Sql::connect(&self.url()));
+        match self.ask(connection, sql) {
+            // It was broken before it was asked: the server was started anew, or a test ended its connections.
+            Err(Unanswered::Broken(_)) if was_kept => self.ask(Sql::connect(&self.url()), sql),
+            answer => answer,
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    fn ask(&self, mut connection: Sql, sql: &str) -> Result<String, Unanswered> {
+        let answer = connection.ask(sql, COMMAND_LIMIT);
+        if matches!(answer, Ok(_) | Err(Unanswered::Refused(_)))
+            && let Ok(mut idle) = self.idle.try_lock()
+        {
+            idle.push(connection);
+        }
+        answer
     }
 
     /// False when it exited at once: the port was taken, or an old server is not quite gone.

@@ -34,7 +34,7 @@ fn spoil(cluster: &Cluster, key: &str, way: Spoiled) {
             cli(&["DEL", key]);
             cli(&["SET", key, "garbage"]);
         }
-        Spoiled::Newer => drop(cli(&["HSET", key, "sv", "2"])),
+        Spoiled::Newer => drop(cli(&["HSET", key, "sv", "3"])),
     }
 }
 

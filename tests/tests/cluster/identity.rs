@@ -6,7 +6,7 @@ use understudy_tests::{Postgres, Redis, oracle, wait};
 use super::ground::{LIMIT, cluster_of, listed, member, refused, started, told};
 
 /// The node's time to live, a tenth of it until the name is tried again, and what two starts may differ by.
-const TAKES_OVER_MS: u128 = 3_500;
+const TAKES_OVER_MS: u128 = 5_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t9_a_second_process_of_a_name_is_turned_away_and_told_who_has_it() {

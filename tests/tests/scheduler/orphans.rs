@@ -9,8 +9,8 @@ use super::stage::{LIMIT, Stage, options};
 
 /// After this silence of its node a run is given up.
 const STALE_MS: u64 = 4_000;
-/// Silent runs are looked for every 5 s; what is found then begins within the rest.
-const FOUND_WITHIN_MS: u64 = 6_000;
+/// Silent runs are looked for every 5 s; what is found then begins within the rest, also where two cores bear two clusters.
+const FOUND_WITHIN_MS: u64 = 10_000;
 /// How often the database is asked.
 const EACH: Duration = Duration::from_millis(100);
 

@@ -1,10 +1,24 @@
-//! What leaks: nothing that is written anywhere opens a session.
+//! What leaks: nothing that is written anywhere opens a session; nor, with keys, tells what it holds.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use understudy_tests::{Client, Cluster, oracle};
+use serde_json::{Value, json};
+use understudy_tests::{Client, Cluster, Program, oracle};
 
 use super::visitor::{cookie, logged_in, whoami, with_cookie};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const KEYS: &str = "UNDERSTUDY_SESSION_ENCRYPTION_KEYS";
+/// Two keys, named.
+const FIRST: &str = "first:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const SECOND: &str = "second:/+79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA=";
+/// A value and a number that stand in sessions, and a token; each is found wherever it is told.
+const CANARY: &str = "canary-value-of-a-session";
+const NUMBER: i64 = 47_110_815_471_108;
+const TOKEN: &str = "canary-admin-token-0123456789";
+const NOTE: &str = "/api/session/values/note";
+const COUNT: &str = "/api/session/values/n/increment";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s17_nothing_in_redis_or_a_log_opens_a_session() {
@@ -115,4 +129,177 @@ fn postgres_dump(cluster: &Cluster) -> String {
         cluster.postgres.query(&rows)
     });
     rows.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x6_what_sessions_hold_is_told_nowhere_with_sessions_in_redis() {
+    what_sessions_hold_is_told_nowhere("redis").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x6_what_sessions_hold_is_told_nowhere_with_sessions_in_postgresql() {
+    what_sessions_hold_is_told_nowhere("database").await;
+}
+
+async fn what_sessions_hold_is_told_nowhere(store: &str) {
+    let builder = Cluster::builder().nodes(2).program(Program::Understudy);
+    let cluster = builder
+        .env("UNDERSTUDY_SESSION_STORE", store)
+        .env(KEYS, FIRST)
+        .env("UNDERSTUDY_ADMIN_TOKEN", TOKEN)
+        .env("UNDERSTUDY_LOG_FILTER", "debug")
+        .start()
+        .await;
+    let (mut told, mut secrets) = (Vec::new(), Vec::new());
+    for round in 0..4 {
+        let client = filled(&cluster, round, &mut told).await;
+        let (_, value) = cookie(&client);
+        let (_, secret) = value.split_once('.').unwrap();
+        secrets.extend([value.clone(), secret.to_owned(), secret[..20].to_owned()]);
+    }
+    let dump = format!("{}\n{}", redis_dump(&cluster), postgres_dump(&cluster));
+    assert!(dump.contains("1.first."), "something is sealed under the key: {dump}");
+    told.extend(administration(&cluster).await);
+    told.extend(cluster.nodes.iter().map(|node| node.log()));
+    told.push(dump);
+    let everything = told.join("\n");
+    let (_, key) = FIRST.split_once(':').unwrap();
+    let number = NUMBER.to_string();
+    for canary in [CANARY, number.as_str(), TOKEN, key] {
+        oracle!(&format!("places that tell {canary}"), everything.matches(canary).count(), 0);
+    }
+    let leaked = secrets.iter().filter(|secret| everything.contains(secret.as_str())).count();
+    oracle!(&format!("parts of cookies, of {}, that are told", secrets.len()), leaked, 0);
+}
+
+/// A session with something in it, written at both nodes and read at both; keeps the answers that are errors.
+async fn filled(cluster: &Cluster, round: usize, told: &mut Vec<String>) -> Client {
+    let (here, there) = (cluster.url(round % 2), cluster.url((round + 1) % 2));
+    let client = Client::new();
+    client.put_json(here, NOTE, CANARY).await.unwrap().expect(204);
+    let item = json!({ "item": CANARY });
+    for base in [here, there] {
+        let by = json!({ "by": NUMBER / 2 });
+        client.post_json(base, COUNT, &by).await.unwrap().expect(200);
+        let append = "/api/session/values/list/append";
+        client.post_json(base, append, &item).await.unwrap().expect(200);
+    }
+    for base in [here, there] {
+        let values = client.get(base, "/api/session/values").await.unwrap().expect(200);
+        let values = values.json::<Value>()["values"].clone();
+        let wanted = json!({ "note": CANARY, "n": NUMBER, "list": [CANARY, CANARY] });
+        assert_eq!(values, wanted);
+        // Neither adds to nor counts as what it is.
+        let wrong = client.post_json(base, &format!("{NOTE}/append"), &item).await.unwrap();
+        assert_eq!(wrong.status, 422, "{wrong:?}");
+        told.push(format!("{wrong:?}"));
+        let large = "x".repeat(70_000) + CANARY;
+        let refused = client.put_json(base, NOTE, &large).await.unwrap();
+        assert_eq!(refused.status, 413, "{refused:?}");
+        told.push(format!("{refused:?}"));
+    }
+    client
+}
+
+/// Whatever operators are shown of sessions and options.
+async fn administration(cluster: &Cluster) -> Vec<String> {
+    let client = Client::new().bearing(TOKEN);
+    let mut shown = Vec::new();
+    for node in &cluster.nodes {
+        let list = client.get(node.admin_url(), "/v1/sessions").await.unwrap().expect(200);
+        let sessions = list.json::<Value>()["sessions"].as_array().cloned().unwrap_or_default();
+        assert_eq!(sessions.len(), 4, "{list:?}");
+        shown.push(list.text);
+        for session in sessions {
+            let path = format!("/v1/sessions/{}", session["id"].as_str().unwrap());
+            shown.push(client.get(node.admin_url(), &path).await.unwrap().expect(200).text);
+        }
+        for path in ["/v1/config", "/v1/about", "/v1/nodes", "/v1/problems", "/metrics"] {
+            shown.push(client.get(node.admin_url(), path).await.unwrap().text);
+        }
+    }
+    shown
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x6_keys_come_change_and_go_without_a_logout() {
+    let builder = Cluster::builder().nodes(2).program(Program::Understudy);
+    let mut cluster = builder.start().await;
+    let clients: Vec<Client> = (0..4).map(|_| Client::new()).collect();
+    for (number, client) in clients.iter().enumerate() {
+        client.put_json(cluster.url(number % 2), NOTE, CANARY).await.unwrap().expect(204);
+    }
+    let mut count = 0_u64;
+    let steps = [
+        (format!("plain,{FIRST}"), true),
+        (FIRST.to_owned(), false),
+        (format!("{FIRST},{SECOND}"), false),
+        (format!("{SECOND},{FIRST}"), false),
+        (SECOND.to_owned(), false),
+        (format!("plain,{SECOND}"), true),
+    ];
+    for (keys, is_legible) in steps {
+        for index in 0..2 {
+            renew(&mut cluster, index, &keys).await;
+            for base in [cluster.url(0), cluster.url(1)] {
+                count += 1;
+                for client in &clients {
+                    let counted = client.post(base, COUNT).await.unwrap().expect(200);
+                    assert_eq!(counted.json::<Value>()["value"], count, "{keys:.8}");
+                    let note = client.get(base, NOTE).await.unwrap().expect(200);
+                    assert_eq!(note.json::<Value>()["value"], CANARY, "{keys:.8}");
+                }
+            }
+        }
+        let legible = redis_dump(&cluster).matches(CANARY).count();
+        let name = keys.split(':').next().unwrap_or_default();
+        let wanted = if is_legible { clients.len() } else { 0 };
+        oracle!(&format!("legible values in Redis with {name} first"), legible, wanted);
+    }
+}
+
+/// Restarts one node with other keys, as an operator does.
+async fn renew(cluster: &mut Cluster, index: usize, keys: &str) {
+    let node = &mut cluster.nodes[index];
+    node.terminate();
+    assert!(node.wait_exit(LIMIT).await.success());
+    node.set_env(KEYS, keys);
+    node.start_again();
+    node.ready(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x6_a_node_without_the_key_says_so_and_leaves_sessions_alone() {
+    let builder = Cluster::builder().nodes(2).program(Program::Understudy);
+    let mut cluster = builder.node_env(0, KEYS, FIRST).start().await;
+    let client = Client::new();
+    client.put_json(cluster.url(0), NOTE, CANARY).await.unwrap().expect(204);
+    let (_, value) = cookie(&client);
+    let (locator, _) = value.split_once('.').unwrap();
+    let keys = cluster.redis.all_keys();
+    let key = keys.iter().find(|key| key.ends_with(locator)).expect("the session has a key");
+    for owner_is_there in [true, false] {
+        if !owner_is_there {
+            cluster.nodes[0].terminate();
+            cluster.nodes[0].wait_exit(LIMIT).await;
+        }
+        let before = cluster.redis.cli(&["HGETALL", key]);
+        for answer in [
+            client.get(cluster.url(1), NOTE).await.unwrap(),
+            client.put_json(cluster.url(1), NOTE, "other").await.unwrap(),
+        ] {
+            assert_eq!(answer.status, 503, "{answer:?}");
+            assert!(answer.text.contains("\"session_unreadable\""), "{answer:?}");
+        }
+        assert_eq!(cluster.redis.cli(&["HGETALL", key]), before, "byte for byte");
+    }
+    let alarms = cluster.nodes[1].metric("session_unreadable_total").await;
+    oracle!("sessions that cannot be read", alarms, >= 1.0);
+    let log = cluster.nodes[1].log();
+    assert!(log.contains("`first`") && log.contains(KEYS), "{log}");
+    let (_, secret) = FIRST.split_once(':').unwrap();
+    oracle!("keys in the log", log.matches(secret).count(), 0);
+    cluster.restart(0).await;
+    let note = client.get(cluster.url(0), NOTE).await.unwrap().expect(200);
+    assert_eq!(note.json::<Value>()["value"], CANARY);
 }

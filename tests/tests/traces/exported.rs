@@ -5,7 +5,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use reqwest::Method;
 use serde_json::{Value, json};
-use understudy_tests::{Client, Cluster, ClusterBuilder, oracle, wait};
+use understudy_tests::{Client, Cluster, ClusterBuilder, Program, oracle, wait};
 
 use super::collector::{Caller, Collector, LIMIT, Seen, caller};
 
@@ -55,6 +55,29 @@ fn tells_no_secret(collector: &Collector, client: &Client) {
         collector.spans().iter().filter(|span| told(span)).count(),
         0
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x6_what_a_session_holds_is_in_no_span() {
+    const CANARY: &str = "canary-value-of-a-session";
+    let collector = Collector::start().await;
+    let builder = two_nodes(&collector).program(Program::Understudy);
+    let key = "name:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let cluster = builder.env("UNDERSTUDY_SESSION_ENCRYPTION_KEYS", key).start().await;
+    let client = Client::new();
+    let path = "/api/session/values/note";
+    client.put_json(cluster.url(0), path, CANARY).await.unwrap().expect(204);
+    let caller = caller(true);
+    let put = client.build(Method::PUT, cluster.url(1), path).json(CANARY);
+    client.send(put.header("traceparent", &caller.header)).await.unwrap().expect(204);
+    collector.span(&caller.trace, Some("node-a"), "bus.handle session.forward").await;
+    let cookies = client.cookies();
+    let told = |span: &Seen| {
+        let text = format!("{span:?}");
+        text.contains(CANARY) || cookies.values().any(|cookie| text.contains(cookie.as_str()))
+    };
+    let spans = collector.spans();
+    oracle!("spans that tell it", spans.iter().filter(|span| told(span)).count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

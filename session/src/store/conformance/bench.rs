@@ -8,7 +8,7 @@ use understudy_runtime::ids::{NodeId, NodeName};
 use understudy_runtime::lease::LeaseStore;
 
 use super::Fixture;
-use crate::record::{Change, Fence, Locator, OpId, RecentOps, Record, SecretHash, Token};
+use crate::record::{Change, Fence, Locator, OpId, RecentOps, Record, Seal, SecretHash, Token};
 use crate::spec::apply;
 use crate::store::{ClaimReply, CreateReply, ReadReply, SharedStore, Write, WriteReply};
 
@@ -173,6 +173,7 @@ pub(super) fn blank(owner: &NodeId) -> Record {
         attributes: Arc::default(),
         recent: RecentOps::default(),
         unknown: BTreeMap::new(),
+        seal: Seal::Open,
     }
 }
 

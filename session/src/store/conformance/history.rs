@@ -124,7 +124,7 @@ fn write_step(copy: Record, fence: Fence, random: &mut StdRng) -> Step {
         change.remove.push("m".into());
         change.user = Some(random.random_bool(0.5).then(|| "somebody".into()));
         change.previous_secret = Some(random.random_bool(0.5).then_some((copy.secret, 12)));
-        change.recent = Some(RecentOps { since_version: copy.version, entries: Vec::new() });
+        change.recent = Some(RecentOps { since_version: copy.version, ..RecentOps::default() });
     }
     let op_id = match copy.last_op {
         Some(op_id) if random.random_bool(0.15) => op_id,

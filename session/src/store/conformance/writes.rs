@@ -1,10 +1,11 @@
 //! What a write changes, and when it is refused.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::bench::{Bench, LONG, blank, node, set};
-use crate::record::{Change, Mark, OpId, RecentOps, Record, SecretHash};
+use crate::record::{Change, KeyId, Mark, OpId, RecentOps, Record, Seal, SecretHash};
 use crate::state::Outcome;
 use crate::store::{ValidateReply, Write, WriteReply};
 
@@ -81,7 +82,7 @@ pub(super) async fn every_field_can_be_changed_and_taken_away(bench: &Bench<'_>)
         previous_secret: Some(Some((SecretHash([7; 32]), 12_345))),
         absolute_ms: Some(owned.record.absolute_ms + 1_000),
         idle_ms: Some(owned.record.idle_ms + 1),
-        recent: Some(RecentOps { since_version: 1, entries }),
+        recent: Some(RecentOps { since_version: 1, entries, sealed: None }),
         ..Change::default()
     };
     bench.written(&mut owned, &change).await;
@@ -89,7 +90,7 @@ pub(super) async fn every_field_can_be_changed_and_taken_away(bench: &Bench<'_>)
     let change = Change {
         user: Some(None),
         previous_secret: Some(None),
-        recent: Some(RecentOps { since_version: 2, entries: Vec::new() }),
+        recent: Some(RecentOps { since_version: 2, ..RecentOps::default() }),
         ..Change::default()
     };
     bench.written(&mut owned, &change).await;
@@ -123,6 +124,42 @@ pub(super) async fn unknown_fields_are_kept(bench: &Bench<'_>) {
     assert_eq!(owned.record.unknown, unknown);
     bench.written(&mut owned, &set("n", "2")).await;
     assert_eq!(bench.found(owned.locator).await.unknown, unknown);
+}
+
+/// To the store these are texts like others; beside them it keeps under which key they are sealed.
+pub(super) async fn sealed_contents_are_kept_beside_the_name_of_their_key(bench: &Bench<'_>) {
+    if !bench.fixture.keeps_seals() {
+        return;
+    }
+    let under = |id| Seal::Under(KeyId::new(id).expect("the name of a key"));
+    let recent = |text: &str| RecentOps { sealed: Some(text.into()), ..RecentOps::default() };
+    let attributes = [(Arc::from("n"), Arc::from("\"1.one.AAAA\""))];
+    let record = Record {
+        attributes: Arc::new(attributes.into()),
+        recent: recent("1.one.BBBB"),
+        seal: under("one"),
+        ..blank(&node("a"))
+    };
+    let mut owned = bench.session_like(&record, LONG).await;
+    assert_eq!(
+        (&owned.record.attributes, &owned.record.recent),
+        (&record.attributes, &record.recent)
+    );
+    assert_eq!(owned.record.seal, record.seal);
+    bench.written(&mut owned, &set("m", "\"1.one.CCCC\"")).await;
+    assert_eq!(bench.found(owned.locator).await, owned.record);
+    let forms =
+        [(under("2.two"), "\"1.2.two.DDDD\""), (Seal::Open, "1"), (under("3"), "\"1.3.EEEE\"")];
+    for (seal, text) in forms {
+        let set = ["m", "n"].map(|name| (name.into(), text.into())).to_vec();
+        let recent = Some(recent(text));
+        let change = Change { set, recent, seal: Some(seal), ..Change::default() };
+        bench.written(&mut owned, &change).await;
+        assert_eq!(bench.found(owned.locator).await, owned.record);
+    }
+    assert!(bench.store.release(owned.locator, &owned.fence).await.expect("release answers"));
+    let released = bench.found(owned.locator).await;
+    assert_eq!(released, Record { owner: None, ..owned.record });
 }
 
 pub(super) async fn a_validation_tells_who_is_up_to_date(bench: &Bench<'_>) {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use sea_orm::{QueryResult, TryGetable, Value};
 use serde_json::value::RawValue;
 
-use crate::record::{Attributes, OpId, Record, SecretHash, Token};
+use crate::record::{Attributes, KeyId, OpId, Record, Seal, SecretHash, Token};
 use crate::store::StoreError;
 
 /// The columns that make a record, and the mark of a tombstone.
 pub(super) const COLUMNS: &str = "owner, epoch, version, last_op, revoked_until_ms, created_ms, absolute_ms, \
-     last_access_ms, idle_ms, user_name, secret, previous_secret, previous_until_ms, attributes, recent, unknown";
+     last_access_ms, idle_ms, user_name, secret, previous_secret, previous_until_ms, attributes, recent, unknown, \
+     seal";
 
 /// Longest time the table can add up: later deadlines are brought down to it (some 36 million years).
 const END_OF_TIME_MS: u64 = 1 << 60;
@@ -41,19 +42,26 @@ pub(super) fn previous(secret: Option<(SecretHash, u64)>) -> [Value; 2] {
     [text.into(), until.into()]
 }
 
-/// Gives attributes as one JSON object. Values go in as they are, so they come back as they were.
-pub(super) fn attributes(attributes: &Attributes) -> Result<Value, StoreError> {
-    let mut text = String::from("{");
+/// Gives attributes as one JSON object. Values go in as they are, so they come back as they were. Around sealed ones is an
+/// array, so that no program that cannot open them takes them for values.
+pub(super) fn attributes(attributes: &Attributes, seal: &Seal) -> Result<Value, StoreError> {
+    let [open, close] = if seal.key().is_some() { ["[{", "}]"] } else { ["{", "}"] };
+    let mut text = String::from(open);
     for (name, value) in attributes {
         // What is no JSON would make the whole record unreadable.
         serde_json::from_str::<&RawValue>(value)
             .map_err(|error| StoreError::Refused(format!("attribute {name:?}: {error}")))?;
-        let comma = if text.len() > 1 { "," } else { "" };
+        let comma = if text.len() > open.len() { "," } else { "" };
         let written = write!(text, "{comma}{}:{value}", json(&**name)?);
         written.map_err(|error| StoreError::Refused(error.to_string()))?;
     }
-    text.push('}');
+    text.push_str(close);
     Ok(text.into())
+}
+
+/// Gives the name of the key as `seal` keeps it.
+pub(super) fn key(seal: &Seal) -> Value {
+    seal.key().map(ToString::to_string).into()
 }
 
 /// Gives anything as JSON text.
@@ -97,6 +105,7 @@ pub(super) fn read_record(row: &QueryResult) -> Result<Record, StoreError> {
             Some((secret("previous_secret", &text)?, read_number(row, "previous_until_ms")?))
         }
     };
+    let seal = read_seal(row)?;
     Ok(Record {
         owner: read_owner(row)?,
         epoch: read_number(row, "epoch")?,
@@ -109,15 +118,27 @@ pub(super) fn read_record(row: &QueryResult) -> Result<Record, StoreError> {
         user: get::<Option<String>>(row, "user_name")?.map(Arc::from),
         secret: secret("secret", &text("secret")?)?,
         previous_secret,
-        attributes: Arc::new(read_attributes(&text("attributes")?)?),
+        attributes: Arc::new(read_attributes(&text("attributes")?, &seal)?),
         recent: serde_json::from_str(&text("recent")?).map_err(|e| unreadable("recent", e))?,
         unknown: serde_json::from_str(&text("unknown")?).map_err(|e| unreadable("unknown", e))?,
+        seal,
     })
 }
 
-fn read_attributes(text: &str) -> Result<Attributes, StoreError> {
-    let raw: BTreeMap<Cow<'_, str>, &RawValue> =
-        serde_json::from_str(text).map_err(|error| unreadable("attributes", error))?;
+fn read_seal(row: &QueryResult) -> Result<Seal, StoreError> {
+    let Some(key) = get::<Option<String>>(row, "seal")? else { return Ok(Seal::Open) };
+    let key = KeyId::new(&key).ok_or_else(|| unreadable("seal", "no name of a key"))?;
+    Ok(Seal::Under(key))
+}
+
+fn read_attributes(text: &str, seal: &Seal) -> Result<Attributes, StoreError> {
+    type Raw<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+    let raw = if seal.key().is_some() {
+        serde_json::from_str::<[Raw<'_>; 1]>(text).map(|[raw]| raw)
+    } else {
+        serde_json::from_str::<Raw<'_>>(text)
+    };
+    let raw = raw.map_err(|error| unreadable("attributes", error))?;
     Ok(raw.into_iter().map(|(name, value)| (name.into(), value.get().into())).collect())
 }
 

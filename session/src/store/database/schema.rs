@@ -11,6 +11,7 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(Expired),
         Box::new(Users),
         Box::new(Lockouts),
+        Box::new(Seals),
         Box::new(Online),
     ]
 }
@@ -184,12 +185,36 @@ impl MigrationTrait for Lockouts {
     }
 }
 
+/// The name of the key under which `attributes` and `recent` are sealed, if one is.
+///
+/// Of a sealed session `attributes` is a JSON array around the object, and `owner_node` is `-` while nobody owns it: a node of
+/// a version that does not know this column then neither claims the session nor takes it for an empty one.
+struct Seals;
+
+impl MigrationName for Seals {
+    fn name(&self) -> &'static str {
+        "session_0005_seal"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Seals {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let add = "ALTER TABLE us_session ADD COLUMN seal text";
+        manager.get_connection().execute_unprepared(add).await.map(|_| ())
+    }
+}
+
 /// An index by which it is told who was here lately: as many rows are looked at as sessions were used since then.
 struct Online;
 
 impl MigrationName for Online {
     fn name(&self) -> &'static str {
-        "session_0005_online"
+        "session_0006_online"
     }
 }
 

@@ -11,7 +11,7 @@ use sea_orm::{Statement, Value};
 use understudy_runtime::database::Backend;
 
 use super::row::{self, COLUMNS};
-use crate::record::{Change, Record};
+use crate::record::{Change, KnownKeys, Record};
 use crate::store::{StoreError, Write};
 use expiry::ExpiryStatements;
 use register::RegisterStatements;
@@ -52,8 +52,8 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    pub(super) fn new(backend: Backend) -> Self {
-        let now = backend.now_ms();
+    pub(super) fn new(backend: Backend, known: &KnownKeys) -> Self {
+        let (now, can_open) = (backend.now_ms(), can_open(known));
         let touched = touched(backend);
         let claim = format!(
             "UPDATE us_session SET owner = $2, owner_node = $3, public_id = $4, epoch = epoch + 1, \
@@ -65,13 +65,13 @@ impl Statements {
             backend,
             create: format!(
                 "INSERT INTO us_session (locator, {STORED}, created_ms, absolute_ms, last_access_ms, public_id) \
-                 SELECT {}, t.now_ms, t.now_ms + $15, t.now_ms, $16 FROM (SELECT {now} AS now_ms) t WHERE true \
+                 SELECT {}, t.now_ms, t.now_ms + $16, t.now_ms, $17 FROM (SELECT {now} AS now_ms) t WHERE true \
                  ON CONFLICT (locator) DO NOTHING RETURNING created_ms",
-                placeholders(14)
+                placeholders(15)
             ),
             claim_free: format!(
-                "{claim} AND (owner_node IS NULL OR owner_node = $3) AND absolute_ms > {now} \
-                 AND last_access_ms + idle_ms + $5 > {now} {claimed}"
+                "{claim} AND (owner_node IS NULL OR owner_node IN ($3, '{NOBODY}')) AND {can_open} \
+                 AND absolute_ms > {now} AND last_access_ms + idle_ms + $5 > {now} {claimed}"
             ),
             look: format!(
                 "SELECT {prefixed}, s.owner_node, {now} AS now_ms, \
@@ -93,16 +93,18 @@ impl Statements {
             restore: format!(
                 "UPDATE us_session SET ({STORED}, created_ms, absolute_ms, last_access_ms) = ({}) \
                  WHERE locator = $1 AND revoked_until_ms IS NULL AND owner = $2 AND epoch = $4 AND version < $5",
-                placeholders(17).trim_start_matches("$1, ")
+                placeholders(18).trim_start_matches("$1, ")
             ),
             revoke: format!(
                 "UPDATE us_session SET revoked_until_ms = COALESCE(revoked_until_ms, {now} + $2), \
                  attributes = '{{}}', recent = '{{}}', unknown = '{{}}', secret = '', previous_secret = NULL, \
-                 previous_until_ms = NULL, user_name = NULL WHERE locator = $1 RETURNING owner"
+                 previous_until_ms = NULL, user_name = NULL, seal = NULL WHERE locator = $1 RETURNING owner"
             ),
-            release: "UPDATE us_session SET owner = NULL, owner_node = NULL \
-                      WHERE locator = $1 AND owner = $2 AND epoch = $3 AND revoked_until_ms IS NULL"
-                .to_owned(),
+            release: format!(
+                "UPDATE us_session SET owner = NULL, \
+                 owner_node = CASE WHEN seal IS NULL THEN NULL ELSE '{NOBODY}' END \
+                 WHERE locator = $1 AND owner = $2 AND epoch = $3 AND revoked_until_ms IS NULL"
+            ),
             touch: format!(
                 "UPDATE us_session SET last_access_ms = {now} \
                  WHERE locator = $1 AND revoked_until_ms IS NULL AND last_access_ms < {now} \
@@ -152,7 +154,19 @@ fn lock_lease(backend: Backend) -> String {
 
 /// The columns that the store takes from a record as they are; the order of [`stored_values`].
 const STORED: &str = "owner, owner_node, epoch, version, last_op, idle_ms, user_name, secret, previous_secret, \
-     previous_until_ms, attributes, recent, unknown";
+     previous_until_ms, attributes, recent, unknown, seal";
+
+/// The `owner_node` of a sealed session that nobody owns; no node is called so. See [`super::schema`].
+const NOBODY: &str = "-";
+
+/// The condition that a session is not sealed, or under one of these keys. Their names need no quoting.
+fn can_open(known: &KnownKeys) -> String {
+    let names: Vec<String> = known.ids().iter().map(|id| format!("'{id}'")).collect();
+    if names.is_empty() {
+        return "seal IS NULL".to_owned();
+    }
+    format!("(seal IS NULL OR seal IN ({}))", names.join(", "))
+}
 
 /// Gives the values for [`STORED`].
 pub(super) fn stored_values(record: &Record) -> Result<Vec<Value>, StoreError> {
@@ -169,17 +183,21 @@ pub(super) fn stored_values(record: &Record) -> Result<Vec<Value>, StoreError> {
         record.secret.to_text().into(),
         previous_secret,
         previous_until_ms,
-        row::attributes(&record.attributes)?,
+        row::attributes(&record.attributes, &record.seal)?,
         row::json(&record.recent)?.into(),
         row::json(&record.unknown)?.into(),
+        row::key(&record.seal),
     ])
 }
 
 /// Gives the columns that a change touches, with their values after it.
 fn changed(change: &Change, after: &Record) -> Result<Vec<(&'static str, Value)>, StoreError> {
     let mut columns = Vec::new();
-    if !change.set.is_empty() || !change.remove.is_empty() {
-        columns.push(("attributes", row::attributes(&after.attributes)?));
+    if !change.set.is_empty() || !change.remove.is_empty() || change.seal.is_some() {
+        columns.push(("attributes", row::attributes(&after.attributes, &after.seal)?));
+    }
+    if let Some(seal) = &change.seal {
+        columns.push(("seal", row::key(seal)));
     }
     if let Some(user) = &change.user {
         columns.push(("user_name", user.as_deref().map(str::to_owned).into()));

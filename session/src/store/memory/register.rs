@@ -51,6 +51,15 @@ impl SessionRegister for MemoryStore {
         Ok(self.spec.lock().await.count())
     }
 
+    /// The sessions themselves tell it.
+    async fn seen(&self, _locator: Locator, _user: Option<&str>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn guest_left(&self, _locator: Locator) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn online(
         &self,
         within_ms: u64,

@@ -1,8 +1,9 @@
 -- Takes a session over. KEYS[1] session, KEYS[2] lease table of its bucket (fields: see lease/renew.lua), KEYS[3] index,
 -- KEYS[4] list of ids; ARGV: token, node, lease in ms, known version or '', slack in ms, how long the key outlives the session
--- in ms, locator, its place in the list of ids.
+-- in ms, locator, its place in the list of ids, names of the keys that the caller has with a blank before and after each.
 -- Replies {'OK', epoch, version, now, 1 if it was on no list of ids else 0[, fields]}, {'OWNED', owner token, remaining ms, now, fields}, {'GRACE', ms},
--- {'NONE'}, {'REVOKED'}, {'EXPIRED'} or {'UNREADABLE'}. Meaning: Spec::claim; what is no session is not touched.
+-- {'NONE'}, {'REVOKED'}, {'EXPIRED'} or {'UNREADABLE'[, name of the key that is missing]}. Meaning: Spec::claim; what is no
+-- session, or is sealed under a key that the caller does not have, is not touched.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local rid = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
@@ -14,14 +15,17 @@ if gate[1] ~= rid then
   return {'GRACE', tonumber(ARGV[3])}
 end
 if tonumber(gate[2]) > now then return {'GRACE', tonumber(gate[2]) - now} end
-local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'x', 'st', 'la', 'i', 'h0', 'sv')
+local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'x', 'st', 'la', 'i', 'h0', 'sv', 'k')
 if s[5] then return {'REVOKED'} end
 if not s[2] then return {'NONE'} end
 for _, i in ipairs({2, 3, 4, 6, 7}) do
   if not s[i] or not string.match(s[i], '^%d+$') then return {'UNREADABLE'} end
 end
 if not s[8] or #s[8] ~= 43 then return {'UNREADABLE'} end
-if s[9] and tonumber(s[9]) ~= 1 and tonumber(s[9]) ~= 0 then return {'UNREADABLE'} end
+if s[9] and tonumber(s[9]) ~= 1 and tonumber(s[9]) ~= 0 then
+  if tonumber(s[9]) ~= 2 or not s[10] then return {'UNREADABLE'} end
+  if not string.find(ARGV[9], ' ' .. s[10] .. ' ', 1, true) then return {'UNREADABLE', s[10]} end
+end
 local absolute = tonumber(s[4])
 if absolute <= now or s[6] + s[7] + ARGV[5] <= now then return {'EXPIRED'} end
 if s[1] and s[1] ~= '' then

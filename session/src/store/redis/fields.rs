@@ -2,9 +2,9 @@
 //!
 //! `o` owner token, `e` epoch, `v` version, `q` id of the latest write, `st` tombstone, `c` created, `x` absolute
 //! deadline, `la` latest access, `i` idle, `u` user, `h0` hash of the secret, `h1` and `h1x` the one before and its end,
-//! `w` recent operations of other nodes, `sv` format of the record, `a:<name>` attributes, and the [marks]: `au` when the user
-//! last showed who they are, `cl` whether the cookie lasts. Those, and fields of any other name, are
-//! kept as they are; a record of a newer format is left alone.
+//! `w` recent operations of other nodes, `sv` format of the record, `k` name of the key under which attributes and recent
+//! operations are sealed, `a:<name>` attributes, and the [marks]: `au` when the user last showed who they are, `cl` whether the
+//! cookie lasts. Those, and fields of any other name, are kept as they are; a record of a newer format is left alone.
 //!
 //! [marks]: crate::record::Mark
 
@@ -14,12 +14,17 @@ use std::sync::Arc;
 
 use understudy_runtime::redis::{Arg, Reply};
 
-use crate::record::{Attributes, OpId, Record, SecretHash, Token};
+use crate::record::{Attributes, KeyId, OpId, Record, Seal, SecretHash, Token};
 use crate::store::StoreError;
 
-/// The format of records that this program writes, and the newest it reads; also in `claim.lua`. It grows when an older
-/// program would misread a record, not when a field is added that it may keep without knowing.
+/// The format of records; also in `claim.lua`, `look.lua` and `sweep.lua`. It grows when an older program would misread a
+/// record, not when a field is added that it may keep without knowing.
 const FORMAT: u32 = 1;
+/// The format of records whose contents are sealed, and the newest that this program reads.
+const SEALED: u32 = 2;
+
+/// The field that names the key.
+pub(super) const KEY: &str = "k";
 
 /// What the names of attributes' fields begin with.
 pub(super) const ATTRIBUTE: &str = "a:";
@@ -43,7 +48,10 @@ pub(super) fn all(record: &Record, times: Times, args: &mut Vec<Arg>) {
     put("e", record.epoch.to_string());
     put("v", record.version.to_string());
     put("i", record.idle_ms.to_string());
-    put("sv", FORMAT.to_string());
+    put("sv", format_of(&record.seal).to_string());
+    if let Some(key) = record.seal.key() {
+        put(KEY, key.to_string());
+    }
     put("h0", record.secret.to_text());
     if times == Times::Own {
         put("c", record.created_ms.to_string());
@@ -60,8 +68,9 @@ pub(super) fn all(record: &Record, times: Times, args: &mut Vec<Arg>) {
         put("h1", hash.to_text());
         put("h1x", until.to_string());
     }
-    if !record.recent.entries.is_empty() || record.recent.since_version > 0 {
-        put("w", recent_text(&record.recent));
+    let recent = &record.recent;
+    if !recent.entries.is_empty() || recent.sealed.is_some() || recent.since_version > 0 {
+        put("w", recent_text(recent));
     }
     for (name, value) in &record.unknown {
         put(name, value.clone());
@@ -69,6 +78,11 @@ pub(super) fn all(record: &Record, times: Times, args: &mut Vec<Arg>) {
     for (name, value) in record.attributes.iter() {
         put(&format!("{ATTRIBUTE}{name}"), value.to_string());
     }
+}
+
+/// Gives the format of a record with such contents.
+pub(super) fn format_of(seal: &Seal) -> u32 {
+    if seal.key().is_some() { SEALED } else { FORMAT }
 }
 
 /// Writes the list of recent operations as its field has it.
@@ -113,9 +127,14 @@ pub(super) fn record(fields: impl Iterator<Item = (String, String)>) -> Result<R
     }
     let mut take = |name: &'static str| known.remove(name);
     let format = take("sv").map_or(Ok(FORMAT), |format| parsed("sv", Some(format)))?;
-    if format > FORMAT {
+    if format > SEALED {
         return Err(StoreError::Unreadable(format!("format {format} of a newer program")));
     }
+    let seal = match take(KEY).map(|key| KeyId::new(&key)) {
+        None if format != SEALED => Seal::Open,
+        Some(Some(key)) if format == SEALED => Seal::Under(key),
+        None | Some(_) => return Err(field(KEY)),
+    };
     let owner = take("o").filter(|owner| !owner.is_empty()).map(|owner| Token::from_text(&owner));
     let epoch = parsed("e", take("e"))?;
     let version = parsed("v", take("v"))?;
@@ -154,6 +173,7 @@ pub(super) fn record(fields: impl Iterator<Item = (String, String)>) -> Result<R
         attributes: Arc::new(attributes),
         recent: recent.unwrap_or_default(),
         unknown: known,
+        seal,
     })
 }
 

@@ -14,7 +14,8 @@ local function look(key)
   for i = 2, 7 do
     if not s[i] or not string.match(s[i], '^%d+$') then return 1 end
   end
-  if s[10] and tonumber(s[10]) ~= 1 and tonumber(s[10]) ~= 0 then return 1 end
+  local format = s[10] and (tonumber(s[10]) or -1) or 1
+  if format < 0 or format > 2 then return 1 end
   if tonumber(s[6]) <= now or s[5] + s[7] + slack <= now then return 0 end
   local bytes = 0
   for _, field in ipairs(redis.call('HKEYS', key)) do

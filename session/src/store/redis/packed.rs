@@ -7,7 +7,7 @@
 use rmp::encode::buffer::ByteBuf;
 use rmp::encode::{RmpWrite as _, ValueWriteError, write_array_len, write_str, write_str_len};
 
-use super::fields::{ATTRIBUTE, recent_text};
+use super::fields::{ATTRIBUTE, KEY, format_of, recent_text};
 use crate::record::Change;
 use crate::store::Write;
 
@@ -60,6 +60,10 @@ impl Packer {
         }
         fields.extend(change.recent.as_ref().map(|recent| ("w", recent_text(recent))));
         fields.extend(change.marks.iter().map(|(mark, text)| (mark.field(), text.clone())));
+        if let Some(seal) = &change.seal {
+            fields.push(("sv", format_of(seal).to_string()));
+            fields.extend(seal.key().map(|key| (KEY, key.to_string())));
+        }
         self.array(2 * (fields.len() + change.set.len()))?;
         for (name, value) in fields {
             self.text(name)?;
@@ -77,8 +81,10 @@ impl Packer {
         let user: &[&str] = if change.user == Some(None) { &["u"] } else { &[] };
         let secret: &[&str] =
             if change.previous_secret == Some(None) { &["h1", "h1x"] } else { &[] };
-        self.array(user.len() + secret.len() + change.remove.len())?;
-        user.iter().chain(secret).try_for_each(|name| self.text(name))?;
+        let opened = change.seal.as_ref().is_some_and(|seal| seal.key().is_none());
+        let key: &[&str] = if opened { &[KEY] } else { &[] };
+        self.array(user.len() + secret.len() + key.len() + change.remove.len())?;
+        user.iter().chain(secret).chain(key).try_for_each(|name| self.text(name))?;
         change.remove.iter().try_for_each(|name| self.attribute(name))
     }
 

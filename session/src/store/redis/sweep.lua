@@ -37,7 +37,8 @@ local function look(locator, key, due)
   local s = kind == 'hash' and redis.call('HMGET', key, 'c', 'x', 'la', 'i', 'u', 'st', 'e', 'sv') or {}
   if s[6] then return redis.call('ZREM', index, locator) end
   local readable = is_number(s[1]) and is_number(s[2]) and is_number(s[3]) and is_number(s[4]) and is_number(s[7])
-  if not readable or (s[8] and tonumber(s[8]) ~= 1 and tonumber(s[8]) ~= 0) then
+  local format = s[8] and (tonumber(s[8]) or -1) or 1
+  if not readable or format < 0 or format > 2 then
     -- No session, or one of a newer version, which may mean something else by its fields: somebody else may know.
     return note(index, locator, now + 3600000, now, 'CH')
   end

@@ -1,0 +1,183 @@
+//! The cipher that seals the contents of sessions, and its keys. What is sealed, and when, is in
+//! [`crate::store::sealed`].
+//!
+//! XChaCha20-Poly1305 with a random nonce for each text: 192 bits, so that no number of texts under one key is too many. A
+//! text is bound to its place: cluster, session, and attribute (or the list of recent operations) are authenticated with
+//! it, so that who can write to the store cannot have one session's value read in another. What they can do is told in
+//! `docs/sessions.md`.
+//!
+//! A sealed text is `1.<name of the key>.<base64url of nonce, ciphertext and tag>`. It keeps the length of what it seals to
+//! the byte; names of attributes are not sealed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
+use understudy_runtime::config::{EncryptionConfig, EncryptionWrites};
+
+use crate::record::{KeyId, KnownKeys, Locator, Seal};
+use crate::store::StoreError;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// What sealed texts begin with.
+const FORMAT: &str = "1.";
+const NONCE: usize = 24;
+
+/// The keys of a node. Clones share them.
+#[derive(Clone)]
+pub struct SealRing(Arc<Ring>);
+
+struct Ring {
+    keys: Vec<(KeyId, XChaCha20Poly1305)>,
+    writes: EncryptionWrites,
+    cluster: String,
+}
+
+/// Where a text stands; it can be opened nowhere else.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    locator: Locator,
+    kind: u8,
+    name: &'a str,
+}
+
+/// Seals, under the first key.
+pub(crate) struct Sealer<'a> {
+    cluster: &'a str,
+    id: &'a KeyId,
+    cipher: &'a XChaCha20Poly1305,
+}
+
+/// Why a sealed text cannot be opened. Neither shows anything of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// This node has no such key.
+    #[error(
+        "it is sealed under the key `{0}`, which UNDERSTUDY_SESSION_ENCRYPTION_KEYS of this node does not have"
+    )]
+    UnknownKey(KeyId),
+    /// It is no sealed text, was changed, was sealed for another place, or under another key of that name.
+    #[error(
+        "it is sealed, and what stands there was not sealed for this place: it was changed or moved, or \
+         UNDERSTUDY_SESSION_ENCRYPTION_KEYS has another key of that name"
+    )]
+    Broken,
+}
+
+impl SealRing {
+    /// Takes the keys of a node of `cluster`.
+    #[must_use]
+    pub fn new(config: &EncryptionConfig, cluster: &str) -> Self {
+        let keys = config.keys.iter().filter_map(|key| {
+            let cipher = XChaCha20Poly1305::new(&Key::from(*key.key.expose()));
+            Some((KeyId::new(&key.id)?, cipher))
+        });
+        let keys = keys.collect();
+        Self(Arc::new(Ring { keys, writes: config.writes, cluster: cluster.to_owned() }))
+    }
+
+    /// Gives the names of all keys, by which stores know what this node can open.
+    #[must_use]
+    pub fn known(&self) -> KnownKeys {
+        KnownKeys::new(self.0.keys.iter().map(|(id, _)| id.clone()).collect())
+    }
+
+    /// Gives the form in which this node writes.
+    #[must_use]
+    pub fn form(&self) -> Seal {
+        self.sealer().map_or(Seal::Open, |sealer| Seal::Under(sealer.id.clone()))
+    }
+
+    /// Gives what seals; `None` when nothing is to be sealed.
+    pub(crate) fn sealer(&self) -> Option<Sealer<'_>> {
+        let ring = &*self.0;
+        match ring.writes {
+            EncryptionWrites::Plain => None,
+            EncryptionWrites::Sealed => {
+                let (id, cipher) = ring.keys.first()?;
+                Some(Sealer { cluster: &ring.cluster, id, cipher })
+            }
+        }
+    }
+
+    /// Opens a text that was sealed for `place`.
+    pub(crate) fn open(&self, place: Place<'_>, sealed: &str) -> Result<String, OpenError> {
+        let rest = sealed.strip_prefix(FORMAT).ok_or(OpenError::Broken)?;
+        let (id, text) = rest.rsplit_once('.').ok_or(OpenError::Broken)?;
+        let id = KeyId::new(id).ok_or(OpenError::Broken)?;
+        let mut keys = self.0.keys.iter();
+        let Some((_, cipher)) = keys.find(|(known, _)| *known == id) else {
+            return Err(OpenError::UnknownKey(id));
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| OpenError::Broken)?;
+        let (nonce, msg) = bytes.split_first_chunk::<NONCE>().ok_or(OpenError::Broken)?;
+        let aad = place.bound_to(&self.0.cluster);
+        let opened = cipher
+            .decrypt(&XNonce::from(*nonce), Payload { msg, aad: &aad })
+            .map_err(|_| OpenError::Broken)?;
+        String::from_utf8(opened).map_err(|_| OpenError::Broken)
+    }
+}
+
+impl Sealer<'_> {
+    /// Seals a text for `place`.
+    pub(crate) fn seal(&self, place: Place<'_>, text: &str) -> String {
+        let nonce: [u8; NONCE] = rand::random();
+        let aad = place.bound_to(self.cluster);
+        let sealed = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), Payload { msg: text.as_bytes(), aad: &aad })
+            .expect("the cipher takes 256 gigabytes");
+        let bytes = [nonce.as_slice(), sealed.as_slice()].concat();
+        format!("{FORMAT}{}.{}", self.id, URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl<'a> Place<'a> {
+    /// The value of an attribute.
+    pub(crate) fn attribute(locator: Locator, name: &'a str) -> Self {
+        Self { locator, kind: b'a', name }
+    }
+
+    /// The list of recent operations.
+    pub(crate) fn recent(locator: Locator) -> Self {
+        Self { locator, kind: b'w', name: "" }
+    }
+
+    /// What is authenticated: no two places have the same, since a cluster's name holds no zero byte and what comes before the
+    /// name has a fixed length.
+    fn bound_to(self, cluster: &str) -> Vec<u8> {
+        let mut bound = Vec::with_capacity(64 + self.name.len());
+        bound.extend_from_slice(b"understudy session 1\0");
+        bound.extend_from_slice(cluster.as_bytes());
+        bound.push(0);
+        bound.extend_from_slice(self.locator.as_bytes());
+        bound.push(self.kind);
+        bound.extend_from_slice(self.name.as_bytes());
+        bound
+    }
+}
+
+/// Says that a record is sealed under a key that this node does not have; for stores that look before they claim.
+pub(crate) fn unknown_key(id: KeyId) -> StoreError {
+    OpenError::UnknownKey(id).into()
+}
+
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+impl fmt::Debug for SealRing {
+    /// Shows the names of the keys only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<&KeyId> = self.0.keys.iter().map(|(id, _)| id).collect();
+        f.debug_struct("SealRing").field("keys", &ids).field("writes", &self.0.writes).finish()
+    }
+}
