@@ -60,7 +60,10 @@ pub mod prelude {
         Backoff, Fold, Gap, Misfire, OnFailure, OnLeaseLoss, OnOrphan, Overlap, Placement, Retry,
     };
     pub use understudy_scheduler::{Job, JobContext, JobError, Jobs, RunId};
-    pub use understudy_session::{Session, SessionError, SessionExpired, SessionInfo};
+    pub use understudy_session::{
+        CookieLife, LoginOptions, NoTouch, Session, SessionError, SessionExpired, SessionInfo,
+        SessionLimitExceeded,
+    };
 
     pub use crate::Node;
 }

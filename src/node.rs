@@ -12,7 +12,7 @@ use understudy_scheduler::schedule::ZoneName;
 use understudy_scheduler::spec::{OnOrphan, Placement};
 use understudy_scheduler::{Job, JobContext, JobError, Jobs, SchedulerService};
 use understudy_session::expiry::Heard;
-use understudy_session::{SessionExpired, SessionService};
+use understudy_session::{SessionExpired, SessionLimitExceeded, SessionService};
 
 use crate::console::ConsoleService;
 use crate::readymade::jobs::{self, JobsFile};
@@ -199,6 +199,17 @@ impl Node {
         Fut: Future<Output: Heard> + Send + 'static,
     {
         self.sessions = self.sessions.on_expired(tell);
+        self
+    }
+
+    /// Has `tell` called when a user has more sessions than wanted after a login, with
+    /// `UNDERSTUDY_SESSION_MAX_POLICY=notify`; see [`SessionService::on_limit_exceeded`]. The last one given counts.
+    pub fn on_session_limit_exceeded<F, Fut>(mut self, tell: F) -> Self
+    where
+        F: Fn(SessionLimitExceeded) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Heard> + Send + 'static,
+    {
+        self.sessions = self.sessions.on_limit_exceeded(tell);
         self
     }
 

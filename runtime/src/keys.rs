@@ -76,6 +76,18 @@ impl KeySpace {
         format!("{}{{u{digest}}}:u", self.prefix)
     }
 
+    /// Returns the sorted set of users who were seen lately, by when; a user is in the bucket of the hash of the name.
+    #[must_use]
+    pub fn seen_users(&self, bucket: Bucket) -> String {
+        format!("{}{{{bucket}}}:w", self.prefix)
+    }
+
+    /// Returns the sorted set of a bucket's sessions without a user that were used lately, by when.
+    #[must_use]
+    pub fn seen_guests(&self, bucket: Bucket) -> String {
+        format!("{}{{{bucket}}}:g", self.prefix)
+    }
+
     /// Returns the counter of failures to log in; `digest` stands for who, and from where.
     #[must_use]
     pub fn lockout(&self, digest: &str) -> String {
@@ -149,6 +161,8 @@ mod tests {
         assert_eq!(keys.session_expiry(Bucket(7)), "us:shop:{7}:x");
         assert_eq!(keys.session_ids(Bucket(7)), "us:shop:{7}:i");
         assert_eq!(keys.user_sessions("abc"), "us:shop:{uabc}:u");
+        assert_eq!(keys.seen_users(Bucket(7)), "us:shop:{7}:w");
+        assert_eq!(keys.seen_guests(Bucket(7)), "us:shop:{7}:g");
         assert_eq!(keys.lockout("abc"), "us:shop:{kabc}:k");
         assert_eq!(keys.rate_limit("abc"), "us:shop:{rabc}:r");
         assert_eq!(keys.members(), "us:shop:{m}:nodes");
@@ -169,6 +183,8 @@ mod tests {
             keys.session_expiry(Bucket(0)),
             keys.session_ids(Bucket(0)),
             keys.user_sessions("d"),
+            keys.seen_users(Bucket(0)),
+            keys.seen_guests(Bucket(0)),
             keys.lockout("d"),
             keys.rate_limit("d"),
             keys.members(),

@@ -253,6 +253,11 @@ impl SessionActor {
                 log_failure("touch", shard.store.touch(locator).await.err().as_ref());
             });
         }
+        if let Role::Owner(owned) = self.engine.role()
+            && self.cell.seen_is_due(now, self.shard.options.touch_every())
+        {
+            self.shard.note_seen(self.cell.locator, owned.record.user.as_deref());
+        }
     }
 
     /// Counts what was asked for, from when it was: what it waited for another node or for the store is a part of it.

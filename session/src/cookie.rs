@@ -1,6 +1,7 @@
 //! The session cookie on the wire.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use understudy_runtime::config::SameSite;
 
@@ -18,6 +19,13 @@ pub(crate) fn values<'a>(header: &'a str, name: &'a str) -> impl Iterator<Item =
 pub(crate) fn set(options: &CookieOptions, value: &str) -> String {
     let mut text = format!("{}={value}; Path={}; HttpOnly", options.name, options.path);
     attributes(options, &mut text);
+    text
+}
+
+/// The same, for so long.
+pub(crate) fn set_for(options: &CookieOptions, value: &str, max_age: Duration) -> String {
+    let mut text = set(options, value);
+    write!(text, "; Max-Age={}", max_age.as_secs()).expect("a String takes any text");
     text
 }
 
@@ -80,5 +88,7 @@ mod tests {
             "usid=v; Path=/app; HttpOnly; SameSite=Strict; Domain=example.org"
         );
         assert!(remove(&options()).contains("Max-Age=0"));
+        let lasting = set_for(&options(), "v", Duration::from_millis(2_500));
+        assert_eq!(lasting, format!("{}; Max-Age=2", set(&options(), "v")));
     }
 }

@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, ResponseError};
 use understudy_runtime::http::problem::{ApiError, Problem};
 
 use crate::engine::Refusal;
+use crate::handle::EndError;
 use crate::store::StoreError;
 
 /// Why a session could not be read or changed.
@@ -64,9 +65,21 @@ pub enum SessionError {
     /// The name of the user is empty, longer than 256 bytes, or has control characters in it.
     #[error("a user's name has 1 to 256 bytes and no control characters")]
     BadUser,
+    /// It is not this user who is logged in.
+    #[error("another user is logged in, or nobody")]
+    OtherUser,
+    /// The user must show again who they are: that was longer ago than wanted.
+    #[error("the user must show again who they are")]
+    ReauthenticationRequired {
+        /// How long ago it may be.
+        max_age: Duration,
+    },
     /// The user has as many sessions as allowed, and a further login is refused.
     #[error("the user has as many sessions as allowed")]
     TooManySessions,
+    /// The other sessions are over at the store, but a node that lives did not say that it knows. To do it again finishes it.
+    #[error("sessions are over, but a node did not say that it knows")]
+    EndNotConfirmed,
     /// The application runs without the session service.
     #[error("the session service is not installed in this application")]
     NotInstalled,
@@ -78,7 +91,12 @@ impl SessionError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable | Self::Busy | Self::Refused | Self::Conflict | Self::OutcomeUnknown
+            Self::Unavailable
+                | Self::Busy
+                | Self::Refused
+                | Self::Conflict
+                | Self::OutcomeUnknown
+                | Self::EndNotConfirmed
         )
     }
 }
@@ -99,7 +117,10 @@ impl SessionError {
             | Self::TooLarge { .. }
             | Self::BadName
             | Self::BadUser
+            | Self::OtherUser
+            | Self::ReauthenticationRequired { .. }
             | Self::TooManySessions
+            | Self::EndNotConfirmed
             | Self::NotInstalled => None,
         }
     }
@@ -129,6 +150,15 @@ impl From<StoreError> for SessionError {
     }
 }
 
+impl From<EndError> for SessionError {
+    fn from(error: EndError) -> Self {
+        match error {
+            EndError::Store(error) => error.into(),
+            EndError::Unconfirmed(_) => Self::EndNotConfirmed,
+        }
+    }
+}
+
 impl ApiError for SessionError {
     fn problem(&self) -> Problem {
         let (status, code) = match self {
@@ -144,10 +174,18 @@ impl ApiError for SessionError {
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "session_too_large"),
             Self::BadName => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_name"),
             Self::BadUser => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_user"),
+            Self::OtherUser => (StatusCode::CONFLICT, "session_other_user"),
+            Self::ReauthenticationRequired { .. } => {
+                (StatusCode::UNAUTHORIZED, "reauthentication_required")
+            }
             Self::TooManySessions => (StatusCode::CONFLICT, "session_too_many"),
+            Self::EndNotConfirmed => (StatusCode::SERVICE_UNAVAILABLE, "end_not_confirmed"),
             Self::NotInstalled => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_installed"),
         };
-        let problem = Problem::new(status, code, self.to_string());
+        let mut problem = Problem::new(status, code, self.to_string());
+        if let Self::ReauthenticationRequired { max_age } = self {
+            problem = problem.with_member("max_age_s", max_age.as_secs());
+        }
         if self.is_retryable() { problem.with_retry_after(Duration::from_secs(1)) } else { problem }
     }
 }

@@ -7,29 +7,25 @@
 //! acknowledged (a failover). [`SessionExpired::id`] is the same then. A logout is never told, nor what an emptied Redis
 //! took along and nobody put back.
 
-use std::fmt::{self, Display};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use understudy_runtime::clock::{BootInstant, SharedClock};
 use understudy_runtime::duty::{Duty, DutyRun};
 use understudy_runtime::ids::Bucket;
 
 use crate::store::{Expired, SharedStore, StoreError};
 
+pub use crate::listener::{CALLBACK_LIMIT, Heard, Listener};
 pub use crate::store::ExpiryReason;
 
 /// Name of the duty.
 pub const DUTY: &str = "session-sweep";
 /// How often sessions that ran out of time are looked for.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// How long a callback may take for one session; after that it failed, and is called again later.
-pub const CALLBACK_LIMIT: Duration = Duration::from_secs(10);
 /// For how long nobody else is handed what was handed out: after that a callback that failed is called again, here or
 /// elsewhere.
 pub const HOLD: Duration = Duration::from_secs(60);
@@ -73,63 +69,6 @@ impl From<&Expired> for SessionExpired {
     }
 }
 
-/// What a callback may return: `()`, or a `Result` whose error says why it must be called again.
-pub trait Heard {
-    /// Turns it into one form.
-    ///
-    /// # Errors
-    /// Why the callback must be called again.
-    fn heard(self) -> Result<(), String>;
-}
-
-impl Heard for () {
-    fn heard(self) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-impl<E: Display> Heard for Result<(), E> {
-    fn heard(self) -> Result<(), String> {
-        self.map_err(|error| error.to_string())
-    }
-}
-
-type Tell = dyn Fn(SessionExpired) -> BoxFuture<'static, Result<(), String>> + Send + Sync;
-
-/// The application's callback, in one form.
-#[derive(Clone)]
-pub struct Listener(Arc<Tell>);
-
-impl Listener {
-    /// Takes a callback.
-    pub fn new<F, Fut>(tell: F) -> Self
-    where
-        F: Fn(SessionExpired) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: Heard> + Send + 'static,
-    {
-        Self(Arc::new(move |event| {
-            let told = tell(event);
-            Box::pin(async move { told.await.heard() })
-        }))
-    }
-
-    /// Calls it, for so long at most; a panic is a failure like any other.
-    async fn tell(&self, event: SessionExpired) -> Result<(), String> {
-        let call = AssertUnwindSafe(async { (self.0)(event).await }).catch_unwind();
-        match timeout(CALLBACK_LIMIT, call).await {
-            Ok(Ok(heard)) => heard,
-            Ok(Err(_panic)) => Err("it panicked".to_owned()),
-            Err(_elapsed) => Err(format!("no answer within {} s", CALLBACK_LIMIT.as_secs())),
-        }
-    }
-}
-
-impl fmt::Debug for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Listener")
-    }
-}
-
 /// What one run did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Report {
@@ -147,7 +86,7 @@ pub struct Sweeper {
     store: SharedStore,
     buckets: Vec<Bucket>,
     clock: SharedClock,
-    listener: Option<Listener>,
+    listener: Option<Listener<SessionExpired>>,
 }
 
 impl Sweeper {
@@ -157,7 +96,7 @@ impl Sweeper {
         store: SharedStore,
         buckets: impl IntoIterator<Item = Bucket>,
         clock: SharedClock,
-        listener: Option<Listener>,
+        listener: Option<Listener<SessionExpired>>,
     ) -> Self {
         Self { store, buckets: buckets.into_iter().collect(), clock, listener }
     }
@@ -227,7 +166,7 @@ impl Sweeper {
 /// What was handed out together.
 struct Batch<'a> {
     sweeper: &'a Sweeper,
-    listener: &'a Listener,
+    listener: &'a Listener<SessionExpired>,
     /// Until then nobody else is handed it.
     held_until: BootInstant,
     run: &'a DutyRun,

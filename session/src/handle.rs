@@ -26,6 +26,7 @@ use understudy_runtime::lease::LeaseBoard;
 use crate::actor::{SessionActor, Submit};
 use crate::engine::{Answer, Engine, Job, Refusal, Reply, Trace, View, Work};
 use crate::keyring::KeyRing;
+use crate::listener::Listener;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
 use crate::record::{Locator, SecretHash, Token};
@@ -33,11 +34,21 @@ use crate::resident::{Cell, Resident};
 use crate::shards::Worker;
 use crate::state::{Ask, Op, Outcome, Task, opens};
 use crate::store::{ReadReply, SharedStore, StoreError};
+use crate::users::SessionLimitExceeded;
 
 /// How often an actor is looked for that goes just when it is wanted: once a millisecond, and it leaves in less.
 const HANDS: usize = 100;
 /// A read that fails sooner did not wait for a silent store: its connection broke.
 const BROKE_WITHIN: Duration = Duration::from_millis(200);
+
+/// Whether a request uses a session, or only looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It lives on for that.
+    Use,
+    /// It does not.
+    Look,
+}
 
 /// What the actors of one thread share.
 #[derive(Clone)]
@@ -59,6 +70,16 @@ impl Shard {
     /// Says whether this node hands its sessions over: peers are told to look elsewhere.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Notes that somebody is here, without making the request wait for it; if that fails, the next interval tries again.
+    pub(crate) fn note_seen(&self, locator: Locator, user: Option<&str>) {
+        let (store, user) = (Arc::clone(&self.store), user.map(str::to_owned));
+        self.arbiter.spawn(async move {
+            if let Err(error) = store.seen(locator, user.as_deref()).await {
+                tracing::debug!(%error, "it was not noted that somebody is here");
+            }
+        });
     }
 
     /// Takes the session out of the map, unless another actor has its place already.
@@ -96,6 +117,8 @@ pub(crate) struct Inner {
     pub(crate) probe: Probe,
     /// Whether the latest look found a key that all living nodes know.
     pub(crate) key_agreed: AtomicBool,
+    /// Hears of users who have more sessions than wanted.
+    pub(crate) on_limit: Option<Listener<SessionLimitExceeded>>,
 }
 
 impl SessionHandle {
@@ -125,29 +148,80 @@ impl SessionHandle {
                 if cell.touch_is_due(now, inner.options.touch_every()) {
                     self.touch(locator);
                 }
+                if cell.seen_is_due(now, inner.options.touch_every()) {
+                    self.note_seen(locator, view.record.user.as_deref());
+                }
                 return Ok(Some(view));
             }
             elsewhere = cell.is_elsewhere(now);
         }
-        let seen = if elsewhere { self.read_from_store(locator).await? } else { None };
-        if let Some(view) = seen {
-            if let Some(resident) = inner.residents.get(&locator) {
-                resident.cell.saw_version(view.record.version);
-            }
+        if elsewhere && let Some(view) = self.read_from_store(locator, Access::Use).await? {
             return Ok(opened(view, secret));
         }
+        let view = self.view_by_actor(locator, now).await?;
+        let view = view.and_then(|view| opened(view, secret));
+        if let Some(view) = view.as_ref().filter(|view| self.is_unnoted(view)) {
+            self.touch(locator);
+            self.note_seen(locator, view.record.user.as_deref());
+        }
+        Ok(view)
+    }
+
+    /// Shows a session as [`Self::view`] does, without using it: it does not live longer for that. Costs one round trip unless
+    /// this node has the session in memory.
+    ///
+    /// To claim a session is a use of it, so what is not in memory here is read from the store. It is claimed all the same when
+    /// the store has none (and may yet get it back), when this node is not sure that it asked the right store, or when its
+    /// lease has just had a gap; then it lives on as if it had been used once.
+    ///
+    /// # Errors
+    /// [`Refusal`] when neither the store nor the owner can be asked in time.
+    pub async fn peek(
+        &self,
+        locator: Locator,
+        secret: &SecretHash,
+    ) -> Result<Option<View>, Refusal> {
+        let inner = &self.0;
+        let now = inner.clock.now();
+        let mut is_owned = false;
+        if let Some(resident) = inner.residents.get(&locator) {
+            if let Some(view) = resident.cell.view(&inner.board, now) {
+                inner.counters.local_reads.increment(1);
+                return Ok(opened(view, secret));
+            }
+            is_owned = resident.cell.is_owned();
+        }
+        // The copy here may be newer than a store that lost writes, until it was put back: its actor knows.
+        let mut view =
+            if is_owned { None } else { self.read_from_store(locator, Access::Look).await? };
+        if view.is_none() {
+            view = self.view_by_actor(locator, now).await?;
+        }
+        Ok(view.and_then(|view| opened(view, secret)))
+    }
+
+    /// Says when a session was last used, as far as this node knows, ms since 1970 on the store's clock.
+    pub(crate) fn last_access_ms(&self, locator: Locator, view: &View) -> u64 {
+        let noted_ms = view.record.last_access_ms;
+        let resident = self.0.residents.get(&locator).filter(|_| view.owner.is_none());
+        let Some(resident) = resident else { return noted_ms };
+        let ago = self.0.clock.now().saturating_duration_since(resident.cell.last_access());
+        let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+        view.now_ms.saturating_sub(ago_ms).max(noted_ms)
+    }
+
+    /// Has the actor of a session show it; it claims it when nobody owns it.
+    async fn view_by_actor(
+        &self,
+        locator: Locator,
+        now: BootInstant,
+    ) -> Result<Option<View>, Refusal> {
         let mut answer = self.submit(locator, Work::View, None, now).await;
         if matches!(answer, Err(Refusal::Lost)) {
             answer = self.submit(locator, Work::View, None, now).await; // looking twice changes nothing
         }
         match answer {
-            Ok(Reply::View(view)) => {
-                let view = opened(view, secret);
-                if view.as_ref().is_some_and(|view| self.is_unnoted(view)) {
-                    self.touch(locator);
-                }
-                Ok(view)
-            }
+            Ok(Reply::View(view)) => Ok(Some(view)),
             Ok(Reply::Done(..) | Reply::Revoked) | Err(Refusal::Ended) => Ok(None),
             Err(Refusal::OutcomeUnknown | Refusal::Lost) => Err(Refusal::Unavailable),
             Err(refusal) => Err(refusal),
@@ -162,7 +236,11 @@ impl SessionHandle {
 
     /// Reads what another node owns; `None` when the actor must look closer. Every acknowledged write is in the store
     /// already, so this is never stale while this node's own lease shows that the store is the current one.
-    async fn read_from_store(&self, locator: Locator) -> Result<Option<View>, Refusal> {
+    async fn read_from_store(
+        &self,
+        locator: Locator,
+        access: Access,
+    ) -> Result<Option<View>, Refusal> {
         let inner = &self.0;
         let bucket = inner.keys.bucket_of(locator.as_bytes());
         let sent_at = inner.clock.now();
@@ -172,15 +250,23 @@ impl SessionHandle {
             before.is_some() && before == inner.board.current(bucket, inner.clock.now());
         let now_ms = inner.board.server_now_ms(&*inner.clock);
         match reply {
-            Ok(ReadReply::Found(record)) if unchanged && record.owner.is_some() => {
+            // What nobody owns is claimed by whoever uses it.
+            Ok(ReadReply::Found(record))
+                if unchanged && (record.owner.is_some() || access == Access::Look) =>
+            {
                 inner.counters.remote_reads.increment(1);
                 let slack = u64::try_from(inner.options.touch.as_millis()).unwrap_or(u64::MAX);
                 let idle_until = record.last_access_ms.saturating_add(record.idle_ms);
                 if now_ms >= record.absolute_ms || now_ms >= idle_until.saturating_add(slack) {
                     return Ok(None);
                 }
-                if now_ms.saturating_sub(record.last_access_ms) >= slack {
+                let is_noted = now_ms.saturating_sub(record.last_access_ms) < slack;
+                if access == Access::Use && !is_noted {
                     self.touch(locator);
+                    self.note_seen(locator, record.user.as_deref());
+                }
+                if let Some(resident) = inner.residents.get(&locator) {
+                    resident.cell.saw_version(record.version);
                 }
                 let owner = record.owner.as_ref().and_then(Token::node);
                 Ok(Some(View { record: Arc::new(*record), now_ms, owner }))
@@ -336,7 +422,7 @@ impl SessionHandle {
     }
 
     /// The shard of this HTTP worker, else one of those that have a thread of their own.
-    fn shard(&self, locator: Locator) -> &Arc<Shard> {
+    pub(crate) fn shard(&self, locator: Locator) -> &Arc<Shard> {
         if let Some(local) = self.1.as_ref().and_then(|worker| worker.shard()) {
             return local;
         }

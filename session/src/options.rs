@@ -13,6 +13,10 @@ pub struct SessionOptions {
     pub idle: Duration,
     /// How long a session lives at most.
     pub absolute: Duration,
+    /// How long a session may live without a request when its login asks for longer.
+    pub long_idle: Duration,
+    /// How long a session may live at most when its login asks for longer.
+    pub long_absolute: Duration,
     /// How often at most an access is written down.
     pub touch: Duration,
     /// Bounds on what one session holds.
@@ -57,6 +61,8 @@ impl From<&SessionConfig> for SessionOptions {
         Self {
             idle: config.idle,
             absolute: config.absolute,
+            long_idle: config.long_idle,
+            long_absolute: config.long_absolute,
             touch: config.touch,
             limits: Limits {
                 attribute_bytes: config.max_attribute_bytes,

@@ -251,10 +251,46 @@ pub struct Record {
     pub attributes: Arc<Attributes>,
     /// Operations of other nodes that are already in.
     pub recent: RecentOps,
-    /// Fields that a newer version of the program wrote: kept as they are.
+    /// Fields without a place of their own: [marks](Mark), and what a newer version of the program wrote. Every version keeps
+    /// those that it does not know as they are.
     pub unknown: BTreeMap<String, String>,
     /// In which form the store has attributes and recent operations.
     pub seal: Seal,
+}
+
+/// A field that came to be after the format of records: versions before it keep it without knowing what it means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    /// When the user last showed who they are, ms since 1970 on the store's clock.
+    Authenticated,
+    /// Whether the cookie outlives the browser: `1`, or `0`.
+    Lasting,
+}
+
+impl Mark {
+    /// Gives the name that stores keep.
+    #[must_use]
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Authenticated => "au",
+            Self::Lasting => "cl",
+        }
+    }
+}
+
+impl Record {
+    /// Says when the user last showed who they are, ms since 1970 on the store's clock; `None` when that is not known, because
+    /// a node of a version before this logged them in.
+    #[must_use]
+    pub fn authenticated_ms(&self) -> Option<u64> {
+        self.unknown.get(Mark::Authenticated.field())?.parse().ok()
+    }
+
+    /// Says whether the cookie outlives the browser.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        self.unknown.get(Mark::Lasting.field()).is_some_and(|text| text == "1")
+    }
 }
 
 /// What one write changes; everything not named stays as it is in the store.
@@ -276,6 +312,8 @@ pub struct Change {
     pub idle_ms: Option<u64>,
     /// New list of recent operations, when it changed.
     pub recent: Option<RecentOps>,
+    /// Marks to set.
+    pub marks: Vec<(Mark, String)>,
     /// Set when the form of the contents changes. At a store this is the new form, and `set` and `recent` hold all of the
     /// contents in it; before [`crate::store::sealed`] it asks for that, whatever form it names.
     pub seal: Option<Seal>,

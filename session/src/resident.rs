@@ -41,6 +41,8 @@ pub(crate) struct Cell {
     ended: AtomicBool,
     last_access: AtomicU64,
     last_touch: AtomicU64,
+    /// When it was last noted that its user is here; 0: not since it is in memory.
+    last_seen: AtomicU64,
     elsewhere_until: AtomicU64,
     /// The latest version that a read of the store showed while another node owned the session.
     seen_version: AtomicU64,
@@ -72,6 +74,7 @@ impl Cell {
             ended: AtomicBool::new(false),
             last_access: AtomicU64::new(now.as_nanos()),
             last_touch: AtomicU64::new(now.as_nanos()),
+            last_seen: AtomicU64::new(0),
             elsewhere_until: AtomicU64::new(0),
             seen_version: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
@@ -129,6 +132,11 @@ impl Cell {
         })));
     }
 
+    /// Says whether this node owns the session as far as it knows, though it may not be able to answer for it right now.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.snapshot.load().is_some()
+    }
+
     /// To be called when the session was ended at the store: whoever looks from now on is shown nothing.
     pub(crate) fn end(&self) {
         // First this: an actor that is just publishing may do so after the next line.
@@ -167,6 +175,18 @@ impl Cell {
         let due = now.saturating_duration_since(BootInstant::from_nanos(last)) >= interval;
         due && self
             .last_touch
+            .compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Says, to one caller per `interval`, that it should be noted that somebody is here. Not the same as
+    /// [`Self::touch_is_due`]: a session that is written to often is never touched.
+    pub(crate) fn seen_is_due(&self, now: BootInstant, interval: Duration) -> bool {
+        let last = self.last_seen.load(Ordering::Relaxed);
+        let since = now.saturating_duration_since(BootInstant::from_nanos(last));
+        let due = last == 0 || since >= interval;
+        due && self
+            .last_seen
             .compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }

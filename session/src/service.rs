@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::broadcast::Broadcast;
-use understudy_runtime::config::StoreKind;
+use understudy_runtime::config::{MaxPolicy, StoreKind};
 use understudy_runtime::secret::Secret;
 use understudy_runtime::service::{
     Health, NodeContext, RequestWrap, Service, ServiceError, StopNote,
@@ -37,6 +37,7 @@ use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
 use crate::shards::{Shards, shard_count};
+use crate::users::SessionLimitExceeded;
 
 /// The file with the key of an embedded node, which nobody has to configure.
 const KEY_FILE: &str = "session.key";
@@ -48,7 +49,8 @@ const MAP_SHARDS: usize = 64;
 #[derive(Default)]
 pub struct SessionService {
     started: OnceLock<Started>,
-    on_expired: Option<Listener>,
+    on_expired: Option<Listener<SessionExpired>>,
+    on_limit: Option<Listener<SessionLimitExceeded>>,
 }
 
 struct Started {
@@ -95,6 +97,31 @@ impl SessionService {
         self
     }
 
+    /// Has `tell` called when a user has more sessions than wanted after a login, with
+    /// `UNDERSTUDY_SESSION_MAX_POLICY=notify`: on the node of the login, which does not wait for it.
+    ///
+    /// It may return `()` or a `Result`. Nothing is kept of it: when it fails, or the node dies before, the next login beyond
+    /// the maximum tells again, of the sessions that there are then. All nodes must be given the same callback.
+    ///
+    /// # Example
+    /// ```
+    /// use understudy_session::{SessionLimitExceeded, SessionService};
+    ///
+    /// let service = SessionService::new().on_limit_exceeded(|event: SessionLimitExceeded| async move {
+    ///     println!("{} has {} sessions of {}", event.user, event.sessions, event.most);
+    /// });
+    /// # drop(service);
+    /// ```
+    #[must_use]
+    pub fn on_limit_exceeded<F, Fut>(mut self, tell: F) -> Self
+    where
+        F: Fn(SessionLimitExceeded) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Heard> + Send + 'static,
+    {
+        self.on_limit = Some(Listener::new(tell));
+        self
+    }
+
     /// Gives the handle, once the service was started.
     #[must_use]
     pub fn handle(&self) -> Option<SessionHandle> {
@@ -113,7 +140,7 @@ impl Service for SessionService {
     }
 
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
-        let started = begin(node).await?;
+        let started = begin(node, self.on_limit.clone()).await?;
         let handle = started.handle.clone();
         let serving = handle.clone();
         node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
@@ -213,8 +240,17 @@ fn answer_about_actors(node: &NodeContext, handle: &SessionHandle) {
     });
 }
 
-async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
+async fn begin(
+    node: &NodeContext,
+    on_limit: Option<Listener<SessionLimitExceeded>>,
+) -> Result<Started, ServiceError> {
     let config = &node.config.session;
+    if config.users.max_policy == MaxPolicy::Notify && on_limit.is_none() {
+        tracing::warn!(
+            variable = "UNDERSTUDY_SESSION_MAX_POLICY",
+            "`notify` without a callback: nobody is told when a user has too many sessions"
+        );
+    }
     let options = Arc::new(SessionOptions::from(config));
     let counters = Arc::new(Counters::new());
     let residents = Arc::new(DashMap::with_shard_amount(MAP_SHARDS));
@@ -255,6 +291,7 @@ async fn begin(node: &NodeContext) -> Result<Started, ServiceError> {
         bus: node.bus.clone(),
         probe: node.actors.probe(&SESSION),
         key_agreed: AtomicBool::new(true),
+        on_limit,
     };
     let handle = SessionHandle(Arc::new(inner), None);
     let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };

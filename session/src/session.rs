@@ -1,6 +1,9 @@
 //! The session of a request, as handlers use it.
 
+mod authentication;
 mod login;
+mod no_touch;
+mod options;
 mod slot;
 
 use std::cell::RefCell;
@@ -23,7 +26,10 @@ use crate::keyring::SecretBytes;
 use crate::resident::Cell;
 use crate::state::{Op, Outcome, Rejection, Task, UpdateFn};
 
-use slot::{Presented, Settling, Slot, State};
+pub use no_touch::NoTouch;
+pub use options::{CookieLife, LoginOptions};
+
+use slot::{Access, Presented, Settling, Slot, State};
 use slot::{checked, judged, name_of, parsed, presented, settled, to_json};
 
 /// How often an update is run again when others change the attribute meanwhile.
@@ -63,6 +69,8 @@ pub struct SessionInfo {
     pub idle_ms: u64,
     /// When it ends if nothing more is asked of it, ms since 1970.
     pub expires_ms: u64,
+    /// When the user last showed who they are, ms since 1970; `None` when that is not known.
+    pub authenticated_ms: Option<u64>,
     /// Grows by one with every write.
     pub version: u64,
     /// The node that owns it.
@@ -93,7 +101,8 @@ impl Session {
     fn of(handle: Rc<SessionHandle>, headers: &HeaderMap) -> Self {
         let presented = presented(&handle, headers);
         let state = RefCell::new(State { presented, cookie: None });
-        Self(Rc::new(Slot { handle, state, beginning: tokio::sync::Mutex::new(()) }))
+        let access = std::cell::Cell::new(Access::Use);
+        Self(Rc::new(Slot { handle, state, access, beginning: tokio::sync::Mutex::new(()) }))
     }
 
     /// Gives an attribute, or `None` if it or the session is not there.
@@ -307,7 +316,13 @@ impl Session {
             return Ok(None);
         };
         let record = &view.record;
-        let idle_end = view.now_ms.saturating_add(record.idle_ms);
+        let used_ms = match (self.0.access.get(), self.presented()) {
+            (Access::Look, Some(presented)) => {
+                self.0.handle.last_access_ms(presented.locator, &view)
+            }
+            (Access::Use | Access::Look, _) => view.now_ms,
+        };
+        let idle_end = used_ms.saturating_add(record.idle_ms);
         let here = || self.0.handle.0.node_id.to_string();
         Ok(Some(SessionInfo {
             user: record.user.as_ref().map(ToString::to_string),
@@ -315,6 +330,7 @@ impl Session {
             absolute_ms: record.absolute_ms,
             idle_ms: record.idle_ms,
             expires_ms: idle_end.min(record.absolute_ms),
+            authenticated_ms: record.authenticated_ms(),
             version: record.version,
             owner: Some(view.owner.as_ref().map_or_else(here, ToString::to_string)),
         }))
@@ -330,9 +346,13 @@ impl Session {
         let Some(presented) = self.presented() else {
             return Ok(None);
         };
-        let view = self.0.handle.view(presented.locator, &presented.secret.hash()).await?;
+        let (handle, secret) = (&self.0.handle, presented.secret.hash());
+        let view = match self.0.access.get() {
+            Access::Use => handle.view(presented.locator, &secret).await?,
+            Access::Look => handle.peek(presented.locator, &secret).await?,
+        };
         match &view {
-            Some(_) => self.saw(),
+            Some(view) => self.saw_record(view),
             None if presented.seen => return Err(SessionError::Ended),
             None => self.forget_presented(),
         }
@@ -351,7 +371,11 @@ impl Session {
             match judged(answer, &name, presented.seen) {
                 Err(Settling::Gone) => self.forget_presented(),
                 Ok(outcome) => {
-                    self.saw();
+                    if self.saw() {
+                        // Its cookie is signed anew, for as long as the record says. If that cannot be read now, the next
+                        // request does it.
+                        drop(self.view().await);
+                    }
                     return Ok(outcome);
                 }
                 Err(other) => return Err(other),
@@ -371,7 +395,8 @@ impl Session {
         let created = self.0.handle.create(secret.hash(), vec![op]).await;
         let (locator, outcomes) = created.map_err(|refusal| Settling::Error(refusal.into()))?;
         if let Some(locator) = locator {
-            self.carry(Presented { locator, secret, seen: true, outdated: false });
+            let (seen, outdated, max_age) = (true, false, None);
+            self.carry(Presented { locator, secret, seen, outdated, max_age });
         }
         settled(outcomes.into_iter().next().unwrap_or(Outcome::Done), &name, true)
     }

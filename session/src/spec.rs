@@ -383,6 +383,9 @@ pub fn apply(record: &mut Record, change: &Change) {
     if let Some(recent) = &change.recent {
         record.recent.clone_from(recent);
     }
+    for (mark, text) in &change.marks {
+        record.unknown.insert(mark.field().to_owned(), text.clone());
+    }
     if let Some(seal) = &change.seal {
         record.seal.clone_from(seal);
     }

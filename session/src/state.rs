@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use subtle::ConstantTimeEq as _;
 
-use crate::record::{Change, OpId, RecentOps, Record, Seal, SecretHash};
+use crate::record::{Change, Mark, OpId, RecentOps, Record, Seal, SecretHash};
 
 #[cfg(test)]
 mod tests;
@@ -97,6 +97,13 @@ pub enum Op {
         secret: String,
         /// The session's life starts anew, ms.
         lifetime_ms: u64,
+        /// How long it lives without a request from now on, ms; as before when a node of an older version asks. One of an older
+        /// version that owns the session passes over this and the next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idle_ms: Option<u64>,
+        /// Whether the cookie outlives the browser.
+        #[serde(default)]
+        lasting: bool,
     },
     /// Replaces the secret; the old one opens the session a little longer, for requests already on their way.
     Rotate {
@@ -104,6 +111,9 @@ pub enum Op {
         secret: String,
         /// How long the old one stays, ms.
         keep_ms: u64,
+        /// The user has shown again who they are. An owner of an older version passes over it.
+        #[serde(default)]
+        authenticates: bool,
     },
 }
 
@@ -256,11 +266,17 @@ impl Draft<'_> {
                 }
                 Ok(Outcome::Flag(!names.is_empty()))
             }
-            Op::Login { user, secret, lifetime_ms } => {
-                self.login(user, secret, *lifetime_ms, presented)
+            Op::Login { user, secret, lifetime_ms, idle_ms, lasting } => {
+                self.login(user, secret, presented)?;
+                self.live(*lifetime_ms, *idle_ms, *lasting);
+                Ok(Outcome::Done)
             }
-            Op::Rotate { secret, keep_ms } => {
-                self.rotate(secret, self.now_ms.saturating_add(*keep_ms), presented)
+            Op::Rotate { secret, keep_ms, authenticates } => {
+                self.rotate(secret, self.now_ms.saturating_add(*keep_ms), presented)?;
+                if *authenticates {
+                    self.mark(Mark::Authenticated, self.now_ms.to_string());
+                }
+                Ok(Outcome::Done)
             }
         }
     }
@@ -297,13 +313,7 @@ impl Draft<'_> {
         true
     }
 
-    fn login(
-        &mut self,
-        user: &str,
-        secret: &str,
-        lifetime_ms: u64,
-        presented: SecretHash,
-    ) -> Result<Outcome, Rejection> {
+    fn login(&mut self, user: &str, secret: &str, presented: SecretHash) -> Result<(), Rejection> {
         self.replace_secret(secret, None, presented)?;
         if self.after.user.as_deref().is_some_and(|before| before != user) {
             let names: Vec<Arc<str>> = self.after.attributes.keys().cloned().collect();
@@ -314,9 +324,28 @@ impl Draft<'_> {
         let user: Arc<str> = user.into();
         self.after.user = Some(Arc::clone(&user));
         self.change.user = Some(Some(user));
+        self.mark(Mark::Authenticated, self.now_ms.to_string());
+        Ok(())
+    }
+
+    /// Begins a new life of the session.
+    fn live(&mut self, lifetime_ms: u64, idle_ms: Option<u64>, lasting: bool) {
         self.after.absolute_ms = self.now_ms.saturating_add(lifetime_ms);
         self.change.absolute_ms = Some(self.after.absolute_ms);
-        Ok(Outcome::Done)
+        if let Some(idle_ms) = idle_ms.filter(|idle_ms| *idle_ms != self.after.idle_ms) {
+            self.after.idle_ms = idle_ms;
+            self.change.idle_ms = Some(idle_ms);
+        }
+        if lasting != self.after.is_lasting() {
+            self.mark(Mark::Lasting, u8::from(lasting).to_string());
+        }
+    }
+
+    fn mark(&mut self, mark: Mark, text: String) {
+        self.after.unknown.insert(mark.field().to_owned(), text.clone());
+        self.change.marks.retain(|(other, _)| *other != mark);
+        self.change.marks.push((mark, text));
+        self.dirty = true;
     }
 
     fn rotate(
@@ -324,10 +353,10 @@ impl Draft<'_> {
         secret: &str,
         until_ms: u64,
         presented: SecretHash,
-    ) -> Result<Outcome, Rejection> {
-        let old = self.after.secret;
-        self.replace_secret(secret, Some((old, until_ms)), presented)?;
-        Ok(Outcome::Done)
+    ) -> Result<(), Rejection> {
+        // A time that is over already would be nothing but something to keep.
+        let old = Some((self.after.secret, until_ms)).filter(|(_, until)| *until > self.now_ms);
+        self.replace_secret(secret, old, presented)
     }
 
     /// Only a request with the *current* secret may replace it: of two that race, one wins.

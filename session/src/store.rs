@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod database;
 mod expired;
 pub mod memory;
+pub mod online;
 pub mod redis;
 pub mod register;
 pub mod sealed;

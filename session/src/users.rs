@@ -17,12 +17,21 @@
 //!    secret, but nobody has it.
 //! 3. *Confirm*: the place becomes one that `stands`, and the script says how many do. If it is gone or condemned, the
 //!    session is ended and the login fails. Only after this is the cookie given out.
+//!    (With the policy `notify` it is given out whatever the count says, and the application is told; see
+//!    [`SessionLimitExceeded`].)
 //! 4. With the policy `oldest`, if more stand than may: those that are over are struck off, then one script *condemns* the
 //!    oldest beyond the number; these are ended, and struck off after that.
 //!
 //! So of 11 parallel logins of which 10 may stand, with `reject` the eleventh to enroll is refused; with `oldest` whoever
 //! confirms when there are too many condemns the excess, by counts that one script takes. A condemned session whose login is
 //! still under way fails at step 3; one that was confirmed is ended by whoever condemned it.
+//!
+//! # Ending the others
+//!
+//! "End all others" ([`SessionHandle::end_others`]) is the end of all with one place left out, by the same script: no login
+//! that began before it can slip through, and the session that asks stays whatever happens. What it condemned is ended as
+//! above: with a tombstone, which no fence stops; so an owner that stands still meanwhile (for 30 s, say) has its writes
+//! refused when it wakes up, and the caller is answered when the owner knows, or its lease is over.
 //!
 //! # What a crash leaves behind
 //!
@@ -46,6 +55,9 @@
 //!
 //! [`LEFT_ALONE_MS`]: crate::store::register::LEFT_ALONE_MS
 
+mod limit;
+mod online;
+
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -58,6 +70,8 @@ use crate::store::register::{
     Condemn, Confirmed, Enrolled, Enrolment, Glimpse, Listed, Place, Progress, Roll, Sight, is_vain,
 };
 use crate::store::{SharedStore, StoreError};
+
+pub use limit::{OldSession, SessionLimitExceeded};
 
 /// Most bytes of a user's name.
 pub const LONGEST_NAME: usize = 256;
@@ -114,10 +128,11 @@ impl SessionHandle {
         &'a self,
         user: &'a str,
         locator: Locator,
+        lifetime_ms: u64,
     ) -> Result<Login<'a>, SessionError> {
         let users = &self.0.options.users;
         let most = users.max_sessions.filter(|_| users.max_policy == MaxPolicy::Reject);
-        let enrolment = Enrolment { user, locator, most, lifetime_ms: self.lifetime_ms() };
+        let enrolment = Enrolment { user, locator, most, lifetime_ms };
         let (mut tidied, mut unanswered) = (false, false);
         let began = self.0.clock.now();
         loop {
@@ -256,9 +271,22 @@ impl SessionHandle {
     /// # Errors
     /// [`EndError`]; it can be done again.
     pub async fn end_user(&self, user: &str) -> Result<u64, EndError> {
+        self.end_which(user, Condemn::All).await
+    }
+
+    /// Ends all sessions of a user but `kept` on every node, also those whose login is under way; gives how many there were.
+    /// As [`Self::end_user`] in all else. `kept` goes too if somebody else has condemned it before.
+    ///
+    /// # Errors
+    /// [`EndError`]; it can be done again.
+    pub async fn end_others(&self, user: &str, kept: Locator) -> Result<u64, EndError> {
+        self.end_which(user, Condemn::Others(kept)).await
+    }
+
+    async fn end_which(&self, user: &str, which: Condemn) -> Result<u64, EndError> {
         let (handle, user) = (self.clone(), user.to_owned());
         to_its_end(async move {
-            let condemned = handle.register().condemn(&user, Condemn::All).await;
+            let condemned = handle.register().condemn(&user, which).await;
             let condemned = condemned.map_err(EndError::Store)?;
             handle.carry_out(&user, &condemned).await
         })
@@ -303,6 +331,14 @@ impl SessionHandle {
                 None => return failed,
             }
         }
+    }
+
+    /// Finds the sessions whose public id ([`Locator::public_id`]) begins so, in order to end one for example; a few at most.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is away or refuses.
+    pub async fn find(&self, id: &str) -> Result<Vec<Locator>, StoreError> {
+        self.register().find(id).await
     }
 
     /// The store, for what concerns many sessions.
@@ -356,13 +392,19 @@ impl Login<'_> {
         let Confirmed::Stands { standing } = confirmed else {
             return self.lose().await;
         };
+        handle.note_login(locator, self.user);
         let users = &handle.0.options.users;
-        let most = users.max_sessions.filter(|_| users.max_policy == MaxPolicy::Oldest);
-        match most.filter(|most| standing > u64::from(*most)) {
-            Some(most) if !handle.make_room(self.user, most, locator).await? => {
+        let most = users.max_sessions.filter(|most| standing > u64::from(*most));
+        let Some(most) = most else { return Ok(()) };
+        match users.max_policy {
+            MaxPolicy::Oldest if !handle.make_room(self.user, most, locator).await? => {
                 Err(SessionError::Ended)
             }
-            Some(_) | None => Ok(()),
+            MaxPolicy::Notify => {
+                handle.tell_limit(self.user, most, locator);
+                Ok(())
+            }
+            MaxPolicy::Oldest | MaxPolicy::Reject => Ok(()),
         }
     }
 

@@ -29,7 +29,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("jobs/{name}", &["jobs.show", "jobs.preview", "jobs.explain", "schedules.preview"]),
     ("runs", &["runs.list", "tasks.list"]),
     ("runs/{id}", &["runs.show", "runs.progress", "runs.log", "runs.errors"]),
-    ("sessions", &["sessions.list"]),
+    ("sessions", &["sessions.list", "users.online"]),
     ("sessions/{id}", &["sessions.show"]),
     ("settings", &["settings.list"]),
     ("maintenance", &["maintenance.show"]),
@@ -82,7 +82,8 @@ mod tests {
             jobs.backfill jobs.cancel jobs.explain jobs.preview schedules.preview jobs.due runs.list tasks.list \
             runs.show runs.progress runs.log runs.errors runs.cancel runs.retry scheduler.show scheduler.pause \
             scheduler.resume scheduler.jobs_enabled sessions.list sessions.count sessions.show sessions.end \
-            sessions.end_user sessions.end_all actors.list actors.slow actors.show actors.stop";
+            sessions.end_others sessions.end_user sessions.end_all actors.list actors.slow actors.show actors.stop \
+            users.online";
         let mut wanted: Vec<&str> = contract.split_whitespace().collect();
         wanted.sort_unstable();
         let listed: Vec<&str> = actions().iter().map(|action| action.operation).collect();

@@ -239,7 +239,7 @@ struct Asked<'a> {
 }
 
 /// What is new in the API: an old node has none of it.
-const NEW: [&str; 14] = [
+const NEW: [&str; 15] = [
     "/v1/events",
     "/v1/whoami",
     "/v1/config/drift",
@@ -250,6 +250,7 @@ const NEW: [&str; 14] = [
     "/v1/requests",
     "/v1/actors",
     "/v1/sessions",
+    "/v1/users",
     "/v1/cluster/",
     "/v1/audit",
     "/v1/logs",

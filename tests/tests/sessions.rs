@@ -9,8 +9,10 @@ mod sessions {
     mod cookie;
     mod identity;
     mod logout;
+    mod others;
     mod privacy;
     mod readymade;
+    mod recent;
     mod residency;
     mod rotation;
     mod stage;

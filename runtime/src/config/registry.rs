@@ -108,6 +108,8 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_SESSION_IDLE_S", "1800", "How long a session lives without a request."),
     shared("UNDERSTUDY_SESSION_ABSOLUTE_S", "43200", "How long a session lives at most."),
     shared("UNDERSTUDY_SESSION_TOUCH_S", "a sixth of UNDERSTUDY_SESSION_IDLE_S", "How often at most a request that changes nothing is written down."),
+    shared("UNDERSTUDY_SESSION_LONG_IDLE_S", "604800", "How long a session may live without a request when its login asks for longer."),
+    shared("UNDERSTUDY_SESSION_LONG_ABSOLUTE_S", "2592000", "How long a session may live at most when its login asks for longer."),
     shared("UNDERSTUDY_SESSION_COOKIE_NAME", "__Host-usid, or usid where that is not allowed", "Name of the cookie, prefix included."),
     shared("UNDERSTUDY_SESSION_COOKIE_SECURE", "auto", "`true`, `false`, or `auto`: when the external URL is https."),
     shared("UNDERSTUDY_SESSION_COOKIE_SAMESITE", "lax", "`lax`, `strict` or `none`."),
@@ -121,7 +123,7 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_SESSION_ACTORS_MAX", "100000", "Most sessions in the memory of one node."),
     shared("UNDERSTUDY_SESSION_WAIT_MS", "6000", "How long a write waits for an owner that is silent, before it is answered 503."),
     shared("UNDERSTUDY_SESSION_MAX_PER_USER", "0", "Most sessions of one user; 0 for any number."),
-    shared("UNDERSTUDY_SESSION_MAX_POLICY", "oldest", "What happens to a login beyond that: `oldest` ends the session that logged in longest ago, `reject` refuses the login."),
+    shared("UNDERSTUDY_SESSION_MAX_POLICY", "oldest", "What happens to a login beyond that: `oldest` ends the session that logged in longest ago, `reject` refuses the login, `notify` tells the application."),
     shared("UNDERSTUDY_SESSION_LOCKOUT_ATTEMPTS", "5", "How often a user may fail to log in from one address, where the application asks the lockout; 0 for any number."),
     shared("UNDERSTUDY_SESSION_LOCKOUT_S", "900", "For how long failures to log in are counted, and a user is locked out after too many."),
 

@@ -29,6 +29,10 @@ pub struct SessionConfig {
     pub absolute: Duration,
     /// `SESSION_TOUCH_S`: how often at most a request that changes nothing is written down; may be below a second.
     pub touch: Duration,
+    /// `SESSION_LONG_IDLE_S`: how long a session may live without a request when its login asks for longer.
+    pub long_idle: Duration,
+    /// `SESSION_LONG_ABSOLUTE_S`: how long a session may live at most when its login asks for longer.
+    pub long_absolute: Duration,
     /// `SESSION_COOKIE_NAME` in full, with its `__Host-` prefix if it has one.
     pub cookie_name: String,
     /// `SESSION_COOKIE_SECURE`, with `auto` already decided by the external URL.
@@ -87,6 +91,8 @@ struct Raw {
     idle_s: Option<String>,
     absolute_s: Option<String>,
     touch_s: Option<String>,
+    long_idle_s: Option<String>,
+    long_absolute_s: Option<String>,
     cookie_name: Option<String>,
     cookie_secure: Option<String>,
     cookie_samesite: Option<String>,
@@ -129,6 +135,16 @@ impl SessionConfig {
                 1..=315_360_000,
             ),
             touch: touch(read, raw.touch_s.as_deref(), idle),
+            long_idle: read.seconds(
+                "UNDERSTUDY_SESSION_LONG_IDLE_S",
+                raw.long_idle_s.as_deref(),
+                1..=31_536_000,
+            ),
+            long_absolute: read.seconds(
+                "UNDERSTUDY_SESSION_LONG_ABSOLUTE_S",
+                raw.long_absolute_s.as_deref(),
+                1..=315_360_000,
+            ),
             cookie_name: cookie.name,
             cookie_secure: cookie.secure,
             cookie_samesite: cookie.samesite,

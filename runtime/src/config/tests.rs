@@ -54,6 +54,7 @@ fn s6_sessions_per_user_are_limited_only_when_somebody_says_so() {
     assert_eq!((users.max_sessions, users.max_policy), (Some(10), MaxPolicy::Reject));
     assert_eq!(users.lockout_attempts, None);
     let name = "UNDERSTUDY_SESSION_MAX_POLICY";
+    assert_eq!(good(&[(name, "notify")]).session.users.max_policy, MaxPolicy::Notify);
     assert_eq!(wrong(&[(name, "newest")]), [name]);
 }
 

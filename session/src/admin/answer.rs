@@ -47,6 +47,11 @@ pub(super) fn ambiguous_id() -> Problem {
         .with_detail("give more of its 32 digits")
 }
 
+pub(super) fn no_user() -> Problem {
+    let title = "Nobody is logged in in this session";
+    Problem::new(StatusCode::CONFLICT, "no_user", title)
+}
+
 pub(super) fn invalid_value(detail: impl Into<String>) -> Problem {
     let (status, code) = (StatusCode::UNPROCESSABLE_ENTITY, "invalid_value");
     Problem::new(status, code, "A value cannot be used").with_detail(detail.into())

@@ -5,6 +5,7 @@ use understudy_runtime::admin::{Operation, Parameter, Role};
 const TEXT: &str = r#"{"type":"string"}"#;
 const USER: &str = r#"{"type":"string","minLength":1,"maxLength":256}"#;
 const LIMIT: &str = r#"{"type":"integer","minimum":1,"maximum":1000,"default":100}"#;
+const WITHIN: &str = r#"{"type":"integer","minimum":1,"maximum":3600,"default":300}"#;
 const END_ALL: &str = r#"{"type":"object","required":["confirm","why"],"additionalProperties":false,"properties":{
     "confirm":{"const":"end all sessions"},"why":{"type":"string","minLength":1,"maxLength":1000}}}"#;
 
@@ -16,6 +17,12 @@ const ENDED_ONE: &[(u16, &str)] = &[
     (200, "It was ended"),
     (404, "unknown_session"),
     (409, "ambiguous_id"),
+    (503, "end_not_confirmed: a node that lives did not say that it knows"),
+];
+const ENDED_OTHERS: &[(u16, &str)] = &[
+    (200, "How many were ended"),
+    (404, "unknown_session"),
+    (409, "ambiguous_id; no_user: nobody is logged in in it"),
     (503, "end_not_confirmed: a node that lives did not say that it knows"),
 ];
 const ONE: &[(u16, &str)] =
@@ -36,6 +43,19 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         .cli("sessions count")
         .console("overview"),
     Operation::get(
+        "users.online",
+        "/v1/users/online",
+        "Lists users of whom a session was used lately, and counts them and guests",
+    )
+    .role(Role::Support)
+    .query(&[
+        Parameter::new("within_s", WITHIN, "Since how many seconds ago"),
+        Parameter::new("after", TEXT, "The `next` of the page before"),
+        Parameter::new("limit", LIMIT, "How many at most"),
+    ])
+    .cli("sessions online")
+    .console("sessions"),
+    Operation::get(
         "sessions.show",
         "/v1/sessions/{id}",
         "Shows what a session is, not its content",
@@ -49,6 +69,15 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         .answers(ENDED_ONE)
         .cli("session end")
         .console("sessions"),
+    Operation::delete(
+        "sessions.end_others",
+        "/v1/sessions/{id}/others",
+        "Ends all other sessions of the user of a session on every node",
+    )
+    .role(Role::Support)
+    .answers(ENDED_OTHERS)
+    .cli("session end-others")
+    .console("sessions"),
     Operation::delete(
         "sessions.end_user",
         "/v1/users/{user}/sessions",

@@ -14,10 +14,13 @@ use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::bus::BusRequest;
 use understudy_runtime::http::problem::Problem;
 
-use super::answer::{Answer, Refusal, accepted, ambiguous_id, invalid_value, ok, unknown_session};
+use super::answer::{
+    Answer, Refusal, accepted, ambiguous_id, invalid_value, no_user, ok, unknown_session,
+};
 use crate::handle::{EndError, SessionHandle};
 use crate::record::Token;
 use crate::store::StoreError;
+use crate::store::online::OnlineCursor;
 use crate::store::register::{Cursor, Glimpse, is_digit};
 use crate::users::{Tally, is_name};
 
@@ -29,6 +32,8 @@ const DIGITS: std::ops::RangeInclusive<usize> = 8..=32;
 const CONFIRM: &str = "end all sessions";
 /// How long the end of all sessions is waited for; after that it goes on by itself.
 const END_ALL_LIMIT: Duration = Duration::from_secs(20);
+/// Within which time users count as online when nothing is said.
+const ONLINE_WITHIN_S: u64 = 300;
 /// What a user's name must be.
 const NAME: &str = "1 to 256 bytes without control characters";
 
@@ -57,6 +62,8 @@ pub(crate) fn configure(app: &mut ServiceConfig, admin: &Admin) {
         .service(web::resource("/v1/sessions/count").route(web::get().to(count)))
         .service(web::resource("/v1/sessions/end-all").route(web::post().to(end_all)))
         .service(one)
+        .service(web::resource("/v1/users/online").route(web::get().to(online)))
+        .service(web::resource("/v1/sessions/{id}/others").route(web::delete().to(end_others)))
         .service(web::resource("/v1/users/{user}/sessions").route(web::delete().to(end_user)));
     super::actors::configure(app);
 }
@@ -176,6 +183,45 @@ async fn count(admin: Data<Admin>, request: HttpRequest) -> Answer {
     }))
 }
 
+#[derive(Serialize)]
+struct OnlineBody {
+    users: Vec<OnlineUserBody>,
+    /// Behind whom the next page begins.
+    next: Option<String>,
+    within_s: u64,
+    total: Option<u64>,
+    guests: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct OnlineUserBody {
+    user: String,
+    seen_ms: u64,
+}
+
+async fn online(admin: Data<Admin>, request: HttpRequest) -> Answer {
+    let query = Query::of(&request, &["within_s", "after", "limit"])?;
+    let limit = query.limit()?;
+    let within_s = query.number("within_s", 1..=3_600)?;
+    let within_s = within_s.and_then(|it| u64::try_from(it).ok()).unwrap_or(ONLINE_WITHIN_S);
+    let after = query.parsed("after", "the `next` of the page before", OnlineCursor::from_text)?;
+    let within = Duration::from_secs(within_s);
+    let page = admin.handle.online(within, after.as_ref(), limit).await?;
+    // Counted once for a list, not for each of its pages.
+    let count = match after {
+        None => Some(admin.handle.count_online(within).await?),
+        Some(_) => None,
+    };
+    let users = page.users.into_iter();
+    Ok(ok(&OnlineBody {
+        users: users.map(|it| OnlineUserBody { user: it.user, seen_ms: it.seen_ms }).collect(),
+        next: page.next.map(|next| next.to_text()),
+        within_s,
+        total: count.map(|count| count.users),
+        guests: count.map(|count| count.guests),
+    }))
+}
+
 async fn show(admin: Data<Admin>, request: HttpRequest, id: Path<String>) -> Answer {
     Query::of(&request, &[])?;
     let glimpse = found(&admin.handle, &id).await?;
@@ -191,6 +237,23 @@ async fn end(admin: Data<Admin>, request: HttpRequest, id: Path<String>, bytes: 
     admin.handle.end(&[glimpse.locator]).await?;
     tracing::info!(session.id = session, "an operator ended a session");
     Ok(ok(&json!({ "ended": 1 })))
+}
+
+async fn end_others(
+    admin: Data<Admin>,
+    request: HttpRequest,
+    id: Path<String>,
+    bytes: Bytes,
+) -> Answer {
+    Query::of(&request, &[])?;
+    let Nothing {} = body(&request, &bytes)?;
+    let glimpse = found(&admin.handle, &id).await?;
+    let Some(user) = glimpse.user else { return Err(no_user().into()) };
+    let ended = admin.handle.end_others(&user, glimpse.locator).await?;
+    let session = glimpse.locator.id_for_logs();
+    note(&request, format!("{ended} sessions of {} but {session}", whose(Some(&user))));
+    tracing::info!(session.id = session, ended, "an operator ended the others of a user");
+    Ok(ok(&json!({ "ended": ended })))
 }
 
 fn whose(user: Option<&str>) -> String {

@@ -25,7 +25,7 @@ impl Bench {
         Self { store, clock }
     }
 
-    fn sweeper(&self, listener: Option<Listener>) -> Sweeper {
+    fn sweeper(&self, listener: Option<Listener<SessionExpired>>) -> Sweeper {
         Sweeper::new(Arc::new(self.store.clone()), [Bucket(0)], self.clock.clone(), listener)
     }
 
@@ -66,10 +66,10 @@ fn report(expired: u64, told: u64, failed: u64) -> Report {
 }
 
 /// Fails for as many calls, and tells of each.
-fn failing(times: u64) -> (Listener, mpsc::UnboundedReceiver<SessionExpired>) {
+fn failing(times: u64) -> (Listener<SessionExpired>, mpsc::UnboundedReceiver<SessionExpired>) {
     let (heard, hears) = mpsc::unbounded_channel();
     let left = Arc::new(AtomicU64::new(times));
-    let listener = Listener::new(move |event| {
+    let listener = Listener::new(move |event: SessionExpired| {
         let fails =
             left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         heard.send(event).unwrap();
@@ -127,7 +127,7 @@ async fn a_callback_that_panics_harms_nobody_else() {
     bench.sessions(2, None).await;
     bench.clock.advance(IDLE);
     let calls = Arc::new(AtomicU64::new(0));
-    let listener = Listener::new(move |_event| {
+    let listener = Listener::new(move |_event: SessionExpired| {
         let call = calls.fetch_add(1, Ordering::SeqCst);
         assert!(call > 0, "the first call fails at once");
         async move {}
@@ -143,7 +143,7 @@ async fn what_is_handed_out_too_late_is_left_to_the_next() {
     bench.clock.advance(IDLE);
     let clock = bench.clock.clone();
     // As if the process had stood still in the middle of the first calls.
-    let listener = Listener::new(move |_event| {
+    let listener = Listener::new(move |_event: SessionExpired| {
         clock.advance(HOLD);
         async {}
     });

@@ -23,6 +23,8 @@ struct Attempt {
     locator: Locator,
     sent_at: BootInstant,
     stamp: LeaseStamp,
+    /// How long it lives at most.
+    lifetime_ms: u64,
 }
 
 /// A session that this node is just putting in. Somebody may end it before there is an actor to be told: whoever does
@@ -80,9 +82,11 @@ impl SessionHandle {
         let now_ms = inner.board.server_now_ms(&*inner.clock);
         let planned =
             plan(&record, &mut asks.iter_mut().collect::<Vec<_>>(), &inner.options.limits, now_ms);
-        let Some((_, after)) = planned.write else {
+        let Some((change, after)) = planned.write else {
             return Ok((None, planned.outcomes)); // nothing to keep: no session
         };
+        let lives = change.absolute_ms.map(|absolute_ms| absolute_ms.saturating_sub(now_ms));
+        let lifetime_ms = lives.unwrap_or_else(|| self.lifetime_ms());
         let record = Record { version: 1, ..after };
         let (began, mut draws) = (inner.clock.now(), 0);
         while draws < DRAWS {
@@ -94,7 +98,7 @@ impl SessionHandle {
                 continue;
             };
             prepare(locator).await?;
-            match self.put_in(Attempt { locator, sent_at, stamp }, &record).await {
+            match self.put_in(Attempt { locator, sent_at, stamp, lifetime_ms }, &record).await {
                 Ok(true) => return Ok((Some(locator), planned.outcomes)),
                 Ok(false) => draws += 1,
                 Err(StoreError::Refused(_) | StoreError::Unreadable(_)) => {
@@ -110,8 +114,7 @@ impl SessionHandle {
     /// Puts a session in and owns it; gives false when the locator is taken.
     async fn put_in(&self, attempt: Attempt, record: &Record) -> Result<bool, StoreError> {
         let inner = &self.0;
-        let Attempt { locator, sent_at, stamp } = attempt;
-        let lifetime_ms = self.lifetime_ms();
+        let Attempt { locator, sent_at, stamp, lifetime_ms } = attempt;
         let beginning = Beginning::note(&inner.beginning, locator);
         let reply = self.store(locator).create(locator, record, lifetime_ms).await;
         let Ok(CreateReply::Created { now_ms }) = reply else {
@@ -123,10 +126,16 @@ impl SessionHandle {
         record.absolute_ms = now_ms.saturating_add(lifetime_ms);
         if let Some(token) = record.owner.clone() {
             let held = Held { fence: Fence { token, epoch: 1 }, stamp, version: 1 };
-            let owned = Owned { held, record: Arc::new(record), base: (sent_at, now_ms) };
+            let record = Arc::new(record);
+            let owned = Owned { held, record: Arc::clone(&record), base: (sent_at, now_ms) };
             let engine = Engine::owning(inner.node_id.clone(), inner.options.limits, owned);
             // Should there be no room for it in memory, the next request claims it.
             let resident = self.resident(locator, || engine);
+            if let Some(resident) = &resident
+                && resident.cell.seen_is_due(inner.clock.now(), inner.options.touch_every())
+            {
+                self.note_seen(locator, record.user.as_deref());
+            }
             if let Some(resident) = resident.filter(|_| beginning.was_ended()) {
                 resident.cell.end();
             }
@@ -135,7 +144,7 @@ impl SessionHandle {
         Ok(true)
     }
 
-    /// How long a session lives at most, ms.
+    /// How long a session lives at most if nobody asks for longer, ms.
     pub(crate) fn lifetime_ms(&self) -> u64 {
         u64::try_from(self.0.options.absolute.as_millis()).unwrap_or(u64::MAX)
     }

@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use super::Session;
+use super::options::{CookieLife, LoginOptions};
 use super::slot::{CookieChange, Presented, Settling, judged, settled};
 use crate::engine::Refusal;
 use crate::error::SessionError;
 use crate::keyring::SecretBytes;
+use crate::options::SessionOptions;
 use crate::record::Locator;
 use crate::state::{Op, Outcome};
 use crate::users::{Login, is_name};
@@ -19,15 +21,31 @@ const ROTATION_GRACE: Duration = Duration::from_secs(10);
 struct Wanted<'a> {
     user: &'a str,
     secret: SecretBytes,
+    lifetime_ms: u64,
+    /// How long the cookie lasts, unless it ends with the browser.
+    max_age: Option<Duration>,
     op: Op,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(user: &'a str, lifetime_ms: u64) -> Self {
+    fn new(user: &'a str, options: LoginOptions, own: &SessionOptions) -> Self {
         let secret = SecretBytes::random();
-        let hash = secret.hash().to_text();
-        Self { user, secret, op: Op::Login { user: user.to_owned(), secret: hash, lifetime_ms } }
+        let absolute = options.absolute_within(own);
+        let max_age = (options.cookie == CookieLife::Lasting).then_some(absolute);
+        let lifetime_ms = whole_ms(absolute);
+        let op = Op::Login {
+            user: user.to_owned(),
+            secret: secret.hash().to_text(),
+            lifetime_ms,
+            idle_ms: Some(whole_ms(options.idle_within(own))),
+            lasting: max_age.is_some(),
+        };
+        Self { user, secret, lifetime_ms, max_age, op }
     }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Session {
@@ -43,10 +61,22 @@ impl Session {
     /// [`SessionError::TooManySessions`] when the user may not have another one; [`SessionError::Ended`] when another login,
     /// a logout or an operator came first; else when it cannot be stored now.
     pub async fn login(&self, user: &str) -> Result<(), SessionError> {
+        self.login_with(user, LoginOptions::default()).await
+    }
+
+    /// Logs a user in as [`Self::login`] does, in a session that lives as long as `options` say, within what the operator allows:
+    /// "remember me" is [`LoginOptions::remembered`]. [`Self::info`] tells what came of it. It stays so until the next login.
+    ///
+    /// How long it lives is part of the record, and written with the login behind the same fence. An owner of an older version
+    /// passes over the idle time, which stays as it was then.
+    ///
+    /// # Errors
+    /// As [`Self::login`].
+    pub async fn login_with(&self, user: &str, options: LoginOptions) -> Result<(), SessionError> {
         if !is_name(user) {
             return Err(SessionError::BadUser);
         }
-        let wanted = Wanted::new(user, self.0.handle.lifetime_ms());
+        let wanted = Wanted::new(user, options, &self.0.handle.0.options);
         // Whether this request has seen the session before: only then is it an error that it is over.
         let seen = self.presented().is_some_and(|presented| presented.seen);
         let before = self.view().await?.and_then(|view| view.record.user.clone());
@@ -68,14 +98,14 @@ impl Session {
         before: Option<&str>,
     ) -> Result<bool, SessionError> {
         let (handle, locator) = (&self.0.handle, presented.locator);
-        let login = handle.enroll(wanted.user, locator).await?;
+        let login = handle.enroll(wanted.user, locator, wanted.lifetime_ms).await?;
         let answer = handle.ask(locator, presented.secret.hash(), wanted.op.clone()).await;
         let surely_not_in = is_surely_not_in(&answer);
         match judged(answer, "", presented.seen) {
             Ok(_) => {
                 login.confirm().await?;
-                let secret = wanted.secret;
-                self.carry(Presented { secret, seen: true, outdated: false, ..presented });
+                let Wanted { secret, max_age, .. } = *wanted;
+                self.carry(Presented { locator, secret, seen: true, outdated: false, max_age });
                 if let Some(before) = before.filter(|before| *before != wanted.user) {
                     self.leave_roll(before, locator).await;
                 }
@@ -114,7 +144,7 @@ impl Session {
         let prepare = async |locator| {
             // The attempt before this one may be in, but nobody has its secret.
             withdraw(login.take()).await;
-            let enrolled = handle.enroll(wanted.user, locator).await?;
+            let enrolled = handle.enroll(wanted.user, locator, wanted.lifetime_ms).await?;
             login.replace(Some(enrolled));
             Ok::<(), SessionError>(())
         };
@@ -131,8 +161,8 @@ impl Session {
         settled(outcome, "", true).map_err(Settling::into_error)?;
         if let (Some(locator), Some(login)) = (locator, login.take()) {
             login.confirm().await?;
-            let secret = wanted.secret;
-            self.carry(Presented { locator, secret, seen: true, outdated: false });
+            let Wanted { secret, max_age, .. } = *wanted;
+            self.carry(Presented { locator, secret, seen: true, outdated: false, max_age });
         }
         Ok(())
     }
@@ -149,7 +179,7 @@ impl Session {
         let Some(presented) = self.presented() else { return Ok(()) };
         let secret = SecretBytes::random();
         let keep_ms = u64::try_from(ROTATION_GRACE.as_millis()).unwrap_or(0);
-        let op = Op::Rotate { secret: secret.hash().to_text(), keep_ms };
+        let op = Op::Rotate { secret: secret.hash().to_text(), keep_ms, authenticates: false };
         let answer = self.0.handle.ask(presented.locator, presented.secret.hash(), op).await;
         match judged(answer, "", presented.seen) {
             Ok(_) => {
@@ -158,6 +188,22 @@ impl Session {
             }
             Err(settling) => Err(settling.into_error()),
         }
+    }
+
+    /// Ends all other sessions of the user who is logged in, on every node, also those whose login is under way; gives how
+    /// many there were. When this returns, none of their cookies is accepted anywhere. This session stays as it is. When
+    /// nobody is logged in nothing happens.
+    ///
+    /// If the process dies in the middle, those that are not over yet are condemned: their logins cannot succeed, and the
+    /// next one who lists or ends the sessions of the user ends them. To call it again finishes it at once.
+    ///
+    /// # Errors
+    /// [`SessionError::EndNotConfirmed`] when they are over at the store, but a node that lives did not say that it knows;
+    /// else when their end cannot be stored now.
+    pub async fn end_others(&self) -> Result<u64, SessionError> {
+        let Some(user) = self.user().await? else { return Ok(0) };
+        let Some(presented) = self.presented() else { return Ok(0) };
+        Ok(self.0.handle.end_others(&user, presented.locator).await?)
     }
 
     /// Ends the session on every node and takes the cookie back. When this returns, neither the cookie nor a request

@@ -1,7 +1,8 @@
 //! What a request knows of its session: the cookie it came with, and the one it leaves with.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
@@ -9,8 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Session;
-use crate::engine::Refusal;
+use crate::engine::{Refusal, View};
 use crate::error::SessionError;
+pub(super) use crate::handle::Access;
 use crate::handle::SessionHandle;
 use crate::keyring::{Opened, SecretBytes};
 use crate::record::Locator;
@@ -19,6 +21,8 @@ use crate::state::{Op, Outcome, Rejection};
 pub(super) struct Slot {
     pub(super) handle: Rc<SessionHandle>,
     pub(super) state: RefCell<State>,
+    /// Whether looking at the session in this request is a use of it.
+    pub(super) access: Cell<Access>,
     /// Held while a session begins, so that two writes of one request do not begin two.
     pub(super) beginning: tokio::sync::Mutex<()>,
 }
@@ -36,6 +40,8 @@ pub(super) struct Presented {
     /// This request saw it alive: from now on its end is an error, not the absence of a session.
     pub(super) seen: bool,
     pub(super) outdated: bool,
+    /// How long the cookie lasts from now on, as far as this request has seen; `None`: it ends with the browser.
+    pub(super) max_age: Option<Duration>,
 }
 
 pub(super) enum CookieChange {
@@ -48,12 +54,24 @@ impl Session {
         self.0.state.borrow().presented
     }
 
-    /// Notes that the session is alive; then a cookie that another key signed is signed anew with the answer.
-    pub(super) fn saw(&self) {
+    /// Notes that the session is alive; says whether another key signed its cookie.
+    pub(super) fn saw(&self) -> bool {
+        let mut state = self.0.state.borrow_mut();
+        state.presented.as_mut().is_some_and(|presented| {
+            presented.seen = true;
+            presented.outdated
+        })
+    }
+
+    /// Notes what the session is; then a cookie that another key signed is signed anew with the answer.
+    pub(super) fn saw_record(&self, view: &View) {
+        let left_ms = view.record.absolute_ms.saturating_sub(view.now_ms);
+        let max_age = view.record.is_lasting().then_some(Duration::from_millis(left_ms));
         let mut state = self.0.state.borrow_mut();
         let State { presented, cookie } = &mut *state;
         if let Some(presented) = presented {
             presented.seen = true;
+            presented.max_age = max_age;
             if std::mem::take(&mut presented.outdated) {
                 cookie.get_or_insert(CookieChange::Set);
             }
@@ -80,7 +98,10 @@ impl Session {
             (None, _) | (Some(CookieChange::Set), None) => return,
             (Some(CookieChange::Set), Some(presented)) => {
                 let value = self.0.handle.0.keyring.seal(presented.locator, presented.secret);
-                crate::cookie::set(options, &value)
+                match presented.max_age {
+                    Some(max_age) => crate::cookie::set_for(options, &value, max_age),
+                    None => crate::cookie::set(options, &value),
+                }
             }
             (Some(CookieChange::Remove), _) => crate::cookie::remove(options),
         };
@@ -145,7 +166,8 @@ pub(super) fn presented(handle: &SessionHandle, headers: &HeaderMap) -> Option<P
         for value in crate::cookie::values(value, name) {
             if let Some(opened) = handle.0.keyring.open(value) {
                 let Opened { locator, secret, outdated } = opened;
-                return Some(Presented { locator, secret, seen: false, outdated });
+                let presented = Presented { locator, secret, seen: false, outdated, max_age: None };
+                return Some(presented);
             }
             rejected = true;
         }

@@ -1,8 +1,12 @@
 //! The rolls of users, and questions about sessions together; see [`SessionRegister`](crate::store::SessionRegister).
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::record::{Locator, Record, Token};
 use crate::spec::{Spec, Stored, is_over};
 use crate::state::size;
+use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage, OnlineUser};
 use crate::store::register::{
     Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress,
     Roll, Sight, StillHeld,
@@ -45,16 +49,16 @@ impl Spec {
         let mut places = self.roll(user, 0).places;
         let standing = places.iter().filter(|(_, progress)| *progress == Progress::Stands).count();
         let mut excess = match which {
-            Condemn::All => usize::MAX,
+            Condemn::All | Condemn::Others(_) => usize::MAX,
             Condemn::Beyond(most) => standing.saturating_sub(most as usize),
         };
-        for (_, progress) in &mut places {
+        for (place, progress) in &mut places {
             let chosen = match progress {
                 Progress::Stands => excess > 0,
-                Progress::Begun => which == Condemn::All,
+                Progress::Begun => !matches!(which, Condemn::Beyond(_)),
                 Progress::Condemned => false,
             };
-            if chosen {
+            if chosen && which != Condemn::Others(place.locator) {
                 excess = excess.saturating_sub(1);
                 *progress = Progress::Condemned;
             }
@@ -165,9 +169,57 @@ impl Spec {
             Stored::Ended(_) => None,
         });
         let live: Vec<_> = live.collect();
-        let users: std::collections::BTreeSet<_> =
-            live.iter().filter_map(|record| record.user.as_deref()).collect();
+        let users: BTreeSet<_> = live.iter().filter_map(|record| record.user.as_deref()).collect();
         Count { sessions: live.len() as u64, users: Some(users.len() as u64) }
+    }
+
+    /// See [`SessionRegister::online`](crate::store::SessionRegister::online).
+    #[must_use]
+    pub fn online(
+        &self,
+        within_ms: u64,
+        after: Option<&OnlineCursor>,
+        limit: u32,
+        now_ms: u64,
+    ) -> OnlinePage {
+        let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
+        for record in self.used_within(within_ms, now_ms) {
+            let Some(user) = record.user.as_deref() else { continue };
+            let seen_ms = latest.entry(user).or_default();
+            *seen_ms = record.last_access_ms.max(*seen_ms);
+        }
+        let users = latest.into_iter();
+        let mut users: Vec<OnlineUser> =
+            users.map(|(user, seen_ms)| OnlineUser { user: user.to_owned(), seen_ms }).collect();
+        let place = |it: &OnlineUser| (Reverse(it.seen_ms), it.user.clone());
+        users.sort_by_key(place);
+        if let Some(last) = after.and_then(|cursor| cursor.last.as_ref()) {
+            users.retain(|it| place(it) > place(last));
+        }
+        let more = users.len() > limit as usize;
+        users.truncate(limit as usize);
+        let last = users.last().filter(|_| more).cloned();
+        OnlinePage { next: last.map(|last| OnlineCursor { part: 0, last: Some(last) }), users }
+    }
+
+    /// See [`SessionRegister::count_online`](crate::store::SessionRegister::count_online).
+    #[must_use]
+    pub fn count_online(&self, within_ms: u64, now_ms: u64) -> OnlineCount {
+        let used: Vec<&Record> = self.used_within(within_ms, now_ms).collect();
+        let users: BTreeSet<&str> = used.iter().filter_map(|it| it.user.as_deref()).collect();
+        let guests = used.iter().filter(|it| it.user.is_none()).count();
+        OnlineCount { users: users.len() as u64, guests: guests as u64 }
+    }
+
+    fn used_within(&self, within_ms: u64, now_ms: u64) -> impl Iterator<Item = &Record> {
+        let slack_ms = self.touch_slack_ms;
+        let since_ms = now_ms.saturating_sub(within_ms.saturating_add(slack_ms));
+        self.sessions.values().filter_map(move |stored| match stored {
+            Stored::Live(record) => Some(&**record).filter(|record| {
+                !is_over(record, slack_ms, now_ms) && record.last_access_ms >= since_ms
+            }),
+            Stored::Ended(_) => None,
+        })
     }
 
     /// See [`SessionRegister::still_held`](crate::store::SessionRegister::still_held).

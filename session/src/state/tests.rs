@@ -149,6 +149,8 @@ fn login_kills_the_old_secret_at_once_and_only_the_current_one_may_log_in() {
         user: "ada".into(),
         secret: SecretHash([to; 32]).to_text(),
         lifetime_ms: 500,
+        idle_ms: None,
+        lasting: false,
     };
     let plan = run(&record(&[]), vec![login(2), login(3), increment(1)]);
     let stale = Outcome::Rejected(Rejection::StaleSecret);
@@ -161,7 +163,8 @@ fn login_kills_the_old_secret_at_once_and_only_the_current_one_may_log_in() {
 
 #[test]
 fn rotation_lets_the_old_secret_live_for_a_moment() {
-    let rotate = Op::Rotate { secret: SecretHash([2; 32]).to_text(), keep_ms: 100 };
+    let rotate =
+        Op::Rotate { secret: SecretHash([2; 32]).to_text(), keep_ms: 100, authenticates: false };
     let plan = run(&record(&[]), vec![rotate, increment(1)]);
     assert_eq!(plan.outcomes, [Outcome::Done, Outcome::Number(1)]);
     let after = plan.write.unwrap().1;
@@ -191,4 +194,48 @@ fn an_operation_of_another_node_can_be_traced() {
     let since = record.recent.since_version;
     assert_eq!(record.recent.look_up(OpId(43), since), Traced::NotApplied);
     assert_eq!(record.recent.look_up(OpId(43), since - 1), Traced::Unknown);
+}
+
+#[test]
+fn s3_a_login_sets_how_long_the_session_lives_and_a_later_one_takes_it_back() {
+    let login = |from: &Record, idle_ms: Option<u64>, lasting: bool| {
+        let op = Op::Login {
+            user: "ada".into(),
+            secret: SECRET.to_text(),
+            lifetime_ms: 500,
+            idle_ms,
+            lasting,
+        };
+        run(from, vec![op]).write.unwrap()
+    };
+    let (change, long) = login(&record(&[]), Some(7_000), true);
+    assert_eq!((long.idle_ms, long.is_lasting(), long.absolute_ms), (7_000, true, 510));
+    assert_eq!(long.authenticated_ms(), Some(10));
+    assert_eq!((change.idle_ms, change.marks.len()), (Some(7_000), 2));
+    let (change, short) = login(&long, Some(1_000), false);
+    assert_eq!((short.idle_ms, short.is_lasting(), change.marks.len()), (1_000, false, 2));
+    let (change, same) = login(&short, None, false); // as a node of an older version asks
+    assert_eq!((same.idle_ms, change.idle_ms, change.marks.len()), (1_000, None, 1));
+}
+
+#[test]
+fn who_shows_again_who_they_are_gets_a_new_secret_and_keeps_the_rest() {
+    let secret = SecretHash([2; 32]);
+    let op = Op::Rotate { secret: secret.to_text(), keep_ms: 0, authenticates: true };
+    let (change, after) = run(&record(&[("a", "1")]), vec![op]).write.unwrap();
+    assert_eq!(after.authenticated_ms(), Some(10));
+    assert!(opens(&after, &secret, 10) && !opens(&after, &SECRET, 10), "the old one is dead");
+    assert_eq!((after.attributes.len(), after.absolute_ms), (1, 1_000_000));
+    assert_eq!(change.previous_secret, Some(None));
+}
+
+#[test]
+fn operations_of_an_older_node_are_read_as_they_were_meant() {
+    let secret = SECRET.to_text();
+    let text = format!(r#"{{"login":{{"user":"ada","secret":"{secret}","lifetime_ms":5}}}}"#);
+    let op: Op = serde_json::from_str(&text).unwrap();
+    assert!(matches!(op, Op::Login { idle_ms: None, lasting: false, .. }));
+    let text = format!(r#"{{"rotate":{{"secret":"{secret}","keep_ms":5}}}}"#);
+    let op: Op = serde_json::from_str(&text).unwrap();
+    assert!(matches!(op, Op::Rotate { authenticates: false, .. }));
 }

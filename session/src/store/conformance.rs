@@ -52,6 +52,7 @@ mod ends;
 mod expiry;
 mod history;
 mod logins;
+mod online;
 mod ownership;
 mod races;
 mod recovery;
@@ -153,6 +154,7 @@ const CASES: &[(&str, Case)] = cases![
         a_write_upon_another_version_is_refused,
         a_write_is_an_access,
         every_field_can_be_changed_and_taken_away,
+        marks_are_written_and_kept,
         unknown_fields_are_kept,
         sealed_contents_are_kept_beside_the_name_of_their_key,
         a_validation_tells_who_is_up_to_date,
@@ -199,6 +201,7 @@ const CASES: &[(&str, Case)] = cases![
         the_oldest_beyond_the_number_are_condemned,
         of_many_logins_at_once_as_many_stand_as_may,
         all_are_condemned_also_those_under_way,
+        all_but_one_are_condemned,
         a_place_is_struck_off_only_as_it_was_seen,
         what_is_over_leaves_the_roll,
         a_look_shows_what_a_session_is,
@@ -206,6 +209,10 @@ const CASES: &[(&str, Case)] = cases![
         a_session_is_found_by_the_beginning_of_its_id,
         who_may_still_show_an_ended_session_is_told,
         what_is_put_back_is_on_the_roll,
+    },
+    online::{
+        who_used_a_session_lately_is_online_until_the_last_one_ends,
+        pages_show_all_who_are_online,
     },
     races::{
         only_one_of_many_creates_wins,

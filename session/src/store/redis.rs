@@ -9,6 +9,7 @@
 mod expiry;
 mod fields;
 mod gate;
+mod online;
 mod packed;
 mod register;
 
@@ -21,8 +22,8 @@ use understudy_runtime::keys::KeySpace;
 use understudy_runtime::redis::{Arg, Redis, RedisError, Reply, Script};
 
 use super::{
-    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
-    StoreError, Swept, ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply,
+    SessionRegister as _, SessionStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 use crate::record::{Fence, KeyId, KnownKeys, Locator, Record, Token};
 use crate::sealing::unknown_key;
@@ -49,6 +50,7 @@ script!(RESTORE, new, "restore", "index");
 script!(REVOKE, new, "revoke", "index", "entry");
 script!(RELEASE, new, "release");
 script!(TOUCH, new, "touch");
+script!(PROLONG, new, "prolong", "index");
 script!(DUE, new, "due");
 script!(ENROLL, new, "enroll", "place");
 script!(CONFIRM, new, "confirm", "place");
@@ -58,12 +60,16 @@ script!(LOOK, new, "look");
 script!(IDS, new, "ids");
 script!(COUNT, new, "count");
 script!(HELD, new, "held");
+script!(SEEN, new, "seen");
+script!(ONLINE, new, "online");
+script!(ONLINE_COUNT, new, "online_count");
 // These make room.
 script!(SWEEP, even_when_full, "sweep", "index", "entry");
 script!(ACKNOWLEDGE, even_when_full, "acknowledge");
 script!(CONDEMN, even_when_full, "condemn", "place");
 script!(STRIKE, even_when_full, "strike", "place");
 script!(FORGET_IDS, even_when_full, "forget_ids");
+script!(UNSEEN, even_when_full, "unseen");
 
 /// How much longer than a session its key stays, besides the slack: so long may nobody sweep, or the server be away, without
 /// the end of a session going by untold.
@@ -225,7 +231,13 @@ impl SessionStore for RedisStore {
     async fn write(&self, write: Write<'_>) -> Result<WriteReply, StoreError> {
         let bucket = self.keys.bucket_of(write.locator.as_bytes());
         let key = self.keys.session(bucket, &write.locator.to_string());
-        self.gate.pass(bucket, Prepared::new(key, &write)).await
+        let reply = self.gate.pass(bucket, Prepared::new(key, &write)).await?;
+        if let (Some(absolute_ms), WriteReply::Written { now_ms, .. }) =
+            (write.change.absolute_ms, &reply)
+        {
+            self.list_as_long(write.locator, absolute_ms.saturating_sub(*now_ms)).await;
+        }
+        Ok(reply)
     }
 
     fn takes_changes(&self) -> bool {
@@ -304,6 +316,10 @@ impl SessionStore for RedisStore {
         }
         Ok(match tag(&reply)? {
             "REVOKED" => {
+                // Whoever counts guests meanwhile counts one too many; so it is when this fails.
+                if reply.get(2).and_then(as_text).is_none() {
+                    drop(self.guest_left(locator).await);
+                }
                 let owner = reply.get(1).and_then(as_text).filter(|owner| !owner.is_empty());
                 RevokeReply::Revoked { owner: owner.map(|owner| Token::from_text(&owner)) }
             }

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use understudy_runtime::ids::NodeId;
 
 use super::StoreError;
+use super::online::{OnlineCount, OnlineCursor, OnlinePage};
 use crate::record::{Locator, Token};
 
 /// How long what a login has begun is left alone by those who tidy up, ms on the store's clock: longer than any login
@@ -81,6 +82,38 @@ pub trait SessionRegister: Send + Sync {
     /// [`StoreError`] when the store is away or refuses.
     async fn count(&self) -> Result<Count, StoreError>;
 
+    /// Notes that a session was used, by its user or by somebody who is not logged in. Not fenced: to have been seen only
+    /// grows. A store that can tell it from its sessions need not do anything.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is away or refuses.
+    async fn seen(&self, locator: Locator, user: Option<&str>) -> Result<(), StoreError>;
+
+    /// Notes that a session without a user has one now: it counts no more as a guest.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is away or refuses.
+    async fn guest_left(&self, locator: Locator) -> Result<(), StoreError>;
+
+    /// Reads up to `limit` users behind `after` of whom a session was used within this time, at most
+    /// [`LONGEST_WINDOW_MS`](super::online::LONGEST_WINDOW_MS): all of those, and perhaps some who were seen up to one touch
+    /// slack before. Users without a session are left out. Not one step.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is away or refuses.
+    async fn online(
+        &self,
+        within_ms: u64,
+        after: Option<&OnlineCursor>,
+        limit: u32,
+    ) -> Result<OnlinePage, StoreError>;
+
+    /// Counts such users, and such sessions without a user. Some who have left meanwhile may be counted.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is away or refuses.
+    async fn count_online(&self, within_ms: u64) -> Result<OnlineCount, StoreError>;
+
     /// Tells which node may still show a session that was ended, because it owned it and its lease has not run out.
     ///
     /// # Errors
@@ -134,6 +167,8 @@ pub enum Confirmed {
 pub enum Condemn {
     /// All that there are at this moment.
     All,
+    /// All that there are at this moment, but this one.
+    Others(Locator),
     /// Of those that stand, the oldest, so that so many are left.
     Beyond(u32),
 }

@@ -21,6 +21,7 @@ use crate::metrics::Counters;
 use crate::options::SessionOptions;
 use crate::record::{Fence, RecentOps, Record, Seal, SecretHash, Token};
 use crate::store::memory::MemoryStore;
+use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage};
 use crate::store::register::{Count, Cursor, Page, SessionRegister, StillHeld};
 use crate::store::{
     ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
@@ -83,6 +84,7 @@ pub(crate) fn node_over(store: SharedStore) -> SessionHandle {
         bus,
         probe: Probe::unlisted(&SESSION),
         key_agreed: AtomicBool::new(true),
+        on_limit: None,
     };
     SessionHandle(Arc::new(inner), None)
 }
@@ -151,12 +153,15 @@ async fn s7_a_browser_whose_session_was_left_condemned_can_log_in_again() {
     // Whoever does this dies right after it.
     assert_eq!(store.condemn("ann", Condemn::All).await.unwrap().len(), 2);
     for locator in [lives, never_began] {
-        let refused = node.enroll("ann", locator).await;
+        let refused = node.enroll("ann", locator, HOUR_MS).await;
         assert!(matches!(refused, Err(SessionError::Ended)), "{refused:?}");
         assert_eq!(store.look(&[locator]).await.unwrap(), [Sight::Gone]);
     }
     assert!(places(&store, "ann").await.is_empty());
-    assert!(node.enroll("ann", Locator::random()).await.is_ok(), "its next login begins anew");
+    assert!(
+        node.enroll("ann", Locator::random(), HOUR_MS).await.is_ok(),
+        "its next login begins anew"
+    );
 }
 
 #[actix_rt::test]
@@ -171,6 +176,54 @@ async fn s7_whoever_lists_the_sessions_of_a_user_ends_what_was_left_condemned() 
     assert_eq!(listed, [stays]);
     assert_eq!(store.look(&[condemned]).await.unwrap(), [Sight::Gone]);
     assert_eq!(places(&store, "ann").await, [(stays, Progress::Stands)]);
+}
+
+#[actix_rt::test]
+async fn s7_the_end_of_all_others_leaves_the_one_that_asks() {
+    let store = memory();
+    let node = node_over(Arc::new(store.clone()));
+    let first = logged_in(&store, "ann").await;
+    let kept = logged_in(&store, "ann").await;
+    let stranger = logged_in(&store, "bob").await;
+    let under_way = Locator::random();
+    node.enroll("ann", under_way, HOUR_MS).await.unwrap().withdraw().await;
+    let login = node.enroll("ann", under_way, HOUR_MS).await.unwrap();
+    assert_eq!(node.end_others("ann", kept).await.unwrap(), 1, "one lived");
+    assert!(matches!(login.confirm().await, Err(SessionError::Ended)), "it came too late");
+    assert_eq!(places(&store, "ann").await, [(kept, Progress::Stands)]);
+    let sights = store.look(&[first, kept, stranger]).await.unwrap();
+    let lives = sights.iter().map(|sight| matches!(sight, Sight::Seen(_)));
+    assert_eq!(lives.collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[actix_rt::test]
+async fn s3_a_look_at_a_session_claims_nothing_and_is_no_use_of_it() {
+    let store = memory();
+    let node = node_over(Arc::new(store.clone()));
+    let locator = logged_in(&store, "ann").await;
+    let before = store.snapshot().await.sessions;
+    let view = node.peek(locator, &SecretHash([7; 32])).await.unwrap().expect("it lives");
+    assert_eq!(view.record.user.as_deref(), Some("ann"));
+    assert!(node.peek(locator, &SecretHash([8; 32])).await.unwrap().is_none(), "not its secret");
+    assert_eq!(store.snapshot().await.sessions, before);
+    assert!(node.0.residents.is_empty(), "nothing came into memory");
+}
+
+#[actix_rt::test]
+async fn s6_whoever_is_beyond_the_maximum_is_named_the_oldest_first() {
+    let store = memory();
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        sessions.push(logged_in(&store, "ann").await);
+        tokio::time::sleep(Duration::from_millis(2)).await; // the store's clock counts milliseconds
+    }
+    let node = node_over(Arc::new(store.clone()));
+    let event = node.beyond("ann".to_owned(), 2, sessions[3]).await.unwrap().expect("two beyond");
+    assert_eq!((event.user.as_str(), event.sessions, event.most), ("ann", 4, 2));
+    assert_eq!(event.id, sessions[3].public_id());
+    let named: Vec<String> = event.oldest.into_iter().map(|old| old.id).collect();
+    assert_eq!(named, [sessions[0].public_id(), sessions[1].public_id()]);
+    assert_eq!(node.beyond("ann".to_owned(), 4, sessions[3]).await.unwrap(), None);
 }
 
 #[actix_rt::test]
@@ -283,6 +336,27 @@ impl SessionRegister for Stuck {
 
     async fn count(&self) -> Result<Count, StoreError> {
         self.store.count().await
+    }
+
+    async fn seen(&self, locator: Locator, user: Option<&str>) -> Result<(), StoreError> {
+        self.store.seen(locator, user).await
+    }
+
+    async fn guest_left(&self, locator: Locator) -> Result<(), StoreError> {
+        self.store.guest_left(locator).await
+    }
+
+    async fn online(
+        &self,
+        within_ms: u64,
+        after: Option<&OnlineCursor>,
+        limit: u32,
+    ) -> Result<OnlinePage, StoreError> {
+        self.store.online(within_ms, after, limit).await
+    }
+
+    async fn count_online(&self, within_ms: u64) -> Result<OnlineCount, StoreError> {
+        self.store.count_online(within_ms).await
     }
 
     async fn still_held(&self, locator: Locator) -> Result<Option<StillHeld>, StoreError> {

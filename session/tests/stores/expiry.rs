@@ -52,7 +52,7 @@ impl Told {
 
 fn sweeper(store: SharedStore, told: &Told) -> Sweeper {
     let told = told.clone();
-    let listener = Listener::new(move |event| {
+    let listener = Listener::new(move |event: SessionExpired| {
         let told = told.clone();
         async move { told.0.lock().await.push(event) }
     });

@@ -86,8 +86,10 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("scheduler.jobs_enabled", "PUT /v1/scheduler/jobs-enabled", "scheduler jobs-enabled"),
     ("sessions.list", "GET /v1/sessions", "sessions"),
     ("sessions.count", "GET /v1/sessions/count", "sessions count"),
+    ("users.online", "GET /v1/users/online", "sessions online"),
     ("sessions.show", "GET /v1/sessions/{id}", "session show"),
     ("sessions.end", "DELETE /v1/sessions/{id}", "session end"),
+    ("sessions.end_others", "DELETE /v1/sessions/{id}/others", "session end-others"),
     ("sessions.end_user", "DELETE /v1/users/{user}/sessions", "sessions end-user"),
     ("sessions.end_all", "POST /v1/sessions/end-all", "sessions end-all"),
 ];

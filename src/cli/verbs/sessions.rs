@@ -23,6 +23,24 @@ pub(super) const VERBS: &[Verb] = &[
         "Counts sessions and users",
     ),
     Verb::get(
+        "users.online",
+        "sessions online",
+        "/v1/users/online",
+        "Lists users of whom a session was used lately",
+    )
+    .with(&[
+        Parameter::query(
+            "within_s",
+            Kind::Seconds,
+            "Within this time, an hour at most; 5min if not said",
+        )
+        .called("within"),
+        Parameter::query("after", Kind::Text("USER"), "Those behind this one"),
+        LIMIT,
+    ])
+    .pages("users")
+    .view(View::Parts(views::sessions::ONLINE)),
+    Verb::get(
         "sessions.show",
         "session show",
         "/v1/sessions/{id}",
@@ -38,6 +56,14 @@ pub(super) const VERBS: &[Verb] = &[
     )
     .with(&[SESSION])
     .asks("Whoever has this session is logged out, and what it holds is gone."),
+    Verb::delete(
+        "sessions.end_others",
+        "session end-others",
+        "/v1/sessions/{id}/others",
+        "Ends all other sessions of the user of a session",
+    )
+    .with(&[SESSION])
+    .asks("This user is logged out everywhere else, and what those sessions hold is gone."),
     Verb::delete(
         "sessions.end_user",
         "sessions end-user",

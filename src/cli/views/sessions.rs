@@ -21,6 +21,19 @@ pub(in super::super) const SESSIONS: &[Part] = &[
     ),
 ];
 
+pub(in super::super) const ONLINE: &[Part] = &[
+    Part::Fields(&[
+        column("users", "/total", Show::Text),
+        column("guests", "/guests", Show::Text),
+        column("within", "/within_s", Show::Seconds),
+    ]),
+    table(
+        "/users",
+        &[column("USER", "/user", Show::Name), column("SEEN", "/seen_ms", Show::Ago)],
+        "nobody was here",
+    ),
+];
+
 pub(in super::super) const SESSION: &[Part] = &[Part::Fields(&[
     column("session", "/id", Show::Name),
     column("user", "/user", Show::Text),

@@ -30,6 +30,20 @@ pub(super) const DEEDS: &[Deed] = &[
         weight: Weight::Grave,
     },
     Deed {
+        id: "sessions.end_others",
+        page: "sessions",
+        role: Role::Support,
+        call: ("DELETE", "/v1/sessions/{id}/others"),
+        label: "End all others",
+        title: "End all other sessions of this user?",
+        effect: "The user stays signed in here and is signed out everywhere else; what the other \
+            sessions hold is gone.",
+        done: "The other sessions have ended.",
+        back: "/console/sessions",
+        fields: &[ID],
+        weight: Weight::Grave,
+    },
+    Deed {
         id: "sessions.end_user",
         page: "sessions",
         role: Role::Support,

@@ -34,7 +34,7 @@ pub(super) async fn of(visit: &Visit, deed: &Deed, form: &Form) -> Markup {
         "runs.cancel" => {
             run(visit, &visit.get(&format!("/v1/runs/{}", encoded(form.value("id")))).await)
         }
-        "sessions.end" | "actors.stop" => {
+        "sessions.end" | "sessions.end_others" | "actors.stop" => {
             session(visit, &visit.get(&format!("/v1/sessions/{}", encoded(form.value("id")))).await)
         }
         "sessions.end_user" => {

@@ -21,7 +21,10 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
     let user = session.text("user");
     let actions = html! {
         (button(visit, "sessions.end", &[("id", id)]))
-        @if !user.is_empty() { (button(visit, "sessions.end_user", &[("user", user)])) }
+        @if !user.is_empty() {
+            (button(visit, "sessions.end_others", &[("id", id)]))
+            (button(visit, "sessions.end_user", &[("user", user)]))
+        }
     };
     let body = html! {
         (heading("Session", html! { "of " (super::sessions::who(session)) }, actions))

@@ -7,7 +7,7 @@ use super::super::api::{encoded, target};
 use super::super::doing::button;
 use super::super::layout::Page;
 use super::super::look::Look as _;
-use super::super::parts::{self, cell, empty, heading, number_cell, pager, section, table};
+use super::super::parts::{self, card, cell, empty, heading, number_cell, pager, section, table};
 use super::super::states::{self, Look};
 use super::super::visit::Visit;
 use super::super::words;
@@ -20,7 +20,11 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
     let user = visit.asked("user");
     let query = [("user", user), ("after", visit.asked("after")), ("limit", LIMIT)];
     let path = target("/v1/sessions", &query);
-    let (told, count) = tokio::join!(visit.get(&path), visit.get("/v1/sessions/count"));
+    let (told, count, online) = tokio::join!(
+        visit.get(&path),
+        visit.get("/v1/sessions/count"),
+        visit.get("/v1/users/online?limit=20")
+    );
     let about = match &count {
         Ok(count) => html! {
             strong.num { (words::count(count.number("sessions").unwrap_or_default())) } " sessions"
@@ -38,6 +42,9 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
         section.card {
             (find(visit, user))
             (section(&told, |told| list(visit, user, told)))
+        }
+        @if user.is_empty() {
+            (card("Online", section(&online, |online| who_is_online(visit, online))))
         }
     };
     Page::new("Sessions", "", body)
@@ -79,6 +86,34 @@ fn list(visit: &Visit, user: &str, told: &Value) -> Markup {
             }))
         }
         (pager(visit, "after", told.text("next")))
+    }
+}
+
+/// Who was here lately.
+fn who_is_online(visit: &Visit, online: &Value) -> Markup {
+    let users = online.list("users");
+    html! {
+        p {
+            strong.num { (words::counted(online.number("total").unwrap_or_default(), "user", "users")) }
+            " and "
+            strong.num {
+                (words::counted(online.number("guests").unwrap_or_default(), "visitor", "visitors"))
+            }
+            " were here in the last "
+            (words::counted(online.number("within_s").unwrap_or_default() / 60, "minute", "minutes"))
+            "."
+        }
+        @if !users.is_empty() {
+            (table("Online", &["User", "#Seen"], html! {
+                @for user in users {
+                    tr {
+                        (cell("User", who(user)))
+                        (number_cell("Seen", parts::time(visit, user.number("seen_ms"))))
+                    }
+                }
+            }))
+        }
+        @if online.has("next") { p.soft { "and more" } }
     }
 }
 

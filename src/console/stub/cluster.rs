@@ -54,6 +54,12 @@ pub(super) fn told(asked: &Asked<'_>, now_ms: i64) -> Option<Value> {
             { "name": "import", "token": 3, "node": life("ophelia"), "acquired_ms": now_ms - 3_000, "remaining_ms": 27_000 },
         ] }),
         "/v1/requests" => requests(),
+        "/v1/users/online" => json!({
+            "users": [
+                { "user": "yorick", "seen_ms": now_ms - 4_000 }, { "user": "a/b", "seen_ms": now_ms - 90_000 },
+            ],
+            "next": null, "within_s": 300, "total": 2, "guests": 41,
+        }),
         "/v1/sessions" | "/v1/sessions/count" => sessions(asked, now_ms),
         path if path.starts_with("/v1/sessions/9f86") => session(0, now_ms),
         "/v1/audit" => audit(now_ms),

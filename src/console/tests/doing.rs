@@ -16,6 +16,7 @@ async fn a_question_says_what_will_be_hit() {
         ("jobs.cancel?name=nightly-report", "50 runs"),
         ("runs.cancel?id=4812", "nightly-report"),
         ("sessions.end?id=9f86d0818884c7d659a2feaa0c55ad00", "yorick"),
+        ("sessions.end_others?id=9f86d0818884c7d659a2feaa0c55ad00", "yorick"),
         ("sessions.end_user?user=yorick", "8 sessions"),
         ("sessions.end_all", "1,204 sessions"),
     ] {

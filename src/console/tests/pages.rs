@@ -222,6 +222,7 @@ async fn every_shown_operation_is_asked_for_by_some_page() {
         ("runs.errors", "/v1/runs/4812/errors"),
         ("sessions.list", "/v1/sessions?user=yorick&limit=50"),
         ("sessions.count", "/v1/sessions/count"),
+        ("users.online", "/v1/users/online?limit=20"),
         ("sessions.show", "/v1/sessions/9f86d0818884c7d659a2feaa0c55ad00"),
         ("settings.list", "/v1/settings"),
         ("maintenance.show", "/v1/maintenance"),

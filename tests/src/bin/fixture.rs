@@ -61,6 +61,18 @@ struct User {
 }
 
 #[derive(Deserialize)]
+struct Long {
+    user: String,
+    #[serde(default)]
+    idle_s: u64,
+}
+
+#[derive(Deserialize)]
+struct Recent {
+    ms: u64,
+}
+
+#[derive(Deserialize)]
 struct Guess {
     user: String,
     right: bool,
@@ -126,6 +138,32 @@ async fn login(session: Session, user: web::Query<User>) -> Answer {
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// A login that asks for longer than usual; 0: as long as it may.
+async fn login_long(session: Session, long: web::Query<Long>) -> Answer {
+    let mut options = LoginOptions::remembered();
+    if long.idle_s > 0 {
+        options.idle = Some(Duration::from_secs(long.idle_s));
+    }
+    session.login_with(&long.user, options).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn reauthenticate(session: Session, user: web::Query<User>) -> Answer {
+    session.reauthenticate(&user.user).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Something that only who has just shown who they are may do.
+async fn recent(session: Session, recent: web::Query<Recent>) -> Answer {
+    session.require_recent(Duration::from_millis(recent.ms)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// What a page asks by itself, again and again: no use of the session.
+async fn poll(session: NoTouch) -> Answer {
+    Ok(HttpResponse::Ok().json(json!({ "info": session.info().await? })))
+}
+
 /// A login with a password that is right or not, as the test says.
 async fn guess(
     request: HttpRequest,
@@ -145,6 +183,10 @@ async fn guess(
 async fn logout(session: Session) -> Answer {
     session.logout().await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+async fn end_others(session: Session) -> Answer {
+    Ok(HttpResponse::Ok().json(json!({ "ended": session.end_others().await? })))
 }
 
 async fn whoami(session: Session) -> Answer {
@@ -204,8 +246,11 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(both("/append").to(append))
         .service(both("/clear").to(clear))
         .service(both("/login").to(login))
+        .service(both("/login-long").to(login_long))
+        .service(both("/reauthenticate").to(reauthenticate))
         .service(both("/guess").to(guess))
         .service(both("/logout").to(logout))
+        .service(both("/end-others").to(end_others))
         .service(both("/rotate").to(rotate))
         .service(both("/slow-write").to(slow_write))
         .service(both("/sleep").to(sleep))
@@ -215,6 +260,8 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/read", web::get().to(read))
         .route("/get", web::get().to(get))
         .route("/whoami", web::get().to(whoami))
+        .route("/recent", web::get().to(recent))
+        .route("/poll", web::get().to(poll))
         .route("/all", web::get().to(all))
         .configure(blocking::routes)
         .configure(together::routes)

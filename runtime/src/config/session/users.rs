@@ -24,6 +24,8 @@ pub enum MaxPolicy {
     Reject,
     /// It succeeds, and the session that logged in longest ago ends.
     Oldest,
+    /// It succeeds, no session ends, and the application is told.
+    Notify,
 }
 
 pub(super) fn read(read: &mut Reader, raw: &Raw) -> UserConfig {
@@ -34,7 +36,11 @@ pub(super) fn read(read: &mut Reader, raw: &Raw) -> UserConfig {
         max_policy: read.choice(
             "UNDERSTUDY_SESSION_MAX_POLICY",
             raw.max_policy.as_deref(),
-            &[("oldest", MaxPolicy::Oldest), ("reject", MaxPolicy::Reject)],
+            &[
+                ("oldest", MaxPolicy::Oldest),
+                ("reject", MaxPolicy::Reject),
+                ("notify", MaxPolicy::Notify),
+            ],
         ),
         lockout_attempts: up_to(
             read,

@@ -153,6 +153,26 @@ pub(super) async fn all_are_condemned_also_those_under_way(bench: &Bench<'_>) {
     assert_eq!(bench.condemn(&bench.user(), Condemn::All).await, []);
 }
 
+pub(super) async fn all_but_one_are_condemned(bench: &Bench<'_>) {
+    let user = bench.user();
+    let (kept, kept_place) = bench.logged_in(&user).await;
+    let (_other, other_place) = bench.logged_in(&user).await;
+    let under_way = bench.place(&user, Locator::random()).await;
+    let mut others = vec![other_place, under_way];
+    others.sort();
+    let which = Condemn::Others(kept.locator);
+    for _ in 0..2 {
+        assert_eq!(bench.condemn(&user, which).await, others, "the same when it is asked again");
+    }
+    let standing = bench.confirm(&user, kept.locator).await;
+    assert_eq!(standing, Confirmed::Stands { standing: 1 }, "it stands as before");
+    assert_eq!(bench.confirm(&user, under_way.locator).await, Confirmed::Lost);
+    let mut all = [others, vec![kept_place]].concat();
+    all.sort();
+    assert_eq!(bench.condemn(&user, Condemn::All).await, all);
+    assert_eq!(bench.condemn(&user, which).await, all, "what is condemned is not spared any more");
+}
+
 pub(super) async fn a_place_is_struck_off_only_as_it_was_seen(bench: &Bench<'_>) {
     let (user, locator) = (bench.user(), Locator::random());
     let place = bench.place(&user, locator).await;

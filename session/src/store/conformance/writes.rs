@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bench::{Bench, LONG, blank, node, set};
-use crate::record::{Change, KeyId, OpId, RecentOps, Record, Seal, SecretHash};
+use crate::record::{Change, KeyId, Mark, OpId, RecentOps, Record, Seal, SecretHash};
 use crate::state::Outcome;
 use crate::store::{ValidateReply, Write, WriteReply};
 
@@ -96,6 +96,18 @@ pub(super) async fn every_field_can_be_changed_and_taken_away(bench: &Bench<'_>)
     bench.written(&mut owned, &change).await;
     assert_eq!(bench.found(owned.locator).await, owned.record);
     assert_eq!(owned.record.user, None);
+}
+
+pub(super) async fn marks_are_written_and_kept(bench: &Bench<'_>) {
+    let mut owned = bench.session(&node("a")).await;
+    let marks = vec![(Mark::Authenticated, "1".to_owned()), (Mark::Lasting, "1".to_owned())];
+    bench.written(&mut owned, &Change { marks, ..Change::default() }).await;
+    let marks = vec![(Mark::Authenticated, "1764150000123".to_owned())];
+    let idle_ms = Some(owned.record.idle_ms + 1);
+    bench.written(&mut owned, &Change { marks, idle_ms, ..set("n", "1") }).await;
+    let found = bench.claimed(owned.locator, &node("b")).await.record;
+    assert_eq!((found.authenticated_ms(), found.is_lasting()), (Some(1_764_150_000_123), true));
+    assert_eq!(found.unknown, owned.record.unknown);
 }
 
 /// A newer version of the program may keep more in a record; an older one must not lose it.

@@ -16,6 +16,7 @@ use super::statements::register::{look, take_off_rolls};
 use super::{DatabaseStore, row};
 use crate::record::Locator;
 use crate::store::StoreError;
+use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage, OnlineUser};
 use crate::store::register::{
     Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress,
     Roll, SessionRegister, Sight, StillHeld,
@@ -78,18 +79,28 @@ impl DatabaseStore {
         Ok(read.await?)
     }
 
-    async fn condemn_all(&self, user: &str) -> Result<Vec<Place>, StoreError> {
+    /// Condemns all, or all but one.
+    async fn condemn_all(
+        &self,
+        user: &str,
+        spared: Option<Locator>,
+    ) -> Result<Vec<Place>, StoreError> {
         let alone = Arc::new(self.alone(user));
         let register = &self.statements.register;
-        let about = |sql: &str| self.statement(sql, vec![user.into()]);
-        let (roll, all) = (about(register.roll), about(register.condemn_all));
+        let roll = self.statement(register.roll, vec![user.into()]);
+        let no_session = String::new();
+        let spared_text = spared.map_or(no_session, |spared| spared.to_string());
+        let all = self.statement(register.condemn_all, vec![user.into(), spared_text.into()]);
         let condemned = self.database.transaction(move |executor| {
             let (alone, roll, all) = (Arc::clone(&alone), roll.clone(), all.clone());
             Box::pin(async move {
                 alone.begin(executor).await?;
                 let places = read_places(executor, roll).await?;
                 executor.execute_raw(all).await?;
-                Ok(places.into_iter().map(|(place, _)| place).collect())
+                let condemned = places.into_iter().filter(|(place, progress)| {
+                    Some(place.locator) != spared || *progress == Progress::Condemned
+                });
+                Ok(condemned.map(|(place, _)| place).collect())
             })
         });
         Ok(condemned.await?)
@@ -178,7 +189,8 @@ impl SessionRegister for DatabaseStore {
 
     async fn condemn(&self, user: &str, which: Condemn) -> Result<Vec<Place>, StoreError> {
         match which {
-            Condemn::All => self.condemn_all(user).await,
+            Condemn::All => self.condemn_all(user, None).await,
+            Condemn::Others(spared) => self.condemn_all(user, Some(spared)).await,
             Condemn::Beyond(most) => self.condemn_beyond(user, most).await,
         }
     }
@@ -265,6 +277,53 @@ impl SessionRegister for DatabaseStore {
         Ok(Count {
             sessions: row::read_number(&row, "sessions")?,
             users: Some(row::read_number(&row, "users")?),
+        })
+    }
+
+    /// The sessions themselves tell it.
+    async fn seen(&self, _locator: Locator, _user: Option<&str>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn guest_left(&self, _locator: Locator) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn online(
+        &self,
+        within_ms: u64,
+        after: Option<&OnlineCursor>,
+        limit: u32,
+    ) -> Result<OnlinePage, StoreError> {
+        let last = after.and_then(|cursor| cursor.last.clone());
+        let last = last.unwrap_or(OnlineUser { user: String::new(), seen_ms: u64::MAX });
+        let values = vec![
+            row::time(self.slack_ms),
+            row::time(within_ms.saturating_add(self.slack_ms)),
+            row::time(last.seen_ms),
+            last.user.into(),
+            i64::from(limit).into(),
+        ];
+        let online = self.statement(&self.statements.register.online, values);
+        let rows = self.fetch_all(online).await?;
+        let users = rows.iter().map(|row| {
+            let user = row::text(row, "user_name")?;
+            Ok(OnlineUser { user, seen_ms: row::read_number(row, "seen_ms")? })
+        });
+        let users = users.collect::<Result<Vec<_>, StoreError>>()?;
+        let last = users.last().filter(|_| users.len() >= limit as usize).cloned();
+        Ok(OnlinePage { next: last.map(|last| OnlineCursor { part: 0, last: Some(last) }), users })
+    }
+
+    async fn count_online(&self, within_ms: u64) -> Result<OnlineCount, StoreError> {
+        let since = row::time(within_ms.saturating_add(self.slack_ms));
+        let values = vec![row::time(self.slack_ms), since];
+        let count = self.statement(&self.statements.register.count_online, values);
+        let row = self.fetch(count).await?;
+        let row = row.ok_or_else(|| StoreError::from(DatabaseError::from(no_row())))?;
+        Ok(OnlineCount {
+            users: row::read_number(&row, "users")?,
+            guests: row::read_number(&row, "guests")?,
         })
     }
 

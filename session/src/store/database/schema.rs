@@ -12,6 +12,7 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(Users),
         Box::new(Lockouts),
         Box::new(Seals),
+        Box::new(Online),
     ]
 }
 
@@ -205,5 +206,26 @@ impl MigrationTrait for Seals {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let add = "ALTER TABLE us_session ADD COLUMN seal text";
         manager.get_connection().execute_unprepared(add).await.map(|_| ())
+    }
+}
+
+/// An index by which it is told who was here lately: as many rows are looked at as sessions were used since then.
+struct Online;
+
+impl MigrationName for Online {
+    fn name(&self) -> &'static str {
+        "session_0006_online"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Online {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "CREATE INDEX us_session_last_access ON us_session (last_access_ms)";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
     }
 }

@@ -218,6 +218,9 @@ fn changed(change: &Change, after: &Record) -> Result<Vec<(&'static str, Value)>
     if let Some(recent) = &change.recent {
         columns.push(("recent", row::json(recent)?.into()));
     }
+    if !change.marks.is_empty() {
+        columns.push(("unknown", row::json(&after.unknown)?.into()));
+    }
     Ok(columns)
 }
 

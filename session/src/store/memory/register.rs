@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::MemoryStore;
 use crate::record::Locator;
 use crate::store::StoreError;
+use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage};
 use crate::store::register::{
     Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Listed, Page, Place, Roll,
     SessionRegister, Sight, StillHeld,
@@ -48,6 +49,28 @@ impl SessionRegister for MemoryStore {
 
     async fn count(&self) -> Result<Count, StoreError> {
         Ok(self.spec.lock().await.count())
+    }
+
+    /// The sessions themselves tell it.
+    async fn seen(&self, _locator: Locator, _user: Option<&str>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn guest_left(&self, _locator: Locator) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn online(
+        &self,
+        within_ms: u64,
+        after: Option<&OnlineCursor>,
+        limit: u32,
+    ) -> Result<OnlinePage, StoreError> {
+        Ok(self.spec.lock().await.online(within_ms, after, limit, self.now_ms()))
+    }
+
+    async fn count_online(&self, within_ms: u64) -> Result<OnlineCount, StoreError> {
+        Ok(self.spec.lock().await.count_online(within_ms, self.now_ms()))
     }
 
     async fn still_held(&self, locator: Locator) -> Result<Option<StillHeld>, StoreError> {

@@ -1,4 +1,5 @@
--- Says which sessions are to be ended. KEYS[1] roll; ARGV: '' for all, or how many of those that stand may stay.
+-- Says which sessions are to be ended. KEYS[1] roll; ARGV: '' for all, or how many of those that stand may stay; a locator
+-- that is spared, or ''.
 -- Replies {locator, since when in ms, ...} of all that are condemned. Meaning: Spec::condemn.
 local chosen
 if ARGV[1] == '' then
@@ -10,7 +11,9 @@ else
   end
 end
 for i = 1, #(chosen or {}), 2 do
-  redis.call('ZADD', KEYS[1], text(-since(tonumber(chosen[i + 1]))), chosen[i])
+  if chosen[i] ~= ARGV[2] then
+    redis.call('ZADD', KEYS[1], text(-since(tonumber(chosen[i + 1]))), chosen[i])
+  end
 end
 local condemned = redis.call('ZREVRANGEBYSCORE', KEYS[1], '(0', '-inf', 'WITHSCORES')
 for i = 2, #condemned, 2 do

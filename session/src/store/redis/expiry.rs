@@ -51,13 +51,19 @@ impl RedisStore {
     /// whoever looks next.
     async fn forget_swept(&self, bucket: Bucket, expired: &[Expired]) {
         let expired = expired.iter().filter(|expired| !expired.again);
-        let (mut locators, mut users) = (Vec::new(), Vec::new());
+        let (mut locators, mut users, mut guests) = (Vec::new(), Vec::new(), Vec::new());
         for expired in expired {
             locators.push(expired.locator);
+            if expired.user.is_none() {
+                guests.push(expired.locator);
+            }
             users.extend(expired.user.clone().map(|user| (user, expired.locator)));
         }
         self.forget_ids(bucket, &locators).await;
         self.take_off_rolls(&users).await;
+        if let Err(error) = self.forget_guests(bucket, &guests).await {
+            tracing::debug!(%error, "guests who have left are counted for a while");
+        }
     }
 
     pub(super) async fn forget_told(&self, expired: &Expired) -> Result<(), StoreError> {

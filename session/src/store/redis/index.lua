@@ -11,9 +11,9 @@ end
 -- The list of a bucket's sessions by their public ids, for those who look for one and for those who read them all. 'left' is
 -- how long the session lives at most, in ms. Returns 1 if it was not there, else 0.
 local function list(ids, member, left)
-  if redis.call('ZADD', ids, 0, member) == 0 then return 0 end
+  local new = redis.call('ZADD', ids, 0, member)
   if redis.call('PTTL', ids) < left + WEEK then
     redis.call('PEXPIRE', ids, string.format('%.0f', left + 2 * WEEK))
   end
-  return 1
+  return new
 end

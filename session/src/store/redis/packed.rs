@@ -59,6 +59,7 @@ impl Packer {
             fields.extend([("h1", hash.to_text()), ("h1x", until.to_string())]);
         }
         fields.extend(change.recent.as_ref().map(|recent| ("w", recent_text(recent))));
+        fields.extend(change.marks.iter().map(|(mark, text)| (mark.field(), text.clone())));
         if let Some(seal) = &change.seal {
             fields.push(("sv", format_of(seal).to_string()));
             fields.extend(seal.key().map(|key| (KEY, key.to_string())));

@@ -14,11 +14,12 @@ use understudy_runtime::ids::Bucket;
 use understudy_runtime::redis::{Arg, Reply};
 
 use super::{
-    ADMIT, CONDEMN, CONFIRM, COUNT, ENROLL, FORGET_IDS, HELD, IDS, LOOK, ROLL, RedisStore, STRIKE,
-    as_text, int, ms, number, tag, text, unexpected,
+    ADMIT, CONDEMN, CONFIRM, COUNT, ENROLL, FORGET_IDS, HELD, IDS, LOOK, PROLONG, ROLL, RedisStore,
+    STRIKE, as_text, int, ms, number, tag, text, unexpected,
 };
 use crate::record::{Locator, Record, Token};
 use crate::store::StoreError;
+use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage, OnlineUser};
 use crate::store::register::{
     Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Glimpse, Listed, Page, Place, Progress,
     Roll, SessionRegister, Sight, StillHeld,
@@ -32,6 +33,8 @@ const FORGETS: usize = 128;
 const AT_ONCE: usize = 8;
 /// So many of the digits of a public id stand in the list; two sessions never share them.
 const DIGITS: usize = 16;
+/// So much longer than what is put into it the list of ids stays at least; also in `index.lua`.
+const WEEK_MS: u64 = 604_800_000;
 /// How many sessions are found at most, when too few digits were given.
 const FOUND: u32 = 10;
 
@@ -45,7 +48,7 @@ fn from_list_of_ids(member: &str) -> Option<Locator> {
 }
 
 impl RedisStore {
-    fn roll_key(&self, user: &str) -> String {
+    pub(super) fn roll_key(&self, user: &str) -> String {
         let digest = Sha256::digest(user);
         let digits: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         self.keys.user_sessions(&digits)
@@ -66,18 +69,43 @@ impl RedisStore {
         }
     }
 
+    /// Keeps the list of ids as long as a session that lives longer from now on. It outlives what was put into it by a week by
+    /// itself. When this fails, or the process dies before it, the session may be missing from the list of all sessions in its
+    /// last days, until somebody claims it.
+    pub(super) async fn list_as_long(&self, locator: Locator, left_ms: u64) {
+        if left_ms <= WEEK_MS {
+            return;
+        }
+        let keys = vec![self.keys.session_ids(self.keys.bucket_of(locator.as_bytes()))];
+        let args = vec![text(&in_list_of_ids(locator)), number(left_ms)];
+        if let Err(error) = self.call(&PROLONG, keys, args).await {
+            tracing::debug!(%error, "the list of sessions may end before one of them");
+        }
+    }
+
     /// Takes sessions that are over off the rolls, whatever their places are. Whoever looks next does it when this fails.
     pub(super) async fn take_off_rolls(&self, ended: &[(String, Locator)]) {
         let strikes = ended.iter().map(|(user, locator)| {
             let args = vec![text(&locator.to_string()), text(""), text("")];
             self.call(&STRIKE, vec![self.roll_key(user)], args)
         });
-        let mut strikes = stream::iter(strikes.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
-        while let Some(struck) = strikes.next().await {
-            if let Err(error) = struck {
-                tracing::debug!(%error, "the roll of a user names a session that is over");
+        let strikes = stream::iter(strikes.collect::<Vec<_>>()).buffered(AT_ONCE);
+        let strikes: Vec<Result<Vec<Reply>, StoreError>> = strikes.collect().await;
+        let mut left = Vec::new();
+        for ((user, _), struck) in ended.iter().zip(strikes) {
+            match struck {
+                // That was the last one. A login since then is later than the time of this.
+                Ok(reply) if reply.first().and_then(Reply::as_u64) == Some(0) => {
+                    let seen_ms = reply.get(1).and_then(Reply::as_u64).unwrap_or(0);
+                    left.push(OnlineUser { user: user.clone(), seen_ms });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "the roll of a user names a session that is over");
+                }
             }
         }
+        self.forget_users(&left).await;
     }
 
     /// Takes sessions that are over off the list of ids; as [`Self::take_off_rolls`].
@@ -169,11 +197,12 @@ impl SessionRegister for RedisStore {
     }
 
     async fn condemn(&self, user: &str, which: Condemn) -> Result<Vec<Place>, StoreError> {
-        let which = match which {
-            Condemn::All => text(""),
-            Condemn::Beyond(most) => number(most.into()),
+        let args = match which {
+            Condemn::All => vec![text(""), text("")],
+            Condemn::Others(spared) => vec![text(""), text(&spared.to_string())],
+            Condemn::Beyond(most) => vec![number(most.into()), text("")],
         };
-        let reply = self.call(&CONDEMN, vec![self.roll_key(user)], vec![which]).await?;
+        let reply = self.call(&CONDEMN, vec![self.roll_key(user)], args).await?;
         let (pairs, _) = reply.as_chunks::<2>();
         pairs.iter().map(|pair| place(&pair[0], &pair[1])).collect()
     }
@@ -267,6 +296,27 @@ impl SessionRegister for RedisStore {
             sessions += int(&reply?, 0)?;
         }
         Ok(Count { sessions, users: None })
+    }
+
+    async fn seen(&self, locator: Locator, user: Option<&str>) -> Result<(), StoreError> {
+        self.note_seen(locator, user).await
+    }
+
+    async fn guest_left(&self, locator: Locator) -> Result<(), StoreError> {
+        self.forget_guests(self.keys.bucket_of(locator.as_bytes()), &[locator]).await
+    }
+
+    async fn online(
+        &self,
+        within_ms: u64,
+        after: Option<&OnlineCursor>,
+        limit: u32,
+    ) -> Result<OnlinePage, StoreError> {
+        self.page_of_online(within_ms, after, limit).await
+    }
+
+    async fn count_online(&self, within_ms: u64) -> Result<OnlineCount, StoreError> {
+        self.count_of_online(within_ms).await
     }
 
     async fn still_held(&self, locator: Locator) -> Result<Option<StillHeld>, StoreError> {

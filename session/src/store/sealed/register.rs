@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::SealedStore;
 use crate::record::Locator;
 use crate::store::StoreError;
+use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage};
 use crate::store::register::{
     Condemn, Confirmed, Count, Cursor, Enrolled, Enrolment, Listed, Page, Place, Roll,
     SessionRegister, Sight, StillHeld,
@@ -46,6 +47,27 @@ impl SessionRegister for SealedStore {
 
     async fn count(&self) -> Result<Count, StoreError> {
         self.store.count().await
+    }
+
+    async fn seen(&self, locator: Locator, user: Option<&str>) -> Result<(), StoreError> {
+        self.store.seen(locator, user).await
+    }
+
+    async fn guest_left(&self, locator: Locator) -> Result<(), StoreError> {
+        self.store.guest_left(locator).await
+    }
+
+    async fn online(
+        &self,
+        within_ms: u64,
+        after: Option<&OnlineCursor>,
+        limit: u32,
+    ) -> Result<OnlinePage, StoreError> {
+        self.store.online(within_ms, after, limit).await
+    }
+
+    async fn count_online(&self, within_ms: u64) -> Result<OnlineCount, StoreError> {
+        self.store.count_online(within_ms).await
     }
 
     async fn still_held(&self, locator: Locator) -> Result<Option<StillHeld>, StoreError> {

@@ -22,7 +22,7 @@ pub(in super::super) struct RegisterStatements {
     pub(in super::super) confirm: &'static str,
     /// Condemns a place. Parameters: user, locator.
     pub(in super::super) condemn: &'static str,
-    /// Condemns all. Parameter: user.
+    /// Condemns all but one. Parameters: user, the locator that is spared (empty: none).
     pub(in super::super) condemn_all: &'static str,
     /// Strikes a place off. Parameters: user, locator, time, progress.
     pub(in super::super) strike: &'static str,
@@ -32,6 +32,11 @@ pub(in super::super) struct RegisterStatements {
     pub(in super::super) find: &'static str,
     /// Gives `sessions` and `users`.
     pub(in super::super) count: String,
+    /// Reads users by when a session of theirs was used, the latest first. Parameters: slack, since how long ago, when the last
+    /// one of the page before was seen, who that was, limit. Gives `user_name` and `seen_ms`.
+    pub(in super::super) online: String,
+    /// Counts them, and sessions without a user. Parameters: slack, since how long ago. Gives `users` and `guests`.
+    pub(in super::super) count_online: String,
     /// Gives `now_ms`.
     pub(in super::super) now: String,
     /// Some sessions without a public id. Gives `locator`.
@@ -68,7 +73,8 @@ impl RegisterStatements {
                       WHERE user_name = $1 AND locator = $2 AND progress <> 'condemned'",
             condemn: "UPDATE us_session_user SET progress = 'condemned' \
                       WHERE user_name = $1 AND locator = $2",
-            condemn_all: "UPDATE us_session_user SET progress = 'condemned' WHERE user_name = $1",
+            condemn_all: "UPDATE us_session_user SET progress = 'condemned' \
+                          WHERE user_name = $1 AND locator <> $2",
             strike: "DELETE FROM us_session_user WHERE user_name = $1 AND locator = $2 \
                      AND at_ms = $3 AND progress = $4",
             page: format!(
@@ -82,6 +88,19 @@ impl RegisterStatements {
                 "SELECT count(*) AS sessions, count(DISTINCT user_name) AS users FROM us_session s \
                  WHERE {}",
                 alive(backend, "$1")
+            ),
+            online: format!(
+                "SELECT user_name, seen_ms FROM (\
+                 SELECT s.user_name, max(s.last_access_ms) AS seen_ms FROM us_session s \
+                 WHERE s.user_name IS NOT NULL AND {} GROUP BY s.user_name) o \
+                 WHERE seen_ms < $3 OR (seen_ms = $3 AND user_name > $4) \
+                 ORDER BY seen_ms DESC, user_name LIMIT $5",
+                used(backend)
+            ),
+            count_online: format!(
+                "SELECT count(DISTINCT s.user_name) AS users, \
+                 count(*) - count(s.user_name) AS guests FROM us_session s WHERE {}",
+                used(backend)
             ),
             now: format!("SELECT {now} AS now_ms"),
             nameless: "SELECT locator FROM us_session WHERE public_id IS NULL LIMIT 1000",
@@ -97,6 +116,13 @@ fn alive(backend: Backend, slack: &str) -> String {
         "s.revoked_until_ms IS NULL AND s.absolute_ms > {now} \
          AND s.last_access_ms + s.idle_ms + {slack} > {now}"
     )
+}
+
+/// The condition that a session lives and was used lately. The clock in a subquery is read once, so that the index can be
+/// used.
+fn used(backend: Backend) -> String {
+    let (now, alive) = (backend.now_ms(), alive(backend, "$1"));
+    format!("s.last_access_ms >= (SELECT {now}) - $2 AND {alive}")
 }
 
 /// The SQL of what operators see of a session, with the time and the lease of its owner.
