@@ -7,7 +7,7 @@ use maud::{Markup, PreEscaped, html};
 pub(super) const FAVICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E%3Crect width='24' height='24' rx='6' fill='%2314181f'/%3E%3Ccircle cx='14.5' cy='12' r='5.5' fill='none' stroke='%238fa6d8' stroke-width='1.6'/%3E%3Ccircle cx='9.5' cy='12' r='5.5' fill='%23f2b84b'/%3E%3C/svg%3E";
 
 /// Name and drawing on a square of 16.
-const SIGNS: [(&str, &str); 31] = [
+const SIGNS: [(&str, &str); 32] = [
     ("ok", r#"<circle cx="8" cy="8" r="6.2"/><path d="m5.2 8.2 2 2 3.8-4.2"/>"#),
     ("warn", r#"<path d="M8 2 14.6 13.5H1.4Z"/><path d="M8 6.4v3.4M8 11.6v.1"/>"#),
     (
