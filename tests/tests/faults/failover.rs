@@ -1,8 +1,10 @@
 //! Redis loses a server: a replica takes over, or a part of a Cluster is away.
 
+use std::process::Command;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use understudy_tests::servers::{find_program, run};
 use understudy_tests::{Cluster, Data, Redis, Signal, Topology, crowd, oracle, wait};
 
 use super::ledger::{Came, Ledger, acquainted, turn};
@@ -143,6 +145,63 @@ async fn d9_an_old_primary_that_wakes_up_after_a_failover_takes_no_write_that_co
     let tally = traffic.stop().await;
     oracle!("reads that were stale", Tally::get(&tally.stale), 0);
     ledger.is_exact(cluster.url(1)).await;
+}
+
+/// Asks a server as the user whom the split leaves in.
+fn inside(port: u16, command: &[&str]) {
+    let mut cli = Command::new(find_program("redis-cli"));
+    cli.args(["-e", "-h", "127.0.0.1", "-p", &port.to_string(), "--user", "inside"]);
+    cli.args(["--no-auth-warning", "--pass", "inside-password"]).args(command);
+    run(&mut cli, LIMIT).unwrap();
+}
+
+/// The primary and one node on one side; sentinels, replicas and the other nodes on the other. The line between them is the
+/// name under which they come: whoever is outside loses its connections, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn d9_of_the_two_sides_of_a_split_redis_one_acknowledges_writes() {
+    const CUT: [&str; 4] = ["CLIENT", "KILL", "USER", "default"];
+    let _turn = turn().await;
+    let redis = Redis::builder(Topology::Sentinel).replicas(2).min_replicas_to_write(1);
+    let redis = redis.config_line("user inside on >inside-password ~* &* +@all");
+    let builder = Cluster::builder()
+        .redis_with(redis)
+        .node_env(0, "UNDERSTUDY_REDIS_USERNAME", "inside")
+        .node_env(0, "UNDERSTUDY_REDIS_PASSWORD", "inside-password");
+    // Refused on one side, let in nowhere on the other: both are told.
+    let told = ["cannot be renewed", "cannot be used", "NOREPLICAS", "NOAUTH"];
+    let builder = told.iter().fold(builder, |builder, text| builder.allow_error(text));
+    let cluster = builder.start().await;
+    acquainted(Instant::now()).await;
+    let ledger = Ledger::begin(cluster.url(0), 12).await;
+    let bases = [cluster.url(0), cluster.url(1), cluster.url(2)];
+    let traffic = Traffic::start(&ledger, &bases, STEADY);
+    ledger.mark().await;
+    wait::until("traffic runs", LIMIT, async || ledger.all_written_since_mark(3)).await;
+    let (old, interval) = (cluster.redis.primary_port(), Duration::from_millis(100));
+    inside(old, &["ACL", "SETUSER", "default", "off"]);
+    wait::poll("another primary is named", LIMIT, interval, async || {
+        inside(old, &CUT);
+        (cluster.redis.primary_port() != old).then_some(())
+    })
+    .await;
+    ledger.mark().await;
+    wait::poll("all sessions are written on the other side", LIMIT, interval, async || {
+        inside(old, &CUT);
+        ledger.all_written_since_mark(3).then_some(())
+    })
+    .await;
+    inside(old, &["ACL", "SETUSER", "default", "on", "nopass", "~*", "&*", "+@all"]);
+    wait::poll("the node that was cut off writes again", LIMIT, interval, async || {
+        let (came, _) = ledger.accounts[0].increment(cluster.url(0)).await;
+        (came == Came::Well).then_some(())
+    })
+    .await;
+    let tally = traffic.stop().await;
+    oracle!("reads that were stale", Tally::get(&tally.stale), 0);
+    // Had both sides acknowledged, what one of them did would be gone.
+    for node in &cluster.nodes {
+        ledger.is_exact(node.public_url()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
