@@ -145,7 +145,7 @@ async fn d4_reads_at_the_owner_cost_no_round_trip_and_writes_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d14_a_session_in_use_is_written_down_once_per_interval_whoever_reads_it() {
+async fn d14_a_session_in_use_is_written_down_once_per_interval() {
     const SECONDS: u64 = 4;
     let builder = Cluster::builder().nodes(1).env("UNDERSTUDY_SESSION_TOUCH_S", "1");
     let cluster = builder.start().await;
