@@ -42,6 +42,6 @@ pub mod wait;
 pub use client::{Answer, Client};
 pub use cluster::{Cluster, ClusterBuilder, NodeProxies};
 pub use crowd::crowd;
-pub use node::{Node, NodeSpec, Program, Usage};
+pub use node::{Node, NodeSpec, Program, Usage, binary};
 pub use proxy::{Direction, Fault, Proxy, Traffic};
 pub use servers::{Data, Nginx, Postgres, Redis, RedisBuilder, Server, Signal, Topology};

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::servers::{Launch, Process, Scratch, Signal, spawn};
 use crate::{Client, wait};
 
-pub use spec::{NodeSpec, Program};
+pub use spec::{NodeSpec, Program, binary};
 
 /// Processor time and memory of a process so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,7 @@ mod cluster {
     mod migrations;
     mod outage;
     mod redis_kinds;
+    mod restored;
     mod secrets;
     mod smoke;
     mod stores;

@@ -1,5 +1,5 @@
 //! What is shipped beside the program, for those who run it: balancer files, a service, a container, manifests, alerts,
-//! a dashboard, and the page of metrics. All of it is parsed, checked against the program, and started where that is possible.
+//! a dashboard, and pages. All of it is parsed, checked against the program, and started where that is possible.
 
 #[cfg(test)] // tells clippy that helpers here are parts of tests
 mod deploy {
@@ -16,6 +16,7 @@ mod deploy {
     mod metrics;
     mod monitoring;
     mod notify;
+    mod pages;
     mod promql;
     mod systemd;
     #[path = "../harness/tiny.rs"]

@@ -10,6 +10,7 @@ mod sessions {
     mod identity;
     mod logout;
     mod others;
+    mod porting;
     mod privacy;
     mod readymade;
     mod recent;

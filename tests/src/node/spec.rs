@@ -16,29 +16,33 @@ pub enum Program {
     /// The fixture of an earlier version, for the node's first life; it is of this version when it is started again. The file
     /// that `UNDERSTUDY_TESTS_OLDER` names (`make upgrade`), else this version in both lives.
     Older,
+    /// The shop of docs/porting-from-actix-session.md, after the port.
+    Shop,
 }
 
 impl Program {
     /// The binary that cargo has built for the same profile as this test.
     pub fn path(self) -> PathBuf {
-        let name = match self {
+        binary(match self {
             Self::Understudy => "understudy",
             Self::Fixture => "fixture",
+            Self::Shop => "shop_after",
             Self::Older => match std::env::var_os("UNDERSTUDY_TESTS_OLDER") {
                 Some(file) => return file.into(),
                 None => "fixture",
             },
-        };
-        let own = std::env::current_exe().expect("a process knows its own file");
-        // Tests are in target/<profile>/deps, binaries and benchmarks in target/<profile>.
-        let folders = own.ancestors().skip(1).take(2);
-        folders.map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap_or_else(|| {
-            panic!(
-                "no binary {name} beside {}: run `cargo build --workspace --bins`",
-                own.display()
-            )
         })
     }
+}
+
+/// A binary that cargo has built for the same profile as this test.
+pub fn binary(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a process knows its own file");
+    // Tests are in target/<profile>/deps, binaries and benchmarks in target/<profile>.
+    let folders = own.ancestors().skip(1).take(2);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap_or_else(|| {
+        panic!("no binary {name} beside {}: run `cargo build --workspace --bins`", own.display())
+    })
 }
 
 /// What a node is started with.

@@ -220,6 +220,13 @@ impl Redis {
         patiently("the sentinels name another primary", limit, changed).await
     }
 
+    /// Moves the slot of a key that exists to another server of the Cluster, while clients go on; returns how many keys
+    /// went.
+    pub fn move_slot_of(&self, key: &str) -> usize {
+        assert!(self.topology == Topology::Cluster, "only a Cluster has slots");
+        slots::move_slot(&self.servers, &self.cli(&["CLUSTER", "KEYSLOT", key]))
+    }
+
     fn role(&self, port: u16) -> String {
         let server = self.servers.iter().find(|server| server.port() == port);
         let answer = server.map(|server| server.try_cli(&["ROLE"]).unwrap_or_default());

@@ -69,7 +69,7 @@ async fn t7_ten_processes_at_once_on_an_empty_database_all_come_up() {
     let nodes = at_once(10, "ten", &redis, &postgres).await;
     oracle!("nodes that are ready", nodes.len(), 10);
     is_made_once(&nodes, "ten", &postgres);
-    let client = understudy_tests::Client::new();
+    let client = Client::new();
     let path = "/api/session/values/n/increment";
     crowd(5, 20, async |number| {
         client.stranger().post(nodes[number % 10].public_url(), path).await.unwrap().expect(200);

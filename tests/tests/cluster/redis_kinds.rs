@@ -1,6 +1,6 @@
 //! Every way to run Redis, and every way to write down where it is.
 
-use understudy_tests::{NodeSpec, Postgres, Redis, Topology, crowd, oracle, wait};
+use understudy_tests::{Client, NodeSpec, Postgres, Redis, Topology, crowd, oracle, wait};
 
 use super::ground::{LIMIT, bare, cluster_of, refused, started};
 use super::smoke;
@@ -52,7 +52,7 @@ async fn x3_a_server_that_nobody_vouches_for_is_not_talked_to() {
         log.contains("certificate") || log.contains("UnknownIssuer")
     };
     wait::until("it says what is wrong with the certificate", LIMIT, told).await;
-    let ready = understudy_tests::Client::new().get(node.admin_url(), "/readyz").await.unwrap();
+    let ready = Client::new().get(node.admin_url(), "/readyz").await.unwrap();
     assert_eq!(ready.status, 503);
     oracle!("keys it has written all the same", redis.all_keys().len(), 0);
 }
@@ -85,6 +85,42 @@ async fn is_modest(redis: understudy_tests::RedisBuilder) {
     let slow = ["keys", "flushall", "flushdb", "sort", "monitor", "save", "config|set"];
     let used = slow.iter().filter(|command| stats.contains_key(**command)).count();
     oracle!("commands that a shared Redis must not see", used, 0);
+}
+
+/// How many keys of a kind a server has.
+fn keys_with(redis: &Redis, part: &str) -> usize {
+    redis.all_keys().iter().filter(|key| key.contains(part)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k11_sessions_and_the_leader_may_each_have_a_redis_of_their_own() {
+    const LEAD: &str = "{leader}:lease";
+    let (sessions, mut leader) = tokio::join!(Redis::standalone(), Redis::standalone());
+    let builder = cluster_of(2)
+        .env("UNDERSTUDY_SESSION_REDIS_URL", &sessions.url())
+        .env("UNDERSTUDY_LEADER_REDIS_URL", &leader.url());
+    let cluster = builder.start().await;
+    let client = Client::new();
+    let counts = async || {
+        let mut refused = 0;
+        for node in &cluster.nodes {
+            let counted = client.post(node.public_url(), "/incr").await.unwrap();
+            refused += usize::from(counted.status != 200);
+        }
+        refused
+    };
+    oracle!("increments refused at first", counts().await, 0);
+    wait::until("somebody leads", LIMIT, async || keys_with(&leader, LEAD) == 1).await;
+    let places = [&sessions, &cluster.redis, &leader]
+        .map(|redis| (keys_with(redis, ":s:"), keys_with(redis, LEAD)));
+    let wanted = format!("{:?}", [(1, 0), (0, 0), (0, 1)]);
+    oracle!("sessions and leases of the leader in each Redis", format!("{places:?}"), wanted);
+    leader.kill();
+    let mut refused = 0;
+    for _ in 0..10 {
+        refused += counts().await;
+    }
+    oracle!("increments of 20 refused while the Redis of the leader is away", refused, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

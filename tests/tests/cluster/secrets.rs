@@ -108,7 +108,15 @@ async fn busy(cluster: &Cluster, told: &mut Vec<String>) -> Vec<String> {
 async fn admin(cluster: &Cluster, told: &mut Vec<String>) {
     let client = Client::new();
     for node in &cluster.nodes {
-        for path in ["/v1/config", "/v1/about", "/v1/nodes", "/metrics", "/health/ready"] {
+        for path in [
+            "/v1/config",
+            "/v1/about",
+            "/v1/nodes",
+            "/v1/problems",
+            "/v1/sessions",
+            "/metrics",
+            "/health/ready",
+        ] {
             for token in [CANARIES[3], CANARIES[4], CANARIES[8]] {
                 let get =
                     client.build(reqwest::Method::GET, node.admin_url(), path).bearer_auth(token);

@@ -143,3 +143,24 @@ async fn d4_reads_at_the_owner_cost_no_round_trip_and_writes_one() {
     let (idle, beats) = measured(&cluster, async || repeated(&stranger, "/read").await).await;
     oracle!("round trips of reads without a cookie", idle.saturating_sub(beats), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d14_a_session_in_use_is_written_down_once_per_interval() {
+    const SECONDS: u64 = 4;
+    let builder = Cluster::builder().nodes(1).env("UNDERSTUDY_SESSION_TOUCH_S", "1");
+    let cluster = builder.start().await;
+    let (client, url) = (begun(cluster.url(0)).await, cluster.url(0));
+    let reads = std::cell::Cell::new(0_u32);
+    let (all, beats) = measured(&cluster, async || {
+        let end = Instant::now() + Duration::from_secs(SECONDS);
+        while Instant::now() < end {
+            client.get(url, "/get?k=begun").await.unwrap().expect(200);
+            reads.set(reads.get() + 1);
+        }
+    })
+    .await;
+    oracle!("reads in 4 seconds", reads.get(), >= 100);
+    // The access, and the list of who is online.
+    let most = 2 * (SECONDS + 1);
+    oracle!("round trips of these, with a touch interval of 1 s", all.saturating_sub(beats), <= most);
+}

@@ -1,6 +1,7 @@
 //! Who is logged in where: how many sessions a user may have, and what operators see of them and end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -303,11 +304,12 @@ async fn s7_a_thousand_sessions_of_a_user_end_on_three_nodes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s7_lists_of_users_show_what_the_records_say_on_a_redis_cluster_too() {
     for topology in [Topology::Standalone, Topology::Cluster] {
-        let cluster = with_operators(Cluster::builder().redis(topology)).start().await;
+        let mut cluster = with_operators(Cluster::builder().redis(topology)).start().await;
         lists_show_what_the_records_say(&cluster).await;
         if topology == Topology::Cluster {
             end_all(&cluster).await;
         }
+        d12_lists_miss_nobody_when_a_node_is_killed(&mut cluster).await;
     }
 }
 
@@ -378,6 +380,54 @@ async fn lists_show_what_the_records_say(cluster: &Cluster) {
     oracle!("sessions that the lists of their users miss", missed, 0);
     oracle!("sessions in the list of a user whose they are not", too_many, 0);
     one_is_shown(cluster, &everything).await;
+}
+
+/// Kills a node while users log in and out, and compares each list with what browsers can still do. Redis sends no
+/// notifications here, as it does unless it is told to.
+async fn d12_lists_miss_nobody_when_a_node_is_killed(cluster: &mut Cluster) {
+    const STEPS: usize = 400;
+    let mut dice = dice("logins while a node is killed");
+    let throws: Vec<[usize; 4]> =
+        (0..STEPS).map(|_| [30, 5, 3, 6].map(|sides: usize| dice.random_range(0..sides))).collect();
+    let http = Client::new();
+    let clients: Vec<Client> = (0..30).map(|_| http.stranger()).collect();
+    let urls: Vec<String> = cluster.nodes.iter().map(|node| node.public_url().to_owned()).collect();
+    let done = AtomicUsize::new(0);
+    let steps = crowd(8, STEPS, async |step| {
+        let [client, action, node, user] = throws[step];
+        let path = match action {
+            0..=2 => format!("/login?user=user-{user}"),
+            3 => "/logout".to_owned(),
+            _ => "/incr".to_owned(),
+        };
+        // The killed node gives no answer, and perhaps one waits in vain for what it owns.
+        drop(clients[client].post(&urls[node], &path).await);
+        done.fetch_add(1, Ordering::SeqCst);
+    });
+    let victim = &mut cluster.nodes[2];
+    let kill = async {
+        wait::until("they are busy", LIMIT, async || done.load(Ordering::SeqCst) >= 100).await;
+        victim.kill9();
+    };
+    tokio::join!(steps, kill);
+    let mut lists: BTreeMap<String, Vec<Shown>> = BTreeMap::new();
+    for user in (0..6).map(|number| format!("user-{number}")) {
+        let list = of_user(&cluster.nodes[0], &user).await;
+        lists.insert(user, list);
+    }
+    let (mut alive, mut missed) = (0, 0);
+    for client in &clients {
+        let Some(user) = whoami(client, &urls[1]).await else { continue };
+        let id = id_of(&cluster.nodes[1], client).await;
+        alive += 1;
+        missed += usize::from(!lists[&user].iter().any(|shown| shown.id.starts_with(&id)));
+    }
+    let strangers = lists
+        .iter()
+        .flat_map(|(user, list)| list.iter().filter(move |it| it.user.as_ref() != Some(user)));
+    oracle!("sessions in the list of a user whose they are not", strangers.count(), 0);
+    oracle!("sessions of 30 browsers that have a user", alive, >= 5);
+    oracle!("of these missed by the list of their user", missed, 0);
 }
 
 async fn one_is_shown(cluster: &Cluster, everything: &[Shown]) {

@@ -54,3 +54,31 @@ fn accepts_writes(any: &Server) -> bool {
     let keys = ["harness:{b}", "harness:{c}", "harness:{a}"];
     keys.iter().all(|key| any.try_cli(&["SET", key, "1", "PX", "1"]).is_ok())
 }
+
+/// Moves a slot with all its keys from the server that has it to another one, in the steps of
+/// `redis-cli --cluster reshard`; returns how many keys went.
+pub(super) fn move_slot(servers: &[Server], slot: &str) -> usize {
+    let holds = |server: &&Server| server.cli(&["CLUSTER", "COUNTKEYSINSLOT", slot]) != "0";
+    let from = servers.iter().find(holds).expect("there is a key in the slot");
+    let to = servers.iter().find(|server| server.port() != from.port()).expect("there are three");
+    let (from_id, to_id) = (from.cli(&["CLUSTER", "MYID"]), to.cli(&["CLUSTER", "MYID"]));
+    to.cli(&["CLUSTER", "SETSLOT", slot, "IMPORTING", &from_id]);
+    from.cli(&["CLUSTER", "SETSLOT", slot, "MIGRATING", &to_id]);
+    let (port, mut moved) = (to.port().to_string(), 0);
+    loop {
+        let keys = from.cli(&["CLUSTER", "GETKEYSINSLOT", slot, "10"]);
+        let keys: Vec<&str> = keys.lines().filter(|key| !key.is_empty()).collect();
+        if keys.is_empty() {
+            break;
+        }
+        let mut migrate = vec!["MIGRATE", "127.0.0.1", port.as_str(), "", "0", "5000", "KEYS"];
+        migrate.extend(&keys);
+        from.cli(&migrate);
+        moved += keys.len();
+    }
+    // First the one that takes it, so that there is no moment without an owner.
+    for server in [to, from].into_iter().chain(servers) {
+        server.cli(&["CLUSTER", "SETSLOT", slot, "NODE", &to_id]);
+    }
+    moved
+}
