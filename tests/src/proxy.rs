@@ -177,6 +177,10 @@ async fn serve(mut line: Line, port: u16, is_listening: watch::Sender<bool>) {
             return;
         };
         drop(state);
+        // `wait_for` is content with the last state of a handle that is gone.
+        if line.state.has_changed().is_err() {
+            return;
+        }
         let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await else {
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
@@ -236,4 +240,18 @@ async fn connect(line: &Line) -> Option<TcpStream> {
 
 async fn was_reset(mut state: watch::Receiver<State>, known: u64) {
     drop(state.wait_for(|state| state.resets != known).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_ends_with_its_handle() {
+        let proxy = Proxy::start("127.0.0.1:1").await;
+        drop(proxy);
+        // No other test of this binary has one.
+        let ended = async || RUNTIME.metrics().num_alive_tasks() == 0;
+        crate::wait::until("nothing is left of the proxy", Duration::from_secs(10), ended).await;
+    }
 }
