@@ -12,6 +12,7 @@
 //! | `actor`, [`engine`] | the actor that owns one session, and its decisions without I/O |
 //! | [`ownership`], [`state`], [`record`] | when a copy may be trusted; what operations do; what a session is |
 //! | [`store`], [`spec`] | where sessions are kept, and what every store must do |
+//! | [`packing`] | packs large values for a store |
 //! | [`sealing`] | the cipher and the keys that seal contents in a store; [`store::sealed`] uses them |
 //! | [`expiry`] | ends sessions that ran out of time, and tells the application |
 //! | `admin` | what operators see of and do with sessions |
@@ -36,6 +37,7 @@ mod metrics;
 pub mod middleware;
 pub mod options;
 pub mod ownership;
+pub mod packing;
 pub mod record;
 mod resident;
 pub mod sealing;

@@ -174,6 +174,14 @@ pub struct Plan {
 
 /// Works out what `asks`, one after the other, do to `record`; `now_ms` is the store's clock.
 pub fn plan(record: &Record, asks: &mut [&mut Ask], limits: &Limits, now_ms: u64) -> Plan {
+    /// JSON texts of more bytes are packed in their store, see [`crate::store::sealed`]; 0: none is.
+    pub pack_above: usize,
+}
+
+impl Limits {
+    fn packs(&self, text: &str) -> bool {
+        self.pack_above > 0 && text.len() > self.pack_above
+    }
     let mut draft =
         Draft { after: record.clone(), change: Change::default(), limits, now_ms, dirty: false };
     let version = record.version.saturating_add(1);
@@ -191,11 +199,7 @@ pub fn plan(record: &Record, asks: &mut [&mut Ask], limits: &Limits, now_ms: u64
     }
     draft.after.version = version;
     draft.list_recent(listed, version);
-    if draft.after.seal == Seal::Outdated {
-        // All of it goes with this change, so that from then on the store has it as this node writes.
-        draft.after.seal = Seal::Open;
-        draft.change.seal = Some(Seal::Outdated);
-    }
+    draft.choose_form();
     Plan { outcomes, write: Some((draft.change, draft.after)) }
 }
 
@@ -322,6 +326,19 @@ impl Draft<'_> {
             }
         }
         let user: Arc<str> = user.into();
+    /// Has all contents go with this change when the store is to have them in another form from then on: as this node writes, or
+    /// packed because of the first large value.
+    fn choose_form(&mut self) {
+        let limits = self.limits;
+        let is_large = match self.after.seal {
+            Seal::Outdated => self.after.attributes.values().any(|text| limits.packs(text)),
+            Seal::Open if self.change.set.iter().any(|(_, text)| limits.packs(text)) => true,
+            Seal::Open | Seal::Packed | Seal::Under(_) => return,
+        };
+        self.after.seal = if is_large { Seal::Packed } else { Seal::Open };
+        self.change.seal = Some(self.after.seal.clone());
+    }
+
         self.after.user = Some(Arc::clone(&user));
         self.change.user = Some(Some(user));
         self.mark(Mark::Authenticated, self.now_ms.to_string());

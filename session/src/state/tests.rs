@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-const LIMITS: Limits = Limits { attribute_bytes: 64, session_bytes: 256 };
+const LIMITS: Limits = Limits { attribute_bytes: 64, session_bytes: 256, pack_above: 0 };
 const SECRET: SecretHash = SecretHash([1; 32]);
 
 fn record(attributes: &[(&str, &str)]) -> Record {
