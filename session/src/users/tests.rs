@@ -81,6 +81,7 @@ fn node_over(store: SharedStore) -> SessionHandle {
         bus,
         key_agreed: AtomicBool::new(true),
         on_limit: None,
+        schemas: crate::schema::Schemas::default(),
     };
     SessionHandle(Arc::new(inner), None)
 }
