@@ -13,9 +13,11 @@ use understudy::prelude::*;
 use understudy::runtime::http::{absolute_url, client_addr};
 use understudy::session::Lockout;
 
+#[path = "fixture/basket.rs"] // beside this file they would be binaries of their own
+mod basket;
 #[path = "fixture/health.rs"]
 mod health;
-#[path = "fixture/jobs.rs"] // beside this file they would be binaries of their own
+#[path = "fixture/jobs.rs"]
 mod jobs;
 #[path = "fixture/notes.rs"]
 mod notes;
@@ -276,7 +278,12 @@ fn option(name: &str) -> Option<String> {
 
 fn main() -> ExitCode {
     understudy::run(|node| {
-        let node = health::check(node.routes(routes), option);
+        let release = basket::release(option);
+        let node = node.routes(move |app: &mut web::ServiceConfig| {
+            routes(app);
+            basket::routes(app, release);
+        });
+        let node = health::check(basket::schemas(node, release), option);
         notes::hooks(jobs::handlers(node), option)
     })
 }
