@@ -2,8 +2,8 @@
 //! when, and how a store tells it, is in [`crate::store::sealed`].
 //!
 //! The format is zlib (RFC 1950), whose checksum finds what was damaged. It is fast before it is small: a value of 64 KiB takes
-//! its owner in the order of a millisecond. What comes out is bounded, for each session as a whole, *before* memory is given for it: a
-//! few bytes in a store could ask for gigabytes otherwise.
+//! its owner in the order of a millisecond. What comes out is bounded, for each session as a whole, *before* memory is given for
+//! it: a few bytes in a store could ask for gigabytes otherwise.
 
 use miniz_oxide::deflate::compress_to_vec_zlib;
 use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
