@@ -62,7 +62,7 @@ pub mod prelude {
     pub use understudy_scheduler::{Job, JobContext, JobError, Jobs, RunId};
     pub use understudy_session::{
         CookieLife, LoginOptions, NoTouch, Session, SessionError, SessionExpired, SessionInfo,
-        SessionLimitExceeded,
+        SessionLimitExceeded, SessionState,
     };
 
     pub use crate::Node;

@@ -12,7 +12,9 @@ use understudy_scheduler::schedule::ZoneName;
 use understudy_scheduler::spec::{OnOrphan, Placement};
 use understudy_scheduler::{Job, JobContext, JobError, Jobs, SchedulerService};
 use understudy_session::expiry::Heard;
-use understudy_session::{SessionExpired, SessionLimitExceeded, SessionService};
+use understudy_session::{
+    Schema, SessionExpired, SessionLimitExceeded, SessionService, SessionState,
+};
 
 use crate::console::ConsoleService;
 use crate::readymade::jobs::{self, JobsFile};
@@ -211,6 +213,18 @@ impl Node {
     {
         self.sessions = self.sessions.on_limit_exceeded(tell);
         self
+    }
+
+    /// Adds the schema of an attribute of sessions: its versions, and what brings a value from one to the next; see
+    /// [`understudy_session::schema`]. One that lacks a step is refused at the start.
+    pub fn session_schema(mut self, schema: Schema) -> Self {
+        self.sessions = self.sessions.schema(schema);
+        self
+    }
+
+    /// Adds the schema of a state of sessions, so that the attribute is understood by its name too.
+    pub fn session_state<S: SessionState>(self) -> Self {
+        self.session_schema(Schema::of::<S>())
     }
 
     /// Puts the node together. The jobs file is read here, so a broken one is told before anything starts.

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
+use serde_json::{Value, json};
 use understudy_runtime::http::problem::{ApiError, Problem};
 
 use crate::engine::Refusal;
 use crate::handle::EndError;
+use crate::schema::StepError;
+use crate::sizes::Sizes;
 use crate::store::StoreError;
 
 /// Why a session could not be read or changed.
@@ -53,11 +56,34 @@ pub enum SessionError {
         #[source]
         source: serde_json::Error,
     },
-    /// The attribute, or the session with it, would become too large.
-    #[error("attribute `{name}` would make the session too large")]
+    /// The attribute, or the session with it, would become too large; nothing was changed.
+    #[error("attribute `{name}` would make the session too large{}", told(.sizes.as_deref()))]
     TooLarge {
         /// The attribute.
         name: String,
+        /// Which limit is in the way, and what is largest; `None` when nobody looked.
+        sizes: Option<Box<Sizes>>,
+    },
+    /// A newer release of the application wrote the attribute, in a [schema](crate::schema) that this one does not know. It stays
+    /// as it is, byte for byte.
+    #[error("attribute `{name}` has schema {stored}, and this node knows up to {known}")]
+    NewerSchema {
+        /// The attribute.
+        name: String,
+        /// Its version.
+        stored: u32,
+        /// The latest version that this node knows.
+        known: u32,
+    },
+    /// The attribute cannot be brought from one version of its [schema](crate::schema) to the next, or back; it stays as it is.
+    #[error("attribute `{name}` cannot be brought to another schema from version {from}")]
+    SchemaStep {
+        /// The attribute.
+        name: String,
+        /// From which version.
+        from: u32,
+        /// Why; `None` when the application has no step for that.
+        source: Option<StepError>,
     },
     /// The name is empty or longer than 256 bytes.
     #[error("an attribute's name has 1 to 256 bytes")]
@@ -86,6 +112,42 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    fn title(&self) -> String {
+        if let Self::TooLarge { name, .. } = self {
+            return format!("attribute `{name}` would make the session too large");
+        }
+        self.to_string()
+    }
+
+    /// Adds what a program may want to know.
+    fn with_members(&self, problem: Problem) -> Problem {
+        if let Self::ReauthenticationRequired { max_age } = self {
+            return problem.with_member("max_age_s", max_age.as_secs());
+        }
+        if let Self::NewerSchema { name, stored, known } = self {
+            let problem = problem.with_member("attribute", name.clone());
+            return problem.with_member("stored", *stored).with_member("known", *known);
+        }
+        if let Self::TooLarge { name, sizes: Some(sizes) } = self {
+            let largest: Vec<Value> = sizes.largest.iter().map(|it| json!(it)).collect();
+            return problem
+                .with_detail(sizes.to_string())
+                .with_member("attribute", name.clone())
+                .with_member("attribute_bytes", json!(sizes.attribute_bytes))
+                .with_member("session_bytes", sizes.session_bytes)
+                .with_member("limit", json!(sizes.limit))
+                .with_member("limit_bytes", sizes.limit_bytes)
+                .with_member("largest", largest);
+        }
+        problem
+    }
+}
+
+fn told(sizes: Option<&Sizes>) -> String {
+    sizes.map_or_else(String::new, |sizes| format!(": {sizes}"))
+}
+
+impl SessionError {
     /// Says whether the same call may succeed a little later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -111,10 +173,12 @@ impl SessionError {
             Self::Conflict => Some("conflict"),
             Self::OutcomeUnknown => Some("outcome_unknown"),
             Self::Unreadable => Some("unreadable"),
+            Self::NewerSchema { .. } => Some("newer_schema"),
             Self::Ended
             | Self::WrongType { .. }
             | Self::NotJson { .. }
             | Self::TooLarge { .. }
+            | Self::SchemaStep { .. }
             | Self::BadName
             | Self::BadUser
             | Self::OtherUser
@@ -172,6 +236,8 @@ impl ApiError for SessionError {
             Self::WrongType { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "session_wrong_type"),
             Self::NotJson { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_json"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "session_too_large"),
+            Self::NewerSchema { .. } => (StatusCode::SERVICE_UNAVAILABLE, "session_newer_schema"),
+            Self::SchemaStep { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "session_schema_step"),
             Self::BadName => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_name"),
             Self::BadUser => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_user"),
             Self::OtherUser => (StatusCode::CONFLICT, "session_other_user"),
@@ -182,10 +248,7 @@ impl ApiError for SessionError {
             Self::EndNotConfirmed => (StatusCode::SERVICE_UNAVAILABLE, "end_not_confirmed"),
             Self::NotInstalled => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_installed"),
         };
-        let mut problem = Problem::new(status, code, self.to_string());
-        if let Self::ReauthenticationRequired { max_age } = self {
-            problem = problem.with_member("max_age_s", max_age.as_secs());
-        }
+        let problem = self.with_members(Problem::new(status, code, self.title()));
         if self.is_retryable() { problem.with_retry_after(Duration::from_secs(1)) } else { problem }
     }
 }

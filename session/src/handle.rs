@@ -31,6 +31,7 @@ use crate::metrics::Counters;
 use crate::options::SessionOptions;
 use crate::record::{Locator, SecretHash, Token};
 use crate::resident::{Cell, Resident};
+use crate::schema::Schemas;
 use crate::shards::Worker;
 use crate::state::{Ask, Op, Outcome, Task, opens};
 use crate::store::{ReadReply, SharedStore, StoreError};
@@ -119,6 +120,8 @@ pub(crate) struct Inner {
     pub(crate) key_agreed: AtomicBool,
     /// Hears of users who have more sessions than wanted.
     pub(crate) on_limit: Option<Listener<SessionLimitExceeded>>,
+    /// What the application keeps in attributes.
+    pub(crate) schemas: Schemas,
 }
 
 impl SessionHandle {

@@ -12,6 +12,9 @@
 //! | `actor`, [`engine`] | the actor that owns one session, and its decisions without I/O |
 //! | [`ownership`], [`state`], [`record`] | when a copy may be trusted; what operations do; what a session is |
 //! | [`store`], [`spec`] | where sessions are kept, and what every store must do |
+//! | [`schema`] | versions of attributes, and what brings a value from one to the next |
+//! | [`sizes`] | what is largest in a session that would become too large |
+//! | [`packing`] | packs large values for a store |
 //! | [`sealing`] | the cipher and the keys that seal contents in a store; [`store::sealed`] uses them |
 //! | [`expiry`] | ends sessions that ran out of time, and tells the application |
 //! | `admin` | what operators see of and do with sessions |
@@ -36,12 +39,15 @@ mod metrics;
 pub mod middleware;
 pub mod options;
 pub mod ownership;
+pub mod packing;
 pub mod record;
 mod resident;
+pub mod schema;
 pub mod sealing;
 pub mod service;
 pub mod session;
 mod shards;
+pub mod sizes;
 pub mod spec;
 pub mod state;
 pub mod store;
@@ -53,6 +59,7 @@ pub use expiry::{ExpiryReason, SessionExpired};
 pub use handle::SessionHandle;
 pub use lockout::{Lockout, LockoutError};
 pub use middleware::SessionMiddleware;
+pub use schema::{Schema, SessionState};
 pub use service::SessionService;
 pub use session::{CookieLife, LoginOptions, NoTouch, Session, SessionInfo};
 pub use users::SessionLimitExceeded;

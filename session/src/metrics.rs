@@ -20,7 +20,7 @@ static CATALOGUE: &[Metric] = &[
     Metric::gauge("session_jobs_waiting", "Requests that wait for the owner of a session on this node: what its mailboxes hold, in all"),
     Metric::gauge("session_jobs_waiting_max", "The same of the one session for which most requests wait"),
     Metric::counter("session_conflicts_total", "Changes that were refused because another node had taken the session over"),
-    Metric::counter("session_refusals_total", "Answers which said that a session cannot be had now: its owner is `busy` or silent, the store is away (`unavailable`) or has no room (`refused`), and so on").by(&[Label::of("why", &["busy", "unavailable", "refused", "conflict", "outcome_unknown", "unreadable"])]),
+    Metric::counter("session_refusals_total", "Answers which said that a session cannot be had now: its owner is `busy` or silent, the store is away (`unavailable`) or has no room (`refused`), and so on").by(&[Label::of("why", &["busy", "unavailable", "refused", "conflict", "outcome_unknown", "unreadable", "newer_schema"])]),
     Metric::counter("session_restores_total", "Sessions that their owner put back into a store that had lost them"),
     Metric::counter("session_unreadable_total", "Sessions in the store that cannot be read; they are left as they are"),
     Metric::counter("session_expired_total", "Sessions that ran out of time and were ended by this node").by(&[Label::of("reason", &["idle", "absolute", "vanished"])]),

@@ -67,6 +67,7 @@ impl From<&SessionConfig> for SessionOptions {
             limits: Limits {
                 attribute_bytes: config.max_attribute_bytes,
                 session_bytes: config.max_bytes,
+                pack_above: config.compress_above,
             },
             passivate_after: config.passivate_after,
             actors_max: config.actors_max,

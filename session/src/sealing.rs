@@ -18,6 +18,7 @@ use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
 use understudy_runtime::config::{EncryptionConfig, EncryptionWrites};
 
+use crate::packing::UnpackError;
 use crate::record::{KeyId, KnownKeys, Locator, Seal};
 use crate::store::StoreError;
 
@@ -53,7 +54,7 @@ pub(crate) struct Sealer<'a> {
     cipher: &'a XChaCha20Poly1305,
 }
 
-/// Why a sealed text cannot be opened. Neither shows anything of it.
+/// Why a stored text cannot be opened. None shows anything of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
     /// This node has no such key.
@@ -67,6 +68,9 @@ pub(crate) enum OpenError {
          UNDERSTUDY_SESSION_ENCRYPTION_KEYS has another key of that name"
     )]
     Broken,
+    /// It is packed, and cannot be unpacked.
+    #[error(transparent)]
+    Packed(#[from] UnpackError),
 }
 
 impl SealRing {
@@ -81,16 +85,25 @@ impl SealRing {
         Self(Arc::new(Ring { keys, writes: config.writes, cluster: cluster.to_owned() }))
     }
 
-    /// Gives the names of all keys, by which stores know what this node can open.
+    /// Gives the names of all keys, and of what may be packed, by which stores know what this node can open.
     #[must_use]
     pub fn known(&self) -> KnownKeys {
-        KnownKeys::new(self.0.keys.iter().map(|(id, _)| id.clone()).collect())
+        let keys = self.0.keys.iter().map(|(id, _)| id);
+        let packed = keys.clone().map(|id| KeyId::packed(Some(id)));
+        let all = keys.cloned().chain(packed);
+        KnownKeys::new(all.chain([KeyId::packed(None)]).collect())
     }
 
-    /// Gives the form in which this node writes.
+    /// Gives the form in which this node writes what it does not pack.
     #[must_use]
     pub fn form(&self) -> Seal {
         self.sealer().map_or(Seal::Open, |sealer| Seal::Under(sealer.id.clone()))
+    }
+
+    /// Gives the form in which this node writes values that may be packed.
+    #[must_use]
+    pub fn packed_form(&self) -> Seal {
+        Seal::Under(KeyId::packed(self.sealer().map(|sealer| sealer.id)))
     }
 
     /// Gives what seals; `None` when nothing is to be sealed.
@@ -107,6 +120,11 @@ impl SealRing {
 
     /// Opens a text that was sealed for `place`.
     pub(crate) fn open(&self, place: Place<'_>, sealed: &str) -> Result<String, OpenError> {
+        String::from_utf8(self.open_bytes(place, sealed)?).map_err(|_| OpenError::Broken)
+    }
+
+    /// Opens what was sealed for `place`.
+    pub(crate) fn open_bytes(&self, place: Place<'_>, sealed: &str) -> Result<Vec<u8>, OpenError> {
         let rest = sealed.strip_prefix(FORMAT).ok_or(OpenError::Broken)?;
         let (id, text) = rest.rsplit_once('.').ok_or(OpenError::Broken)?;
         let id = KeyId::new(id).ok_or(OpenError::Broken)?;
@@ -117,21 +135,20 @@ impl SealRing {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| OpenError::Broken)?;
         let (nonce, msg) = bytes.split_first_chunk::<NONCE>().ok_or(OpenError::Broken)?;
         let aad = place.bound_to(&self.0.cluster);
-        let opened = cipher
+        cipher
             .decrypt(&XNonce::from(*nonce), Payload { msg, aad: &aad })
-            .map_err(|_| OpenError::Broken)?;
-        String::from_utf8(opened).map_err(|_| OpenError::Broken)
+            .map_err(|_| OpenError::Broken)
     }
 }
 
 impl Sealer<'_> {
-    /// Seals a text for `place`.
-    pub(crate) fn seal(&self, place: Place<'_>, text: &str) -> String {
+    /// Seals a text, or what is packed, for `place`.
+    pub(crate) fn seal(&self, place: Place<'_>, plain: impl AsRef<[u8]>) -> String {
         let nonce: [u8; NONCE] = rand::random();
         let aad = place.bound_to(self.cluster);
         let sealed = self
             .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: text.as_bytes(), aad: &aad })
+            .encrypt(&XNonce::from(nonce), Payload { msg: plain.as_ref(), aad: &aad })
             .expect("the cipher takes 256 gigabytes");
         let bytes = [nonce.as_slice(), sealed.as_slice()].concat();
         format!("{FORMAT}{}.{}", self.id, URL_SAFE_NO_PAD.encode(bytes))
@@ -164,8 +181,12 @@ impl<'a> Place<'a> {
 }
 
 /// Says that a record is sealed under a key that this node does not have; for stores that look before they claim.
-pub(crate) fn unknown_key(id: KeyId) -> StoreError {
-    OpenError::UnknownKey(id).into()
+pub(crate) fn unknown_key(id: &KeyId) -> StoreError {
+    // What may be packed has a key if this program does not know it: all of them unpack.
+    match KeyId::new(id.key()) {
+        Some(key) => OpenError::UnknownKey(key).into(),
+        None => OpenError::Broken.into(),
+    }
 }
 
 impl From<OpenError> for StoreError {

@@ -36,6 +36,7 @@ use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
+use crate::schema::{Schema, Schemas, SessionState};
 use crate::shards::{Shards, shard_count};
 use crate::users::SessionLimitExceeded;
 
@@ -51,6 +52,7 @@ pub struct SessionService {
     started: OnceLock<Started>,
     on_expired: Option<Listener<SessionExpired>>,
     on_limit: Option<Listener<SessionLimitExceeded>>,
+    schemas: Vec<Schema>,
 }
 
 struct Started {
@@ -122,6 +124,20 @@ impl SessionService {
         self
     }
 
+    /// Adds the [schema](crate::schema) of an attribute: versions of what the application keeps there. One that lacks a step,
+    /// and a second one of the same attribute, is refused at the start.
+    #[must_use]
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schemas.push(schema);
+        self
+    }
+
+    /// Adds the schema of a [state](SessionState), so that the attribute is understood by its name too.
+    #[must_use]
+    pub fn state<S: SessionState>(self) -> Self {
+        self.schema(Schema::of::<S>())
+    }
+
     /// Gives the handle, once the service was started.
     #[must_use]
     pub fn handle(&self) -> Option<SessionHandle> {
@@ -140,7 +156,8 @@ impl Service for SessionService {
     }
 
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
-        let started = begin(node, self.on_limit.clone()).await?;
+        let schemas = Schemas::new(&self.schemas).map_err(|wrong| failed(&wrong, None))?;
+        let started = begin(node, self.on_limit.clone(), schemas).await?;
         let handle = started.handle.clone();
         let serving = handle.clone();
         node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
@@ -243,6 +260,7 @@ fn answer_about_actors(node: &NodeContext, handle: &SessionHandle) {
 async fn begin(
     node: &NodeContext,
     on_limit: Option<Listener<SessionLimitExceeded>>,
+    schemas: Schemas,
 ) -> Result<Started, ServiceError> {
     let config = &node.config.session;
     if config.users.max_policy == MaxPolicy::Notify && on_limit.is_none() {
@@ -292,6 +310,7 @@ async fn begin(
         probe: node.actors.probe(&SESSION),
         key_agreed: AtomicBool::new(true),
         on_limit,
+        schemas,
     };
     let handle = SessionHandle(Arc::new(inner), None);
     let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };

@@ -5,6 +5,7 @@ mod login;
 mod no_touch;
 mod options;
 mod slot;
+mod typed;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::fmt;
 use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderMap;
@@ -24,13 +26,16 @@ use crate::error::SessionError;
 use crate::handle::SessionHandle;
 use crate::keyring::SecretBytes;
 use crate::resident::Cell;
+use crate::schema::{Schema, changed, decode};
+use crate::sizes::Growth;
 use crate::state::{Op, Outcome, Rejection, Task, UpdateFn};
 
 pub use no_touch::NoTouch;
 pub use options::{CookieLife, LoginOptions};
 
 use slot::{Access, Presented, Settling, Slot, State};
-use slot::{checked, judged, name_of, parsed, presented, settled, to_json};
+use slot::{checked, judged, name_of, presented, settled, to_json};
+use typed::growth_of;
 
 /// How often an update is run again when others change the attribute meanwhile.
 const UPDATE_TRIES: usize = 64;
@@ -108,17 +113,10 @@ impl Session {
     /// Gives an attribute, or `None` if it or the session is not there.
     ///
     /// # Errors
-    /// [`SessionError::WrongType`] when it is of another type; else when the session cannot be read now.
+    /// [`SessionError::WrongType`] when it is of another type, [`SessionError::NewerSchema`] when a newer release wrote it in a
+    /// [schema](crate::schema) that this one does not know; else when the session cannot be read now.
     pub async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
-        let Some(view) = self.view().await? else {
-            return Ok(None);
-        };
-        let Some(text) = view.record.attributes.get(name) else {
-            return Ok(None);
-        };
-        serde_json::from_str(text)
-            .map(Some)
-            .map_err(|_| SessionError::WrongType { name: name.to_owned() })
+        self.get_as(name, self.schema(name).as_deref()).await
     }
 
     /// Gives all attributes; empty if there is no session.
@@ -133,16 +131,18 @@ impl Session {
     /// the version of the session that had them; nothing and version 0 if there is no session.
     ///
     /// # Errors
-    /// [`SessionError::WrongType`] when one is of another type; else when the session cannot be read now.
+    /// [`SessionError::WrongType`] when one is of another type, [`SessionError::NewerSchema`] when one has a schema that this node
+    /// does not know; else when the session cannot be read now.
     pub async fn entries_as<T: DeserializeOwned>(
         &self,
     ) -> Result<(BTreeMap<String, T>, u64), SessionError> {
         let Some(view) = self.view().await? else {
             return Ok((BTreeMap::new(), 0));
         };
-        let parse = |(name, text): (&Arc<str>, &Arc<str>)| match serde_json::from_str(text) {
-            Ok(value) => Ok((name.to_string(), value)),
-            Err(_) => Err(SessionError::WrongType { name: name.to_string() }),
+        let parse = |(name, text): (&Arc<str>, &Arc<str>)| {
+            decode(self.schema(name).as_deref(), text)
+                .map(|value: T| (name.to_string(), value))
+                .map_err(|error| error.of(name))
         };
         let entries = view.record.attributes.iter().map(parse).collect::<Result<_, _>>()?;
         Ok((entries, view.record.version))
@@ -151,14 +151,14 @@ impl Session {
     /// Sets an attribute.
     ///
     /// # Errors
-    /// When it cannot be written as JSON, is too large, or cannot be stored now.
+    /// When it cannot be written as JSON, is too large, would replace one of a newer [schema](crate::schema), or cannot be
+    /// stored now.
     pub async fn insert<T: Serialize + ?Sized>(
         &self,
         name: &str,
         value: &T,
     ) -> Result<(), SessionError> {
-        let value = to_json(name, value)?;
-        self.write(Op::Set { name: checked(name)?, value }).await.map(|_| ())
+        self.insert_as(name, self.schema(name).as_deref(), value).await
     }
 
     /// Removes an attribute; says whether it was there.
@@ -178,6 +178,9 @@ impl Session {
     /// # Errors
     /// [`SessionError::WrongType`] when it is no integer or would overflow; else when it cannot be stored now.
     pub async fn increment(&self, name: &str, by: i64) -> Result<i64, SessionError> {
+        if let Some(schema) = self.schema(name).filter(|schema| schema.has_steps()) {
+            return self.increment_by_steps(name, schema, by).await;
+        }
         let outcome = self.write(Op::Increment { name: checked(name)?, by }).await?;
         let Outcome::Number(number) = outcome else {
             return Err(SessionError::WrongType { name: name.to_owned() });
@@ -195,6 +198,9 @@ impl Session {
         item: &T,
     ) -> Result<u64, SessionError> {
         let item = to_json(name, item)?;
+        if let Some(schema) = self.schema(name).filter(|schema| schema.has_steps()) {
+            return self.append_by_steps(name, schema, item).await;
+        }
         let outcome = self.write(Op::Append { name: checked(name)?, item }).await?;
         let Outcome::Length(length) = outcome else {
             return Err(SessionError::WrongType { name: name.to_owned() });
@@ -209,7 +215,21 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError::WrongType`] when the attribute is of another type; else when it cannot be stored now.
-    pub async fn update<T, R, F>(&self, name: &str, mut change: F) -> Result<R, SessionError>
+    pub async fn update<T, R, F>(&self, name: &str, change: F) -> Result<R, SessionError>
+    where
+        T: Serialize + DeserializeOwned + Default,
+        R: Send + 'static,
+        F: FnMut(&mut T) -> R + Clone + Send + 'static,
+    {
+        self.update_as(name, self.schema(name), change).await
+    }
+
+    async fn update_as<T, R, F>(
+        &self,
+        name: &str,
+        schema: Option<Arc<Schema>>,
+        mut change: F,
+    ) -> Result<R, SessionError>
     where
         T: Serialize + DeserializeOwned + Default,
         R: Send + 'static,
@@ -218,38 +238,48 @@ impl Session {
         let attribute = checked(name)?;
         if let Some(presented) = self.presented() {
             let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-            let mut here = change.clone();
+            let length = Arc::new(AtomicUsize::new(0));
+            let (mut here, known, written) = (change.clone(), schema.clone(), Arc::clone(&length));
             let update: UpdateFn = Box::new(move |present| {
-                let mut value: T = parsed(present)?;
-                drop(sender.send(here(&mut value)));
-                serde_json::to_string(&value).map_err(|_| Rejection::WrongType)
+                let (text, result) = match changed::<T, R>(known.as_deref(), present, &mut here) {
+                    Ok((text, result)) => (Ok(text), Ok(result)),
+                    Err(error) => (Err(Rejection::WrongType), Err(error)),
+                };
+                written.store(text.as_ref().map_or(0, String::len), Ordering::Relaxed);
+                drop(sender.send(result));
+                text
             });
             let task = Task::Update { name: attribute.clone(), update };
             match self.0.handle.ask_task(presented.locator, presented.secret.hash(), task).await {
-                Ok((outcome, _)) => match settled(outcome, name, presented.seen) {
-                    Ok(_) => {
-                        // A write that was planned twice ran the function twice; the last run is what is stored.
-                        let mut last = None;
-                        while let Ok(result) = receiver.try_recv() {
-                            last = Some(result);
+                Ok((outcome, _)) => {
+                    // A write that was planned twice ran the function twice; the last run is what is stored.
+                    let last = std::iter::from_fn(|| receiver.try_recv().ok()).last();
+                    match (settled(outcome, name, presented.seen), last) {
+                        (Ok(_), Some(result)) => return result.map_err(|error| error.of(name)),
+                        (Ok(_), None) => return Err(SessionError::Busy),
+                        (Err(Settling::Gone), _) => self.forget_presented(),
+                        (Err(Settling::Changed), _) => {}
+                        (Err(Settling::Error(SessionError::WrongType { .. })), Some(Err(why))) => {
+                            return Err(why.of(name));
                         }
-                        return last.ok_or(SessionError::Busy);
+                        (Err(Settling::Error(error)), _) => {
+                            let growth = Growth::To(length.load(Ordering::Relaxed));
+                            return Err(self.explained(error, schema.as_deref(), growth).await);
+                        }
                     }
-                    Err(Settling::Gone) => self.forget_presented(),
-                    Err(Settling::Changed) => {}
-                    Err(Settling::Error(error)) => return Err(error),
-                },
+                }
                 Err(Refusal::NotOwner) => {}
                 Err(Refusal::Ended) if !presented.seen => self.forget_presented(),
                 Err(refusal) => return Err(refusal.into()),
             }
         }
-        self.update_by_comparing(&attribute, &mut change).await
+        self.update_by_comparing(&attribute, schema.as_deref(), &mut change).await
     }
 
     async fn update_by_comparing<T, R>(
         &self,
         name: &str,
+        schema: Option<&Schema>,
         change: &mut (dyn FnMut(&mut T) -> R + Send),
     ) -> Result<R, SessionError>
     where
@@ -261,15 +291,16 @@ impl Session {
             let view = self.view().await?;
             let seen =
                 view.and_then(|view| view.record.attributes.get(name).map(ToString::to_string));
-            let mut value: T = parsed(seen.as_deref())
-                .map_err(|_| SessionError::WrongType { name: name.to_owned() })?;
-            let result = change(&mut value);
-            let value = to_json(name, &value)?;
+            let (value, result) =
+                changed(schema, seen.as_deref(), change).map_err(|error| error.of(name))?;
+            let growth = Growth::To(value.len());
             let op = Op::CompareAndSet { name: name.to_owned(), seen, value };
             match self.try_write(op).await {
                 Ok(_) => return Ok(result),
                 Err(Settling::Changed | Settling::Gone) => {}
-                Err(Settling::Error(error)) => return Err(error),
+                Err(Settling::Error(error)) => {
+                    return Err(self.explained(error, schema, growth).await);
+                }
             }
             if let (Some(cell), None) = (&cell, &turn) {
                 // Somebody else was faster. From here on this node sends one at a time, else many would outrun each
@@ -360,7 +391,15 @@ impl Session {
     }
 
     async fn write(&self, op: Op) -> Result<Outcome, SessionError> {
-        self.try_write(op).await.map_err(Settling::into_error)
+        self.write_as(op, None).await
+    }
+
+    async fn write_as(&self, op: Op, schema: Option<&Schema>) -> Result<Outcome, SessionError> {
+        let growth = growth_of(&op);
+        match self.try_write(op).await.map_err(Settling::into_error) {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => Err(self.explained(error, schema, growth).await),
+        }
     }
 
     async fn try_write(&self, op: Op) -> Result<Outcome, Settling> {

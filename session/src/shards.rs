@@ -16,6 +16,7 @@ use understudy_runtime::service::{NodeContext, ServiceError};
 
 use crate::actor::SESSION;
 use crate::handle::Shard;
+use crate::packing::Packing;
 use crate::sealing::SealRing;
 use crate::service::failed;
 use crate::store::SharedStore;
@@ -119,6 +120,7 @@ enum Stores {
 impl Stores {
     fn new(node: &NodeContext, config: &SessionConfig) -> Result<Self, ServiceError> {
         let ring = SealRing::new(&config.encryption, node.config.cluster.name.as_str());
+        let packing = packing(config);
         Ok(match (config.store, &config.redis) {
             (StoreKind::Redis, Some(redis)) => {
                 Self::Redis { node: node.clone(), config: Box::new(redis.clone()), ring }
@@ -135,12 +137,12 @@ impl Stores {
                     config.touch,
                 );
                 let store = store.opening(ring.known());
-                Self::Shared(Arc::new(SealedStore::new(Arc::new(store), ring)))
+                Self::Shared(Arc::new(SealedStore::new(Arc::new(store), ring).packing(packing)))
             }
             (StoreKind::Memory, _) => {
                 let clock = Arc::clone(&node.clock);
                 let store = MemoryStore::new(clock, node.config.cluster.node_ttl, config.touch);
-                Self::Shared(Arc::new(SealedStore::new(Arc::new(store), ring)))
+                Self::Shared(Arc::new(SealedStore::new(Arc::new(store), ring).packing(packing)))
             }
         })
     }
@@ -161,6 +163,11 @@ impl Stores {
         let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
         let store = RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack);
         let store = store.opening(&ring.known());
-        Ok(Arc::new(SealedStore::new(Arc::new(store), ring.clone())))
+        let packing = packing(&node.config.session);
+        Ok(Arc::new(SealedStore::new(Arc::new(store), ring.clone()).packing(packing)))
     }
+}
+
+fn packing(config: &SessionConfig) -> Packing {
+    Packing::new(config.compress_above, config.max_bytes)
 }

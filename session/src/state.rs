@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use subtle::ConstantTimeEq as _;
 
 use crate::record::{Change, Mark, OpId, RecentOps, Record, Seal, SecretHash};
+use crate::schema;
 
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,10 @@ pub enum Op {
         name: String,
         /// JSON text.
         value: String,
+        /// The newest [schema](crate::schema) of it that whoever asks knows: a value of a newer one is not overwritten. One of
+        /// an older version of this program says nothing, and knows the first.
+        #[serde(default = "first_schema", skip_serializing_if = "is_first_schema")]
+        knows: u32,
     },
     /// Removes an attribute; answers whether it was there.
     Remove {
@@ -117,6 +122,14 @@ pub enum Op {
     },
 }
 
+fn first_schema() -> u32 {
+    schema::FIRST
+}
+
+fn is_first_schema(version: &u32) -> bool {
+    *version == schema::FIRST
+}
+
 /// A function that works out an attribute's next JSON text from its present one.
 pub type UpdateFn = Box<dyn FnMut(Option<&str>) -> Result<String, Rejection> + Send>;
 
@@ -161,6 +174,14 @@ pub struct Limits {
     pub attribute_bytes: usize,
     /// Bytes of all names and JSON texts together.
     pub session_bytes: usize,
+    /// JSON texts of more bytes are packed in their store, see [`crate::store::sealed`]; 0: none is.
+    pub pack_above: usize,
+}
+
+impl Limits {
+    fn packs(&self, text: &str) -> bool {
+        self.pack_above > 0 && text.len() > self.pack_above
+    }
 }
 
 /// A planned write, or none if nothing changes.
@@ -191,11 +212,7 @@ pub fn plan(record: &Record, asks: &mut [&mut Ask], limits: &Limits, now_ms: u64
     }
     draft.after.version = version;
     draft.list_recent(listed, version);
-    if draft.after.seal == Seal::Outdated {
-        // All of it goes with this change, so that from then on the store has it as this node writes.
-        draft.after.seal = Seal::Open;
-        draft.change.seal = Some(Seal::Outdated);
-    }
+    draft.choose_form();
     Plan { outcomes, write: Some((draft.change, draft.after)) }
 }
 
@@ -238,7 +255,13 @@ impl Draft<'_> {
 
     fn run_op(&mut self, op: &Op, presented: SecretHash) -> Result<Outcome, Rejection> {
         match op {
-            Op::Set { name, value } => self.set(name, value.clone()).map(|()| Outcome::Done),
+            Op::Set { name, value, knows } => {
+                let present = self.after.attributes.get(name.as_str());
+                if present.is_some_and(|text| schema::version_of(text) > *knows) {
+                    return Err(Rejection::WrongType); // who asks finds out why
+                }
+                self.set(name, value.clone()).map(|()| Outcome::Done)
+            }
             Op::Remove { name } => Ok(Outcome::Flag(self.remove(name))),
             Op::Increment { name, by } => {
                 let number = match self.after.attributes.get(name.as_str()) {
@@ -301,6 +324,19 @@ impl Draft<'_> {
         }
         self.dirty = true;
         Ok(())
+    }
+
+    /// Has all contents go with this change when the store is to have them in another form from then on: as this node writes, or
+    /// packed because of the first large value.
+    fn choose_form(&mut self) {
+        let limits = self.limits;
+        let is_large = match self.after.seal {
+            Seal::Outdated => self.after.attributes.values().any(|text| limits.packs(text)),
+            Seal::Open if self.change.set.iter().any(|(_, text)| limits.packs(text)) => true,
+            Seal::Open | Seal::Packed | Seal::Under(_) => return,
+        };
+        self.after.seal = if is_large { Seal::Packed } else { Seal::Open };
+        self.change.seal = Some(self.after.seal.clone());
     }
 
     fn remove(&mut self, name: &str) -> bool {

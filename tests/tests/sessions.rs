@@ -14,6 +14,7 @@ mod sessions {
     mod privacy;
     mod readymade;
     mod recent;
+    mod releases;
     mod residency;
     mod rotation;
     mod stage;

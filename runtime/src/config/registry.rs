@@ -119,6 +119,7 @@ static VARIABLES: &[Variable] = &[
     secret("UNDERSTUDY_SESSION_ENCRYPTION_KEYS", "", "Comma list of `name:key`, 32 bytes in base64 each, that seal the contents of sessions in their store: the first seals, all open; with `plain` in its place nothing more is sealed."),
     shared("UNDERSTUDY_SESSION_MAX_BYTES", "1048576", "Largest session."),
     shared("UNDERSTUDY_SESSION_MAX_ATTRIBUTE_BYTES", "65536", "Largest single value in a session."),
+    shared("UNDERSTUDY_SESSION_COMPRESS_ABOVE_BYTES", "0", "Values of more bytes are compressed in their store; 0 for none."),
     shared("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "30000", "When an unused session leaves memory."),
     shared("UNDERSTUDY_SESSION_ACTORS_MAX", "100000", "Most sessions in the memory of one node."),
     shared("UNDERSTUDY_SESSION_WAIT_MS", "6000", "How long a write waits for an owner that is silent, before it is answered 503."),

@@ -51,6 +51,8 @@ pub struct SessionConfig {
     pub max_bytes: usize,
     /// `SESSION_MAX_ATTRIBUTE_BYTES`: the largest single value.
     pub max_attribute_bytes: usize,
+    /// `SESSION_COMPRESS_ABOVE_BYTES`: values of more are packed in their store; 0: none is.
+    pub compress_above: usize,
     /// `SESSION_PASSIVATE_AFTER_MS`: when an unused session leaves memory.
     pub passivate_after: Duration,
     /// `SESSION_ACTORS_MAX`: most sessions in memory.
@@ -102,6 +104,7 @@ struct Raw {
     encryption_keys: Option<String>,
     max_bytes: Option<String>,
     max_attribute_bytes: Option<String>,
+    compress_above_bytes: Option<String>,
     passivate_after_ms: Option<String>,
     actors_max: Option<String>,
     wait_ms: Option<String>,
@@ -152,15 +155,18 @@ impl SessionConfig {
             cookie_path: cookie.path,
             secret: secrets(read, raw.secret),
             encryption: encryption::read(read, raw.encryption_keys),
-            max_bytes: read.number(
-                "UNDERSTUDY_SESSION_MAX_BYTES",
-                raw.max_bytes.as_deref(),
-                1_024..=536_870_912,
-            ),
-            max_attribute_bytes: read.number(
+            max_bytes: bytes(read, "UNDERSTUDY_SESSION_MAX_BYTES", raw.max_bytes.as_deref(), 1_024),
+            max_attribute_bytes: bytes(
+                read,
                 "UNDERSTUDY_SESSION_MAX_ATTRIBUTE_BYTES",
                 raw.max_attribute_bytes.as_deref(),
-                64..=536_870_912,
+                64,
+            ),
+            compress_above: bytes(
+                read,
+                "UNDERSTUDY_SESSION_COMPRESS_ABOVE_BYTES",
+                raw.compress_above_bytes.as_deref(),
+                0,
             ),
             passivate_after: read.millis(
                 "UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS",
@@ -176,6 +182,11 @@ impl SessionConfig {
             users,
         }
     }
+}
+
+/// Reads a size, up to the largest that Redis takes in one value.
+fn bytes(read: &mut Reader, name: &'static str, given: Option<&str>, least: u64) -> usize {
+    read.number(name, given, least..=536_870_912)
 }
 
 fn store(read: &mut Reader, given: Option<&str>, in_cluster: bool) -> StoreKind {

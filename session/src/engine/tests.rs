@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 const SECRET: SecretHash = SecretHash([1; 32]);
-const LIMITS: Limits = Limits { attribute_bytes: 1_000, session_bytes: 10_000 };
+const LIMITS: Limits = Limits { attribute_bytes: 1_000, session_bytes: 10_000, pack_above: 0 };
 
 struct Bench {
     engine: Engine,

@@ -7,7 +7,6 @@ use std::time::Duration;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::Session;
 use crate::engine::{Refusal, View};
@@ -154,7 +153,9 @@ pub(super) fn settled(outcome: Outcome, name: &str, seen: bool) -> Result<Outcom
         Rejection::StaleSecret => Settling::Gone,
         Rejection::Changed => Settling::Changed,
         Rejection::WrongType => Settling::Error(SessionError::WrongType { name: name.to_owned() }),
-        Rejection::TooLarge => Settling::Error(SessionError::TooLarge { name: name.to_owned() }),
+        Rejection::TooLarge => {
+            Settling::Error(SessionError::TooLarge { name: name.to_owned(), sizes: None })
+        }
     })
 }
 
@@ -176,13 +177,6 @@ pub(super) fn presented(handle: &SessionHandle, headers: &HeaderMap) -> Option<P
         handle.0.counters.rejected_cookies.increment(1);
     }
     None
-}
-
-pub(super) fn parsed<T: DeserializeOwned + Default>(present: Option<&str>) -> Result<T, Rejection> {
-    present.map_or_else(
-        || Ok(T::default()),
-        |text| serde_json::from_str(text).map_err(|_| Rejection::WrongType),
-    )
 }
 
 pub(super) fn to_json<T: Serialize + ?Sized>(

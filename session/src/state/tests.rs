@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-const LIMITS: Limits = Limits { attribute_bytes: 64, session_bytes: 256 };
+const LIMITS: Limits = Limits { attribute_bytes: 64, session_bytes: 256, pack_above: 0 };
 const SECRET: SecretHash = SecretHash([1; 32]);
 
 fn record(attributes: &[(&str, &str)]) -> Record {
@@ -36,7 +36,7 @@ fn x6_the_first_change_of_an_outdated_record_renews_all_of_it() {
     assert_eq!(after.seal, Seal::Open, "the next change does not again");
     let (change, _) = run(&after, increment()).write.unwrap();
     assert_eq!(change.seal, None);
-    assert!(run(&outdated, vec![Op::Set { name: "n".into(), value: "1".into() }]).write.is_none());
+    assert!(run(&outdated, vec![set("n", "1")]).write.is_none());
 }
 
 fn run(record: &Record, ops: Vec<Op>) -> Plan {
@@ -45,6 +45,11 @@ fn run(record: &Record, ops: Vec<Op>) -> Plan {
         .map(|op| Ask { secret: SECRET, task: Task::Op(op), remote: None })
         .collect();
     plan(record, &mut asks.iter_mut().collect::<Vec<_>>(), &LIMITS, 10)
+}
+
+/// Sets an attribute as somebody does who knows its first schema.
+fn set(name: &str, value: &str) -> Op {
+    Op::Set { name: name.into(), value: value.into(), knows: 1 }
 }
 
 fn increment(by: i64) -> Op {
@@ -62,10 +67,7 @@ fn many_increments_become_one_change() {
 
 #[test]
 fn an_operation_that_fails_leaves_the_others_alone() {
-    let plan = run(
-        &record(&[("n", "\"x\"")]),
-        vec![increment(1), Op::Set { name: "m".into(), value: "1".into() }],
-    );
+    let plan = run(&record(&[("n", "\"x\"")]), vec![increment(1), set("m", "1")]);
     assert_eq!(plan.outcomes, [Outcome::Rejected(Rejection::WrongType), Outcome::Done]);
     assert_eq!(plan.write.unwrap().0.set.len(), 1);
 }
@@ -82,7 +84,6 @@ fn nothing_changed_means_nothing_to_write() {
 
 #[test]
 fn s11_a_value_that_is_set_to_what_it_is_needs_no_write() {
-    let set = |name: &str, value: &str| Op::Set { name: name.into(), value: value.into() };
     let before = record(&[("n", "1")]);
     let plan = run(&before, vec![set("n", "1"), increment(0)]);
     assert_eq!(plan.outcomes, [Outcome::Done, Outcome::Number(1)]);
@@ -96,7 +97,7 @@ fn s11_a_value_that_is_set_to_what_it_is_needs_no_write() {
 
 #[test]
 fn set_after_remove_and_remove_after_set_cancel_out() {
-    let set = |value: &str| Op::Set { name: "a".into(), value: value.into() };
+    let set = |value: &str| set("a", value);
     let remove = || Op::Remove { name: "a".into() };
     let (change, after) = run(&record(&[("a", "1")]), vec![remove(), set("2")]).write.unwrap();
     assert_eq!((change.set.len(), change.remove.len()), (1, 0));
@@ -124,7 +125,7 @@ fn append_keeps_the_array_as_it_was_written() {
 
 #[test]
 fn limits_hold_for_one_attribute_and_for_all() {
-    let set = |name: &str, bytes: usize| Op::Set { name: name.into(), value: "1".repeat(bytes) };
+    let set = |name: &str, bytes: usize| set(name, &"1".repeat(bytes));
     assert_eq!(
         run(&record(&[]), vec![set("a", 65)]).outcomes,
         [Outcome::Rejected(Rejection::TooLarge)]
@@ -238,4 +239,57 @@ fn operations_of_an_older_node_are_read_as_they_were_meant() {
     let text = format!(r#"{{"rotate":{{"secret":"{secret}","keep_ms":5}}}}"#);
     let op: Op = serde_json::from_str(&text).unwrap();
     assert!(matches!(op, Op::Rotate { authenticates: false, .. }));
+}
+
+#[test]
+fn a_value_of_a_newer_schema_is_not_overwritten_by_who_does_not_know_it() {
+    let newer = "\"us:schema/3 {}\"";
+    let as_one_who_knows = |knows: u32| Op::Set { name: "a".into(), value: "2".into(), knows };
+    for knows in [1, 2] {
+        let plan = run(&record(&[("a", newer)]), vec![as_one_who_knows(knows)]);
+        assert_eq!(plan.outcomes, [Outcome::Rejected(Rejection::WrongType)]);
+        assert!(plan.write.is_none());
+    }
+    for knows in [3, 4] {
+        let plan = run(&record(&[("a", newer)]), vec![as_one_who_knows(knows)]);
+        assert_eq!(plan.outcomes, [Outcome::Done]);
+    }
+    for op in [increment(1), Op::Append { name: "n".into(), item: "1".into() }] {
+        let plan = run(&record(&[("n", newer)]), vec![op]);
+        assert_eq!(plan.outcomes, [Outcome::Rejected(Rejection::WrongType)]);
+    }
+    let plan = run(&record(&[("a", newer)]), vec![Op::Remove { name: "a".into() }]);
+    assert_eq!(plan.outcomes, [Outcome::Flag(true)], "to remove it is no mistake");
+}
+
+#[test]
+fn nodes_of_the_version_before_understand_an_operation_that_names_no_schema() {
+    let plain = serde_json::to_string(&set("a", "1")).unwrap();
+    assert_eq!(plain, "{\"set\":{\"name\":\"a\",\"value\":\"1\"}}");
+    assert_eq!(serde_json::from_str::<Op>(&plain).unwrap(), set("a", "1"));
+    let newer = Op::Set { name: "a".into(), value: "1".into(), knows: 2 };
+    let sent = serde_json::to_string(&newer).unwrap();
+    assert_eq!(serde_json::from_str::<Op>(&sent).unwrap(), newer);
+}
+
+#[test]
+fn the_first_large_value_has_all_of_the_session_written_in_the_packed_form() {
+    let limits = Limits { pack_above: 10, ..LIMITS };
+    let set_on = |record: &Record, value: &str| {
+        let task = Task::Op(set("a", value));
+        let mut ask = Ask { secret: SECRET, task, remote: None };
+        plan(record, &mut [&mut ask], &limits, 10).write.unwrap()
+    };
+    let small = record(&[("b", "1")]);
+    let (change, after) = set_on(&small, "1234567890");
+    assert_eq!((change.seal, after.seal), (None, Seal::Open));
+    let (change, after) = set_on(&small, "12345678901");
+    assert_eq!((change.seal, &after.seal), (Some(Seal::Packed), &Seal::Packed));
+    let (change, after) = set_on(&after, "123456789012");
+    assert_eq!((change.seal, &after.seal), (None, &Seal::Packed), "once is enough");
+    let outdated = |values: &[(&str, &str)]| Record { seal: Seal::Outdated, ..record(values) };
+    let (change, _) = set_on(&outdated(&[("b", "1")]), "1");
+    assert_eq!(change.seal, Some(Seal::Open));
+    let (change, _) = set_on(&outdated(&[("b", "12345678901")]), "1");
+    assert_eq!(change.seal, Some(Seal::Packed), "all of it is looked at");
 }

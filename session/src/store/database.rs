@@ -148,7 +148,7 @@ impl DatabaseStore {
             return Ok(Some(ClaimReply::Expired));
         }
         if let Some(key) = record.seal.key().filter(|key| !self.known.ids().contains(key)) {
-            return Err(unknown_key(key.clone()));
+            return Err(unknown_key(key));
         }
         let lease: Option<i64> = row.try_get("", "lease_ms").map_err(DatabaseError::from)?;
         let remaining_ms = lease.map_or(0, i64::cast_unsigned).saturating_sub(now_ms);

@@ -211,7 +211,7 @@ impl SessionStore for RedisStore {
             "UNREADABLE" => {
                 let key = reply.get(1).and_then(as_text).and_then(|id| KeyId::new(&id));
                 let other = || StoreError::Unreadable("its fields, or its format".to_owned());
-                return Err(key.map_or_else(other, unknown_key));
+                return Err(key.as_ref().map_or_else(other, unknown_key));
             }
             other => return Err(unexpected(other)),
         })

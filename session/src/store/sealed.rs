@@ -1,4 +1,5 @@
-//! Seals the contents of sessions on their way into a store and opens them on their way out: a layer over any store.
+//! Packs and seals the contents of sessions on their way into a store, and opens them on their way out: a layer over any
+//! store.
 //!
 //! *What.* The values of attributes, and the answers kept in the list of recent operations, which may tell values. What a
 //! store must understand stays as it is: names of attributes, user, owner, versions, times, hashes of secrets. So no script
@@ -11,6 +12,13 @@
 //! claims it, and so that a program from before this layer takes it for a record of a newer format and does the same. A record
 //! that is found in another form than this node writes (a former key, or none) is read, and marked [`Seal::Outdated`]: its
 //! next change writes all of its contents anew, in one step. Nothing is rewritten for that alone.
+//!
+//! *Packing.* Values above a size that operators choose are packed before they are sealed: what is sealed cannot be. A record
+//! that has such a value gets a form of its own with its first one, `<key>+z`, or `+z` when nothing is sealed, by the same
+//! whole rewrite; from then on any of its values may be packed. To a program from before that it looks like one under an unknown
+//! key. Which values are packed is told by each: under a key by its first byte, which no JSON text has; else it is a JSON
+//! string that begins with `z1.`, and what would look like one begins with `z0.`. Nodes that pack nothing read all of it, and
+//! write their own form with the next change. The answers in the list of recent operations are short, and never packed.
 //!
 //! *Fences and crashes.* A change is sealed as a whole and goes in as one fenced, versioned write, like any other; the form
 //! changes in it with the contents. So a node that dies leaves the old form or the new one, and one that was overtaken cannot
@@ -32,82 +40,187 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use understudy_runtime::ids::Bucket;
 
 use super::{
     ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
     SharedStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
-use crate::record::{Attributes, Change, Fence, Locator, RecentOps, Record, Seal, Token};
+use crate::packing::{Budget, Packing, UnpackError, unpack};
+use crate::record::{Attributes, Change, Fence, KeyId, Locator, RecentOps, Record, Seal, Token};
 use crate::sealing::{OpenError, Place, SealRing, Sealer};
 
-/// A store with sealed contents.
+/// What a packed value begins with under a key.
+const PACKED: u8 = 1;
+/// What a packed value begins with where nothing is sealed, and what one begins with that only looks so.
+const PACKED_TEXT: &str = "\"z1.";
+const OTHER_TEXT: &str = "\"z0.";
+
+/// A store with packed and sealed contents.
 #[derive(Debug, Clone)]
 pub struct SealedStore {
     store: SharedStore,
     ring: SealRing,
+    packing: Packing,
+}
+
+/// What may stand in a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Values {
+    /// Values as they are.
+    Plain,
+    /// Values that are packed, and values as they are.
+    Packed,
 }
 
 impl SealedStore {
     /// Seals what `store` keeps. That store should know the keys of the ring, see [`SealRing::known`].
     #[must_use]
     pub fn new(store: SharedStore, ring: SealRing) -> Self {
-        Self { store, ring }
+        Self { store, ring, packing: Packing::off() }
+    }
+
+    /// Packs large values too.
+    #[must_use]
+    pub fn packing(self, packing: Packing) -> Self {
+        Self { packing, ..self }
+    }
+
+    /// Says what is to stand in the store's record, of which `record` is the copy.
+    fn values_of(&self, record: &Record) -> Values {
+        let packs = match &record.seal {
+            Seal::Open => false,
+            Seal::Packed => true,
+            // All of it is written anew.
+            Seal::Outdated | Seal::Under(_) => {
+                record.attributes.values().any(|text| self.packing.wants(text))
+            }
+        };
+        if packs { Values::Packed } else { Values::Plain }
+    }
+
+    /// Gives the form of such a record.
+    fn form(&self, values: Values) -> Seal {
+        match values {
+            Values::Plain => self.ring.form(),
+            Values::Packed => self.ring.packed_form(),
+        }
     }
 
     /// Gives a record in the form in which this node writes.
     fn closed(&self, locator: Locator, record: &Record) -> Record {
-        let Some(sealer) = self.ring.sealer() else {
+        let (sealer, values) = (self.ring.sealer(), self.values_of(record));
+        if sealer.is_none() && values == Values::Plain {
             return Record { seal: Seal::Open, ..record.clone() };
-        };
-        let attributes = record.attributes.iter();
-        let attributes =
-            attributes.map(|(name, text)| (Arc::clone(name), value(&sealer, locator, name, text)));
+        }
+        let sealer = sealer.as_ref();
+        let attributes = record.attributes.iter().map(|(name, text)| {
+            let place = Place::attribute(locator, name);
+            (Arc::clone(name), self.closed_value(sealer, place, text, values))
+        });
+        let attributes: Attributes = attributes.collect();
+        let recent = sealer.map(|sealer| list(sealer, locator, &record.recent));
         Record {
-            attributes: Arc::new(attributes.collect()),
-            recent: list(&sealer, locator, &record.recent),
-            seal: self.ring.form(),
+            attributes: Arc::new(attributes),
+            recent: recent.unwrap_or_else(|| record.recent.clone()),
+            seal: self.form(values),
             ..record.clone()
+        }
+    }
+
+    /// Packs a value if it is to be, and seals it if values are. It stays JSON, a string, for stores that keep all of them as
+    /// one document.
+    fn closed_value(
+        &self,
+        sealer: Option<&Sealer<'_>>,
+        place: Place<'_>,
+        text: &Arc<str>,
+        values: Values,
+    ) -> Arc<str> {
+        let packed = match values {
+            Values::Plain => None,
+            Values::Packed => self.packing.pack(text),
+        };
+        match (sealer, packed) {
+            (Some(sealer), Some(packed)) => {
+                let marked = [[PACKED].as_slice(), packed.as_slice()].concat();
+                format!("\"{}\"", sealer.seal(place, marked)).into()
+            }
+            (Some(sealer), None) => format!("\"{}\"", sealer.seal(place, &**text)).into(),
+            (None, Some(packed)) => encoded(PACKED_TEXT, &packed),
+            (None, None) if values == Values::Packed && is_marked(text) => {
+                encoded(OTHER_TEXT, text.as_bytes())
+            }
+            (None, None) => Arc::clone(text),
         }
     }
 
     /// Gives a change in that form; all of the contents when they have another one so far.
     fn closed_change(&self, locator: Locator, change: &Change, after: &Record) -> Change {
+        let (sealer, values) = (self.ring.sealer(), self.values_of(after));
+        let sealer = sealer.as_ref();
         let mut closed = change.clone();
         if change.seal.is_some() {
             let all = after.attributes.iter();
             closed.set = all.map(|(name, text)| (Arc::clone(name), Arc::clone(text))).collect();
             closed.recent = Some(after.recent.clone());
-            closed.seal = Some(self.ring.form());
+            closed.seal = Some(self.form(values));
         }
-        if let Some(sealer) = self.ring.sealer() {
-            for (name, text) in &mut closed.set {
-                *text = value(&sealer, locator, name, text);
-            }
-            closed.recent = closed.recent.map(|recent| list(&sealer, locator, &recent));
+        for (name, text) in &mut closed.set {
+            *text = self.closed_value(sealer, Place::attribute(locator, name), text, values);
+        }
+        if let Some(sealer) = sealer {
+            closed.recent = closed.recent.map(|recent| list(sealer, locator, &recent));
         }
         closed
     }
 
     /// Opens a record as a store has it.
     fn opened(&self, locator: Locator, mut record: Record) -> Result<Record, StoreError> {
-        let outdated = record.seal != self.ring.form();
-        if record.seal.key().is_some() {
+        if let Some(form) = record.seal.key() {
+            let mut budget = self.packing.budget();
             let attributes = record.attributes.iter().map(|(name, text)| {
-                let plain = self.open_value(Place::attribute(locator, name), text)?;
-                Ok((Arc::clone(name), plain))
+                let place = Place::attribute(locator, name);
+                Ok((Arc::clone(name), self.opened_value(form, place, text, &mut budget)?))
             });
             let attributes: Attributes = attributes.collect::<Result<_, OpenError>>()?;
+            if !form.key().is_empty() {
+                record.recent = self.open_list(locator, &record.recent)?;
+            }
             record.attributes = Arc::new(attributes);
-            record.recent = self.open_list(locator, &record.recent)?;
         }
-        record.seal = if outdated { Seal::Outdated } else { Seal::Open };
+        record.seal = if record.seal == self.ring.form() {
+            Seal::Open
+        } else if self.packing.is_on() && record.seal == self.ring.packed_form() {
+            Seal::Packed
+        } else {
+            Seal::Outdated
+        };
         Ok(record)
     }
 
-    fn open_value(&self, place: Place<'_>, text: &str) -> Result<Arc<str>, OpenError> {
+    fn opened_value(
+        &self,
+        form: &KeyId,
+        place: Place<'_>,
+        text: &Arc<str>,
+        budget: &mut Budget,
+    ) -> Result<Arc<str>, OpenError> {
+        if form.key().is_empty() {
+            return Ok(match (decoded(PACKED_TEXT, text)?, decoded(OTHER_TEXT, text)?) {
+                (Some(packed), _) => unpack(&packed, budget)?.into(),
+                (None, Some(other)) => utf8(other)?,
+                (None, None) => Arc::clone(text),
+            });
+        }
         let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-        Ok(self.ring.open(place, text.ok_or(OpenError::Broken)?)?.into())
+        let opened = self.ring.open_bytes(place, text.ok_or(OpenError::Broken)?)?;
+        match opened.split_first() {
+            Some((&PACKED, packed)) if form.is_packed() => Ok(unpack(packed, budget)?.into()),
+            Some(_) | None => utf8(opened),
+        }
     }
 
     fn open_list(&self, locator: Locator, list: &RecentOps) -> Result<RecentOps, OpenError> {
@@ -130,9 +243,25 @@ impl SealedStore {
     }
 }
 
-/// Seals a value. It stays JSON, a string, for stores that keep all of them as one document.
-fn value(sealer: &Sealer<'_>, locator: Locator, name: &str, text: &str) -> Arc<str> {
-    format!("\"{}\"", sealer.seal(Place::attribute(locator, name), text)).into()
+/// Whether a value that is not packed looks as if it were.
+fn is_marked(text: &str) -> bool {
+    text.starts_with(PACKED_TEXT) || text.starts_with(OTHER_TEXT)
+}
+
+/// Gives bytes as a JSON string that begins with such a mark.
+fn encoded(mark: &str, bytes: &[u8]) -> Arc<str> {
+    format!("{mark}{}\"", URL_SAFE_NO_PAD.encode(bytes)).into()
+}
+
+/// Gives the bytes in it; `None` when it does not begin with that mark.
+fn decoded(mark: &str, text: &str) -> Result<Option<Vec<u8>>, OpenError> {
+    let Some(text) = text.strip_prefix(mark) else { return Ok(None) };
+    let text = text.strip_suffix('"').ok_or(UnpackError::Broken)?;
+    Ok(Some(URL_SAFE_NO_PAD.decode(text).map_err(|_| UnpackError::Broken)?))
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<Arc<str>, OpenError> {
+    Ok(String::from_utf8(bytes).map_err(|_| OpenError::Broken)?.into())
 }
 
 /// Seals the answers in a list of recent operations.
@@ -196,7 +325,8 @@ impl SessionStore for SealedStore {
 
     async fn write(&self, write: Write<'_>) -> Result<WriteReply, StoreError> {
         let Write { locator, change, after, .. } = write;
-        if self.ring.sealer().is_none() && change.seal.is_none() {
+        let is_plain = self.values_of(after) == Values::Plain;
+        if self.ring.sealer().is_none() && change.seal.is_none() && is_plain {
             return self.store.write(write).await;
         }
         let closed_change = self.closed_change(locator, change, after);

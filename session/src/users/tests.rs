@@ -85,6 +85,7 @@ pub(crate) fn node_over(store: SharedStore) -> SessionHandle {
         probe: Probe::unlisted(&SESSION),
         key_agreed: AtomicBool::new(true),
         on_limit: None,
+        schemas: crate::schema::Schemas::default(),
     };
     SessionHandle(Arc::new(inner), None)
 }

@@ -16,13 +16,14 @@ mod survival;
 use std::time::Duration;
 
 use understudy_runtime::lease::LeaseStore as _;
-use understudy_session::record::{Fence, Locator, Record, Token};
+use understudy_session::packing::Packing;
+use understudy_session::record::{Fence, KeyId, Locator, Record, Seal, Token};
 use understudy_session::store::{
     ClaimReply, CreateReply, End, ReadReply, RestoreReply, RevokeReply, SessionRegister as _,
     SessionStore as _, StoreError,
 };
 
-use bench::{BUCKET, HOUR_MS, LEASE, found, node, postgres, record, sealed, set, sqlite};
+use bench::{BUCKET, Bench, HOUR_MS, LEASE, found, node, postgres, record, sealed, set, sqlite};
 
 #[tokio::test]
 async fn a_record_comes_back_as_it_was_attributes_byte_for_byte() {
@@ -83,7 +84,24 @@ async fn x6_a_record_under_an_unknown_key_is_not_touched_owned_or_not() {
         let reply = store.claim(locator, &Token::new(&node("b")), None).await.unwrap();
         let ClaimReply::Claimed { record: Some(own), .. } = reply else { panic!("{reply:?}") };
         assert_eq!(own.attributes, record(&fence.token).attributes);
+        what_may_be_packed_is_left_alone(&bench).await;
     }
+}
+
+/// By a store that knows no form of that name, as one from before packing does.
+async fn what_may_be_packed_is_left_alone(bench: &Bench) {
+    let (locator, token) = (Locator::random(), Token::new(&node("a")));
+    let store = sealed(bench.store.clone(), "a").packing(Packing::new(1, 1_000));
+    let packed = Record { seal: Seal::Packed, ..record(&token) };
+    store.create(locator, &packed, HOUR_MS).await.unwrap();
+    let before = found(&bench.store, locator).await;
+    assert_eq!(before.seal.key().map(KeyId::as_str), Some("a+z"));
+    let error = bench.store.claim(locator, &Token::new(&node("b")), None).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreadable(_)), "{error}");
+    assert_eq!(found(&bench.store, locator).await, before);
+    let reply = store.claim(locator, &Token::new(&node("b")), None).await.unwrap();
+    let ClaimReply::Claimed { record: Some(own), .. } = reply else { panic!("{reply:?}") };
+    assert_eq!((&own.attributes, &own.seal), (&packed.attributes, &Seal::Packed));
 }
 
 #[tokio::test]

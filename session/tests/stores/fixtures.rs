@@ -13,6 +13,7 @@ use understudy_runtime::ids::{Bucket, NodeId};
 use understudy_runtime::keys::KeySpace;
 use understudy_runtime::lease::{LeaseStore, RedisLeases};
 use understudy_runtime::redis::{Redis, Role};
+use understudy_session::packing::Packing;
 use understudy_session::record::Locator;
 use understudy_session::sealing::SealRing;
 use understudy_session::store::conformance::{Fixture, Remembered};
@@ -103,6 +104,13 @@ impl OnRedis {
     pub(crate) fn sealed(&self, ring: SealRing) -> SharedStore {
         let store = RedisStore::new(self.redis.clone(), self.keys.clone(), LEASE, SLACK);
         Arc::new(SealedStore::new(Arc::new(store.opening(&ring.known())), ring))
+    }
+
+    /// A store whose contents are packed above 100 bytes, and sealed.
+    pub(crate) fn packed(&self, ring: SealRing) -> SharedStore {
+        let store = RedisStore::new(self.redis.clone(), self.keys.clone(), LEASE, SLACK);
+        let store = SealedStore::new(Arc::new(store.opening(&ring.known())), ring);
+        Arc::new(store.packing(Packing::new(100, 1_000_000)))
     }
 
     /// Runs a command at the server, beside the store.

@@ -89,6 +89,10 @@ fn token(name: &str) -> Token {
 }
 
 async fn session(store: &SharedStore) -> Locator {
+    session_with(store, "\"canary\"", Seal::Open).await
+}
+
+async fn session_with(store: &SharedStore, text: &str, seal: Seal) -> Locator {
     let record = Record {
         owner: Some(token("a")),
         epoch: 1,
@@ -101,10 +105,10 @@ async fn session(store: &SharedStore) -> Locator {
         user: None,
         secret: SecretHash([7; 32]),
         previous_secret: None,
-        attributes: Arc::new([(Arc::from("n"), Arc::from("\"canary\""))].into()),
+        attributes: Arc::new([(Arc::from("n"), Arc::from(text))].into()),
         recent: RecentOps::default(),
         unknown: BTreeMap::new(),
-        seal: Seal::Open,
+        seal,
     };
     let locator = Locator::random();
     store.create(locator, &record, HOUR_MS).await.unwrap();
@@ -152,4 +156,29 @@ async fn x6_in_redis_a_record_under_an_unknown_key_is_not_touched() {
     let ClaimReply::Claimed { record: Some(record), .. } = claimed else { panic!("{claimed:?}") };
     assert_eq!(&*record.attributes["n"], "\"canary\"");
     assert_eq!(record.seal, Seal::Outdated);
+}
+
+#[tokio::test]
+async fn in_redis_a_packed_record_is_smaller_and_left_alone_by_programs_that_cannot_unpack() {
+    let redis = OnRedis::start().await;
+    let large = format!("\"{}\"", "canary ".repeat(1_000));
+    let plain = SealRing::new(&EncryptionConfig::default(), "shop");
+    for (ring, form) in [(ring(&["a"]), "a+z"), (plain, "+z")] {
+        let locator = session_with(&redis.packed(ring.clone()), &large, Seal::Packed).await;
+        let key = redis.key(locator);
+        let held = redis.command(&["HGETALL", &key]).await;
+        assert!(held.len() * 5 < large.len() && !held.contains("canary"), "{held}");
+        assert_eq!(redis.command(&["HMGET", &key, "sv", "k"]).await, format!("2\n{form}\n"));
+        // It knows of keys, and of no form that is packed.
+        let error = claim(&redis, &redis.store(), locator).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreadable(_)), "{error}");
+        assert_eq!(redis.command(&["HGETALL", &key]).await, held, "byte for byte");
+        // It packs nothing itself.
+        let claimed = claim(&redis, &redis.sealed(ring), locator).await.unwrap();
+        let ClaimReply::Claimed { record: Some(record), .. } = claimed else {
+            panic!("{claimed:?}")
+        };
+        assert_eq!(&*record.attributes["n"], large);
+        assert_eq!(record.seal, Seal::Outdated);
+    }
 }

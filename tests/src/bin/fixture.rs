@@ -13,7 +13,9 @@ use understudy::prelude::*;
 use understudy::runtime::http::{absolute_url, client_addr};
 use understudy::session::Lockout;
 
-#[path = "fixture/blocking.rs"] // beside this file they would be binaries of their own
+#[path = "fixture/basket.rs"] // beside this file they would be binaries of their own
+mod basket;
+#[path = "fixture/blocking.rs"]
 mod blocking;
 #[path = "fixture/health.rs"]
 mod health;
@@ -279,7 +281,12 @@ fn option(name: &str) -> Option<String> {
 
 fn main() -> ExitCode {
     understudy::run(|node| {
-        let node = health::check(node.routes(routes), option);
+        let release = basket::release(option);
+        let node = node.routes(move |app: &mut web::ServiceConfig| {
+            routes(app);
+            basket::routes(app, release);
+        });
+        let node = health::check(basket::schemas(node, release), option);
         notes::hooks(jobs::handlers(node), option)
     })
 }

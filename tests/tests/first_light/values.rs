@@ -145,11 +145,32 @@ async fn a_value_or_a_session_that_is_too_large_is_refused_and_changes_nothing()
     for (key, length) in [("second", 4_001), ("first", 5_000)] {
         let refused = put(&client, &node, key, &text(length)).await;
         assert_eq!(problem(&refused), (413, "session_too_large".to_owned()), "{length}");
+        let told: Value = refused.json();
+        assert_eq!((&told["attribute"], &told["limit"]), (&json!(key), &json!("attribute")));
+        assert_eq!(
+            (&told["attribute_bytes"], &told["limit_bytes"]),
+            (&json!(length), &json!(4_000))
+        );
+        assert_eq!(told["largest"][0], json!({ "name": key, "bytes": length }));
     }
     put(&client, &node, "second", &text(4_000)).await.expect(204);
-    let refused = put(&client, &node, "third", &text(4_000)).await;
+    put(&client, &node, "list", "[1]").await.expect(204);
+    let refused = put(&client, &node, "third", &text(3_000)).await;
     assert_eq!(problem(&refused), (413, "session_too_large".to_owned()));
+    let told: Value = refused.json();
+    assert_eq!((&told["limit"], &told["limit_bytes"]), (&json!("session"), &json!(10_000)));
+    assert_eq!(told["session_bytes"], 8_018, "names count too");
+    let named = ["first", "second", "third", "list"].map(|name| json!(name));
+    let largest: Vec<Value> =
+        told["largest"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect();
+    assert_eq!(largest, named);
+    assert!(!refused.text.contains("xxx"), "names and numbers, never values: {refused:?}");
+    let item = format!("{{\"item\":{}}}", text(3_998));
+    let path = format!("{VALUES}/list/append");
+    let refused = send(&client, &node, Method::POST, &path, &item).await;
+    assert_eq!(problem(&refused), (413, "session_too_large".to_owned()));
+    assert_eq!(refused.json::<Value>()["attribute_bytes"], 4_002, "with what was there");
     let all: Value = client.get(node.public_url(), VALUES).await.unwrap().expect(200).json();
     let kept: Vec<&String> = all["values"].as_object().unwrap().keys().collect();
-    assert_eq!(kept, ["first", "second"]);
+    assert_eq!(kept, ["first", "list", "second"]);
 }

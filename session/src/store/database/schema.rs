@@ -185,7 +185,7 @@ impl MigrationTrait for Lockouts {
     }
 }
 
-/// The name of the key under which `attributes` and `recent` are sealed, if one is.
+/// The name of the key under which `attributes` and `recent` are sealed, if one is, with `+z` where attributes may be packed.
 ///
 /// Of a sealed session `attributes` is a JSON array around the object, and `owner_node` is `-` while nobody owns it: a node of
 /// a version that does not know this column then neither claims the session nor takes it for an empty one.

@@ -3,8 +3,8 @@
 //! `o` owner token, `e` epoch, `v` version, `q` id of the latest write, `st` tombstone, `c` created, `x` absolute
 //! deadline, `la` latest access, `i` idle, `u` user, `h0` hash of the secret, `h1` and `h1x` the one before and its end,
 //! `w` recent operations of other nodes, `sv` format of the record, `k` name of the key under which attributes and recent
-//! operations are sealed, `a:<name>` attributes, and the [marks]: `au` when the user last showed who they are, `cl` whether the
-//! cookie lasts. Those, and fields of any other name, are kept as they are; a record of a newer format is left alone.
+//! operations are sealed, with `+z` where attributes may be packed, `a:<name>` attributes, and the [marks]: `au` when the user last
+//! showed who they are, `cl` whether the cookie lasts. Those, and fields of any other name, are kept as they are; a record of a newer format is left alone.
 //!
 //! [marks]: crate::record::Mark
 
@@ -20,7 +20,7 @@ use crate::store::StoreError;
 /// The format of records; also in `claim.lua`, `look.lua` and `sweep.lua`. It grows when an older program would misread a
 /// record, not when a field is added that it may keep without knowing.
 const FORMAT: u32 = 1;
-/// The format of records whose contents are sealed, and the newest that this program reads.
+/// The format of records whose contents are sealed or packed, and the newest that this program reads.
 const SEALED: u32 = 2;
 
 /// The field that names the key.

@@ -229,3 +229,108 @@ async fn x6_a_copy_that_is_put_back_is_sealed_too() {
     assert!(!is_legible(&stored(&memory, locator).await));
     assert_eq!(contents(&claimed(&store, locator).await), contents(&newer));
 }
+
+const LARGE: usize = 1_000;
+
+/// Packs values of more than [`LARGE`] bytes.
+fn packing(store: &MemoryStore, ring: SealRing) -> SealedStore {
+    over(store, ring).packing(Packing::new(LARGE, 100_000))
+}
+
+fn large() -> Arc<str> {
+    format!("\"{}\"", "canary-value ".repeat(LARGE)).into()
+}
+
+/// Sets an attribute to a large value, as the owner does who plans it.
+async fn set_large(store: &SealedStore, locator: Locator, record: &Record) -> WriteReply {
+    let mut after = Record { version: record.version + 1, seal: Seal::Packed, ..record.clone() };
+    Arc::make_mut(&mut after.attributes).insert("large".into(), large());
+    let seal = (record.seal != Seal::Packed).then_some(Seal::Packed);
+    let change = Change { set: vec![("large".into(), large())], seal, ..Change::default() };
+    let fence = Fence { token: record.owner.clone().unwrap(), epoch: record.epoch };
+    let write = Write {
+        locator,
+        fence: &fence,
+        base_version: record.version,
+        op_id: OpId::random(),
+        change: &change,
+        after: &after,
+    };
+    store.write(write).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_first_large_value_brings_all_of_a_record_into_the_packed_form() {
+    for (ring, form, bytes) in [(sealing(&["a"]), "a+z", 2_000), (off(&[]), "+z", 1_000)] {
+        let memory = memory();
+        let store = packing(&memory, ring.clone());
+        let locator = created(&store).await;
+        assert_ne!(stored(&memory, locator).await.seal.key().map(KeyId::as_str), Some(form));
+        let mine = claimed(&store, locator).await;
+        assert_eq!(mine.seal, Seal::Open);
+        let reply = set_large(&store, locator, &mine).await;
+        assert!(matches!(reply, WriteReply::Written { .. }), "{reply:?}");
+        let kept = stored(&memory, locator).await;
+        assert_eq!(kept.seal.key().map(KeyId::as_str), Some(form));
+        assert!(kept.attributes["large"].len() < bytes, "{}", kept.attributes["large"].len());
+        let mine = claimed(&store, locator).await;
+        assert_eq!((&mine.seal, &mine.attributes["large"]), (&Seal::Packed, &large()));
+        assert_eq!((&*mine.attributes["cart"], &mine.recent), (CANARY, &record().recent));
+        // A node that packs nothing reads it, and writes it its own way.
+        let store = over(&memory, ring.clone());
+        let mine = claimed(&store, locator).await;
+        assert_eq!((&mine.seal, &mine.attributes["large"]), (&Seal::Outdated, &large()));
+        let reply = set(&store, locator, &mine, "more").await;
+        assert!(matches!(reply, WriteReply::Written { .. }), "{reply:?}");
+        let kept = stored(&memory, locator).await;
+        assert_eq!(kept.seal, ring.form());
+        assert!(kept.attributes["large"].len() > LARGE, "it is not packed any more");
+        assert_eq!(claimed(&store, locator).await.attributes["large"], large());
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_looks_packed_comes_back_as_it_was() {
+    let memory = memory();
+    let store = packing(&memory, off(&[]));
+    let odd = ["\"z1.AAAA\"", "\"z0.\"", "\"z0.!\"", "\"z2.\""];
+    let mut given = Record { seal: Seal::Packed, ..record() };
+    Arc::make_mut(&mut given.attributes).extend(odd.map(|text| pair((text, text))));
+    let locator = Locator::random();
+    store.create(locator, &given, HOUR_MS).await.unwrap();
+    assert_eq!(contents(&claimed(&store, locator).await), contents(&given));
+}
+
+#[tokio::test]
+async fn what_unpacks_to_more_than_a_session_may_have_is_not_read() {
+    let memory = memory();
+    let generous = over(&memory, off(&[])).packing(Packing::new(LARGE, 64 * 1024 * 1024));
+    let bomb: Arc<str> = format!("\"{}\"", "x".repeat(9 * 1024 * 1024)).into();
+    let mut given = Record { seal: Seal::Packed, ..record() };
+    let attributes = Arc::make_mut(&mut given.attributes);
+    attributes.extend([(Arc::from("a"), Arc::clone(&bomb)), (Arc::from("b"), bomb)]);
+    let locator = Locator::random();
+    generous.create(locator, &given, HOUR_MS).await.unwrap();
+    let kept = stored(&memory, locator).await;
+    assert!(kept.attributes["a"].len() < 100_000, "a bomb");
+    assert!(generous.read(locator).await.is_ok());
+    let error = packing(&memory, off(&[])).read(locator).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreadable(_)), "{error}");
+    assert!(error.to_string().contains("UNDERSTUDY_SESSION_MAX_BYTES"), "{error}");
+}
+
+#[tokio::test]
+async fn a_packed_value_that_was_damaged_is_not_read_and_not_shown() {
+    let memory = memory();
+    let store = packing(&memory, off(&[]));
+    for text in ["\"z1.canary-value\"", "\"z1.AAAA", "\"z0.canary!\"", "\"z1.eNo\""] {
+        let form = Seal::Under(KeyId::packed(None));
+        let mut forged = Record { seal: form, ..record() };
+        Arc::make_mut(&mut forged.attributes).insert("n".into(), text.into());
+        let locator = Locator::random();
+        memory.create(locator, &forged, HOUR_MS).await.unwrap();
+        let error = store.read(locator).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreadable(_)), "{error}");
+        assert!(!error.to_string().contains("canary"), "{error}");
+    }
+}
