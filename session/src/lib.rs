@@ -13,6 +13,7 @@
 //! | [`ownership`], [`state`], [`record`] | when a copy may be trusted; what operations do; what a session is |
 //! | [`store`], [`spec`] | where sessions are kept, and what every store must do |
 //! | [`sealing`] | the cipher and the keys that seal contents in a store; [`store::sealed`] uses them |
+//! | `saving` | brings sessions from Redis to the database, where they are kept in both ([`store::persisted`]) |
 //! | [`expiry`] | ends sessions that ran out of time, and tells the application |
 //! | `admin` | what operators see of and do with sessions |
 //! | [`users`] | who is logged in where, and how often |
@@ -38,6 +39,7 @@ pub mod options;
 pub mod ownership;
 pub mod record;
 mod resident;
+mod saving;
 pub mod sealing;
 pub mod service;
 pub mod session;

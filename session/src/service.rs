@@ -32,7 +32,9 @@ use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
+use crate::saving;
 use crate::shards::{Shards, shard_count};
+use crate::store::Saver;
 use crate::users::SessionLimitExceeded;
 
 /// The file with the key of an embedded node, which nobody has to configure.
@@ -55,6 +57,8 @@ struct Started {
     lockout: Lockout,
     arbiters: Vec<Arbiter>,
     shards: Shards,
+    /// Brings sessions to the database, if they are kept there too.
+    saver: Option<Saver>,
 }
 
 impl SessionService {
@@ -153,6 +157,10 @@ impl Service for SessionService {
             Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
         }));
         if let Some(arbiter) = started.arbiters.first() {
+            if let Some(saver) = started.saver.clone() {
+                let every = node.config.session.persist.interval;
+                arbiter.spawn(saving::save(handle.clone(), saver, every));
+            }
             arbiter.spawn(keeper::keep(handle, node.membership.clone()));
         }
         if let Some(shard) = started.handle.0.shards.first() {
@@ -220,6 +228,9 @@ impl Service for SessionService {
         };
         started.handle.0.closed.store(true, Ordering::SeqCst);
         keeper::drain(&started.handle.0).await;
+        if let Some(saver) = &started.saver {
+            saving::flush(saver).await;
+        }
     }
 }
 
@@ -277,7 +288,8 @@ async fn begin(
     let handle = SessionHandle(Arc::new(inner), None);
     let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };
     let lockout = Lockout::of(node);
-    Ok(Started { handle, admin, lockout, arbiters, shards: makes })
+    let saver = makes.saver().await?;
+    Ok(Started { handle, admin, lockout, arbiters, shards: makes, saver })
 }
 
 /// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.
