@@ -17,6 +17,7 @@ use sea_orm_migration::MigrationTrait;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::config::{MaxPolicy, StoreKind};
+use understudy_runtime::finding::Finding;
 use understudy_runtime::secret::Secret;
 use understudy_runtime::service::{
     Health, NodeContext, RequestWrap, Service, ServiceError, StopNote,
@@ -32,9 +33,8 @@ use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
-use crate::saving;
+use crate::saving::{self, Saving};
 use crate::shards::{Shards, shard_count};
-use crate::store::Saver;
 use crate::users::SessionLimitExceeded;
 
 /// The file with the key of an embedded node, which nobody has to configure.
@@ -58,7 +58,7 @@ struct Started {
     arbiters: Vec<Arbiter>,
     shards: Shards,
     /// Brings sessions to the database, if they are kept there too.
-    saver: Option<Saver>,
+    saving: Option<Arc<Saving>>,
 }
 
 impl SessionService {
@@ -157,9 +157,8 @@ impl Service for SessionService {
             Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
         }));
         if let Some(arbiter) = started.arbiters.first() {
-            if let Some(saver) = started.saver.clone() {
-                let every = node.config.session.persist.interval;
-                arbiter.spawn(saving::save(handle.clone(), saver, every));
+            if let Some(saving) = &started.saving {
+                arbiter.spawn(saving::save(handle.clone(), Arc::clone(saving)));
             }
             arbiter.spawn(keeper::keep(handle, node.membership.clone()));
         }
@@ -182,6 +181,11 @@ impl Service for SessionService {
             }
             Some(_) | None => Health::Ready,
         }
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let saving = self.started.get().and_then(|started| started.saving.as_ref());
+        saving.and_then(|saving| saving.finding()).into_iter().collect()
     }
 
     fn stop_notes(&self) -> BoxFuture<'static, Vec<StopNote>> {
@@ -222,14 +226,20 @@ impl Service for SessionService {
         Some(Arc::new(SessionWrap))
     }
 
+    async fn drain(&self) {
+        if let Some(saving) = self.started.get().and_then(|started| started.saving.as_ref()) {
+            saving.flush(saving::BEFORE_DRAIN).await;
+        }
+    }
+
     async fn stop(&self) {
         let Some(started) = self.started.get() else {
             return;
         };
         started.handle.0.closed.store(true, Ordering::SeqCst);
         keeper::drain(&started.handle.0).await;
-        if let Some(saver) = &started.saver {
-            saving::flush(saver).await;
+        if let Some(saving) = &started.saving {
+            saving.flush(saving::BEFORE_STOP).await;
         }
     }
 }
@@ -289,7 +299,8 @@ async fn begin(
     let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };
     let lockout = Lockout::of(node);
     let saver = makes.saver().await?;
-    Ok(Started { handle, admin, lockout, arbiters, shards: makes, saver })
+    let saving = saver.map(|saver| Arc::new(Saving::new(saver, config.persist.interval)));
+    Ok(Started { handle, admin, lockout, arbiters, shards: makes, saving })
 }
 
 /// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.

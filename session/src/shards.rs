@@ -210,9 +210,8 @@ async fn connected(
     number: usize,
 ) -> Result<Redis, ServiceError> {
     let redis = Redis::connect(config, Role::Data(number), &node.node_id).await;
-    let redis = redis.map_err(|error| {
-        failed("cannot connect to the session store", Some(Box::new(error)))
-    })?;
+    let redis = redis
+        .map_err(|error| failed("cannot connect to the session store", Some(Box::new(error))))?;
     // Else the first requests of a node that says it is ready would be refused. The sender lives as long as the connection.
     redis.connects().wait_for(|connects| *connects > 0).await.ok();
     Ok(redis)

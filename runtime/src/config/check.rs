@@ -122,7 +122,8 @@ fn persistence(config: &Config, read: &mut Reader) {
         if persist.durability != Durability::Stored && !is_so {
             read.problem("UNDERSTUDY_SESSION_DURABILITY", NEEDS_REDIS);
         }
-    } else if persist.durability == Durability::Database && persist.mode != PersistMode::WriteThrough
+    } else if persist.durability == Durability::Database
+        && persist.mode != PersistMode::WriteThrough
     {
         read.problem(
             "UNDERSTUDY_SESSION_DURABILITY",

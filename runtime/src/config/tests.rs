@@ -96,11 +96,8 @@ fn x6_keys_for_sessions_have_names_and_the_first_seals() {
 
 #[test]
 fn s2_what_is_said_of_sessions_in_redis_is_refused_of_others() {
-    let (store, persist, durability) = (
-        "UNDERSTUDY_SESSION_STORE",
-        "UNDERSTUDY_SESSION_PERSIST",
-        "UNDERSTUDY_SESSION_DURABILITY",
-    );
+    let (store, persist, durability) =
+        ("UNDERSTUDY_SESSION_STORE", "UNDERSTUDY_SESSION_PERSIST", "UNDERSTUDY_SESSION_DURABILITY");
     let usual = good(&CLUSTER).session.persist;
     assert_eq!((usual.mode, usual.durability), (PersistMode::Off, Durability::Stored));
     assert_eq!(usual.interval, Duration::from_secs(2));

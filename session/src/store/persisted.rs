@@ -177,6 +177,22 @@ impl PersistedStore {
         Ok(Compared::Again)
     }
 
+    /// Ends a session that Redis does not have. The mark that was left there sees to it that the database hears of the end
+    /// even when it does not have the session yet: somebody may be bringing over what Redis had before it was emptied.
+    async fn revoke_missing(&self, locator: Locator, end: End) -> Result<RevokeReply, StoreError> {
+        let known = match (within(self.archive.known_of(locator)).await, end) {
+            (Ok(known), _) => known,
+            (Err(error), End::Asked) => return Err(error),
+            (Err(_), End::OutOfTime) => Known::Nothing,
+        };
+        match known {
+            Known::Nothing | Known::Ended => return Ok(RevokeReply::Missing),
+            Known::Version(_) => within(self.archive.keep_end(locator, self.longest)).await?,
+        }
+        // Somebody may have brought it back before the database had its end.
+        self.redis.revoke(locator, end).await
+    }
+
     /// Takes a session from the database that Redis does not have; gives the answer to a claim that nothing came of.
     async fn bring_back(&self, locator: Locator) -> Result<Option<ClaimReply>, StoreError> {
         let mut record = match within(self.archive.read(locator)).await? {
@@ -285,6 +301,7 @@ impl SessionStore for PersistedStore {
             WriteReply::Written { now_ms, .. } => {
                 record.last_access_ms = record.last_access_ms.max(*now_ms);
             }
+            // Not another one's, which may have a later version by now: the id is that of the latest write.
             WriteReply::Duplicate { .. } => {}
             WriteReply::Missing
             | WriteReply::Revoked
@@ -292,6 +309,9 @@ impl SessionStore for PersistedStore {
             | WriteReply::Regressed { .. }
             | WriteReply::Conflict { .. } => return Ok(reply),
         }
+        record.owner = Some(write.fence.token.clone());
+        record.epoch = write.fence.epoch;
+        record.version = write.base_version.saturating_add(1);
         // A later version there is one that was made upon this one: versions are given out by Redis, one by one.
         if self.keep(write.locator, &record).await? == Kept::Ended {
             self.end_in_redis(write.locator).await?;
@@ -321,6 +341,9 @@ impl SessionStore for PersistedStore {
 
     async fn revoke(&self, locator: Locator, end: End) -> Result<RevokeReply, StoreError> {
         let reply = self.redis.revoke(locator, end).await?;
+        if reply == RevokeReply::Missing {
+            return self.revoke_missing(locator, end).await;
+        }
         let kept = within(self.archive.keep_end(locator, self.longest)).await;
         match (kept, end) {
             (Ok(()), _) => self.settler.settle(Saved::End(locator)),
@@ -329,9 +352,6 @@ impl SessionStore for PersistedStore {
             (Err(error), End::OutOfTime) => {
                 tracing::debug!(%error, "the database hears later of a session that ran out of time");
             }
-        }
-        if reply == RevokeReply::Missing && end == End::Asked {
-            return self.redis.revoke(locator, end).await;
         }
         Ok(reply)
     }

@@ -132,11 +132,8 @@ impl RedisStore {
     }
 
     fn with_new_gate(self) -> Self {
-        let way = Way {
-            redis: self.writer.clone(),
-            slack_ms: self.slack_ms,
-            replica: self.replica,
-        };
+        let way =
+            Way { redis: self.writer.clone(), slack_ms: self.slack_ms, replica: self.replica };
         let noted = |bucket: Bucket| self.notes_unsaved.then(|| self.keys.unsaved_sessions(bucket));
         let gate = Gate::open(&way, self.keys.all_buckets().map(noted).collect());
         Self { gate, ..self }

@@ -35,9 +35,11 @@ impl SessionRegister for PersistedStore {
         };
         let listed: BTreeSet<Locator> = condemned.iter().map(|place| place.locator).collect();
         let others = within(self.archive.of_user(user)).await?;
-        condemned.extend(others.into_iter().filter(|place| {
-            Some(place.locator) != spared && !listed.contains(&place.locator)
-        }));
+        condemned.extend(
+            others
+                .into_iter()
+                .filter(|place| Some(place.locator) != spared && !listed.contains(&place.locator)),
+        );
         Ok(condemned)
     }
 
@@ -66,7 +68,8 @@ impl SessionRegister for PersistedStore {
         let mut sights = self.redis.look(locators).await?;
         let gone = sights.iter().enumerate().filter(|(_, sight)| **sight == Sight::Gone);
         let gone: Vec<usize> = gone.map(|(at, _)| at).collect();
-        let missing: Vec<Locator> = gone.iter().filter_map(|at| locators.get(*at).copied()).collect();
+        let missing: Vec<Locator> =
+            gone.iter().filter_map(|at| locators.get(*at).copied()).collect();
         if missing.is_empty() {
             return Ok(sights);
         }

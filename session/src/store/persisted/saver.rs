@@ -93,11 +93,7 @@ impl Saver {
         report
     }
 
-    async fn save_bucket(
-        &self,
-        bucket: Bucket,
-        report: &mut SaveReport,
-    ) -> Result<(), StoreError> {
+    async fn save_bucket(&self, bucket: Bucket, report: &mut SaveReport) -> Result<(), StoreError> {
         let (saver, min_age) = (self.name.as_str(), self.min_age);
         let take = Take { saver, hold: HOLD, min_age, limit: BATCH };
         let first = self.redis.take_unsaved(bucket, &take).await?;
@@ -221,8 +217,11 @@ impl Saver {
         let mut kept = Vec::with_capacity(puts.len());
         for put in puts {
             match self.archive.put(put).await {
+                Ok(one) => kept.push(Ok(one)),
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
-                other => kept.push(other),
+                Err(error @ (StoreError::Refused(_) | StoreError::Unreadable(_))) => {
+                    kept.push(Err(error));
+                }
             }
         }
         Ok(kept)
