@@ -201,7 +201,9 @@ async fn keeps(server: &Server, info: &str) -> Outcome {
             "its log is off (appendonly no); whether there are snapshots is not told to this user"
         }
     };
-    Outcome::warning(format!("{snapshots}: a restart loses what neither a living node nor the database holds"))
+    Outcome::warning(format!(
+        "{snapshots}: a restart loses what neither a living node nor the database holds"
+    ))
 }
 
 /// Reads a setting of the server; nothing when the user may not.

@@ -15,7 +15,8 @@
 //!
 //! | Redis | database | what happens |
 //! |---|---|---|
-//! | has it | the same version or an older one, or nothing | goes on |
+//! | has it | the same version | goes on |
+//! | has it | an older version, or nothing | goes on; with `write_through` it is brought there first, since an answer may have got lost |
 //! | has it | a later version | the later one is put into Redis behind the fence of the claim: Redis lost writes |
 //! | has it | an end | it is ended in Redis too: Redis lost the end |
 //! | nothing, and the grace is over | a session | put into Redis, owned by nobody, with an epoch far above any that was given out; then it is claimed, and looked at once more |
@@ -127,36 +128,60 @@ impl PersistedStore {
         Ok(())
     }
 
-    /// Compares what was claimed with what the database has.
+    /// Compares what was claimed with what the database has. `record` is what was claimed, unless the caller knows it.
     async fn compare(
         &self,
         locator: Locator,
         fence: &Fence,
         version: u64,
+        record: Option<&Record>,
     ) -> Result<Compared, StoreError> {
-        let known = match within(self.archive.known_of(locator)).await {
-            Ok(known) => known,
-            Err(error @ StoreError::Unavailable(_)) if self.mode != PersistMode::WriteThrough => {
+        let through = self.mode == PersistMode::WriteThrough;
+        let compared = match within(self.archive.known_of(locator)).await {
+            Ok(Known::Version(known)) if known > version => self.repair(locator, fence).await,
+            Ok(Known::Version(known)) if known == version => Ok(Compared::Good),
+            // A write of the owner before, whose answer got lost, is taken for acknowledged by whoever finds it here.
+            Ok(Known::Version(_) | Known::Nothing) if through => {
+                self.catch_up(locator, record).await
+            }
+            Ok(Known::Version(_) | Known::Nothing) => Ok(Compared::Good),
+            Ok(Known::Ended) => self.end_in_redis(locator).await.map(|()| Compared::Ended),
+            Err(error @ StoreError::Unavailable(_)) if !through => {
                 metrics::counter!("session_unchecked_total").increment(1);
                 tracing::debug!(%error, "a session is used as Redis has it: the database is away");
-                return Ok(Compared::Good);
+                Ok(Compared::Good)
             }
-            Err(error) => {
-                // Another node may reach the database.
-                if let Err(error) = self.redis.release(locator, fence).await {
-                    tracing::debug!(%error, "a session that was not compared waits for this node");
-                }
-                return Err(error);
-            }
+            Err(error) => Err(error),
         };
-        match known {
-            Known::Version(known) if known > version => self.repair(locator, fence).await,
-            Known::Version(_) | Known::Nothing => Ok(Compared::Good),
-            Known::Ended => {
-                self.end_in_redis(locator).await?;
-                Ok(Compared::Ended)
+        if compared.is_err() {
+            // Another node may reach the database.
+            if let Err(error) = self.redis.release(locator, fence).await {
+                tracing::debug!(%error, "a session that was not compared waits for this node");
             }
         }
+        compared
+    }
+
+    /// Brings to the database what was claimed, before anybody takes it for acknowledged.
+    async fn catch_up(
+        &self,
+        locator: Locator,
+        record: Option<&Record>,
+    ) -> Result<Compared, StoreError> {
+        let kept = match record {
+            Some(record) => self.keep(locator, record).await?,
+            None => {
+                let ReadReply::Found(record) = self.redis.read(locator).await? else {
+                    return Ok(Compared::Again); // ended meanwhile
+                };
+                self.keep(locator, &record).await?
+            }
+        };
+        if kept == Kept::Ended {
+            self.end_in_redis(locator).await?;
+            return Ok(Compared::Ended);
+        }
+        Ok(Compared::Good)
     }
 
     /// Puts the later version of the database into Redis, behind the fence of a claim.
@@ -262,7 +287,7 @@ impl SessionStore for PersistedStore {
             match self.redis.claim(locator, token, known_version).await? {
                 ClaimReply::Claimed { epoch, version, now_ms, record } => {
                     let fence = Fence { token: token.clone(), epoch };
-                    match self.compare(locator, &fence, version).await? {
+                    match self.compare(locator, &fence, version, record.as_deref()).await? {
                         Compared::Good => {
                             return Ok(ClaimReply::Claimed { epoch, version, now_ms, record });
                         }
@@ -301,7 +326,7 @@ impl SessionStore for PersistedStore {
             WriteReply::Written { now_ms, .. } => {
                 record.last_access_ms = record.last_access_ms.max(*now_ms);
             }
-            // Not another one's, which may have a later version by now: the id is that of the latest write.
+            // It is the latest write, for its id was found; so this is what the session holds.
             WriteReply::Duplicate { .. } => {}
             WriteReply::Missing
             | WriteReply::Revoked

@@ -302,6 +302,20 @@ async fn s2_what_redis_lost_of_a_session_is_found_when_it_is_claimed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s2_what_is_claimed_with_write_through_is_in_the_database() {
+    let both = Persisted::start(PersistMode::WriteThrough).await;
+    let mut owned = both.begun("ann").await;
+    both.written(&mut owned, "1").await;
+    // As if the owner had died between Redis and the database: the next one may find its write, and say that it was done.
+    let back = "UPDATE us_session SET version = 1";
+    let back = both.database.backend().statement(back, []);
+    both.database.connection().execute_raw(back).await.unwrap();
+    both.store.release(owned.locator, &owned.fence).await.unwrap();
+    assert_eq!(both.claimed(owned.locator, "b").await.record.version, 2);
+    assert_eq!(both.rows("version = 2 AND epoch = 2").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s2_an_older_version_never_replaces_a_newer_one() {
     let both = Persisted::start(PersistMode::WriteBehind).await;
     let mut owned = both.begun("ann").await;
