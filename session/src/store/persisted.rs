@@ -321,22 +321,27 @@ impl SessionStore for PersistedStore {
         if self.mode != PersistMode::WriteThrough {
             return Ok(reply);
         }
-        let mut record = write.after.clone();
-        match &reply {
-            WriteReply::Written { now_ms, .. } => {
-                record.last_access_ms = record.last_access_ms.max(*now_ms);
+        let now_ms = match &reply {
+            WriteReply::Written { now_ms, .. } => *now_ms,
+            // It was in already, or something that was made upon it is.
+            WriteReply::Duplicate { .. } => {
+                return match self.catch_up(write.locator, None).await? {
+                    Compared::Good => Ok(reply),
+                    Compared::Again => Ok(WriteReply::Missing),
+                    Compared::Ended => Ok(WriteReply::Revoked),
+                };
             }
-            // It is the latest write, for its id was found; so this is what the session holds.
-            WriteReply::Duplicate { .. } => {}
             WriteReply::Missing
             | WriteReply::Revoked
             | WriteReply::Fenced
             | WriteReply::Regressed { .. }
             | WriteReply::Conflict { .. } => return Ok(reply),
-        }
+        };
+        let mut record = write.after.clone();
         record.owner = Some(write.fence.token.clone());
         record.epoch = write.fence.epoch;
         record.version = write.base_version.saturating_add(1);
+        record.last_access_ms = record.last_access_ms.max(now_ms);
         // A later version there is one that was made upon this one: versions are given out by Redis, one by one.
         if self.keep(write.locator, &record).await? == Kept::Ended {
             self.end_in_redis(write.locator).await?;
