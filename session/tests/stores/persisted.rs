@@ -18,8 +18,8 @@ use understudy_session::store::conformance::Fixture;
 use understudy_session::store::database::{DatabaseStore, migrations};
 use understudy_session::store::register::{Condemn, SessionRegister as _, Sight};
 use understudy_session::store::{
-    ClaimReply, CreateReply, End, PersistedStore, ReadReply, RevokeReply, SessionStore as _,
-    SharedStore, StoreError, Write, WriteReply,
+    ClaimReply, CreateReply, End, PersistedStore, ReadReply, RestoreReply, RevokeReply,
+    SessionStore as _, SharedStore, StoreError, Write, WriteReply,
 };
 
 use crate::fixtures::{LEASE, OnRedis, SLACK};
@@ -275,6 +275,23 @@ async fn s2_a_session_that_was_ended_never_comes_back() {
         both.store.saver("a").at_once().run_once().await;
         assert_eq!(both.rows("revoked_until_ms IS NULL").await, 0, "{mode:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s2_an_owner_that_puts_back_what_was_ended_is_found_out() {
+    let both = Persisted::start(PersistMode::WriteThrough).await;
+    let mut owned = both.begun("ann").await;
+    both.store.revoke(owned.locator, End::Asked).await.unwrap();
+    both.below.command(&["FLUSHALL"]).await;
+    // It was cut off when the session was ended, and Redis knows of that no more.
+    let restored = both.store.restore(owned.locator, &owned.record).await.unwrap();
+    assert_eq!(restored, RestoreReply::Restored);
+    let report = both.store.saver("a").at_once().run_once().await;
+    assert_eq!((report.sessions, &*report.ended), (0, &[owned.locator][..]), "{report:?}");
+    let reply = both.write(&mut owned, "late").await.unwrap();
+    assert_eq!(reply, WriteReply::Revoked);
+    assert_eq!(both.store.read(owned.locator).await.unwrap(), ReadReply::Revoked);
+    assert_eq!(both.rows("revoked_until_ms IS NULL").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
