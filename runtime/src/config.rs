@@ -51,6 +51,7 @@ pub use ops::{DrainMode, OpsConfig, Requirement};
 pub use redis::{RedisConfig, RedisTarget, Topology};
 pub use registry::{Variable, registry};
 pub(crate) use session::is_example;
+pub use session::{Durability, PersistConfig, PersistMode};
 pub use session::{EncryptionConfig, EncryptionKey, EncryptionWrites};
 pub use session::{MaxPolicy, SameSite, SessionConfig, StoreKind, UserConfig};
 pub use traces::{TracesConfig, TracesHeader};

@@ -69,6 +69,18 @@ impl KeySpace {
         format!("{}{{{bucket}}}:i", self.prefix)
     }
 
+    /// Returns the sorted set of what the database does not have yet of a bucket's sessions, by since when.
+    #[must_use]
+    pub fn unsaved_sessions(&self, bucket: Bucket) -> String {
+        format!("{}{{{bucket}}}:p", self.prefix)
+    }
+
+    /// Returns the string that names who is bringing them there.
+    #[must_use]
+    pub fn session_saver(&self, bucket: Bucket) -> String {
+        format!("{}{{{bucket}}}:pl", self.prefix)
+    }
+
     /// Returns the sorted set of a user's sessions, spread over the slots by user; `digest` stands for the name, which may
     /// hold anything.
     #[must_use]
@@ -160,6 +172,8 @@ mod tests {
         assert_eq!(keys.session(Bucket(7), "abc"), "us:shop:{7}:s:abc");
         assert_eq!(keys.session_expiry(Bucket(7)), "us:shop:{7}:x");
         assert_eq!(keys.session_ids(Bucket(7)), "us:shop:{7}:i");
+        assert_eq!(keys.unsaved_sessions(Bucket(7)), "us:shop:{7}:p");
+        assert_eq!(keys.session_saver(Bucket(7)), "us:shop:{7}:pl");
         assert_eq!(keys.user_sessions("abc"), "us:shop:{uabc}:u");
         assert_eq!(keys.seen_users(Bucket(7)), "us:shop:{7}:w");
         assert_eq!(keys.seen_guests(Bucket(7)), "us:shop:{7}:g");
@@ -182,6 +196,8 @@ mod tests {
             keys.session(Bucket(0), "l"),
             keys.session_expiry(Bucket(0)),
             keys.session_ids(Bucket(0)),
+            keys.unsaved_sessions(Bucket(0)),
+            keys.session_saver(Bucket(0)),
             keys.user_sessions("d"),
             keys.seen_users(Bucket(0)),
             keys.seen_guests(Bucket(0)),

@@ -44,6 +44,8 @@ pub(crate) struct SessionActor {
     confirmed: Option<oneshot::Sender<()>>,
     /// Given up by the map of residents: goes as soon as its last job is done.
     leaving: bool,
+    /// The highest version that was told to be lost.
+    lost_version: u64,
 }
 
 /// Hands a job in; whoever waits is answered through the job.
@@ -88,6 +90,7 @@ impl SessionActor {
             settled: None,
             confirmed: None,
             leaving: false,
+            lost_version: 0,
         };
         actor.publish();
         actor
@@ -190,7 +193,8 @@ impl SessionActor {
         let moment = self.moment();
         match came {
             Came::Claim(token, reply) => {
-                if let Ok(ClaimReply::Claimed { .. }) = &reply {
+                if let Ok(ClaimReply::Claimed { version, .. }) = &reply {
+                    self.note_loss(*version);
                     self.shard.counters.loads.increment(1);
                     self.cell.touched(sent.at);
                     self.cell.accessed(sent.at);
@@ -221,6 +225,23 @@ impl SessionActor {
                 self.engine.on_revoke(reply, moment);
             }
         }
+    }
+
+    /// A state that is older than one of which this node knows that it was durable: the store lost what was acknowledged, and
+    /// nobody could put it back.
+    fn note_loss(&mut self, version: u64) {
+        let kept = match self.engine.role() {
+            Role::Unknown(Some(kept)) => kept.record.version,
+            Role::Unknown(None) | Role::Owner(_) | Role::Elsewhere { .. } | Role::Ended => 0,
+        };
+        let knew = kept.max(self.cell.seen_version());
+        if version >= knew || self.lost_version >= knew {
+            return;
+        }
+        self.lost_version = knew;
+        metrics::counter!("session_lost_total").increment(1);
+        let session = self.cell.locator.id_for_logs();
+        warn!(session.id = session, version, knew, "acknowledged changes of a session are lost");
     }
 
     fn publish(&self) {

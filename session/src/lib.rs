@@ -16,6 +16,7 @@
 //! | [`sizes`] | what is largest in a session that would become too large |
 //! | [`packing`] | packs large values for a store |
 //! | [`sealing`] | the cipher and the keys that seal contents in a store; [`store::sealed`] uses them |
+//! | `saving` | brings sessions from Redis to the database, where they are kept in both ([`store::persisted`]) |
 //! | [`expiry`] | ends sessions that ran out of time, and tells the application |
 //! | `admin` | what operators see of and do with sessions |
 //! | [`users`] | who is logged in where, and how often |
@@ -42,6 +43,7 @@ pub mod ownership;
 pub mod packing;
 pub mod record;
 mod resident;
+mod saving;
 pub mod schema;
 pub mod sealing;
 pub mod service;

@@ -17,6 +17,7 @@ use sea_orm_migration::MigrationTrait;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::config::{MaxPolicy, StoreKind};
+use understudy_runtime::finding::Finding;
 use understudy_runtime::secret::Secret;
 use understudy_runtime::service::{
     Health, NodeContext, RequestWrap, Service, ServiceError, StopNote,
@@ -36,6 +37,7 @@ use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
+use crate::saving::{self, Saving};
 use crate::schema::{Schema, Schemas, SessionState};
 use crate::shards::{Shards, shard_count};
 use crate::users::SessionLimitExceeded;
@@ -61,6 +63,8 @@ struct Started {
     lockout: Lockout,
     arbiters: Vec<Arbiter>,
     shards: Shards,
+    /// Brings sessions to the database, if they are kept there too.
+    saving: Option<Arc<Saving>>,
 }
 
 impl SessionService {
@@ -175,6 +179,9 @@ impl Service for SessionService {
             Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
         }));
         if let Some(arbiter) = started.arbiters.first() {
+            if let Some(saving) = &started.saving {
+                arbiter.spawn(saving::save(handle.clone(), Arc::clone(saving)));
+            }
             arbiter.spawn(keeper::keep(handle, node.membership.clone()));
         }
         if let Some(shard) = started.handle.0.shards.first() {
@@ -196,6 +203,11 @@ impl Service for SessionService {
             }
             Some(_) | None => Health::Ready,
         }
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let saving = self.started.get().and_then(|started| started.saving.as_ref());
+        saving.and_then(|saving| saving.finding()).into_iter().collect()
     }
 
     fn stop_notes(&self) -> BoxFuture<'static, Vec<StopNote>> {
@@ -236,12 +248,21 @@ impl Service for SessionService {
         Some(Arc::new(SessionWrap))
     }
 
+    async fn drain(&self) {
+        if let Some(saving) = self.started.get().and_then(|started| started.saving.as_ref()) {
+            saving.flush(saving::BEFORE_DRAIN).await;
+        }
+    }
+
     async fn stop(&self) {
         let Some(started) = self.started.get() else {
             return;
         };
         started.handle.0.closed.store(true, Ordering::SeqCst);
         keeper::drain(&started.handle.0).await;
+        if let Some(saving) = &started.saving {
+            saving.flush(saving::BEFORE_STOP).await;
+        }
     }
 }
 
@@ -315,7 +336,9 @@ async fn begin(
     let handle = SessionHandle(Arc::new(inner), None);
     let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };
     let lockout = Lockout::of(node);
-    Ok(Started { handle, admin, lockout, arbiters, shards: makes })
+    let saver = makes.saver().await?;
+    let saving = saver.map(|saver| Arc::new(Saving::new(saver, config.persist.interval)));
+    Ok(Started { handle, admin, lockout, arbiters, shards: makes, saving })
 }
 
 /// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.

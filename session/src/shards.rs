@@ -6,11 +6,12 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
 use tokio::sync::oneshot;
 use understudy_runtime::actors::{Actors, Probe};
-use understudy_runtime::config::{RedisConfig, SessionConfig, StoreKind};
+use understudy_runtime::config::{Durability, PersistMode, RedisConfig, SessionConfig, StoreKind};
 use understudy_runtime::redis::{Redis, Role};
 use understudy_runtime::service::{NodeContext, ServiceError};
 
@@ -19,11 +20,16 @@ use crate::handle::Shard;
 use crate::packing::Packing;
 use crate::sealing::SealRing;
 use crate::service::failed;
-use crate::store::SharedStore;
 use crate::store::database::DatabaseStore;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::store::sealed::SealedStore;
+use crate::store::{PersistedStore, Saver, SharedStore};
+
+/// What the number of a connection is raised by when changes go over it alone.
+const WRITER: usize = 1_000;
+/// How much longer than any session an end is kept: the clocks of Redis and of the database may differ.
+const LONGER: Duration = Duration::from_secs(3_600);
 
 /// What an HTTP worker has for itself. A counter that all share would travel between processors with every request.
 #[derive(Default)]
@@ -76,6 +82,13 @@ impl Shards {
             Ok(store) => Ok((arbiter, store?)),
             Err(_) => Err(failed("the thread of a session shard ended", None)),
         }
+    }
+
+    /// Makes what brings sessions to the database, with a connection of the thread that calls; none when they are not kept
+    /// there.
+    pub(crate) async fn saver(&self) -> Result<Option<Saver>, ServiceError> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        self.stores.saver(number).await
     }
 
     /// Makes the thread that calls, an HTTP worker, a shard like `model`.
@@ -153,19 +166,64 @@ impl Stores {
             Self::Shared(store) => return Ok(Arc::clone(store)),
             Self::Redis { node, config, ring } => (node, config, ring),
         };
-        let redis =
-            Redis::connect(config, Role::Data(number), &node.node_id).await.map_err(|error| {
-                failed("cannot connect to the session store", Some(Box::new(error)))
-            })?;
-        // Else the first requests of a node that says it is ready would be refused. The sender lives as long as the
-        // connection.
-        redis.connects().wait_for(|connects| *connects > 0).await.ok();
-        let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
-        let store = RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack);
-        let store = store.opening(&ring.known());
+        let store = in_redis(node, config, number).await?.opening(&ring.known());
+        let persist = &node.config.session.persist;
+        let store = match persist.durability {
+            Durability::Replicated => {
+                store.replicated(connected(node, config, number + WRITER).await?)
+            }
+            Durability::Stored | Durability::Database => store,
+        };
+        let store: SharedStore = match persist.mode {
+            PersistMode::Off => Arc::new(store),
+            PersistMode::WriteBehind | PersistMode::WriteThrough => {
+                Arc::new(persisted(node, store))
+            }
+        };
         let packing = packing(&node.config.session);
-        Ok(Arc::new(SealedStore::new(Arc::new(store), ring.clone()).packing(packing)))
+        Ok(Arc::new(SealedStore::new(store, ring.clone()).packing(packing)))
     }
+
+    async fn saver(&self, number: usize) -> Result<Option<Saver>, ServiceError> {
+        let Self::Redis { node, config, .. } = self else { return Ok(None) };
+        if node.config.session.persist.mode == PersistMode::Off {
+            return Ok(None);
+        }
+        // What it brings over is sealed as it is, whatever keys this node has.
+        let store = persisted(node, in_redis(node, config, number).await?);
+        Ok(Some(store.saver(&node.node_id.to_string())))
+    }
+}
+
+async fn in_redis(
+    node: &NodeContext,
+    config: &RedisConfig,
+    number: usize,
+) -> Result<RedisStore, ServiceError> {
+    let redis = connected(node, config, number).await?;
+    let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
+    Ok(RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack))
+}
+
+fn persisted(node: &NodeContext, store: RedisStore) -> PersistedStore {
+    let session = &node.config.session;
+    let archive =
+        DatabaseStore::new(node.database.clone(), node.config.cluster.node_ttl, session.touch);
+    let longest = session.absolute.max(session.long_absolute) + LONGER;
+    PersistedStore::new(store, archive, session.persist.mode, longest)
+}
+
+async fn connected(
+    node: &NodeContext,
+    config: &RedisConfig,
+    number: usize,
+) -> Result<Redis, ServiceError> {
+    let redis = Redis::connect(config, Role::Data(number), &node.node_id).await;
+    let redis = redis
+        .map_err(|error| failed("cannot connect to the session store", Some(Box::new(error))))?;
+    // Else the first requests of a node that says it is ready would be refused. The sender lives as long as the connection.
+    redis.connects().wait_for(|connects| *connects > 0).await.ok();
+    Ok(redis)
 }
 
 fn packing(config: &SessionConfig) -> Packing {

@@ -11,6 +11,7 @@ pub mod database;
 mod expired;
 pub mod memory;
 pub mod online;
+pub mod persisted;
 pub mod redis;
 pub mod register;
 pub mod sealed;
@@ -25,6 +26,7 @@ use understudy_runtime::ids::{Bucket, NodeId};
 use crate::record::{Change, Fence, Locator, OpId, Record, Token};
 
 pub use expired::{End, Expired, ExpiryReason, Swept};
+pub use persisted::{PersistedStore, SaveReport, Saver};
 pub use register::SessionRegister;
 pub use sealed::SealedStore;
 

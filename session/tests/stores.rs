@@ -8,13 +8,17 @@
 mod expiry;
 #[path = "stores/fixtures.rs"]
 mod fixtures;
+#[path = "stores/persisted.rs"]
+mod persisted;
 #[path = "stores/sealed.rs"]
 mod sealed;
 #[path = "stores/together.rs"]
 mod together;
 
 use fixtures::{InMemory, OnRedis};
+use persisted::Persisted;
 use sealed::Sealed;
+use understudy_runtime::config::PersistMode;
 use understudy_session::store::conformance;
 
 #[tokio::test]
@@ -48,4 +52,9 @@ async fn x6_a_sealed_store_in_memory_passes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn x6_a_sealed_redis_passes() {
     conformance::run(&Sealed::on_redis().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s2_redis_with_a_copy_in_the_database_passes() {
+    conformance::run(&Persisted::start(PersistMode::WriteThrough).await).await;
 }

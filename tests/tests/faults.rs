@@ -14,6 +14,7 @@ mod faults {
     mod outage;
     mod partition;
     mod pause;
+    mod persistence;
     mod reads;
     mod traffic;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::{Config, DatabaseUrl, StoreKind};
+use super::{Config, DatabaseUrl, Durability, PersistMode, StoreKind};
 
 /// Writes down every contradiction between options.
 pub(super) fn check(config: &Config, read: &mut Reader) {
@@ -15,6 +15,7 @@ pub(super) fn check(config: &Config, read: &mut Reader) {
     }
     listeners(config, read);
     sessions(config, read);
+    persistence(config, read);
     leases(config, read);
     leader(config, read);
     jobs(config, read);
@@ -102,6 +103,31 @@ fn sessions(config: &Config, read: &mut Reader) {
         read.warn(
             "UNDERSTUDY_SESSION_WAIT_MS is below UNDERSTUDY_CLUSTER_NODE_TTL_MS: when a node dies, \
              writes to its sessions are answered 503 until its lease is over",
+        );
+    }
+}
+
+/// What is said of sessions in Redis must not be said of others: an operator would think it counts.
+fn persistence(config: &Config, read: &mut Reader) {
+    const NEEDS_REDIS: &str = "needs UNDERSTUDY_SESSION_STORE=redis; the other stores keep each change where it belongs \
+                               before it is acknowledged";
+    let persist = &config.session.persist;
+    if config.session.store != StoreKind::Redis {
+        if persist.mode != PersistMode::Off {
+            read.problem("UNDERSTUDY_SESSION_PERSIST", NEEDS_REDIS);
+        }
+        // Sessions in the database are in the database.
+        let is_so = persist.durability == Durability::Database
+            && config.session.store == StoreKind::Database;
+        if persist.durability != Durability::Stored && !is_so {
+            read.problem("UNDERSTUDY_SESSION_DURABILITY", NEEDS_REDIS);
+        }
+    } else if persist.durability == Durability::Database
+        && persist.mode != PersistMode::WriteThrough
+    {
+        read.problem(
+            "UNDERSTUDY_SESSION_DURABILITY",
+            "database needs UNDERSTUDY_SESSION_PERSIST=write_through",
         );
     }
 }

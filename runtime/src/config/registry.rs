@@ -105,6 +105,9 @@ static VARIABLES: &[Variable] = &[
 
     shared("UNDERSTUDY_SESSION_STORE", "redis in a cluster, else database", "Where sessions are kept: `redis`, `database` or `memory`."),
     secret("UNDERSTUDY_SESSION_REDIS_URL", "same as UNDERSTUDY_REDIS_URL", "Another Redis for sessions."),
+    shared("UNDERSTUDY_SESSION_PERSIST", "off", "Whether sessions in Redis are kept in the database as well: `off`, `write_behind` (a little later) or `write_through` (before a change is acknowledged)."),
+    shared("UNDERSTUDY_SESSION_PERSIST_INTERVAL_MS", "2000", "How often what the database does not have yet of sessions is brought there, 50 to 60000."),
+    shared("UNDERSTUDY_SESSION_DURABILITY", "stored", "Who must have a change of a session before it is acknowledged: `stored` the store, `replicated` a replica of Redis too, `database` the database too, which takes `write_through`."),
     shared("UNDERSTUDY_SESSION_IDLE_S", "1800", "How long a session lives without a request."),
     shared("UNDERSTUDY_SESSION_ABSOLUTE_S", "43200", "How long a session lives at most."),
     shared("UNDERSTUDY_SESSION_TOUCH_S", "a sixth of UNDERSTUDY_SESSION_IDLE_S", "How often at most a request that changes nothing is written down."),

@@ -2,6 +2,7 @@
 
 mod cookie;
 mod encryption;
+mod persistence;
 mod users;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::{ExternalUrl, RedisConfig};
 use crate::secret::Secret;
 
 pub use encryption::{EncryptionConfig, EncryptionKey, EncryptionWrites};
+pub use persistence::{Durability, PersistConfig, PersistMode};
 pub use users::{MaxPolicy, UserConfig};
 
 /// Sessions and their cookie.
@@ -23,6 +25,8 @@ pub struct SessionConfig {
     pub store: StoreKind,
     /// `SESSION_REDIS_URL`, else the same as `REDIS_URL`; always there when the store is Redis.
     pub redis: Option<RedisConfig>,
+    /// What is kept of sessions beside Redis, and when a change of one is acknowledged.
+    pub persist: PersistConfig,
     /// `SESSION_IDLE_S`: how long a session lives without a request.
     pub idle: Duration,
     /// `SESSION_ABSOLUTE_S`: how long a session lives at most.
@@ -90,6 +94,9 @@ pub enum SameSite {
 struct Raw {
     store: Option<String>,
     redis_url: Option<String>,
+    persist: Option<String>,
+    persist_interval_ms: Option<String>,
+    durability: Option<String>,
     idle_s: Option<String>,
     absolute_s: Option<String>,
     touch_s: Option<String>,
@@ -131,6 +138,7 @@ impl SessionConfig {
         Self {
             store: store(read, raw.store.as_deref(), around.in_cluster),
             redis: other.or_else(|| around.redis.main.clone()),
+            persist: persistence::read(read, &raw),
             idle,
             absolute: read.seconds(
                 "UNDERSTUDY_SESSION_ABSOLUTE_S",

@@ -95,6 +95,27 @@ fn x6_keys_for_sessions_have_names_and_the_first_seals() {
 }
 
 #[test]
+fn s2_what_is_said_of_sessions_in_redis_is_refused_of_others() {
+    let (store, persist, durability) =
+        ("UNDERSTUDY_SESSION_STORE", "UNDERSTUDY_SESSION_PERSIST", "UNDERSTUDY_SESSION_DURABILITY");
+    let usual = good(&CLUSTER).session.persist;
+    assert_eq!((usual.mode, usual.durability), (PersistMode::Off, Durability::Stored));
+    assert_eq!(usual.interval, Duration::from_secs(2));
+    let through = good(&cluster_with(persist, "write_through")).session.persist;
+    assert_eq!((through.mode, through.durability), (PersistMode::WriteThrough, Durability::Stored));
+    assert_eq!(wrong(&cluster_with(persist, "later")), [persist]);
+    assert_eq!(wrong(&cluster_with(durability, "database")), [durability]);
+    let mut both = cluster_with(persist, "write_through");
+    both.push((durability, "database"));
+    assert_eq!(good(&both).session.persist.durability, Durability::Database);
+    // Not in Redis.
+    assert_eq!(wrong(&[(persist, "write_behind")]), [persist]);
+    assert_eq!(wrong(&[(durability, "replicated")]), [durability]);
+    assert_eq!(wrong(&[(store, "memory"), (durability, "database")]), [durability]);
+    good(&[(persist, "off"), (durability, "database")]);
+}
+
+#[test]
 fn a_node_needs_no_variable_at_all() {
     let config = good(&[]);
     assert_eq!(config.http.bind.to_string(), "0.0.0.0:8080");

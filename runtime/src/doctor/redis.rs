@@ -54,7 +54,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         code: "redis_persistence",
         title: "Redis survives a restart",
-        fix: "set appendonly to yes",
+        fix: "set appendonly to yes, or keep sessions in the database as well (UNDERSTUDY_SESSION_PERSIST)",
         run: |patient| Box::pin(persistence(patient)),
     },
     Check {
@@ -201,7 +201,9 @@ async fn keeps(server: &Server, info: &str) -> Outcome {
             "its log is off (appendonly no); whether there are snapshots is not told to this user"
         }
     };
-    Outcome::warning(format!("{snapshots}: a restart loses what no living node holds"))
+    Outcome::warning(format!(
+        "{snapshots}: a restart loses what neither a living node nor the database holds"
+    ))
 }
 
 /// Reads a setting of the server; nothing when the user may not.

@@ -48,10 +48,11 @@ static CATALOGUE: &[Entry] = &[
     entry("redis_away", "critical", "A node is not connected to Redis.", "Start Redis, or mend the network between; nodes connect again by themselves."),
     entry("redis_too_old", "critical", "Redis is older than version 6.", "Use Redis 7 or newer, or Valkey."),
     entry("redis_evicts", "critical", "Redis evicts keys when it is full: sessions would vanish.", "Set `maxmemory-policy` to `noeviction`."),
-    entry("redis_forgets", "warning", "Redis keeps nothing on disk and has no replica: a restart loses what no living node holds.", "Set `appendonly` to `yes`, or add a replica."),
+    entry("redis_forgets", "warning", "Redis keeps nothing on disk and has no replica: a restart loses what neither a living node nor the database holds.", "Set `appendonly` to `yes`, add a replica, or keep sessions in the database as well (`UNDERSTUDY_SESSION_PERSIST`): with `write_through` nothing of them is lost."),
     entry("redis_splits", "warning", "Redis has replicas but acknowledges writes without them: an old primary that is cut off would go on.", "Set `min-replicas-to-write` to 1, and `min-replicas-max-lag` below the time after which Sentinel takes a server for dead."),
 
     entry("database_away", "critical", "A node gets no answer from the database.", "Start PostgreSQL, or mend the network between; nodes connect again by themselves."),
+    entry("sessions_unsaved", "warning", "Sessions in Redis have not been brought to the database for ten intervals, at least 30 s. With `write_behind` a loss of Redis would cost their latest changes.", "Look at the database, and in the log for sessions that it refuses."),
     entry("database_pools_too_large", "warning", "The pools of all nodes together may open more connections than PostgreSQL has room for.", "Lower `UNDERSTUDY_DATABASE_POOL_MAX`, or raise `max_connections`; the text has the numbers."),
 
     entry("no_leader", "critical, warning when an operator froze it", "Nobody leads, so no job starts at its due time.", "`GET /v1/leader` says why; let at least one ready node be eligible, and unfreeze the lead."),

@@ -20,8 +20,8 @@ const EVICTS: Finding = known(
 const FORGETS: Finding = known(
     Severity::Warning,
     "redis_forgets",
-    "redis keeps nothing on disk (appendonly no) and has no replica: a restart loses what no living node holds",
-    "set appendonly to yes, or add a replica",
+    "redis keeps nothing on disk (appendonly no) and has no replica: a restart loses what neither a living node nor the database holds",
+    "set appendonly to yes, add a replica, or keep sessions in the database as well (UNDERSTUDY_SESSION_PERSIST)",
 );
 const SPLITS: Finding = known(
     Severity::Warning,

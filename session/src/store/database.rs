@@ -8,6 +8,7 @@
 //! There is never a grace here: a database does not forget what it answered. See [`understudy_runtime::database`] for
 //! what an answered write is worth on each backend, and for the group commit on SQLite.
 
+mod archive;
 mod expiry;
 mod register;
 mod row;
@@ -31,6 +32,7 @@ use crate::record::{Fence, KnownKeys, Locator, Record, Token};
 use crate::sealing::unknown_key;
 use crate::spec;
 
+pub(super) use archive::{Kept, Known, Put};
 pub use schema::migrations;
 use statements::{Statements, stored_values};
 

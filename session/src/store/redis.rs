@@ -12,6 +12,7 @@ mod gate;
 mod online;
 mod packed;
 mod register;
+mod unsaved;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -28,7 +29,9 @@ use super::{
 use crate::record::{Fence, KeyId, KnownKeys, Locator, Record, Token};
 use crate::sealing::unknown_key;
 
-use gate::{Gate, Prepared};
+use gate::{Gate, Prepared, Way};
+
+pub(super) use unsaved::{BroughtBack, Saved, Take, Unsaved};
 
 macro_rules! script {
     ($name:ident, $new:ident, $file:literal $(, $part:literal)*) => {
@@ -42,14 +45,15 @@ macro_rules! script {
     };
 }
 
-script!(CREATE, new, "create", "index");
+script!(CREATE, new, "create", "index", "unsaved");
 script!(CLAIM, new, "claim", "index");
-script!(WRITE, new, "write");
+script!(WRITE, new, "write", "unsaved");
 script!(VALIDATE, new, "validate");
-script!(RESTORE, new, "restore", "index");
-script!(REVOKE, new, "revoke", "index", "entry");
+script!(RESTORE, new, "restore", "index", "unsaved");
+script!(BRING_BACK, new, "bring_back", "index");
+script!(REVOKE, new, "revoke", "index", "entry", "unsaved");
 script!(RELEASE, new, "release");
-script!(TOUCH, new, "touch");
+script!(TOUCH, new, "touch", "unsaved");
 script!(PROLONG, new, "prolong", "index");
 script!(DUE, new, "due");
 script!(ENROLL, new, "enroll", "place");
@@ -70,6 +74,10 @@ script!(CONDEMN, even_when_full, "condemn", "place");
 script!(STRIKE, even_when_full, "strike", "place");
 script!(FORGET_IDS, even_when_full, "forget_ids");
 script!(UNSEEN, even_when_full, "unseen");
+// These bring sessions to where there is room.
+script!(TAKE_UNSAVED, even_when_full, "take_unsaved");
+script!(LEAVE_UNSAVED, even_when_full, "leave_unsaved");
+script!(SETTLE, even_when_full, "settle");
 
 /// How much longer than a session its key stays, besides the slack: so long may nobody sweep, or the server be away, without
 /// the end of a session going by untold.
@@ -85,6 +93,12 @@ pub struct RedisStore {
     slack_ms: u64,
     /// Names of keys, with a blank before and after each: what is sealed under another one is not claimed.
     known: Arc<str>,
+    /// What changes goes over this; the same as `redis` unless replicas are waited for.
+    writer: Redis,
+    /// How long a replica is waited for that has a change; `None`: none is.
+    replica: Option<Duration>,
+    /// Whether each step notes what the database does not have yet.
+    notes_unsaved: bool,
 }
 
 impl RedisStore {
@@ -96,8 +110,33 @@ impl RedisStore {
     #[must_use]
     pub fn new(redis: Redis, keys: Arc<KeySpace>, lease: Duration, slack: Duration) -> Self {
         let slack_ms = ms(slack);
-        let gate = Gate::open(&redis, keys.buckets(), slack_ms);
-        Self { redis, gate, keys, lease, slack_ms, known: Arc::from("") }
+        let way = Way { redis: redis.clone(), slack_ms, replica: None };
+        let gate = Gate::open(&way, vec![None; usize::from(keys.buckets())]);
+        let (writer, known) = (redis.clone(), Arc::from(""));
+        let (replica, notes_unsaved) = (None, false);
+        Self { redis, gate, keys, lease, slack_ms, known, writer, replica, notes_unsaved }
+    }
+
+    /// Has each step note what the database does not have yet, in the same script; see [`super::persisted`].
+    #[must_use]
+    pub(super) fn noting_unsaved(self) -> Self {
+        Self { notes_unsaved: true, ..self }.with_new_gate()
+    }
+
+    /// Has changes and ends acknowledged when a replica has them too. They go over `writer`, a connection that nobody else
+    /// uses, since it does nothing else while it waits: half of the time that a command may take at most.
+    #[must_use]
+    pub fn replicated(self, writer: Redis) -> Self {
+        let replica = Some(writer.command_timeout() / 2);
+        Self { writer, replica, ..self }.with_new_gate()
+    }
+
+    fn with_new_gate(self) -> Self {
+        let way =
+            Way { redis: self.writer.clone(), slack_ms: self.slack_ms, replica: self.replica };
+        let noted = |bucket: Bucket| self.notes_unsaved.then(|| self.keys.unsaved_sessions(bucket));
+        let gate = Gate::open(&way, self.keys.all_buckets().map(noted).collect());
+        Self { gate, ..self }
     }
 
     /// Takes the names of the keys that this node has.
@@ -123,6 +162,29 @@ impl RedisStore {
         let mut keys = self.session_and_index(locator);
         keys.insert(1, self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
         keys
+    }
+
+    /// Adds where it is noted what the database does not have yet, if it is.
+    fn noting(&self, mut keys: Vec<String>, locator: Locator) -> Vec<String> {
+        if self.notes_unsaved {
+            keys.push(self.keys.unsaved_sessions(self.keys.bucket_of(locator.as_bytes())));
+        }
+        keys
+    }
+
+    /// Calls a script that changes a session, and waits for a replica if that is wanted.
+    async fn change(
+        &self,
+        script: &'static LazyLock<Script>,
+        keys: Vec<String>,
+        args: Vec<Arg>,
+    ) -> Result<Vec<Reply>, StoreError> {
+        let first = keys.first().cloned().unwrap_or_default();
+        let reply = self.writer.call(script, keys, args).await.map_err(failed)?;
+        if let Some(limit) = self.replica {
+            replica_has(&self.writer, &first, limit).await?;
+        }
+        if let Reply::Array(items) = reply { Ok(items) } else { Ok(vec![reply]) }
     }
 
     /// How much longer than a session its key stays.
@@ -158,7 +220,8 @@ impl SessionStore for RedisStore {
             text(&register::in_list_of_ids(locator)),
         ];
         fields::all(record, fields::Times::Stores, &mut args);
-        let reply = self.call(&CREATE, self.session_and_index(locator), args).await?;
+        let keys = self.noting(self.session_and_index(locator), locator);
+        let reply = self.change(&CREATE, keys, args).await?;
         match tag(&reply)? {
             "CREATED" => Ok(CreateReply::Created { now_ms: int(&reply, 1)? }),
             "EXISTS" => Ok(CreateReply::Exists),
@@ -285,7 +348,8 @@ impl SessionStore for RedisStore {
             text(&register::in_list_of_ids(locator)),
         ];
         fields::all(record, fields::Times::Own, &mut args);
-        let reply = self.call(&RESTORE, self.all_keys(locator), args).await?;
+        let keys = self.noting(self.all_keys(locator), locator);
+        let reply = self.change(&RESTORE, keys, args).await?;
         Ok(match tag(&reply)? {
             "OK" => {
                 // Who looked at both in between found a place without a session, and struck it off. From here on it is
@@ -310,7 +374,7 @@ impl SessionStore for RedisStore {
         let args = vec![number(stands), text(&locator.to_string()), told, id, lease];
         let mut keys = self.session_and_index(locator);
         keys.push(self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
-        let reply = self.call(&REVOKE, keys, args).await?;
+        let reply = self.change(&REVOKE, self.noting(keys, locator), args).await?;
         if let Some(user) = reply.get(2).and_then(as_text) {
             self.take_off_rolls(&[(user, locator)]).await;
         }
@@ -335,8 +399,9 @@ impl SessionStore for RedisStore {
     }
 
     async fn touch(&self, locator: Locator) -> Result<(), StoreError> {
-        let args = vec![number(self.slack_ms), self.keep()];
-        self.call(&TOUCH, vec![self.session_key(locator)], args).await.map(|_| ())
+        let args = vec![number(self.slack_ms), self.keep(), text(&locator.to_string())];
+        let keys = self.noting(vec![self.session_key(locator)], locator);
+        self.call(&TOUCH, keys, args).await.map(|_| ())
     }
 
     async fn sweep(
@@ -351,6 +416,17 @@ impl SessionStore for RedisStore {
     async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
         self.forget_told(expired).await
     }
+}
+
+/// Waits until a replica has what was written over this connection. Without one the change is at the primary all the same, and
+/// whoever asked is told that it may be.
+async fn replica_has(redis: &Redis, key: &str, limit: Duration) -> Result<(), StoreError> {
+    let replicas = redis.wait_replicas(key, 1, limit).await.map_err(failed)?;
+    if replicas == 0 {
+        metrics::counter!("session_unreplicated_total").increment(1);
+        return Err(StoreError::Unavailable("no replica said in time that it has it".to_owned()));
+    }
+    Ok(())
 }
 
 fn ms(duration: Duration) -> u64 {

@@ -22,8 +22,8 @@ use understudy_session::store::redis::RedisStore;
 use understudy_session::store::{SealedStore, SharedStore};
 
 /// How long leases last, and the grace. Real time passes on Redis: short, but no shorter than a busy machine may stall.
-const LEASE: Duration = Duration::from_millis(1_000);
-const SLACK: Duration = Duration::from_millis(200);
+pub(crate) const LEASE: Duration = Duration::from_millis(1_000);
+pub(crate) const SLACK: Duration = Duration::from_millis(200);
 
 /// The store in memory, on a clock that is moved by hand.
 #[derive(Debug)]
@@ -100,6 +100,11 @@ impl OnRedis {
         Arc::new(RedisStore::new(redis, self.keys.clone(), LEASE, SLACK))
     }
 
+    /// The store itself, for a layer over it.
+    pub(crate) fn plain(&self) -> RedisStore {
+        RedisStore::new(self.redis.clone(), self.keys.clone(), LEASE, SLACK)
+    }
+
     /// A store whose contents are sealed.
     pub(crate) fn sealed(&self, ring: SealRing) -> SharedStore {
         let store = RedisStore::new(self.redis.clone(), self.keys.clone(), LEASE, SLACK);
@@ -124,6 +129,15 @@ impl OnRedis {
     /// The index of the sessions by when they may be over.
     pub(crate) fn index(&self) -> String {
         self.keys.session_expiry(Bucket(0))
+    }
+
+    /// What the database does not have yet, and who brings it there.
+    pub(crate) fn unsaved(&self) -> String {
+        self.keys.unsaved_sessions(Bucket(0))
+    }
+
+    pub(crate) fn saver(&self) -> String {
+        self.keys.session_saver(Bucket(0))
     }
 
     pub(crate) fn key(&self, locator: Locator) -> String {

@@ -71,7 +71,7 @@ impl DatabaseStore {
         }
     }
 
-    async fn fetch_all(&self, query: Statement) -> Result<Vec<QueryResult>, StoreError> {
+    pub(super) async fn fetch_all(&self, query: Statement) -> Result<Vec<QueryResult>, StoreError> {
         let read = self.database.read(move |executor| {
             let query = query.clone();
             Box::pin(async move { executor.query_all_raw(query).await })
@@ -339,7 +339,7 @@ impl SessionRegister for DatabaseStore {
 
 /// Gives what comes behind all ids that begin so, in whichever order the database has texts: letters follow each other and
 /// come after digits in each, which punctuation does not (`en_US.UTF-8` has `~` before `0`).
-fn behind(id: &str) -> String {
+pub(super) fn behind(id: &str) -> String {
     format!("{id}g")
 }
 

@@ -4,6 +4,7 @@
 //! a statement changes one row when the rules allow the step and none when they do not; which rule it was is found
 //! out afterwards, off the fast path.
 
+pub(super) mod archive;
 pub(super) mod expiry;
 pub(super) mod register;
 
@@ -13,6 +14,7 @@ use understudy_runtime::database::Backend;
 use super::row::{self, COLUMNS};
 use crate::record::{Change, KnownKeys, Record};
 use crate::store::{StoreError, Write};
+use archive::ArchiveStatements;
 use expiry::ExpiryStatements;
 use register::RegisterStatements;
 
@@ -49,6 +51,8 @@ pub(super) struct Statements {
     pub(super) expiry: ExpiryStatements,
     /// Rolls, pages and counts.
     pub(super) register: RegisterStatements,
+    /// A second place of sessions that are in Redis.
+    pub(super) archive: ArchiveStatements,
 }
 
 impl Statements {
@@ -112,6 +116,7 @@ impl Statements {
             ),
             expiry: ExpiryStatements::new(backend),
             register: RegisterStatements::new(backend),
+            archive: ArchiveStatements::new(backend),
         }
     }
 
@@ -157,7 +162,7 @@ const STORED: &str = "owner, owner_node, epoch, version, last_op, idle_ms, user_
      previous_until_ms, attributes, recent, unknown, seal";
 
 /// The `owner_node` of a sealed session that nobody owns; no node is called so. See [`super::schema`].
-const NOBODY: &str = "-";
+pub(super) const NOBODY: &str = "-";
 
 /// The condition that a session is not sealed, or under one of these keys. Their names need no quoting.
 fn can_open(known: &KnownKeys) -> String {

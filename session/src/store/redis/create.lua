@@ -1,4 +1,5 @@
--- Puts a new session in. KEYS[1] session, KEYS[2] index, KEYS[3] list of ids; ARGV: lifetime in ms, idle in ms, slack in ms,
+-- Puts a new session in. KEYS[1] session, KEYS[2] index, KEYS[3] list of ids, KEYS[4] (if there is one) what the database does not
+-- have yet; ARGV: lifetime in ms, idle in ms, slack in ms,
 -- how long the key outlives the session in ms, locator, its place in the list of ids, field, value, ... Replies {'CREATED', now in ms} or {'EXISTS'}.
 -- Meaning: Spec::create.
 if redis.call('EXISTS', KEYS[1]) == 1 then return {'EXISTS'} end
@@ -6,6 +7,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local lifetime = tonumber(ARGV[1])
 local text = string.format('%.0f', now)
+unsaved(KEYS[4], ARGV[5], now)
 redis.call('HSET', KEYS[1], 'c', text, 'la', text, 'x', string.format('%.0f', now + lifetime))
 for i = 7, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))

@@ -53,16 +53,34 @@ struct Waiting {
     answer: oneshot::Sender<Result<WriteReply, StoreError>>,
 }
 
+/// How all writes are sent.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub(super) redis: Redis,
+    pub(super) slack_ms: u64,
+    /// How long a replica is waited for that has them; `None`: none is.
+    pub(super) replica: Option<Duration>,
+}
+
+/// How those of one bucket are.
+struct Lane {
+    way: Way,
+    /// Where it is noted that the database does not have them yet.
+    unsaved: Option<String>,
+}
+
 impl Gate {
-    /// Opens a gate in front of `redis`; driven by the tokio runtime this is called on, until the last clone is gone.
-    pub(super) fn open(redis: &Redis, buckets: u16, slack_ms: u64) -> Self {
-        let lanes = (0..buckets).map(|_| {
+    /// Opens a gate with a lane for each of `buckets`, which say where a write is noted that the database does not have yet;
+    /// driven by the tokio runtime this is called on, until the last clone is gone.
+    pub(super) fn open(way: &Way, buckets: Vec<Option<String>>) -> Self {
+        let lanes = buckets.into_iter().map(|unsaved| {
             let (lane, queue) = mpsc::channel(WAITING);
-            tokio::spawn(serve(redis.clone(), slack_ms, queue));
+            tokio::spawn(serve(Lane { way: way.clone(), unsaved }, queue));
             lane
         });
-        let timeout = redis.command_timeout();
-        Self { patience: timeout + timeout / 4, lanes: lanes.collect() }
+        let timeout = way.redis.command_timeout();
+        let patience = timeout + timeout / 4 + way.replica.unwrap_or_default();
+        Self { patience, lanes: lanes.collect() }
     }
 
     /// Sends a write with the next flight of its bucket that has room, and waits for its answer.
@@ -85,7 +103,7 @@ impl Gate {
 }
 
 /// Sends one flight after the other.
-async fn serve(redis: Redis, slack_ms: u64, mut queue: mpsc::Receiver<Waiting>) {
+async fn serve(lane: Lane, mut queue: mpsc::Receiver<Waiting>) {
     let mut flight = Vec::with_capacity(WRITES);
     while let Some(first) = queue.recv().await {
         if first.answer.is_closed() {
@@ -103,7 +121,7 @@ async fn serve(redis: Redis, slack_ms: u64, mut queue: mpsc::Receiver<Waiting>) 
             bytes += next.write.packed.len();
             flight.push(next);
         }
-        if let Err(away @ StoreError::Unavailable(_)) = send(&redis, slack_ms, &mut flight).await {
+        if let Err(away @ StoreError::Unavailable(_)) = send(&lane, &mut flight).await {
             // Who waited behind it has waited as long as for an answer of his own.
             while let Ok(behind) = queue.try_recv() {
                 drop(behind.answer.send(Err(away.clone())));
@@ -113,11 +131,11 @@ async fn serve(redis: Redis, slack_ms: u64, mut queue: mpsc::Receiver<Waiting>) 
 }
 
 /// Sends the writes and answers each; gives the error that all of them got, if they did.
-async fn send(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
-    match fly(redis, slack_ms, flight).await {
+async fn send(lane: &Lane, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
+    match fly(lane, flight).await {
         // While a Cluster moves a slot, keys of which some have moved cannot go together, and each alone can.
         Err(StoreError::Unavailable(why)) if why.starts_with("TRYAGAIN") && flight.len() > 1 => {
-            one_by_one(redis, slack_ms, flight).await
+            one_by_one(lane, flight).await
         }
         Err(error) => {
             answer_all(flight, &error);
@@ -127,17 +145,13 @@ async fn send(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result
     }
 }
 
-async fn one_by_one(
-    redis: &Redis,
-    slack_ms: u64,
-    flight: &mut Vec<Waiting>,
-) -> Result<(), StoreError> {
+async fn one_by_one(lane: &Lane, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
     while let Some(next) = flight.pop() {
         if next.answer.is_closed() {
             continue;
         }
         let mut alone = vec![next];
-        let Err(error) = fly(redis, slack_ms, &mut alone).await else { continue };
+        let Err(error) = fly(lane, &mut alone).await else { continue };
         answer_all(&mut alone, &error);
         if matches!(&error, StoreError::Unavailable(why) if !why.starts_with("TRYAGAIN")) {
             answer_all(flight, &error); // the server is silent now: the others need not find out by themselves
@@ -155,12 +169,19 @@ fn answer_all(flight: &mut Vec<Waiting>, error: &StoreError) {
 }
 
 /// Sends the writes together and answers each, unless there is an error that concerns them all.
-async fn fly(redis: &Redis, slack_ms: u64, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
-    let keys = flight.iter().map(|waiting| waiting.write.key.clone()).collect();
+async fn fly(lane: &Lane, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
+    let Way { redis, slack_ms, replica } = &lane.way;
+    let sessions = flight.iter().map(|waiting| waiting.write.key.clone());
+    let keys: Vec<String> = sessions.chain(lane.unsaved.clone()).collect();
+    let first = keys.first().cloned().unwrap_or_default();
     let writes = packed::list(flight.iter().map(|waiting| &*waiting.write.packed));
     let keep_ms = slack_ms.saturating_add(AFTER_END_MS);
-    let args = vec![number(slack_ms), number(keep_ms), Arg::Bytes(writes.into())];
+    let args = vec![number(*slack_ms), number(keep_ms), Arg::Bytes(writes.into())];
     let reply = redis.call(&WRITE, keys, args).await.map_err(failed)?;
+    if let Some(limit) = replica {
+        // Sent again with their ids they are recognised, and a replica is waited for once more.
+        super::replica_has(redis, &first, *limit).await?;
+    }
     let (now_ms, answers) = answers(reply, flight.len())?;
     for (waiting, answer) in flight.drain(..).zip(answers) {
         drop(waiting.answer.send(judge(answer, waiting.write.version, now_ms)));

@@ -1,5 +1,5 @@
 -- Ends a session and leaves a tombstone. KEYS[1] session, KEYS[2] index, KEYS[3] list of ids, KEYS[4] lease table of its
--- bucket; ARGV: how long the tombstone stands in ms, locator, slack in ms if it ran out of time and is to be told, else '', its
+-- bucket, KEYS[5] (if there is one) what the database does not have yet; ARGV: how long the tombstone stands in ms, locator, slack in ms if it ran out of time and is to be told, else '', its
 -- place in the list of ids, lease in ms.
 -- Replies {'REVOKED', owner token or ''[, user]} or {'NONE'}. Meaning: Spec::revoke.
 local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'st', 'c', 'x', 'la', 'i', 'u')
@@ -7,6 +7,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 if not s[2] then
   if s[4] or ARGV[3] ~= '' then return {'NONE'} end
+  unsaved(KEYS[5], '!' .. ARGV[2], now)
   local rid = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   local gate = redis.call('HMGET', KEYS[4], 'rid', 'grace')
   if gate[1] ~= rid then
@@ -25,6 +26,8 @@ end
 if not s[4] then
   -- Before the first change: what cannot be read must not be left half ended.
   local told = ARGV[3] ~= '' and '?' .. entry(ARGV[2], {s[5], s[6], s[7], s[8], s[9]}, tonumber(ARGV[3]), now)
+  unsaved(KEYS[5], '!' .. ARGV[2], now)
+  if KEYS[5] then redis.call('ZREM', KEYS[5], ARGV[2]) end
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'st', 1, 'o', s[1] or '', 'e', s[2], 'v', s[3] or 0)
   redis.call('PEXPIRE', KEYS[1], ARGV[1])

@@ -1,4 +1,5 @@
--- Writes changes of many sessions, each behind the fence of its owner. KEYS: the sessions; ARGV: slack in ms, how long a key
+-- Writes changes of many sessions, each behind the fence of its owner. KEYS: the sessions, and at the end (if there is one) what
+-- the database does not have yet; ARGV: slack in ms, how long a key
 -- outlives its session in ms, and a list in MessagePack with one entry for each session: {token, epoch, version before,
 -- version after, id of the write, idle in ms, absolute deadline in ms, {field, value, ...} to set, {field, ...} to remove};
 -- all are texts.
@@ -9,6 +10,8 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local slack, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
 
+local writes = cmsgpack.unpack(ARGV[3])
+local queue = KEYS[#writes + 1]
 local changed, half = false, false
 
 local function write(key, w)
@@ -24,6 +27,7 @@ local function write(key, w)
   -- Before the first change: what cannot be read must not be left half written.
   local since = now - s[6]
   local set, gone = w[8], w[9]
+  unsaved(queue, string.match(key, ':s:([%w_%-]+)$'), now)
   if #set <= 1000 then
     redis.call('HSET', key, 'v', w[4], 'q', w[5], unpack(set))
     changed, half = true, true
@@ -45,9 +49,9 @@ local function write(key, w)
   return 0
 end
 
-local writes = cmsgpack.unpack(ARGV[3])
 local answers = {now}
-for i, key in ipairs(KEYS) do
+for i = 1, #writes do
+  local key = KEYS[i]
   half = false
   local done, answer = pcall(write, key, writes[i])
   if not done then

@@ -110,7 +110,7 @@ impl RegisterStatements {
 }
 
 /// The condition that a session lives.
-fn alive(backend: Backend, slack: &str) -> String {
+pub(super) fn alive(backend: Backend, slack: &str) -> String {
     let now = backend.now_ms();
     format!(
         "s.revoked_until_ms IS NULL AND s.absolute_ms > {now} \
