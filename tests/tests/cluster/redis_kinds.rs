@@ -160,7 +160,7 @@ async fn k2_every_way_to_write_an_address_leads_to_the_server() {
             .env("UNDERSTUDY_DATABASE_URL", &postgres.url())
             .envs(ways[number].clone());
         let node = started(spec).await;
-        let client = understudy_tests::Client::new();
+        let client = Client::new();
         let path = "/api/session/values/n/increment";
         client.post(node.public_url(), path).await.unwrap().expect(200);
     })
@@ -210,7 +210,7 @@ async fn k1_a_node_finds_out_by_itself_what_kind_of_redis_it_has() {
     let spec = cluster.spec("auto").await.env(secret.0, &secret.1);
     let spec = spec.env("UNDERSTUDY_HTTP_EXTERNAL_URL", cluster.url(0));
     let second = started(spec).await;
-    let client = understudy_tests::Client::new();
+    let client = Client::new();
     client.post(cluster.url(0), "/incr").await.unwrap().expect(200);
     client.post(second.public_url(), "/incr").await.unwrap().expect(200);
     assert_eq!(smoke::counter(&client, cluster.url(0)).await, 2);

@@ -26,7 +26,7 @@ impl Settler {
     }
 
     pub(super) fn settle(&self, saved: Saved) {
-        drop(self.0.try_send(saved));
+        self.0.try_send(saved).ok();
     }
 }
 
