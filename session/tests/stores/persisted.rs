@@ -76,9 +76,15 @@ impl Persisted {
 
     async fn claimed(&self, locator: Locator, by: &str) -> Owned {
         let token = token(by);
-        let reply = self.store.claim(locator, &token, None).await.unwrap();
-        let ClaimReply::Claimed { epoch, record: Some(record), .. } = reply else {
-            panic!("{reply:?}")
+        let (epoch, record) = loop {
+            match self.store.claim(locator, &token, None).await.unwrap() {
+                ClaimReply::Claimed { epoch, record: Some(record), .. } => break (epoch, record),
+                // A server that was never seen before.
+                ClaimReply::Grace { remaining_ms } => {
+                    self.below.pass(Duration::from_millis(remaining_ms + 1)).await;
+                }
+                other => panic!("{other:?}"),
+            }
         };
         Owned { locator, fence: Fence { token, epoch }, record: *record }
     }
@@ -199,7 +205,7 @@ async fn s2_with_write_through_nothing_is_lost_with_redis() {
     };
     assert_eq!(back.record, expected, "to the letter");
     assert!(back.record.last_access_ms >= owned.record.last_access_ms);
-    let late = both.write(&mut owned, "late").await.unwrap();
+    let late = both.write(&mut owned, "2").await.unwrap();
     assert_eq!(late, WriteReply::Fenced, "whoever had it before is fenced");
     let roll = both.store.roll("ann").await.unwrap();
     assert_eq!(roll.places.len(), 1, "it is on the roll of its user again");
@@ -288,7 +294,7 @@ async fn s2_an_owner_that_puts_back_what_was_ended_is_found_out() {
     assert_eq!(restored, RestoreReply::Restored);
     let report = both.store.saver("a").at_once().run_once().await;
     assert_eq!((report.sessions, &*report.ended), (0, &[owned.locator][..]), "{report:?}");
-    let reply = both.write(&mut owned, "late").await.unwrap();
+    let reply = both.write(&mut owned, "2").await.unwrap();
     assert_eq!(reply, WriteReply::Revoked);
     assert_eq!(both.store.read(owned.locator).await.unwrap(), ReadReply::Revoked);
     assert_eq!(both.rows("revoked_until_ms IS NULL").await, 0);
