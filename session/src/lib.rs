@@ -13,7 +13,8 @@
 //! | [`ownership`], [`state`], [`record`] | when a copy may be trusted; what operations do; what a session is |
 //! | [`store`], [`spec`] | where sessions are kept, and what every store must do |
 //! | [`sealing`] | the cipher and the keys that seal contents in a store; [`store::sealed`] uses them |
-//! | [`expiry`] | ends sessions that ran out of time, and tells the application |
+//! | [`expiry`] | ends sessions that ran out of time, and tells the application of all ends |
+//! | [`realtime`] | tells pages that are open of events, on whichever node they are |
 //! | `admin` | what operators see of and do with sessions |
 //! | [`users`] | who is logged in where, and how often |
 //! | [`lockout`] | counts failures to log in |
@@ -36,6 +37,7 @@ mod metrics;
 pub mod middleware;
 pub mod options;
 pub mod ownership;
+pub mod realtime;
 pub mod record;
 mod resident;
 pub mod sealing;
@@ -49,10 +51,11 @@ pub mod users;
 
 pub use crate::metrics::catalogue as metrics;
 pub use error::SessionError;
-pub use expiry::{ExpiryReason, SessionExpired};
+pub use expiry::{EndReason, SessionEnded, SessionExpired};
 pub use handle::SessionHandle;
 pub use lockout::{Lockout, LockoutError};
 pub use middleware::SessionMiddleware;
-pub use service::SessionService;
+pub use realtime::{Recipient, SessionEvent};
+pub use service::{SessionService, Sessions};
 pub use session::{CookieLife, LoginOptions, NoTouch, Session, SessionInfo};
 pub use users::SessionLimitExceeded;

@@ -16,11 +16,11 @@ use understudy_runtime::service::{NodeContext, ServiceError};
 use crate::handle::Shard;
 use crate::sealing::SealRing;
 use crate::service::failed;
-use crate::store::SharedStore;
 use crate::store::database::DatabaseStore;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::store::sealed::SealedStore;
+use crate::store::{Estate, SharedStore};
 
 /// What an HTTP worker has for itself. A counter that all share would travel between processors with every request.
 #[derive(Default)]
@@ -54,8 +54,10 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    pub(crate) fn new(node: &NodeContext) -> Result<Self, ServiceError> {
-        Ok(Self { stores: Stores::new(node, &node.config.session)?, number: AtomicUsize::new(1) })
+    /// `estate` says whether somebody is told of the ends of sessions.
+    pub(crate) fn new(node: &NodeContext, estate: Estate) -> Result<Self, ServiceError> {
+        let stores = Stores::new(node, &node.config.session, estate)?;
+        Ok(Self { stores, number: AtomicUsize::new(1) })
     }
 
     /// Starts a thread of its own; gives it with its store.
@@ -106,16 +108,21 @@ pub(crate) fn shard_count(node: &NodeContext) -> usize {
 /// Makes the store of each shard.
 #[derive(Clone)]
 enum Stores {
-    Redis { node: NodeContext, config: Box<RedisConfig>, ring: SealRing },
+    Redis { node: NodeContext, config: Box<RedisConfig>, ring: SealRing, estate: Estate },
     Shared(SharedStore),
 }
 
 impl Stores {
-    fn new(node: &NodeContext, config: &SessionConfig) -> Result<Self, ServiceError> {
+    fn new(
+        node: &NodeContext,
+        config: &SessionConfig,
+        estate: Estate,
+    ) -> Result<Self, ServiceError> {
         let ring = SealRing::new(&config.encryption, node.config.cluster.name.as_str());
         Ok(match (config.store, &config.redis) {
             (StoreKind::Redis, Some(redis)) => {
-                Self::Redis { node: node.clone(), config: Box::new(redis.clone()), ring }
+                let config = Box::new(redis.clone());
+                Self::Redis { node: node.clone(), config, ring, estate }
             }
             (StoreKind::Redis, None) => {
                 let text =
@@ -128,7 +135,7 @@ impl Stores {
                     node.config.cluster.node_ttl,
                     config.touch,
                 );
-                let store = store.opening(ring.known());
+                let store = store.opening(ring.known()).with_estate(estate);
                 Self::Shared(Arc::new(SealedStore::new(Arc::new(store), ring)))
             }
             (StoreKind::Memory, _) => {
@@ -141,9 +148,9 @@ impl Stores {
 
     /// Connects on the thread that calls, and waits until the connection is there.
     async fn connect(&self, number: usize) -> Result<SharedStore, ServiceError> {
-        let (node, config, ring) = match self {
+        let (node, config, ring, estate) = match self {
             Self::Shared(store) => return Ok(Arc::clone(store)),
-            Self::Redis { node, config, ring } => (node, config, ring),
+            Self::Redis { node, config, ring, estate } => (node, config, ring, *estate),
         };
         let redis =
             Redis::connect(config, Role::Data(number), &node.node_id).await.map_err(|error| {
@@ -154,7 +161,7 @@ impl Stores {
         redis.connects().wait_for(|connects| *connects > 0).await.ok();
         let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
         let store = RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack);
-        let store = store.opening(&ring.known());
+        let store = store.opening(&ring.known()).with_estate(estate);
         Ok(Arc::new(SealedStore::new(Arc::new(store), ring.clone())))
     }
 }

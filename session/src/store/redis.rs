@@ -22,7 +22,7 @@ use understudy_runtime::keys::KeySpace;
 use understudy_runtime::redis::{Arg, Redis, RedisError, Reply, Script};
 
 use super::{
-    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply,
+    ClaimReply, CreateReply, End, Estate, Expired, ReadReply, Remains, RestoreReply, RevokeReply,
     SessionRegister as _, SessionStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 use crate::record::{Fence, KeyId, KnownKeys, Locator, Record, Token};
@@ -47,7 +47,7 @@ script!(CLAIM, new, "claim", "index");
 script!(WRITE, new, "write");
 script!(VALIDATE, new, "validate");
 script!(RESTORE, new, "restore", "index");
-script!(REVOKE, new, "revoke", "index", "entry");
+script!(REVOKE, new, "revoke", "index", "entry", "remains");
 script!(RELEASE, new, "release");
 script!(TOUCH, new, "touch");
 script!(PROLONG, new, "prolong", "index");
@@ -64,7 +64,7 @@ script!(SEEN, new, "seen");
 script!(ONLINE, new, "online");
 script!(ONLINE_COUNT, new, "online_count");
 // These make room.
-script!(SWEEP, even_when_full, "sweep", "index", "entry");
+script!(SWEEP, even_when_full, "sweep", "index", "entry", "remains");
 script!(ACKNOWLEDGE, even_when_full, "acknowledge");
 script!(CONDEMN, even_when_full, "condemn", "place");
 script!(STRIKE, even_when_full, "strike", "place");
@@ -72,7 +72,7 @@ script!(FORGET_IDS, even_when_full, "forget_ids");
 script!(UNSEEN, even_when_full, "unseen");
 
 /// How much longer than a session its key stays, besides the slack: so long may nobody sweep, or the server be away, without
-/// the end of a session going by untold.
+/// the end of a session going by untold. What it held is kept so long after its end.
 const AFTER_END_MS: u64 = 3_600_000;
 
 /// Keeps sessions in Redis, over one connection.
@@ -85,6 +85,7 @@ pub struct RedisStore {
     slack_ms: u64,
     /// Names of keys, with a blank before and after each: what is sealed under another one is not claimed.
     known: Arc<str>,
+    estate: Estate,
 }
 
 impl RedisStore {
@@ -97,7 +98,14 @@ impl RedisStore {
     pub fn new(redis: Redis, keys: Arc<KeySpace>, lease: Duration, slack: Duration) -> Self {
         let slack_ms = ms(slack);
         let gate = Gate::open(&redis, keys.buckets(), slack_ms);
-        Self { redis, gate, keys, lease, slack_ms, known: Arc::from("") }
+        let (known, estate) = (Arc::from(""), Estate::default());
+        Self { redis, gate, keys, lease, slack_ms, known, estate }
+    }
+
+    /// Says whether what sessions held is kept for whoever is told of their end.
+    #[must_use]
+    pub fn with_estate(self, estate: Estate) -> Self {
+        Self { estate, ..self }
     }
 
     /// Takes the names of the keys that this node has.
@@ -123,6 +131,20 @@ impl RedisStore {
         let mut keys = self.session_and_index(locator);
         keys.insert(1, self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
         keys
+    }
+
+    /// What a session held when it ended.
+    fn remains_key(&self, locator: Locator) -> String {
+        let bucket = self.keys.bucket_of(locator.as_bytes());
+        self.keys.session_remains(bucket, &locator.to_string())
+    }
+
+    /// How long that is kept; nothing when it is not.
+    fn keep_remains(&self) -> Arg {
+        match self.estate {
+            Estate::Kept => number(AFTER_END_MS),
+            Estate::Dropped => text(""),
+        }
     }
 
     /// How much longer than a session its key stays.
@@ -301,15 +323,17 @@ impl SessionStore for RedisStore {
 
     async fn revoke(&self, locator: Locator, end: End) -> Result<RevokeReply, StoreError> {
         let stands = ms(self.lease).saturating_mul(2).max(60_000);
-        let told = match end {
-            End::Asked => text(""),
-            End::OutOfTime => number(self.slack_ms),
+        let [slack, reason] = match end.reason() {
+            Some(reason) => [text(""), text(reason.as_str())],
+            None => [number(self.slack_ms), text("")],
         };
         let id = text(&register::in_list_of_ids(locator));
         let lease = number(ms(self.lease));
-        let args = vec![number(stands), text(&locator.to_string()), told, id, lease];
+        let mut args = vec![number(stands), text(&locator.to_string()), slack, id, lease];
+        args.extend([reason, self.keep_remains()]);
         let mut keys = self.session_and_index(locator);
         keys.push(self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
+        keys.push(self.remains_key(locator));
         let reply = self.call(&REVOKE, keys, args).await?;
         if let Some(user) = reply.get(2).and_then(as_text) {
             self.take_off_rolls(&[(user, locator)]).await;
@@ -351,6 +375,11 @@ impl SessionStore for RedisStore {
     async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
         self.forget_told(expired).await
     }
+
+    async fn last_state(&self, locator: Locator) -> Result<Option<Remains>, StoreError> {
+        let found = self.redis.hgetall(&self.remains_key(locator)).await.map_err(failed)?;
+        if found.is_empty() { Ok(None) } else { fields::remains(found.into_iter()).map(Some) }
+    }
 }
 
 fn ms(duration: Duration) -> u64 {
@@ -387,7 +416,7 @@ fn unexpected(what: &str) -> StoreError {
 }
 
 /// What the server says while it starts, fails over or moves slots passes by itself; the step was not carried out.
-fn failed(error: RedisError) -> StoreError {
+pub(crate) fn failed(error: RedisError) -> StoreError {
     const PASSING: [&str; 7] =
         ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "NOREPLICAS", "BUSY"];
     let passes = error.is_retryable() || error.code().is_some_and(|code| PASSING.contains(&code));

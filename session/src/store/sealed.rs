@@ -35,8 +35,8 @@ use async_trait::async_trait;
 use understudy_runtime::ids::Bucket;
 
 use super::{
-    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
-    SharedStore, StoreError, Swept, ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Expired, ReadReply, Remains, RestoreReply, RevokeReply,
+    SessionStore, SharedStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 use crate::record::{Attributes, Change, Fence, Locator, RecentOps, Record, Seal, Token};
 use crate::sealing::{OpenError, Place, SealRing, Sealer};
@@ -93,16 +93,23 @@ impl SealedStore {
     fn opened(&self, locator: Locator, mut record: Record) -> Result<Record, StoreError> {
         let outdated = record.seal != self.ring.form();
         if record.seal.key().is_some() {
-            let attributes = record.attributes.iter().map(|(name, text)| {
-                let plain = self.open_value(Place::attribute(locator, name), text)?;
-                Ok((Arc::clone(name), plain))
-            });
-            let attributes: Attributes = attributes.collect::<Result<_, OpenError>>()?;
-            record.attributes = Arc::new(attributes);
+            record.attributes = Arc::new(self.opened_attributes(locator, &record.attributes)?);
             record.recent = self.open_list(locator, &record.recent)?;
         }
         record.seal = if outdated { Seal::Outdated } else { Seal::Open };
         Ok(record)
+    }
+
+    fn opened_attributes(
+        &self,
+        locator: Locator,
+        sealed: &Attributes,
+    ) -> Result<Attributes, OpenError> {
+        let attributes = sealed.iter().map(|(name, text)| {
+            let plain = self.open_value(Place::attribute(locator, name), text)?;
+            Ok((Arc::clone(name), plain))
+        });
+        attributes.collect::<Result<_, OpenError>>()
     }
 
     fn open_value(&self, place: Place<'_>, text: &str) -> Result<Arc<str>, OpenError> {
@@ -245,5 +252,14 @@ impl SessionStore for SealedStore {
 
     async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
         self.store.acknowledge(expired).await
+    }
+
+    async fn last_state(&self, locator: Locator) -> Result<Option<Remains>, StoreError> {
+        let Some(mut remains) = self.store.last_state(locator).await? else { return Ok(None) };
+        if remains.seal.key().is_some() {
+            remains.attributes = Arc::new(self.opened_attributes(locator, &remains.attributes)?);
+        }
+        remains.seal = Seal::Open;
+        Ok(Some(remains))
     }
 }

@@ -17,6 +17,7 @@ use crate::handle::{Inner, Shard};
 use crate::keyring::KeyRing;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
+use crate::realtime::Realtime;
 use crate::record::{Fence, RecentOps, Record, Seal, SecretHash, Token};
 use crate::store::memory::MemoryStore;
 use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage};
@@ -78,6 +79,7 @@ fn node_over(store: SharedStore) -> SessionHandle {
         closed,
         beginning: DashMap::new(),
         lease_ttl: Duration::from_millis(100),
+        realtime: Realtime::alone(bus.clone(), SystemClock::shared()),
         bus,
         key_agreed: AtomicBool::new(true),
         on_limit: None,

@@ -191,9 +191,15 @@ impl Side<'_> {
             }
             Step::Touch => format!("{:?}", store.touch(locator).await.expect("touch answers")),
             Step::Sweep => {
-                let swept = store.sweep(bucket, 100, Some(LONG)).await.expect("sweep answers");
-                let own = swept.expired.iter().find(|expired| expired.locator == locator);
-                format!("swept {own:?}")
+                let mut own = Vec::new();
+                loop {
+                    let swept = store.sweep(bucket, 100, Some(LONG)).await.expect("sweep answers");
+                    let told = swept.expired.iter().filter(|expired| expired.locator == locator);
+                    own.extend(told.map(|told| (told.reason, told.user.clone(), told.again)));
+                    if !swept.more {
+                        break format!("swept {own:?}");
+                    }
+                }
             }
             Step::Renew(node) => {
                 let renewed = self.leases.renew(bucket, node, LONG).await.expect("renew answers");
