@@ -19,6 +19,8 @@ mod health;
 mod jobs;
 #[path = "fixture/notes.rs"]
 mod notes;
+#[path = "fixture/realtime.rs"]
+mod realtime;
 #[path = "fixture/together.rs"]
 mod together;
 
@@ -261,6 +263,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/recent", web::get().to(recent))
         .route("/poll", web::get().to(poll))
         .route("/all", web::get().to(all))
+        .configure(realtime::routes)
         .configure(together::routes)
         .configure(jobs::routes);
 }
