@@ -63,6 +63,12 @@ impl KeySpace {
         format!("{}{{{bucket}}}:x", self.prefix)
     }
 
+    /// Returns the sorted set of a bucket's sessions in which somebody is logged in, to count them.
+    #[must_use]
+    pub fn session_named(&self, bucket: Bucket) -> String {
+        format!("{}{{{bucket}}}:n", self.prefix)
+    }
+
     /// Returns the hash of what a session held when it ended, until somebody was told of its end.
     #[must_use]
     pub fn session_remains(&self, bucket: Bucket, locator_b64: &str) -> String {
@@ -177,6 +183,7 @@ mod tests {
         assert_eq!(keys.lease_table(Bucket(7)), "us:shop:{7}:L");
         assert_eq!(keys.session(Bucket(7), "abc"), "us:shop:{7}:s:abc");
         assert_eq!(keys.session_expiry(Bucket(7)), "us:shop:{7}:x");
+        assert_eq!(keys.session_named(Bucket(7)), "us:shop:{7}:n");
         assert_eq!(keys.session_remains(Bucket(7), "abc"), "us:shop:{7}:z:abc");
         assert_eq!(keys.session_events(Bucket(7), "abc"), "us:shop:{7}:t:abc");
         assert_eq!(keys.user_events("abc"), "us:shop:{uabc}:t");
@@ -202,6 +209,7 @@ mod tests {
             keys.lease_table(Bucket(0)),
             keys.session(Bucket(0), "l"),
             keys.session_expiry(Bucket(0)),
+            keys.session_named(Bucket(0)),
             keys.session_remains(Bucket(0), "l"),
             keys.session_events(Bucket(0), "l"),
             keys.user_events("d"),

@@ -207,6 +207,7 @@ const CASES: &[(&str, Case)] = cases![
         what_is_over_leaves_the_roll,
         a_look_shows_what_a_session_is,
         pages_show_each_session_once,
+        sessions_with_a_user_are_counted_apart,
         a_session_is_found_by_the_beginning_of_its_id,
         who_may_still_show_an_ended_session_is_told,
         what_is_put_back_is_on_the_roll,

@@ -51,6 +51,7 @@ script!(REVOKE, new, "revoke", "index", "entry", "remains");
 script!(RELEASE, new, "release");
 script!(TOUCH, new, "touch");
 script!(PROLONG, new, "prolong", "index");
+script!(NAME, new, "name", "index");
 script!(DUE, new, "due");
 script!(ENROLL, new, "enroll", "place");
 script!(CONFIRM, new, "confirm", "place");
@@ -126,11 +127,17 @@ impl RedisStore {
         vec![session, self.keys.session_expiry(bucket), self.keys.session_ids(bucket)]
     }
 
-    /// The session, the leases of its bucket, the index, and the list of public ids.
+    /// The session, the leases of its bucket, the index, the list of public ids, and the set of sessions with a user.
     fn all_keys(&self, locator: Locator) -> Vec<String> {
         let mut keys = self.session_and_index(locator);
         keys.insert(1, self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
+        keys.push(self.named_key(locator));
         keys
+    }
+
+    /// The sessions of the bucket in which somebody is logged in.
+    fn named_key(&self, locator: Locator) -> String {
+        self.keys.session_named(self.keys.bucket_of(locator.as_bytes()))
     }
 
     /// What a session held when it ended.
@@ -180,7 +187,9 @@ impl SessionStore for RedisStore {
             text(&register::in_list_of_ids(locator)),
         ];
         fields::all(record, fields::Times::Stores, &mut args);
-        let reply = self.call(&CREATE, self.session_and_index(locator), args).await?;
+        let mut keys = self.session_and_index(locator);
+        keys.push(self.named_key(locator));
+        let reply = self.call(&CREATE, keys, args).await?;
         match tag(&reply)? {
             "CREATED" => Ok(CreateReply::Created { now_ms: int(&reply, 1)? }),
             "EXISTS" => Ok(CreateReply::Exists),
@@ -254,6 +263,9 @@ impl SessionStore for RedisStore {
         let bucket = self.keys.bucket_of(write.locator.as_bytes());
         let key = self.keys.session(bucket, &write.locator.to_string());
         let reply = self.gate.pass(bucket, Prepared::new(key, &write)).await?;
+        if let (Some(_), WriteReply::Written { now_ms, .. }) = (&write.change.user, &reply) {
+            self.count_named(write.locator, write.after.absolute_ms.saturating_sub(*now_ms)).await;
+        }
         if let (Some(absolute_ms), WriteReply::Written { now_ms, .. }) =
             (write.change.absolute_ms, &reply)
         {
@@ -333,7 +345,7 @@ impl SessionStore for RedisStore {
         args.extend([reason, self.keep_remains()]);
         let mut keys = self.session_and_index(locator);
         keys.push(self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
-        keys.push(self.remains_key(locator));
+        keys.extend([self.remains_key(locator), self.named_key(locator)]);
         let reply = self.call(&REVOKE, keys, args).await?;
         if let Some(user) = reply.get(2).and_then(as_text) {
             self.take_off_rolls(&[(user, locator)]).await;

@@ -29,7 +29,7 @@ impl RedisStore {
             return Ok(Swept::default());
         }
         let more = due.len() >= limit as usize;
-        let mut keys = vec![index, self.keys.lease_table(bucket)];
+        let mut keys = vec![index, self.keys.lease_table(bucket), self.keys.session_named(bucket)];
         for member in &due {
             let told = member.strip_prefix(['!', '?']);
             if told.is_none() {

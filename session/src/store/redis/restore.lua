@@ -1,5 +1,5 @@
 -- Puts an owner's copy back after the server lost writes. KEYS[1] session, KEYS[2] lease table of its bucket, KEYS[3] index,
--- KEYS[4] list of ids;
+-- KEYS[4] list of ids, KEYS[5] those with a user;
 -- ARGV: token, epoch, version, idle in ms, absolute deadline in ms, slack in ms, lease in ms, how long the key outlives the
 -- session in ms, latest access in ms, locator, its place in the list of ids, field, value, ...
 -- Replies 'OK', 'REFUSED' or 'REVOKED'. Meaning: Spec::restore.
@@ -33,4 +33,5 @@ end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left + ARGV[8]))
 note(KEYS[3], ARGV[10], now + left, now, 'CH')
 list(KEYS[4], ARGV[11], ARGV[5] - now)
+name(KEYS[5], KEYS[1], ARGV[10], ARGV[5] - now)
 return 'OK'

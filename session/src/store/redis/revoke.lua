@@ -1,5 +1,5 @@
 -- Ends a session and leaves a tombstone. KEYS[1] session, KEYS[2] index, KEYS[3] list of ids, KEYS[4] lease table of its
--- bucket, KEYS[5] what it held; ARGV: how long the tombstone stands in ms, locator, slack in ms if it ran out of time, else '',
+-- bucket, KEYS[5] what it held, KEYS[6] those with a user; ARGV: how long the tombstone stands in ms, locator, slack in ms if it ran out of time, else '',
 -- its place in the list of ids, lease in ms, the reason unless it ran out of time, how long what it held is kept in ms or ''.
 -- Replies {'REVOKED', owner token or ''[, user]} or {'NONE'}. Meaning: Spec::revoke.
 local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'st', 'c', 'x', 'la', 'i', 'u')
@@ -35,6 +35,7 @@ if not s[4] then
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
   redis.call('ZREM', KEYS[2], ARGV[2])
   redis.call('ZREM', KEYS[3], ARGV[4])
+  redis.call('ZREM', KEYS[6], ARGV[2])
   note(KEYS[2], '?' .. told, now, now, 'CH')
 end
 return {'REVOKED', s[1] or '', s[9]}

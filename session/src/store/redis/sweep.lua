@@ -1,5 +1,5 @@
--- Ends sessions that are over, and hands out what is to be told. KEYS[1] index, KEYS[2] lease table of the bucket, then for each
--- member the session, if it names one, and what it held; ARGV: slack in ms, lease in ms, how long what is handed out is held in
+-- Ends sessions that are over, and hands out what is to be told. KEYS[1] index, KEYS[2] lease table of the bucket, KEYS[3] its
+-- sessions with a user, then for each member the session, if it names one, and what it held; ARGV: slack in ms, lease in ms, how long what is handed out is held in
 -- ms or '' when nothing is to be kept, how long what sessions held is kept in ms or '', member, ... Members: a locator, or an
 -- entry (see entry.lua) with its mark.
 -- Replies {'GRACE'} or {'OK', entry, 1 if it was handed out before else 0, ...}. Meaning: Spec::sweep; what is no session is
@@ -33,6 +33,7 @@ local function look(locator, key, remains, due)
   local kind = redis.call('TYPE', key).ok
   if kind == 'none' then
     redis.call('ZREM', index, locator)
+    redis.call('ZREM', KEYS[3], locator)
     return hand_out(string.format('%s|vanished||%.0f|', locator, due), 0)
   end
   local s = kind == 'hash' and redis.call('HMGET', key, 'c', 'x', 'la', 'i', 'u', 'st', 'e', 'sv') or {}
@@ -47,10 +48,11 @@ local function look(locator, key, remains, due)
   if ends > now then return note(index, locator, ends, now, 'CH') end
   lay_out(key, remains, ARGV[4])
   redis.call('ZREM', index, locator)
+  redis.call('ZREM', KEYS[3], locator)
   hand_out(entry(locator, s, slack, now), 0)
 end
 
-local key = 3
+local key = 4
 for i = 5, #ARGV do
   local member = ARGV[i]
   local mark = string.sub(member, 1, 1)
