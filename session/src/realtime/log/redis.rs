@@ -118,7 +118,7 @@ impl RedisLog {
                 }
             }
         }
-        // Whoever missed one is told so after the others: none of them comes again.
+        // The page reads everything anew, what the others say too.
         Ok(if lost { Read::Gap(latest) } else { Read::News(events) })
     }
 }

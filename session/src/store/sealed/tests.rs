@@ -229,3 +229,19 @@ async fn x6_a_copy_that_is_put_back_is_sealed_too() {
     assert!(!is_legible(&stored(&memory, locator).await));
     assert_eq!(contents(&claimed(&store, locator).await), contents(&newer));
 }
+
+#[tokio::test]
+async fn x6_what_a_session_held_at_its_end_is_sealed_until_it_is_told() {
+    let memory = memory();
+    let store = over(&memory, sealing(&["a"]));
+    let locator = created(&store).await;
+    store.revoke(locator, End::Asked).await.unwrap();
+    let kept = memory.last_state(locator).await.unwrap().expect("nobody was told yet");
+    assert_eq!(kept.seal, Seal::Under(KeyId::new("a").unwrap()));
+    assert!(!format!("{:?}", kept.attributes).contains("canary"), "{kept:?}");
+    let told = store.last_state(locator).await.unwrap().expect("nobody was told yet");
+    assert_eq!((told.attributes, told.seal), (record().attributes, Seal::Open));
+    let other = over(&memory, sealing(&["b"])).last_state(locator).await;
+    assert!(matches!(other, Err(StoreError::Unreadable(_))), "{other:?}");
+    assert_eq!(store.last_state(Locator::random()).await.unwrap(), None);
+}
