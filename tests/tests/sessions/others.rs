@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use understudy_tests::{Client, Cluster, Topology, oracle, wait};
 
+use super::privacy::{FIRST, KEYS};
+use super::realtime::Page;
 use super::visitor::{logged_in, whoami};
 
 const OPERATOR: &str = "others-operator-token-of-the-tests";
@@ -99,6 +101,7 @@ async fn s6_with_notify_the_oldest_are_named_and_s15_every_end_is_told_though_th
     let file = folder.path().join("notes");
     let mut cluster = Cluster::builder()
         .env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR)
+        .env(KEYS, FIRST)
         .env("UNDERSTUDY_SESSION_MAX_PER_USER", "2")
         .env("UNDERSTUDY_SESSION_MAX_POLICY", "notify")
         .env("FIXTURE_NOTES", &file.display().to_string())
@@ -131,7 +134,27 @@ async fn s6_with_notify_the_oldest_are_named_and_s15_every_end_is_told_though_th
     for client in clients.iter().chain(&more) {
         assert_eq!(logged_in_at(&cluster, client).await, 3, "no session ends");
     }
+    sealed_events_arrive(&cluster).await;
     every_end_is_told(&mut cluster, &file).await;
+}
+
+/// With keys, events for pages are sealed in Redis, and opened for those who listen.
+async fn sealed_events_arrive(cluster: &Cluster) {
+    const CANARY: u64 = 47_110_815_471_108;
+    let client = logged_in(cluster.url(0), "sealed").await;
+    let page = Page::open(&client, cluster.url(1), None).await;
+    for to in ["", "&user=sealed"] {
+        let path = format!("/tell?n={CANARY}{to}");
+        client.post(cluster.url(2), &path).await.unwrap().expect(204);
+    }
+    page.until_told(2).await;
+    assert_eq!(page.numbers(), [CANARY, CANARY]);
+    let keys = cluster.redis.all_keys();
+    let streams = keys.iter().filter(|key| key.contains(":t:") || key.ends_with(":t"));
+    let kept = streams.map(|key| cluster.redis.cli(&["XRANGE", key.as_str(), "-", "+"]));
+    let kept = kept.collect::<Vec<String>>().join("\n");
+    assert!(kept.contains("1.first."), "{kept}");
+    oracle!("x6: values of events that Redis tells", kept.matches(&CANARY.to_string()).count(), 0);
 }
 
 /// The id by which log lines name the session of this browser, and the ids of events begin.

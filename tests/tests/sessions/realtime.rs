@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_secs(15);
 
 /// An open page, as a browser has it.
-struct Page {
+pub(super) struct Page {
     text: Arc<RwLock<String>>,
     reading: JoinHandle<()>,
 }
@@ -40,7 +40,7 @@ async fn listen(client: &Client, base: &str, last: Option<&str>) -> Response {
 
 impl Page {
     /// Opens a page that is told what comes after `last`.
-    async fn open(client: &Client, base: &str, last: Option<&str>) -> Self {
+    pub(super) async fn open(client: &Client, base: &str, last: Option<&str>) -> Self {
         let mut answer = listen(client, base, last).await;
         assert_eq!(answer.status(), 200);
         let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
@@ -80,7 +80,7 @@ impl Page {
         blocks.filter(|told| !told.name.is_empty()).collect()
     }
 
-    fn numbers(&self) -> Vec<u64> {
+    pub(super) fn numbers(&self) -> Vec<u64> {
         let told = self.told().into_iter().filter(|told| told.name == "number");
         told.map(|told| told.data.parse().unwrap()).collect()
     }
@@ -89,7 +89,7 @@ impl Page {
         self.told().iter().filter(|told| told.name == "reset").count()
     }
 
-    async fn until_told(&self, count: usize) -> Duration {
+    pub(super) async fn until_told(&self, count: usize) -> Duration {
         let what = format!("{count} events have come");
         wait::until(&what, LIMIT, async || self.numbers().len() >= count).await
     }
