@@ -61,8 +61,8 @@ pub mod prelude {
     };
     pub use understudy_scheduler::{Job, JobContext, JobError, Jobs, RunId};
     pub use understudy_session::{
-        CookieLife, LoginOptions, NoTouch, Session, SessionError, SessionExpired, SessionInfo,
-        SessionLimitExceeded, SessionState,
+        CookieLife, LoginOptions, NoTouch, Session, SessionEnded, SessionError, SessionEvent,
+        SessionExpired, SessionHandle, SessionInfo, SessionLimitExceeded, SessionState, Sessions,
     };
 
     pub use crate::Node;

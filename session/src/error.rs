@@ -106,6 +106,17 @@ pub enum SessionError {
     /// The other sessions are over at the store, but a node that lives did not say that it knows. To do it again finishes it.
     #[error("sessions are over, but a node did not say that it knows")]
     EndNotConfirmed,
+    /// An event cannot be told as it is.
+    #[error("the {field} of an event {why}")]
+    BadEvent {
+        /// What is wrong with it: `name` or `value`.
+        field: &'static str,
+        /// What would be right.
+        why: &'static str,
+    },
+    /// The session has as many connections for events at this node as it may.
+    #[error("the session has as many connections for events as it may")]
+    TooManyStreams,
     /// The application runs without the session service.
     #[error("the session service is not installed in this application")]
     NotInstalled,
@@ -185,6 +196,8 @@ impl SessionError {
             | Self::ReauthenticationRequired { .. }
             | Self::TooManySessions
             | Self::EndNotConfirmed
+            | Self::BadEvent { .. }
+            | Self::TooManyStreams
             | Self::NotInstalled => None,
         }
     }
@@ -246,6 +259,8 @@ impl ApiError for SessionError {
             }
             Self::TooManySessions => (StatusCode::CONFLICT, "session_too_many"),
             Self::EndNotConfirmed => (StatusCode::SERVICE_UNAVAILABLE, "end_not_confirmed"),
+            Self::BadEvent { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_event"),
+            Self::TooManyStreams => (StatusCode::TOO_MANY_REQUESTS, "session_too_many_streams"),
             Self::NotInstalled => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_installed"),
         };
         let problem = self.with_members(Problem::new(status, code, self.title()));

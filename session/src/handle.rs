@@ -8,11 +8,14 @@ mod begin;
 mod ending;
 
 use std::fmt;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
@@ -25,10 +28,12 @@ use understudy_runtime::lease::LeaseBoard;
 
 use crate::actor::{SessionActor, Submit};
 use crate::engine::{Answer, Engine, Job, Refusal, Reply, Trace, View, Work};
+use crate::error::SessionError;
 use crate::keyring::KeyRing;
 use crate::listener::Listener;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
+use crate::realtime::{Realtime, Topic};
 use crate::record::{Locator, SecretHash, Token};
 use crate::resident::{Cell, Resident};
 use crate::schema::Schemas;
@@ -93,7 +98,7 @@ pub(crate) use actors::{ActorState, LookAtActor, StopActor, Stopped, look_at_act
 pub use ending::EndError;
 pub(crate) use ending::{EndedMessage, Ends, serve_ends, to_its_end};
 
-/// Reaches the sessions of the cluster from this node.
+/// Reaches the sessions of the cluster from this node; an extractor.
 #[derive(Clone)]
 pub struct SessionHandle(pub(crate) Arc<Inner>, pub(crate) Option<Arc<Worker>>);
 
@@ -122,6 +127,17 @@ pub(crate) struct Inner {
     pub(crate) on_limit: Option<Listener<SessionLimitExceeded>>,
     /// What the application keeps in attributes.
     pub(crate) schemas: Schemas,
+    /// Tells pages of events, and knows those that listen here.
+    pub(crate) realtime: Realtime,
+}
+
+impl FromRequest for SessionHandle {
+    type Error = SessionError;
+    type Future = Ready<Result<Self, SessionError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(request.app_data::<Self>().cloned().ok_or(SessionError::NotInstalled))
+    }
 }
 
 impl SessionHandle {
@@ -327,7 +343,10 @@ impl SessionHandle {
         secret: Option<SecretHash>,
     ) -> Result<(), Refusal> {
         match self.submit(locator, Work::Revoke(secret), None, self.0.clock.now()).await {
-            Ok(_) | Err(Refusal::Ended) => Ok(()),
+            Ok(_) | Err(Refusal::Ended) => {
+                self.0.realtime.wake_everywhere(vec![Topic::Session(locator)]);
+                Ok(())
+            }
             Err(refusal) => Err(refusal),
         }
     }

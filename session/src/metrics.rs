@@ -32,6 +32,10 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("session_save_failures_total", "Attempts of this node to do so that failed, for one session or for all"),
     Metric::counter("session_unreadable_total", "Sessions in the store that cannot be read; they are left as they are"),
     Metric::counter("session_expired_total", "Sessions that ran out of time and were ended by this node").by(&[Label::of("reason", &["idle", "absolute", "vanished"])]),
+    Metric::counter("session_ended_total", "Sessions that somebody ended, as counted by the node that swept when it came to them").by(&[Label::of("reason", &["logout", "ended", "others", "replaced"])]),
+    Metric::gauge("session_streams", "Connections that are told events on this node"),
+    Metric::counter("session_events_total", "Events that this node told sessions and users"),
+    Metric::counter("session_event_resets_total", "Times that a connection was told to read everything anew, since events were missing"),
     Metric::counter("session_lockouts_total", "Attempts to log in that were refused without a look at the password, since too many had failed"),
     Metric::counter("session_cookies_rejected_total", "Cookies that no key of this node signed"),
 ];

@@ -2,8 +2,8 @@
 //! [`crate::store::sealed`].
 //!
 //! XChaCha20-Poly1305 with a random nonce for each text: 192 bits, so that no number of texts under one key is too many. A
-//! text is bound to its place: cluster, session, and attribute (or the list of recent operations) are authenticated with
-//! it, so that who can write to the store cannot have one session's value read in another. What they can do is told in
+//! text is bound to its place: cluster, session, and attribute (or the list of recent operations, or its events) are
+//! authenticated with it, so that who can write to the store cannot have one session's value read in another. What they can do is told in
 //! `docs/sessions.md`.
 //!
 //! A sealed text is `1.<name of the key>.<base64url of nonce, ciphertext and tag>`. It keeps the length of what it seals to
@@ -164,6 +164,16 @@ impl<'a> Place<'a> {
     /// The list of recent operations.
     pub(crate) fn recent(locator: Locator) -> Self {
         Self { locator, kind: b'w', name: "" }
+    }
+
+    /// The value of an event of a session.
+    pub(crate) fn event_of_session(locator: Locator) -> Self {
+        Self { locator, kind: b'e', name: "" }
+    }
+
+    /// The value of an event of a user; `digest` stands for the name.
+    pub(crate) fn event_of_user(digest: &'a str) -> Self {
+        Self { locator: Locator::from_bytes([0; 16]), kind: b'u', name: digest }
     }
 
     /// What is authenticated: no two places have the same, since a cluster's name holds no zero byte and what comes before the

@@ -25,7 +25,8 @@ use understudy_runtime::service::{
 
 use crate::actor::SESSION;
 use crate::admin::{Admin, OPERATIONS, Residents};
-use crate::expiry::{Heard, Listener, SessionExpired, Sweeper};
+use crate::error::SessionError;
+use crate::expiry::{Heard, Listener, SessionEnded, SessionExpired, Sweeper};
 use crate::forward::{Forward, serve};
 use crate::handle::{
     EndedMessage, Inner, LookAtActor, SessionHandle, Shard, StopActor, look_at_actor, serve_ends,
@@ -37,9 +38,11 @@ use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
+use crate::realtime::{News, Realtime};
 use crate::saving::{self, Saving};
 use crate::schema::{Schema, Schemas, SessionState};
 use crate::shards::{Shards, shard_count};
+use crate::store::Estate;
 use crate::users::SessionLimitExceeded;
 
 /// The file with the key of an embedded node, which nobody has to configure.
@@ -53,8 +56,10 @@ const MAP_SHARDS: usize = 64;
 pub struct SessionService {
     started: OnceLock<Started>,
     on_expired: Option<Listener<SessionExpired>>,
+    on_ended: Option<Listener<SessionEnded>>,
     on_limit: Option<Listener<SessionLimitExceeded>>,
     schemas: Vec<Schema>,
+    sessions: Sessions,
 }
 
 struct Started {
@@ -103,6 +108,33 @@ impl SessionService {
         self
     }
 
+    /// Has `tell` called for each session that is over, whatever the reason: logout, time, an end by somebody else; once per
+    /// session, on one node of the cluster, with what the session held.
+    ///
+    /// What there is to tell is kept in the step that ends the session. Of failures and repetitions the same holds as for
+    /// [`Self::on_expired`]; with both, an event that one of them did not take is told to both again.
+    ///
+    /// # Example
+    /// ```
+    /// use understudy_session::{SessionEnded, SessionError, SessionService};
+    ///
+    /// let service = SessionService::new().on_ended(|event: SessionEnded| async move {
+    ///     let cart: Option<Vec<String>> = event.get("cart")?;
+    ///     println!("{}: {} left {cart:?} behind", event.id, event.reason.as_str());
+    ///     Ok::<(), SessionError>(()) // after an error it is called again
+    /// });
+    /// # drop(service);
+    /// ```
+    #[must_use]
+    pub fn on_ended<F, Fut>(mut self, tell: F) -> Self
+    where
+        F: Fn(SessionEnded) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Heard> + Send + 'static,
+    {
+        self.on_ended = Some(Listener::new(tell));
+        self
+    }
+
     /// Has `tell` called when a user has more sessions than wanted after a login, with
     /// `UNDERSTUDY_SESSION_MAX_POLICY=notify`: on the node of the login, which does not wait for it.
     ///
@@ -147,6 +179,26 @@ impl SessionService {
     pub fn handle(&self) -> Option<SessionHandle> {
         self.started.get().map(|started| started.handle.clone())
     }
+
+    /// Gives what will have the handle, for code that is put together before: jobs, for example.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        self.sessions.clone()
+    }
+}
+
+/// The way to the sessions for code that is put together before the node starts; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Sessions(Arc<OnceLock<SessionHandle>>);
+
+impl Sessions {
+    /// Gives the handle.
+    ///
+    /// # Errors
+    /// [`SessionError::NotInstalled`] before the service has started.
+    pub fn handle(&self) -> Result<SessionHandle, SessionError> {
+        self.0.get().cloned().ok_or(SessionError::NotInstalled)
+    }
 }
 
 #[async_trait(?Send)]
@@ -161,18 +213,10 @@ impl Service for SessionService {
 
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
         let schemas = Schemas::new(&self.schemas).map_err(|wrong| failed(&wrong, None))?;
-        let started = begin(node, self.on_limit.clone(), schemas).await?;
+        let estate = if self.on_ended.is_some() { Estate::Kept } else { Estate::Dropped };
+        let started = begin(node, self.on_limit.clone(), schemas, estate).await?;
         let handle = started.handle.clone();
-        let serving = handle.clone();
-        node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
-        let hearing = handle.clone();
-        node.bus.handle::<EndedMessage, _, _>(move |_from, message| {
-            serve_ends(hearing.clone(), message)
-        });
-        let counting = handle.clone();
-        node.bus.handle::<Residents, _, _>(move |_from, Residents| {
-            std::future::ready(counting.0.residents.len() as u64)
-        });
+        hear(node, &handle);
         answer_about_actors(node, &handle);
         let inner = Arc::clone(&handle.0);
         node.lease.before_settling(Arc::new(move |bucket, _stamp| {
@@ -188,8 +232,10 @@ impl Service for SessionService {
             let (store, buckets) = (Arc::clone(&shard.store), node.keys.all_buckets());
             let clock = Arc::clone(&node.clock);
             let sweeper = Sweeper::new(store, buckets, clock, self.on_expired.clone());
-            node.duties.add(sweeper.duty());
+            let sweeper = sweeper.telling_all(self.on_ended.clone());
+            node.duties.add(sweeper.with_schemas(started.handle.0.schemas.clone()).duty());
         }
+        drop(self.sessions.0.set(started.handle.clone()));
         if self.started.set(started).is_err() {
             return Err(failed("the session service was started twice", None));
         }
@@ -278,10 +324,29 @@ fn answer_about_actors(node: &NodeContext, handle: &SessionHandle) {
     });
 }
 
+/// Takes the messages of other nodes.
+fn hear(node: &NodeContext, handle: &SessionHandle) {
+    let serving = handle.clone();
+    node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
+    let hearing = handle.clone();
+    node.bus
+        .handle::<EndedMessage, _, _>(move |_from, message| serve_ends(hearing.clone(), message));
+    let counting = handle.clone();
+    node.bus.handle::<Residents, _, _>(move |_from, Residents| {
+        std::future::ready(counting.0.residents.len() as u64)
+    });
+    let realtime = handle.0.realtime.clone();
+    node.bus.handle::<News, _, _>(move |_from, news: News| {
+        realtime.hear(&news);
+        std::future::ready(())
+    });
+}
+
 async fn begin(
     node: &NodeContext,
     on_limit: Option<Listener<SessionLimitExceeded>>,
     schemas: Schemas,
+    estate: Estate,
 ) -> Result<Started, ServiceError> {
     let config = &node.config.session;
     if config.users.max_policy == MaxPolicy::Notify && on_limit.is_none() {
@@ -294,7 +359,7 @@ async fn begin(
     let counters = Arc::new(Counters::new());
     let residents = Arc::new(DashMap::with_shard_amount(MAP_SHARDS));
     let closed = Arc::new(AtomicBool::new(false));
-    let makes = Shards::new(node)?;
+    let makes = Shards::new(node, estate)?;
     let mut shards = Vec::new();
     let mut arbiters = Vec::new();
     for _ in 0..shard_count(node) {
@@ -332,6 +397,7 @@ async fn begin(
         key_agreed: AtomicBool::new(true),
         on_limit,
         schemas,
+        realtime: Realtime::of(node),
     };
     let handle = SessionHandle(Arc::new(inner), None);
     let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };

@@ -1,6 +1,7 @@
 //! The session of a request, as handlers use it.
 
 mod authentication;
+mod events;
 mod login;
 mod no_touch;
 mod options;

@@ -19,6 +19,7 @@ use crate::handle::{Inner, Shard};
 use crate::keyring::KeyRing;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
+use crate::realtime::Realtime;
 use crate::record::{Fence, RecentOps, Record, Seal, SecretHash, Token};
 use crate::store::memory::MemoryStore;
 use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage};
@@ -81,6 +82,7 @@ pub(crate) fn node_over(store: SharedStore) -> SessionHandle {
         closed,
         beginning: DashMap::new(),
         lease_ttl: Duration::from_millis(100),
+        realtime: Realtime::alone(bus.clone(), SystemClock::shared()),
         bus,
         probe: Probe::unlisted(&SESSION),
         key_agreed: AtomicBool::new(true),

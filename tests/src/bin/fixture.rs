@@ -23,6 +23,8 @@ mod health;
 mod jobs;
 #[path = "fixture/notes.rs"]
 mod notes;
+#[path = "fixture/realtime.rs"]
+mod realtime;
 #[path = "fixture/together.rs"]
 mod together;
 
@@ -266,6 +268,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/poll", web::get().to(poll))
         .route("/all", web::get().to(all))
         .configure(blocking::routes)
+        .configure(realtime::routes)
         .configure(together::routes)
         .configure(jobs::routes);
 }

@@ -13,6 +13,7 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(Lockouts),
         Box::new(Seals),
         Box::new(Online),
+        Box::new(Ends),
     ]
 }
 
@@ -227,5 +228,28 @@ impl MigrationTrait for Online {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let create = "CREATE INDEX us_session_last_access ON us_session (last_access_ms)";
         manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
+}
+
+/// What a session held when it ended, in the form of `us_session`, for whoever is told of its end.
+struct Ends;
+
+impl MigrationName for Ends {
+    fn name(&self) -> &'static str {
+        "session_0007_ends"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Ends {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let add = "
+            ALTER TABLE us_session_expired ADD COLUMN attributes text;
+            ALTER TABLE us_session_expired ADD COLUMN seal text";
+        manager.get_connection().execute_unprepared(add).await.map(|_| ())
     }
 }
