@@ -4,6 +4,8 @@
 //! blocks, keeps nothing that the store does not have, and may die at any moment: the next request starts another one,
 //! which claims the session with a new fencing token.
 
+mod moving;
+
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -19,6 +21,8 @@ use crate::resident::Cell;
 use crate::store::{
     ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, Write, WriteReply,
 };
+
+pub(crate) use moving::{Part, WantSession};
 
 /// Most jobs that wait for one session; more are told that it is busy.
 pub(crate) const MAILBOX: usize = 4096;
@@ -36,6 +40,8 @@ pub(crate) struct SessionActor {
     confirmed: Option<oneshot::Sender<()>>,
     /// Given up by the map of residents: goes as soon as its last job is done.
     leaving: bool,
+    /// The owner has released the session for this node, which is about to claim it.
+    coming: bool,
 }
 
 /// Hands a job in; whoever waits is answered through the job.
@@ -74,6 +80,7 @@ impl SessionActor {
             settled: None,
             confirmed: None,
             leaving: false,
+            coming: false,
         };
         actor.publish();
         actor
@@ -183,6 +190,9 @@ impl SessionActor {
                 }
                 log_failure("claim", reply.as_ref().err());
                 self.engine.on_claim(token, reply, sent, moment);
+                if std::mem::take(&mut self.coming) {
+                    self.note_move(moment.now);
+                }
             }
             Came::Write(reply) => {
                 if reply.is_ok() {

@@ -138,6 +138,7 @@ impl SessionHandle {
                 }
                 let Some(view) = opened(view, secret) else { return Ok(None) };
                 cell.accessed(now);
+                cell.used(now);
                 if cell.touch_is_due(now, inner.options.touch_every()) {
                     self.touch(locator);
                 }

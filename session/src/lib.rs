@@ -15,6 +15,7 @@
 //! | [`sealing`] | the cipher and the keys that seal contents in a store; [`store::sealed`] uses them |
 //! | [`expiry`] | ends sessions that ran out of time, and tells the application |
 //! | `admin` | what operators see of and do with sessions |
+//! | `affinity` | moves a session to the node that its requests come to |
 //! | [`users`] | who is logged in where, and how often |
 //! | [`lockout`] | counts failures to log in |
 //! | [`keyring`] | the cookie and the keys that sign it |
@@ -22,6 +23,7 @@
 
 mod actor;
 mod admin;
+mod affinity;
 mod cookie;
 pub mod engine;
 pub mod error;

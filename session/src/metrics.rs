@@ -19,6 +19,8 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("session_forwards_total", "Changes that were sent to the node that owns the session"),
     Metric::gauge("session_jobs_waiting", "Requests that wait for the owner of a session on this node: what its mailboxes hold, in all"),
     Metric::gauge("session_jobs_waiting_max", "The same of the one session for which most requests wait"),
+    Metric::counter("session_moves_total", "Sessions that moved to this node because their requests come here"),
+    Metric::counter("session_moves_refused_total", "Sessions that this node kept although another one asked for them: requests came here too (`used`), the session has moved just now (`recent`), it has something to do or is not here (`busy`)").by(&[Label::of("why", &["used", "recent", "busy"])]),
     Metric::counter("session_conflicts_total", "Changes that were refused because another node had taken the session over"),
     Metric::counter("session_refusals_total", "Answers which said that a session cannot be had now: its owner is `busy` or silent, the store is away (`unavailable`) or has no room (`refused`), and so on").by(&[Label::of("why", &["busy", "unavailable", "refused", "conflict", "outcome_unknown", "unreadable"])]),
     Metric::counter("session_restores_total", "Sessions that their owner put back into a store that had lost them"),

@@ -6,8 +6,8 @@
 //! so a pause before or after it does no harm. While a change is on its way to the store, other nodes may see it there
 //! before this one is told; so reads wait for its answer then, and no read goes back behind another one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Addr;
@@ -17,6 +17,7 @@ use understudy_runtime::ids::Bucket;
 use understudy_runtime::lease::{LeaseBoard, LeaseStamp};
 
 use crate::actor::SessionActor;
+use crate::affinity::Visits;
 use crate::engine::{Owned, View};
 use crate::record::{Locator, Record};
 
@@ -50,6 +51,12 @@ pub(crate) struct Cell {
     waiting: AtomicUsize,
     /// The actor is about to go: nothing more may be handed to it.
     given_up: AtomicBool,
+    /// When a request of this node last used the session while no other node was taken for its owner.
+    last_use: AtomicU64,
+    /// Until then it stays with its owner: it has moved just now.
+    settled_until: AtomicU64,
+    /// Requests while another node owns it; there from the first of them on.
+    visits: OnceLock<Box<Visits>>,
     /// Held by the one request of this node that compares and sets an attribute: of several only one could win.
     pub(crate) comparing: tokio::sync::Mutex<()>,
 }
@@ -76,6 +83,9 @@ impl Cell {
             seen_version: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             given_up: AtomicBool::new(false),
+            last_use: AtomicU64::new(0),
+            settled_until: AtomicU64::new(0),
+            visits: OnceLock::new(),
             comparing: tokio::sync::Mutex::new(()),
         }
     }
@@ -162,6 +172,29 @@ impl Cell {
     /// Notes an access; never goes back.
     pub(crate) fn accessed(&self, at: BootInstant) {
         self.last_access.fetch_max(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Notes that a request of this node used it here.
+    pub(crate) fn used(&self, at: BootInstant) {
+        self.last_use.store(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_use(&self) -> BootInstant {
+        BootInstant::from_nanos(self.last_use.load(Ordering::Relaxed))
+    }
+
+    /// Notes that it has moved, to this node or away from it, and is not to move again until then.
+    pub(crate) fn settle(&self, until: BootInstant) {
+        self.settled_until.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn settled_until(&self) -> BootInstant {
+        BootInstant::from_nanos(self.settled_until.load(Ordering::Relaxed))
+    }
+
+    /// The requests of this node while another one owns it.
+    pub(crate) fn visits(&self) -> &Visits {
+        self.visits.get_or_init(|| Box::new(Visits::new()))
     }
 
     /// Says, to one caller per `interval`, that the access should be written down at the store.

@@ -23,6 +23,7 @@ use understudy_runtime::service::{
 };
 
 use crate::admin::{Admin, OPERATIONS, Residents};
+use crate::affinity::{MoveMessage, serve_moves};
 use crate::expiry::{Heard, Listener, SessionExpired, Sweeper};
 use crate::forward::{Forward, serve};
 use crate::handle::{EndedMessage, Inner, SessionHandle, Shard, serve_ends};
@@ -143,6 +144,10 @@ impl Service for SessionService {
         let hearing = handle.clone();
         node.bus.handle::<EndedMessage, _, _>(move |_from, message| {
             serve_ends(hearing.clone(), message)
+        });
+        let parting = handle.clone();
+        node.bus.handle::<MoveMessage, _, _>(move |_from, message| {
+            serve_moves(parting.clone(), message)
         });
         let counting = handle.clone();
         node.bus.handle::<Residents, _, _>(move |_from, Residents| {

@@ -30,7 +30,7 @@ pub use no_touch::NoTouch;
 pub use options::{CookieLife, LoginOptions};
 
 use slot::{Access, Presented, Settling, Slot, State};
-use slot::{checked, judged, name_of, parsed, presented, settled, to_json};
+use slot::{affinity, checked, judged, name_of, parsed, presented, settled, to_json};
 
 /// How often an update is run again when others change the attribute meanwhile.
 const UPDATE_TRIES: usize = 64;
@@ -100,9 +100,16 @@ impl FromRequest for Session {
 impl Session {
     fn of(handle: Rc<SessionHandle>, headers: &HeaderMap) -> Self {
         let presented = presented(&handle, headers);
-        let state = RefCell::new(State { presented, cookie: None });
-        let access = std::cell::Cell::new(Access::Use);
-        Self(Rc::new(Slot { handle, state, access, beginning: tokio::sync::Mutex::new(()) }))
+        let affinity = affinity(&handle, headers);
+        let state = RefCell::new(State { presented, cookie: None, owner: None });
+        Self(Rc::new(Slot {
+            handle,
+            state,
+            access: std::cell::Cell::new(Access::Use),
+            visited: std::cell::Cell::new(false),
+            affinity,
+            beginning: tokio::sync::Mutex::new(()),
+        }))
     }
 
     /// Gives an attribute, or `None` if it or the session is not there.
@@ -228,6 +235,7 @@ impl Session {
             match self.0.handle.ask_task(presented.locator, presented.secret.hash(), task).await {
                 Ok((outcome, _)) => match settled(outcome, name, presented.seen) {
                     Ok(_) => {
+                        self.note_use();
                         // A write that was planned twice ran the function twice; the last run is what is stored.
                         let mut last = None;
                         while let Ok(result) = receiver.try_recv() {
@@ -371,6 +379,7 @@ impl Session {
             match judged(answer, &name, presented.seen) {
                 Err(Settling::Gone) => self.forget_presented(),
                 Ok(outcome) => {
+                    self.note_use();
                     if self.saw() {
                         // Its cookie is signed anew, for as long as the record says. If that cannot be read now, the next
                         // request does it.

@@ -6,6 +6,7 @@
 
 #[cfg(test)] // tells clippy that helpers here are parts of tests
 mod sessions {
+    mod affinity;
     mod cookie;
     mod identity;
     mod logout;

@@ -122,6 +122,8 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "30000", "When an unused session leaves memory."),
     shared("UNDERSTUDY_SESSION_ACTORS_MAX", "100000", "Most sessions in the memory of one node."),
     shared("UNDERSTUDY_SESSION_WAIT_MS", "6000", "How long a write waits for an owner that is silent, before it is answered 503."),
+    shared("UNDERSTUDY_SESSION_MOVES_PER_MINUTE", "2", "How often at most one session moves to the node that its requests come to, 0 to 600; 0 for never."),
+    shared("UNDERSTUDY_SESSION_AFFINITY_COOKIE", "", "Name of a second cookie that tells balancers which node owns the session; none is set without."),
     shared("UNDERSTUDY_SESSION_MAX_PER_USER", "0", "Most sessions of one user; 0 for any number."),
     shared("UNDERSTUDY_SESSION_MAX_POLICY", "oldest", "What happens to a login beyond that: `oldest` ends the session that logged in longest ago, `reject` refuses the login, `notify` tells the application."),
     shared("UNDERSTUDY_SESSION_LOCKOUT_ATTEMPTS", "5", "How often a user may fail to log in from one address, where the application asks the lockout; 0 for any number."),

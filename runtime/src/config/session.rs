@@ -2,6 +2,7 @@
 
 mod cookie;
 mod encryption;
+mod placement;
 mod users;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::{ExternalUrl, RedisConfig};
 use crate::secret::Secret;
 
 pub use encryption::{EncryptionConfig, EncryptionKey, EncryptionWrites};
+pub use placement::PlacementConfig;
 pub use users::{MaxPolicy, UserConfig};
 
 /// Sessions and their cookie.
@@ -57,6 +59,8 @@ pub struct SessionConfig {
     pub actors_max: usize,
     /// `SESSION_WAIT_MS`: how long a write waits for an owner that is silent.
     pub wait: Duration,
+    /// At which node a session is, and how balancers are told.
+    pub placement: PlacementConfig,
     /// How many sessions a user may have, and how often a login may fail.
     pub users: UserConfig,
 }
@@ -105,6 +109,8 @@ struct Raw {
     passivate_after_ms: Option<String>,
     actors_max: Option<String>,
     wait_ms: Option<String>,
+    affinity_cookie: Option<String>,
+    moves_per_minute: Option<String>,
     max_per_user: Option<String>,
     max_policy: Option<String>,
     lockout_attempts: Option<String>,
@@ -125,6 +131,7 @@ impl SessionConfig {
             around.redis.other(read, "UNDERSTUDY_SESSION_REDIS_URL", raw.redis_url.as_deref());
         let idle = read.seconds("UNDERSTUDY_SESSION_IDLE_S", raw.idle_s.as_deref(), 1..=31_536_000);
         let (cookie, users) = (cookie::read(read, &raw, around), users::read(read, &raw));
+        let placement = placement::read(read, &raw, &cookie);
         Self {
             store: store(read, raw.store.as_deref(), around.in_cluster),
             redis: other.or_else(|| around.redis.main.clone()),
@@ -173,6 +180,7 @@ impl SessionConfig {
                 1..=100_000_000,
             ),
             wait: read.millis("UNDERSTUDY_SESSION_WAIT_MS", raw.wait_ms.as_deref(), 10..=600_000),
+            placement,
             users,
         }
     }
