@@ -61,8 +61,8 @@ pub mod prelude {
     };
     pub use understudy_scheduler::{Job, JobContext, JobError, Jobs, RunId};
     pub use understudy_session::{
-        CookieLife, LoginOptions, NoTouch, Session, SessionError, SessionExpired, SessionInfo,
-        SessionLimitExceeded,
+        Child, CookieLife, LoginOptions, NoTouch, Session, SessionError, SessionExpired,
+        SessionInfo, SessionLimitExceeded, TempDir, TempFile, TempFileInfo,
     };
 
     pub use crate::Node;

@@ -51,7 +51,7 @@ pub use ops::{DrainMode, OpsConfig, Requirement};
 pub use redis::{RedisConfig, RedisTarget, Topology};
 pub use registry::{Variable, registry};
 pub(crate) use session::is_example;
-pub use session::{EncryptionConfig, EncryptionKey, EncryptionWrites};
+pub use session::{EncryptionConfig, EncryptionKey, EncryptionWrites, FilesConfig};
 pub use session::{MaxPolicy, PlacementConfig, SameSite, SessionConfig, StoreKind, UserConfig};
 pub use traces::{TracesConfig, TracesHeader};
 

@@ -214,6 +214,9 @@ impl SessionActor {
             }
             Came::Revoke(reply) => {
                 log_failure("revoke", reply.as_ref().err());
+                if reply.is_ok() {
+                    self.shard.endings.tell(self.cell.locator);
+                }
                 self.engine.on_revoke(reply, moment);
             }
         }
@@ -229,9 +232,14 @@ impl SessionActor {
                 self.cell.publish(None);
                 self.cell.set_elsewhere(Some(*until));
             }
-            Role::Unknown(_) | Role::Ended => {
+            Role::Unknown(_) => {
                 self.cell.publish(None);
                 self.cell.set_elsewhere(None);
+            }
+            Role::Ended => {
+                self.cell.publish(None);
+                self.cell.set_elsewhere(None);
+                self.cell.set_over();
             }
         }
         if !self.engine.is_changing() {
@@ -252,7 +260,7 @@ impl SessionActor {
         if let Role::Owner(owned) = self.engine.role()
             && self.cell.seen_is_due(now, self.shard.options.touch_every())
         {
-            self.shard.note_seen(self.cell.locator, owned.record.user.as_deref());
+            self.shard.note_seen(self.cell.locator, &owned.record);
         }
     }
 

@@ -17,6 +17,7 @@ use understudy_runtime::clock::{BootInstant, SharedClock};
 use understudy_runtime::duty::{Duty, DutyRun};
 use understudy_runtime::ids::Bucket;
 
+use crate::kin::Endings;
 use crate::store::{Expired, SharedStore, StoreError};
 
 pub use crate::listener::{CALLBACK_LIMIT, Heard, Listener};
@@ -87,6 +88,7 @@ pub struct Sweeper {
     buckets: Vec<Bucket>,
     clock: SharedClock,
     listener: Option<Listener<SessionExpired>>,
+    endings: Endings,
 }
 
 impl Sweeper {
@@ -98,7 +100,14 @@ impl Sweeper {
         clock: SharedClock,
         listener: Option<Listener<SessionExpired>>,
     ) -> Self {
-        Self { store, buckets: buckets.into_iter().collect(), clock, listener }
+        let (buckets, endings) = (buckets.into_iter().collect(), Endings::default());
+        Self { store, buckets, clock, listener, endings }
+    }
+
+    /// Has what hangs on sessions that ran out of time end with them.
+    #[must_use]
+    pub(crate) fn telling(self, endings: Endings) -> Self {
+        Self { endings, ..self }
     }
 
     /// Makes the duty that the leader does every [`SWEEP_EVERY`].
@@ -148,6 +157,7 @@ impl Sweeper {
             let swept = self.store.sweep(bucket, BATCH, hold).await?;
             for expired in swept.expired.iter().filter(|expired| !expired.again) {
                 report.expired += 1;
+                self.endings.tell(expired.locator);
                 let reason = expired.reason.as_str();
                 metrics::counter!("session_expired_total", "reason" => reason).increment(1);
             }

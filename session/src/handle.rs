@@ -4,6 +4,7 @@
 //! none, and bounds every wait.
 
 mod begin;
+mod children;
 mod ending;
 
 use std::fmt;
@@ -24,10 +25,11 @@ use understudy_runtime::lease::LeaseBoard;
 use crate::actor::{SessionActor, Submit};
 use crate::engine::{Answer, Engine, Job, Refusal, Reply, Trace, View, Work};
 use crate::keyring::KeyRing;
+use crate::kin::{Endings, Kin};
 use crate::listener::Listener;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
-use crate::record::{Locator, SecretHash, Token};
+use crate::record::{Locator, Record, SecretHash, Token};
 use crate::resident::{Cell, Resident};
 use crate::shards::Worker;
 use crate::state::{Ask, Op, Outcome, Task, opens};
@@ -60,6 +62,8 @@ pub(crate) struct Shard {
     pub(crate) counters: Arc<Counters>,
     pub(crate) residents: Arc<DashMap<Locator, Resident>>,
     pub(crate) closed: Arc<AtomicBool>,
+    /// Hears of sessions that have ended.
+    pub(crate) endings: Endings,
 }
 
 impl Shard {
@@ -69,8 +73,12 @@ impl Shard {
     }
 
     /// Notes that somebody is here, without making the request wait for it; if that fails, the next interval tries again.
-    pub(crate) fn note_seen(&self, locator: Locator, user: Option<&str>) {
-        let (store, user) = (Arc::clone(&self.store), user.map(str::to_owned));
+    /// A child is nobody by itself.
+    pub(crate) fn note_seen(&self, locator: Locator, record: &Record) {
+        if record.is_child() {
+            return;
+        }
+        let (store, user) = (Arc::clone(&self.store), record.user.as_deref().map(str::to_owned));
         self.arbiter.spawn(async move {
             if let Err(error) = store.seen(locator, user.as_deref()).await {
                 tracing::debug!(%error, "it was not noted that somebody is here");
@@ -84,6 +92,7 @@ impl Shard {
     }
 }
 
+pub(crate) use children::{ChildBegan, ChildId};
 pub use ending::EndError;
 pub(crate) use ending::{EndedMessage, Ends, serve_ends, to_its_end};
 
@@ -110,6 +119,10 @@ pub(crate) struct Inner {
     pub(crate) bus: Bus,
     /// Whether the latest look found a key that all living nodes know.
     pub(crate) key_agreed: AtomicBool,
+    /// What hangs on sessions.
+    pub(crate) kin: Option<Kin>,
+    /// Hears of sessions that have ended.
+    pub(crate) endings: Endings,
     /// Hears of users who have more sessions than wanted.
     pub(crate) on_limit: Option<Listener<SessionLimitExceeded>>,
 }
@@ -143,7 +156,7 @@ impl SessionHandle {
                     self.touch(locator);
                 }
                 if cell.seen_is_due(now, inner.options.touch_every()) {
-                    self.note_seen(locator, view.record.user.as_deref());
+                    self.note_seen(locator, &view.record);
                 }
                 return Ok(Some(view));
             }
@@ -156,7 +169,7 @@ impl SessionHandle {
         let view = view.and_then(|view| opened(view, secret));
         if let Some(view) = view.as_ref().filter(|view| self.is_unnoted(view)) {
             self.touch(locator);
-            self.note_seen(locator, view.record.user.as_deref());
+            self.note_seen(locator, &view.record);
         }
         Ok(view)
     }
@@ -257,7 +270,7 @@ impl SessionHandle {
                 let is_noted = now_ms.saturating_sub(record.last_access_ms) < slack;
                 if access == Access::Use && !is_noted {
                     self.touch(locator);
-                    self.note_seen(locator, record.user.as_deref());
+                    self.note_seen(locator, &record);
                 }
                 if let Some(resident) = inner.residents.get(&locator) {
                     resident.cell.saw_version(record.version);

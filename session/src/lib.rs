@@ -18,6 +18,7 @@
 //! | `affinity` | moves a session to the node that its requests come to |
 //! | [`users`] | who is logged in where, and how often |
 //! | [`lockout`] | counts failures to log in |
+//! | `kin` | child sessions and temporary files, which end with their session |
 //! | [`keyring`] | the cookie and the keys that sign it |
 //! | [`service`] | how a node starts and drains all this |
 
@@ -32,6 +33,7 @@ mod forward;
 pub mod handle;
 mod keeper;
 pub mod keyring;
+mod kin;
 mod listener;
 pub mod lockout;
 mod metrics;
@@ -56,5 +58,7 @@ pub use handle::SessionHandle;
 pub use lockout::{Lockout, LockoutError};
 pub use middleware::SessionMiddleware;
 pub use service::SessionService;
-pub use session::{CookieLife, LoginOptions, NoTouch, Session, SessionInfo};
+pub use session::{
+    Child, CookieLife, LoginOptions, NoTouch, Session, SessionInfo, TempDir, TempFile, TempFileInfo,
+};
 pub use users::SessionLimitExceeded;

@@ -26,6 +26,8 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("session_restores_total", "Sessions that their owner put back into a store that had lost them"),
     Metric::counter("session_unreadable_total", "Sessions in the store that cannot be read; they are left as they are"),
     Metric::counter("session_expired_total", "Sessions that ran out of time and were ended by this node").by(&[Label::of("reason", &["idle", "absolute", "vanished"])]),
+    Metric::counter("session_children_total", "Child sessions that began at this node"),
+    Metric::counter("session_kin_removed_total", "Child sessions (`child`) and temporary files (`file`) that this node removed after their session had ended").by(&[Label::of("what", &["child", "file"])]),
     Metric::counter("session_lockouts_total", "Attempts to log in that were refused without a look at the password, since too many had failed"),
     Metric::counter("session_cookies_rejected_total", "Cookies that no key of this node signed"),
 ];

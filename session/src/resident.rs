@@ -40,6 +40,8 @@ pub(crate) struct Cell {
     changing: AtomicBool,
     /// The session was ended at the store: nothing is shown any more, whatever the actor still believes.
     ended: AtomicBool,
+    /// The actor knows of no such session, and says so for as long as it is there.
+    over: AtomicBool,
     last_access: AtomicU64,
     last_touch: AtomicU64,
     /// When it was last noted that its user is here; 0: not since it is in memory.
@@ -76,6 +78,7 @@ impl Cell {
             snapshot: ArcSwapOption::empty(),
             changing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             last_access: AtomicU64::new(now.as_nanos()),
             last_touch: AtomicU64::new(now.as_nanos()),
             last_seen: AtomicU64::new(0),
@@ -151,6 +154,17 @@ impl Cell {
 
     pub(crate) fn is_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
+    }
+
+    /// To be called when the actor has found that there is no such session.
+    pub(crate) fn set_over(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the actor refuses everything from now on. Only what can begin again under the same locator, a child, needs
+    /// another actor then; this one never writes any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst) || self.is_ended()
     }
 
     /// To be called before a change is sent.

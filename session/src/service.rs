@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
+use tokio::sync::mpsc;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::config::{MaxPolicy, StoreKind};
@@ -29,10 +30,13 @@ use crate::forward::{Forward, serve};
 use crate::handle::{EndedMessage, Inner, SessionHandle, Shard, serve_ends};
 use crate::keeper;
 use crate::keyring::KeyRing;
+use crate::kin::{Endings, Kin, KinSweeper};
 use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
+use crate::record::Locator;
+use crate::sealing::SealRing;
 use crate::shards::{Shards, shard_count};
 use crate::users::SessionLimitExceeded;
 
@@ -137,7 +141,8 @@ impl Service for SessionService {
     }
 
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
-        let started = begin(node, self.on_limit.clone()).await?;
+        let (endings, ended) = Endings::channel();
+        let started = begin(node, self.on_limit.clone(), endings).await?;
         let handle = started.handle.clone();
         let serving = handle.clone();
         node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
@@ -157,6 +162,7 @@ impl Service for SessionService {
         node.lease.before_settling(Arc::new(move |bucket, _stamp| {
             Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
         }));
+        look_after_kin(node, &started, ended);
         if let Some(arbiter) = started.arbiters.first() {
             arbiter.spawn(keeper::keep(handle, node.membership.clone()));
         }
@@ -164,7 +170,7 @@ impl Service for SessionService {
             let (store, buckets) = (Arc::clone(&shard.store), node.keys.all_buckets());
             let clock = Arc::clone(&node.clock);
             let sweeper = Sweeper::new(store, buckets, clock, self.on_expired.clone());
-            node.duties.add(sweeper.duty());
+            node.duties.add(sweeper.telling(started.handle.0.endings.clone()).duty());
         }
         if self.started.set(started).is_err() {
             return Err(failed("the session service was started twice", None));
@@ -228,9 +234,19 @@ impl Service for SessionService {
     }
 }
 
+/// Has what hangs on sessions end with them: at once where their end is known, else by the leader.
+fn look_after_kin(node: &NodeContext, started: &Started, ended: mpsc::Receiver<Locator>) {
+    let handle = &started.handle;
+    if let (Some(kin), Some(arbiter)) = (&handle.0.kin, started.arbiters.first()) {
+        arbiter.spawn(kin.clone().tidy(handle.clone(), ended));
+        node.duties.add(KinSweeper::new(kin.clone(), handle.clone()).duty());
+    }
+}
+
 async fn begin(
     node: &NodeContext,
     on_limit: Option<Listener<SessionLimitExceeded>>,
+    endings: Endings,
 ) -> Result<Started, ServiceError> {
     let config = &node.config.session;
     if config.users.max_policy == MaxPolicy::Notify && on_limit.is_none() {
@@ -258,6 +274,7 @@ async fn begin(
             counters: Arc::clone(&counters),
             residents: Arc::clone(&residents),
             closed: Arc::clone(&closed),
+            endings: endings.clone(),
         }));
         arbiters.push(arbiter);
     }
@@ -277,12 +294,20 @@ async fn begin(
         lease_ttl: node.config.cluster.node_ttl,
         bus: node.bus.clone(),
         key_agreed: AtomicBool::new(true),
+        kin: Some(kin_of(node)),
+        endings,
         on_limit,
     };
     let handle = SessionHandle(Arc::new(inner), None);
     let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };
     let lockout = Lockout::of(node);
     Ok(Started { handle, admin, lockout, arbiters, shards: makes })
+}
+
+fn kin_of(node: &NodeContext) -> Kin {
+    let config = &node.config.session;
+    let ring = SealRing::new(&config.encryption, node.config.cluster.name.as_str());
+    Kin::new(node.database.clone(), ring, config.files)
 }
 
 /// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.

@@ -1,6 +1,8 @@
 //! The session of a request, as handlers use it.
 
 mod authentication;
+mod child;
+mod files;
 mod login;
 mod no_touch;
 mod options;
@@ -26,6 +28,8 @@ use crate::keyring::SecretBytes;
 use crate::resident::Cell;
 use crate::state::{Op, Outcome, Rejection, Task, UpdateFn};
 
+pub use child::Child;
+pub use files::{TempDir, TempFile, TempFileInfo};
 pub use no_touch::NoTouch;
 pub use options::{CookieLife, LoginOptions};
 

@@ -9,6 +9,7 @@ mod sessions {
     mod affinity;
     mod cookie;
     mod identity;
+    mod kin;
     mod logout;
     mod others;
     mod privacy;

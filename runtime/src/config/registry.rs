@@ -119,6 +119,8 @@ static VARIABLES: &[Variable] = &[
     secret("UNDERSTUDY_SESSION_ENCRYPTION_KEYS", "", "Comma list of `name:key`, 32 bytes in base64 each, that seal the contents of sessions in their store: the first seals, all open; with `plain` in its place nothing more is sealed."),
     shared("UNDERSTUDY_SESSION_MAX_BYTES", "1048576", "Largest session."),
     shared("UNDERSTUDY_SESSION_MAX_ATTRIBUTE_BYTES", "65536", "Largest single value in a session."),
+    shared("UNDERSTUDY_SESSION_MAX_FILE_BYTES", "10485760", "Largest temporary file of a session."),
+    shared("UNDERSTUDY_SESSION_MAX_FILES_BYTES", "52428800", "All temporary files of one session together."),
     shared("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "30000", "When an unused session leaves memory."),
     shared("UNDERSTUDY_SESSION_ACTORS_MAX", "100000", "Most sessions in the memory of one node."),
     shared("UNDERSTUDY_SESSION_WAIT_MS", "6000", "How long a write waits for an owner that is silent, before it is answered 503."),

@@ -2,6 +2,7 @@
 
 mod cookie;
 mod encryption;
+mod files;
 mod placement;
 mod users;
 
@@ -15,6 +16,7 @@ use super::{ExternalUrl, RedisConfig};
 use crate::secret::Secret;
 
 pub use encryption::{EncryptionConfig, EncryptionKey, EncryptionWrites};
+pub use files::FilesConfig;
 pub use placement::PlacementConfig;
 pub use users::{MaxPolicy, UserConfig};
 
@@ -59,6 +61,8 @@ pub struct SessionConfig {
     pub actors_max: usize,
     /// `SESSION_WAIT_MS`: how long a write waits for an owner that is silent.
     pub wait: Duration,
+    /// How much may be in the temporary files of a session.
+    pub files: FilesConfig,
     /// At which node a session is, and how balancers are told.
     pub placement: PlacementConfig,
     /// How many sessions a user may have, and how often a login may fail.
@@ -109,6 +113,8 @@ struct Raw {
     passivate_after_ms: Option<String>,
     actors_max: Option<String>,
     wait_ms: Option<String>,
+    max_file_bytes: Option<String>,
+    max_files_bytes: Option<String>,
     affinity_cookie: Option<String>,
     moves_per_minute: Option<String>,
     max_per_user: Option<String>,
@@ -180,6 +186,7 @@ impl SessionConfig {
                 1..=100_000_000,
             ),
             wait: read.millis("UNDERSTUDY_SESSION_WAIT_MS", raw.wait_ms.as_deref(), 10..=600_000),
+            files: files::read(read, &raw),
             placement,
             users,
         }

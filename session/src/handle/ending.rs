@@ -163,7 +163,9 @@ impl SessionHandle {
             ends.take_in(locator, reply);
         }
         let over = locators.iter().filter(|locator| !ends.failed.contains(*locator));
-        self.hear_ends(&over.copied().collect::<Vec<_>>());
+        let over: Vec<Locator> = over.copied().collect();
+        self.hear_ends(&over);
+        over.iter().for_each(|locator| self.0.endings.tell(*locator));
         ends.untold.remove(&self.0.node_id);
         ends
     }

@@ -15,6 +15,7 @@ use understudy_runtime::lease::LeaseBoard;
 use super::*;
 use crate::handle::{Inner, Shard};
 use crate::keyring::KeyRing;
+use crate::kin::Endings;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
 use crate::record::{Fence, RecentOps, Record, Seal, SecretHash, Token};
@@ -63,6 +64,7 @@ fn node_over(store: SharedStore) -> SessionHandle {
         counters: Arc::clone(&counters),
         residents: Arc::clone(&residents),
         closed: Arc::clone(&closed),
+        endings: Endings::default(),
     };
     let inner = Inner {
         node_id,
@@ -80,6 +82,8 @@ fn node_over(store: SharedStore) -> SessionHandle {
         lease_ttl: Duration::from_millis(100),
         bus,
         key_agreed: AtomicBool::new(true),
+        kin: None,
+        endings: Endings::default(),
         on_limit: None,
     };
     SessionHandle(Arc::new(inner), None)

@@ -17,6 +17,8 @@ use understudy::session::Lockout;
 mod health;
 #[path = "fixture/jobs.rs"] // beside this file they would be binaries of their own
 mod jobs;
+#[path = "fixture/kin.rs"]
+mod kin;
 #[path = "fixture/notes.rs"]
 mod notes;
 #[path = "fixture/together.rs"]
@@ -262,6 +264,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/poll", web::get().to(poll))
         .route("/all", web::get().to(all))
         .configure(together::routes)
+        .configure(kin::routes)
         .configure(jobs::routes);
 }
 
