@@ -75,6 +75,16 @@ fn c3_how_often_a_session_moves_is_the_time_between_two_moves() {
 }
 
 #[test]
+fn s16_one_file_of_a_session_is_not_larger_than_all_may_be() {
+    const ONE: &str = "UNDERSTUDY_SESSION_MAX_FILE_BYTES";
+    const ALL: &str = "UNDERSTUDY_SESSION_MAX_FILES_BYTES";
+    let files = good(&[(ONE, "5"), (ALL, "5")]).session.files;
+    assert_eq!((files.file_bytes, files.session_bytes), (5, 5));
+    assert_eq!(wrong(&[(ONE, "6"), (ALL, "5")]), [ONE]);
+    assert_eq!(wrong(&[(ONE, "-1")]), [ONE]);
+}
+
+#[test]
 fn x6_keys_for_sessions_have_names_and_the_first_seals() {
     const NAME: &str = "UNDERSTUDY_SESSION_ENCRYPTION_KEYS";
     // The bytes from 0 to 31, and from 255 down, in base64 of both alphabets.
