@@ -138,8 +138,7 @@ impl Kin {
 
     /// Makes a statement about some locators; `sql` ends where their list begins.
     fn about(&self, sql: &str, locators: &[Locator]) -> Statement {
-        let marks: Vec<String> =
-            (1..=locators.len()).map(|number| format!("${number}")).collect();
+        let marks: Vec<String> = (1..=locators.len()).map(|number| format!("${number}")).collect();
         let values = locators.iter().map(|locator| locator.to_string().into()).collect();
         self.statement(&format!("{sql} ({})", marks.join(", ")), values)
     }
@@ -150,7 +149,8 @@ impl Kin {
         session: Locator,
         child: Locator,
     ) -> Result<Noted, StoreError> {
-        let others = "SELECT count(*) AS children FROM us_session_child WHERE session = $1 AND child <> $2";
+        let others =
+            "SELECT count(*) AS children FROM us_session_child WHERE session = $1 AND child <> $2";
         let note = "INSERT INTO us_session_child (session, child) VALUES ($1, $2) \
                     ON CONFLICT (child) DO NOTHING";
         let both = || -> Vec<Value> { vec![session.to_string().into(), child.to_string().into()] };
