@@ -22,6 +22,7 @@ use understudy_runtime::duty::{Duty, DutyRun};
 use understudy_runtime::ids::Bucket;
 
 use crate::error::SessionError;
+use crate::kin::Endings;
 use crate::record::Attributes;
 use crate::schema::{Schema, Schemas, SessionState, decode};
 use crate::store::{Expired, SharedStore, StoreError};
@@ -231,6 +232,7 @@ pub struct Sweeper {
     buckets: Vec<Bucket>,
     clock: SharedClock,
     listeners: Listeners,
+    endings: Endings,
 }
 
 impl Sweeper {
@@ -243,7 +245,8 @@ impl Sweeper {
         listener: Option<Listener<SessionExpired>>,
     ) -> Self {
         let listeners = Listeners { expired: listener, ..Listeners::default() };
-        Self { store, buckets: buckets.into_iter().collect(), clock, listeners }
+        let (buckets, endings) = (buckets.into_iter().collect(), Endings::default());
+        Self { store, buckets, clock, listeners, endings }
     }
 
     /// Has `listener` told of every end, with what the session held.
@@ -258,6 +261,12 @@ impl Sweeper {
     pub(crate) fn with_schemas(mut self, schemas: Schemas) -> Self {
         self.listeners.schemas = schemas;
         self
+    }
+
+    /// Has what hangs on sessions that ran out of time end with them.
+    #[must_use]
+    pub(crate) fn telling(self, endings: Endings) -> Self {
+        Self { endings, ..self }
     }
 
     /// Makes the duty that the leader does every [`SWEEP_EVERY`].
@@ -309,6 +318,8 @@ impl Sweeper {
                 let reason = expired.reason.as_str();
                 if expired.reason.is_expiry() {
                     report.expired += 1;
+                    // Of other ends whoever made them has told.
+                    self.endings.tell(expired.locator);
                     metrics::counter!("session_expired_total", "reason" => reason).increment(1);
                 } else {
                     metrics::counter!("session_ended_total", "reason" => reason).increment(1);

@@ -20,13 +20,16 @@
 //! | [`expiry`] | ends sessions that ran out of time, and tells the application of all ends |
 //! | [`realtime`] | tells pages that are open of events, on whichever node they are |
 //! | `admin` | what operators see of and do with sessions |
+//! | `affinity` | moves a session to the node that its requests come to |
 //! | [`users`] | who is logged in where, and how often |
 //! | [`lockout`] | counts failures to log in |
+//! | `kin` | child sessions and temporary files, which end with their session |
 //! | [`keyring`] | the cookie and the keys that sign it |
 //! | [`service`] | how a node starts and drains all this |
 
 mod actor;
 mod admin;
+mod affinity;
 mod cookie;
 pub mod engine;
 pub mod error;
@@ -35,6 +38,7 @@ mod forward;
 pub mod handle;
 mod keeper;
 pub mod keyring;
+mod kin;
 mod listener;
 pub mod lockout;
 mod metrics;
@@ -66,5 +70,7 @@ pub use middleware::SessionMiddleware;
 pub use realtime::{Recipient, SessionEvent};
 pub use schema::{Schema, SessionState};
 pub use service::{SessionService, Sessions};
-pub use session::{CookieLife, LoginOptions, NoTouch, Session, SessionInfo};
+pub use session::{
+    Child, CookieLife, LoginOptions, NoTouch, Session, SessionInfo, TempDir, TempFile, TempFileInfo,
+};
 pub use users::SessionLimitExceeded;

@@ -19,6 +19,8 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("session_forwards_total", "Changes that were sent to the node that owns the session"),
     Metric::gauge("session_jobs_waiting", "Requests that wait for the owner of a session on this node: what its mailboxes hold, in all"),
     Metric::gauge("session_jobs_waiting_max", "The same of the one session for which most requests wait"),
+    Metric::counter("session_moves_total", "Sessions that moved to this node because their requests come here"),
+    Metric::counter("session_moves_refused_total", "Sessions that this node kept although another one asked for them: requests came here too (`used`), the session has moved just now (`recent`), it has something to do or is not here (`busy`)").by(&[Label::of("why", &["used", "recent", "busy"])]),
     Metric::counter("session_conflicts_total", "Changes that were refused because another node had taken the session over"),
     Metric::counter("session_refusals_total", "Answers which said that a session cannot be had now: its owner is `busy` or silent, the store is away (`unavailable`) or has no room (`refused`), and so on").by(&[Label::of("why", &["busy", "unavailable", "refused", "conflict", "outcome_unknown", "unreadable", "newer_schema"])]),
     Metric::counter("session_restores_total", "Sessions that their owner put back into a store that had lost them"),
@@ -36,6 +38,8 @@ static CATALOGUE: &[Metric] = &[
     Metric::gauge("session_streams", "Connections that are told events on this node"),
     Metric::counter("session_events_total", "Events that this node told sessions and users"),
     Metric::counter("session_event_resets_total", "Times that a connection was told to read everything anew, since events were missing"),
+    Metric::counter("session_children_total", "Child sessions that began at this node"),
+    Metric::counter("session_kin_removed_total", "Child sessions (`child`) and temporary files (`file`) that this node removed after their session had ended").by(&[Label::of("what", &["child", "file"])]),
     Metric::counter("session_lockouts_total", "Attempts to log in that were refused without a look at the password, since too many had failed"),
     Metric::counter("session_cookies_rejected_total", "Cookies that no key of this node signed"),
 ];

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
+use tokio::sync::mpsc;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::config::{MaxPolicy, StoreKind};
@@ -25,6 +26,7 @@ use understudy_runtime::service::{
 
 use crate::actor::SESSION;
 use crate::admin::{Admin, OPERATIONS, Residents};
+use crate::affinity::{MoveMessage, serve_moves};
 use crate::error::SessionError;
 use crate::expiry::{Heard, Listener, SessionEnded, SessionExpired, Sweeper};
 use crate::forward::{Forward, serve};
@@ -34,13 +36,16 @@ use crate::handle::{
 };
 use crate::keeper;
 use crate::keyring::KeyRing;
+use crate::kin::{Endings, Kin, KinSweeper};
 use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
 use crate::realtime::{News, Realtime};
+use crate::record::Locator;
 use crate::saving::{self, Saving};
 use crate::schema::{Schema, Schemas, SessionState};
+use crate::sealing::SealRing;
 use crate::shards::{Shards, shard_count};
 use crate::store::Estate;
 use crate::users::SessionLimitExceeded;
@@ -214,7 +219,9 @@ impl Service for SessionService {
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
         let schemas = Schemas::new(&self.schemas).map_err(|wrong| failed(&wrong, None))?;
         let estate = if self.on_ended.is_some() { Estate::Kept } else { Estate::Dropped };
-        let started = begin(node, self.on_limit.clone(), schemas, estate).await?;
+        let (endings, ended) = Endings::channel();
+        let given = Given { on_limit: self.on_limit.clone(), schemas, estate, endings };
+        let started = begin(node, given).await?;
         let handle = started.handle.clone();
         hear(node, &handle);
         answer_about_actors(node, &handle);
@@ -222,6 +229,7 @@ impl Service for SessionService {
         node.lease.before_settling(Arc::new(move |bucket, _stamp| {
             Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
         }));
+        look_after_kin(node, &started, ended);
         if let Some(arbiter) = started.arbiters.first() {
             if let Some(saving) = &started.saving {
                 arbiter.spawn(saving::save(handle.clone(), Arc::clone(saving)));
@@ -233,7 +241,8 @@ impl Service for SessionService {
             let clock = Arc::clone(&node.clock);
             let sweeper = Sweeper::new(store, buckets, clock, self.on_expired.clone());
             let sweeper = sweeper.telling_all(self.on_ended.clone());
-            node.duties.add(sweeper.with_schemas(started.handle.0.schemas.clone()).duty());
+            let sweeper = sweeper.with_schemas(started.handle.0.schemas.clone());
+            node.duties.add(sweeper.telling(started.handle.0.endings.clone()).duty());
         }
         drop(self.sessions.0.set(started.handle.clone()));
         if self.started.set(started).is_err() {
@@ -340,21 +349,32 @@ fn hear(node: &NodeContext, handle: &SessionHandle) {
         realtime.hear(&news);
         std::future::ready(())
     });
+    let parting = handle.clone();
+    node.bus
+        .handle::<MoveMessage, _, _>(move |_from, message| serve_moves(parting.clone(), message));
 }
 
-async fn begin(
-    node: &NodeContext,
+/// Has what hangs on sessions end with them: at once where their end is known, else by the leader.
+fn look_after_kin(node: &NodeContext, started: &Started, ended: mpsc::Receiver<Locator>) {
+    let handle = &started.handle;
+    if let (Some(kin), Some(arbiter)) = (&handle.0.kin, started.arbiters.first()) {
+        arbiter.spawn(kin.clone().tidy(handle.clone(), ended));
+        node.duties.add(KinSweeper::new(kin.clone(), handle.clone()).duty());
+    }
+}
+
+/// What a node gives to all that has to do with its sessions.
+struct Given {
     on_limit: Option<Listener<SessionLimitExceeded>>,
     schemas: Schemas,
     estate: Estate,
-) -> Result<Started, ServiceError> {
+    endings: Endings,
+}
+
+async fn begin(node: &NodeContext, given: Given) -> Result<Started, ServiceError> {
+    let Given { on_limit, schemas, estate, endings } = given;
     let config = &node.config.session;
-    if config.users.max_policy == MaxPolicy::Notify && on_limit.is_none() {
-        tracing::warn!(
-            variable = "UNDERSTUDY_SESSION_MAX_POLICY",
-            "`notify` without a callback: nobody is told when a user has too many sessions"
-        );
-    }
+    look_at_policy(config.users.max_policy, on_limit.as_ref());
     let options = Arc::new(SessionOptions::from(config));
     let counters = Arc::new(Counters::new());
     let residents = Arc::new(DashMap::with_shard_amount(MAP_SHARDS));
@@ -375,6 +395,7 @@ async fn begin(
             residents: Arc::clone(&residents),
             closed: Arc::clone(&closed),
             probe: node.actors.probe(&SESSION),
+            endings: endings.clone(),
         }));
         arbiters.push(arbiter);
     }
@@ -395,6 +416,8 @@ async fn begin(
         bus: node.bus.clone(),
         probe: node.actors.probe(&SESSION),
         key_agreed: AtomicBool::new(true),
+        kin: Some(kin_of(node)),
+        endings,
         on_limit,
         schemas,
         realtime: Realtime::of(node),
@@ -405,6 +428,21 @@ async fn begin(
     let saver = makes.saver().await?;
     let saving = saver.map(|saver| Arc::new(Saving::new(saver, config.persist.interval)));
     Ok(Started { handle, admin, lockout, arbiters, shards: makes, saving })
+}
+
+fn look_at_policy(policy: MaxPolicy, on_limit: Option<&Listener<SessionLimitExceeded>>) {
+    if policy == MaxPolicy::Notify && on_limit.is_none() {
+        tracing::warn!(
+            variable = "UNDERSTUDY_SESSION_MAX_POLICY",
+            "`notify` without a callback: nobody is told when a user has too many sessions"
+        );
+    }
+}
+
+fn kin_of(node: &NodeContext) -> Kin {
+    let config = &node.config.session;
+    let ring = SealRing::new(&config.encryption, node.config.cluster.name.as_str());
+    Kin::new(node.database.clone(), ring, config.files)
 }
 
 /// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.

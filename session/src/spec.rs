@@ -257,7 +257,11 @@ impl Spec {
         }
     }
 
+    /// Of a child nothing is told: it ends with its parent.
     fn keep_to_tell(&mut self, expired: Expired, record: &Record, from_ms: u64) {
+        if record.is_child() {
+            return;
+        }
         let attributes = Arc::clone(&record.attributes);
         let remains = Remains { attributes, seal: record.seal.clone() };
         self.untold.insert(expired.locator, Untold { expired, remains, from_ms });

@@ -104,7 +104,7 @@ pub trait SessionStore: SessionRegister + Send + Sync + fmt::Debug + 'static {
     /// for at least two node leases. Not fenced: an end always wins.
     ///
     /// What there is to tell of it is kept in the same step, with its last state, and the next sweep hands it out, with the
-    /// reason that `end` gives. Whichever end came first counts. Unless it is [`End::OutOfTime`], a tombstone is left for a
+    /// reason that `end` gives; not of a [child](Record::is_child). Whichever end came first counts. Unless it is [`End::OutOfTime`], a tombstone is left for a
     /// session that is missing too, while the bucket is in grace: its owner must not put it back. Of that nothing is told.
     ///
     /// # Errors

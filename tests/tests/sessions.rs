@@ -6,8 +6,10 @@
 
 #[cfg(test)] // tells clippy that helpers here are parts of tests
 mod sessions {
+    mod affinity;
     mod cookie;
     mod identity;
+    mod kin;
     mod logout;
     mod others;
     mod porting;

@@ -166,6 +166,7 @@ impl SessionHandle {
         let over = locators.iter().filter(|locator| !ends.failed.contains(*locator));
         let over: Vec<Locator> = over.copied().collect();
         self.hear_ends(&over);
+        over.iter().for_each(|locator| self.0.endings.tell(*locator));
         // Connections for events find out; those that do not hear this look by themselves.
         self.0.realtime.wake_everywhere(over.into_iter().map(Topic::Session).collect());
         ends.untold.remove(&self.0.node_id);

@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::Session;
+use super::slot::Access;
 use crate::error::SessionError;
 use crate::realtime::{Opening, SessionEvent, Subscription, response};
 
@@ -48,7 +49,10 @@ impl Session {
         let presented = self.presented().ok_or(SessionError::Ended)?;
         let (handle, secret) = (&self.0.handle, presented.secret.hash());
         let view = handle.peek(presented.locator, &secret).await?.ok_or(SessionError::Ended)?;
+        // To listen is no use, and no reason for the session to come here.
+        let access = self.0.access.replace(Access::Look);
         self.saw_record(&view);
+        self.0.access.set(access);
         let (locator, user) = (presented.locator, view.record.user.as_deref());
         Subscription::open(handle, Opening { locator, secret, user, last }).await
     }

@@ -230,9 +230,12 @@ impl PersistedStore {
     async fn tell_of(&self, locator: Locator, end: End) -> Result<(), StoreError> {
         let Some(reason) = end.reason() else { return Ok(()) };
         match within(self.archive.read(locator)).await {
-            Ok(ReadReply::Found(record)) => self.redis.tell_of(locator, &record, reason).await,
+            Ok(ReadReply::Found(record)) if !record.is_child() => {
+                self.redis.tell_of(locator, &record, reason).await
+            }
             // What cannot be read ends all the same, and nobody can say what it was.
-            Ok(ReadReply::Missing | ReadReply::Revoked) | Err(StoreError::Unreadable(_)) => Ok(()),
+            Ok(ReadReply::Found(_) | ReadReply::Missing | ReadReply::Revoked)
+            | Err(StoreError::Unreadable(_)) => Ok(()),
             Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => Err(error),
         }
     }

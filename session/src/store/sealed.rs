@@ -226,7 +226,7 @@ impl SealedStore {
             });
         }
         let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-        let opened = self.ring.open_bytes(place, text.ok_or(OpenError::Broken)?)?;
+        let opened = self.ring.open_packed(place, text.ok_or(OpenError::Broken)?)?;
         match opened.split_first() {
             Some((&PACKED, packed)) if form.is_packed() => Ok(unpack(packed, budget)?.into()),
             Some(_) | None => utf8(opened),

@@ -17,6 +17,7 @@ use super::*;
 use crate::actor::SESSION;
 use crate::handle::{Inner, Shard};
 use crate::keyring::KeyRing;
+use crate::kin::Endings;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
 use crate::realtime::Realtime;
@@ -67,6 +68,7 @@ pub(crate) fn node_over(store: SharedStore) -> SessionHandle {
         residents: Arc::clone(&residents),
         closed: Arc::clone(&closed),
         probe: Probe::unlisted(&SESSION),
+        endings: Endings::default(),
     };
     let inner = Inner {
         node_id,
@@ -86,6 +88,8 @@ pub(crate) fn node_over(store: SharedStore) -> SessionHandle {
         bus,
         probe: Probe::unlisted(&SESSION),
         key_agreed: AtomicBool::new(true),
+        kin: None,
+        endings: Endings::default(),
         on_limit: None,
         schemas: crate::schema::Schemas::default(),
     };

@@ -21,6 +21,8 @@ mod blocking;
 mod health;
 #[path = "fixture/jobs.rs"]
 mod jobs;
+#[path = "fixture/kin.rs"]
+mod kin;
 #[path = "fixture/notes.rs"]
 mod notes;
 #[path = "fixture/realtime.rs"]
@@ -270,6 +272,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .configure(blocking::routes)
         .configure(realtime::routes)
         .configure(together::routes)
+        .configure(kin::routes)
         .configure(jobs::routes);
 }
 

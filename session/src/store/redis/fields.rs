@@ -4,7 +4,8 @@
 //! deadline, `la` latest access, `i` idle, `u` user, `h0` hash of the secret, `h1` and `h1x` the one before and its end,
 //! `w` recent operations of other nodes, `sv` format of the record, `k` name of the key under which attributes and recent
 //! operations are sealed, with `+z` where attributes may be packed, `a:<name>` attributes, and the [marks]: `au` when the user last
-//! showed who they are, `cl` whether the cookie lasts. Those, and fields of any other name, are kept as they are; a record of a newer format is left alone.
+//! showed who they are, `cl` whether the cookie lasts, `pa` whose child it is, `sc` the scope of what hangs on it. Those, and fields
+//! of any other name, are kept as they are; a record of a newer format is left alone.
 //!
 //! [marks]: crate::record::Mark
 

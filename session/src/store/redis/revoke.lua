@@ -3,7 +3,7 @@
 -- long the tombstone stands in ms, locator, slack in ms if it ran out of time, else '',
 -- its place in the list of ids, lease in ms, the reason unless it ran out of time, how long what it held is kept in ms or ''.
 -- Replies {'REVOKED', owner token or ''[, user]} or {'NONE'}. Meaning: Spec::revoke.
-local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'st', 'c', 'x', 'la', 'i', 'u')
+local s = redis.call('HMGET', KEYS[1], 'o', 'e', 'v', 'st', 'c', 'x', 'la', 'i', 'u', 'pa')
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 if not s[2] then
@@ -34,12 +34,13 @@ if not s[4] then
   end
   unsaved(KEYS[7], '!' .. ARGV[2], now)
   if KEYS[7] then redis.call('ZREM', KEYS[7], ARGV[2]) end
-  lay_out(KEYS[1], KEYS[5], ARGV[7])
+  -- Of a child nothing is told.
+  lay_out(KEYS[1], KEYS[5], s[10] and '' or ARGV[7])
   redis.call('HSET', KEYS[1], 'st', 1, 'o', s[1] or '', 'e', s[2], 'v', s[3] or 0)
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
   redis.call('ZREM', KEYS[2], ARGV[2])
   redis.call('ZREM', KEYS[3], ARGV[4])
   redis.call('ZREM', KEYS[6], ARGV[2])
-  note(KEYS[2], '?' .. told, now, now, 'CH')
+  if not s[10] then note(KEYS[2], '?' .. told, now, now, 'CH') end
 end
 return {'REVOKED', s[1] or '', s[9]}

@@ -36,7 +36,7 @@ local function look(locator, key, remains, due)
     redis.call('ZREM', KEYS[3], locator)
     return hand_out(string.format('%s|vanished||%.0f|', locator, due), 0)
   end
-  local s = kind == 'hash' and redis.call('HMGET', key, 'c', 'x', 'la', 'i', 'u', 'st', 'e', 'sv') or {}
+  local s = kind == 'hash' and redis.call('HMGET', key, 'c', 'x', 'la', 'i', 'u', 'st', 'e', 'sv', 'pa') or {}
   if s[6] then return redis.call('ZREM', index, locator) end
   local readable = is_number(s[1]) and is_number(s[2]) and is_number(s[3]) and is_number(s[4]) and is_number(s[7])
   local format = s[8] and (tonumber(s[8]) or -1) or 1
@@ -46,10 +46,11 @@ local function look(locator, key, remains, due)
   end
   local ends = math.min(s[2], s[3] + s[4] + slack)
   if ends > now then return note(index, locator, ends, now, 'CH') end
-  lay_out(key, remains, ARGV[4])
+  -- Of a child nothing is told.
+  lay_out(key, remains, s[9] and '' or ARGV[4])
   redis.call('ZREM', index, locator)
   redis.call('ZREM', KEYS[3], locator)
-  hand_out(entry(locator, s, slack, now), 0)
+  if not s[9] then hand_out(entry(locator, s, slack, now), 0) end
 end
 
 local key = 4

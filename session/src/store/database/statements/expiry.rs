@@ -99,7 +99,7 @@ impl Obituary {
 }
 
 /// Makes the statement that notes what there is to tell of sessions that are over; [`Expired`] says the same. Of
-/// tombstones there is nothing to tell.
+/// tombstones there is nothing to tell, nor of children.
 ///
 /// [`Expired`]: crate::store::Expired
 pub(in super::super) fn note_expired(
@@ -119,7 +119,7 @@ pub(in super::super) fn note_expired(
          s.created_ms, s.absolute_ms, s.last_access_ms, s.idle_ms, \
          s.last_access_ms + s.idle_ms + $1 AS idle_until_ms, t.now_ms \
          FROM us_session s, (SELECT {now} AS now_ms) t \
-         WHERE s.revoked_until_ms IS NULL AND s.locator IN ({})) o) e WHERE true \
+         WHERE s.revoked_until_ms IS NULL AND s.unknown NOT LIKE '%\"pa\":%' AND s.locator IN ({})) o) e WHERE true \
          ON CONFLICT (locator) DO NOTHING",
         placeholders_from(2, locators.len())
     );

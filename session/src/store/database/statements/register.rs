@@ -99,7 +99,8 @@ impl RegisterStatements {
             ),
             count_online: format!(
                 "SELECT count(DISTINCT s.user_name) AS users, \
-                 count(*) - count(s.user_name) AS guests FROM us_session s WHERE {}",
+                 count(CASE WHEN s.user_name IS NULL AND s.unknown NOT LIKE '%\"pa\":%' THEN 1 END) \
+                 AS guests FROM us_session s WHERE {}",
                 used(backend)
             ),
             now: format!("SELECT {now} AS now_ms"),
