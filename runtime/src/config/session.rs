@@ -148,6 +148,7 @@ impl SessionConfig {
         let idle = read.seconds("UNDERSTUDY_SESSION_IDLE_S", raw.idle_s.as_deref(), 1..=31_536_000);
         let (cookie, users) = (cookie::read(read, &raw, around), users::read(read, &raw));
         let placement = placement::read(read, &raw, &cookie);
+        let (long_idle, long_absolute) = long(read, &raw);
         Self {
             store: store(read, raw.store.as_deref(), around.in_cluster),
             redis: other.or_else(|| around.redis.main.clone()),
@@ -159,16 +160,8 @@ impl SessionConfig {
                 1..=315_360_000,
             ),
             touch: touch(read, raw.touch_s.as_deref(), idle),
-            long_idle: read.seconds(
-                "UNDERSTUDY_SESSION_LONG_IDLE_S",
-                raw.long_idle_s.as_deref(),
-                1..=31_536_000,
-            ),
-            long_absolute: read.seconds(
-                "UNDERSTUDY_SESSION_LONG_ABSOLUTE_S",
-                raw.long_absolute_s.as_deref(),
-                1..=315_360_000,
-            ),
+            long_idle,
+            long_absolute,
             cookie_name: cookie.name,
             cookie_secure: cookie.secure,
             cookie_samesite: cookie.samesite,
@@ -210,6 +203,15 @@ impl SessionConfig {
 /// Reads a size, up to the largest that Redis takes in one value.
 fn bytes(read: &mut Reader, name: &'static str, given: Option<&str>, least: u64) -> usize {
     read.number(name, given, least..=536_870_912)
+}
+
+/// How long a session may live without a request, and at most, when its login asks for longer.
+fn long(read: &mut Reader, raw: &Raw) -> (Duration, Duration) {
+    const IDLE: &str = "UNDERSTUDY_SESSION_LONG_IDLE_S";
+    const ABSOLUTE: &str = "UNDERSTUDY_SESSION_LONG_ABSOLUTE_S";
+    let idle = read.seconds(IDLE, raw.long_idle_s.as_deref(), 1..=31_536_000);
+    let absolute = read.seconds(ABSOLUTE, raw.long_absolute_s.as_deref(), 1..=315_360_000);
+    (idle, absolute)
 }
 
 fn store(read: &mut Reader, given: Option<&str>, in_cluster: bool) -> StoreKind {
