@@ -61,8 +61,9 @@ pub mod prelude {
     };
     pub use understudy_scheduler::{Job, JobContext, JobError, Jobs, RunId};
     pub use understudy_session::{
-        CookieLife, LoginOptions, NoTouch, Session, SessionError, SessionExpired, SessionInfo,
-        SessionLimitExceeded, SessionState,
+        Child, CookieLife, LoginOptions, NoTouch, Session, SessionEnded, SessionError,
+        SessionEvent, SessionExpired, SessionHandle, SessionInfo, SessionLimitExceeded,
+        SessionState, Sessions, TempDir, TempFile, TempFileInfo,
     };
 
     pub use crate::Node;

@@ -13,7 +13,8 @@ use understudy_scheduler::spec::{OnOrphan, Placement};
 use understudy_scheduler::{Job, JobContext, JobError, Jobs, SchedulerService};
 use understudy_session::expiry::Heard;
 use understudy_session::{
-    Schema, SessionExpired, SessionLimitExceeded, SessionService, SessionState,
+    Schema, SessionEnded, SessionExpired, SessionLimitExceeded, SessionService, SessionState,
+    Sessions,
 };
 
 use crate::console::ConsoleService;
@@ -193,6 +194,13 @@ impl Node {
         self.job(job)
     }
 
+    /// Gives the way to the sessions for handlers of jobs and whatever else is put together before the node starts: to tell
+    /// pages of events, for example.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        self.sessions.sessions()
+    }
+
     /// Has `tell` called for each session that ran out of time, on one node of the cluster; see
     /// [`SessionService::on_expired`] for what happens when it fails. The last one given counts.
     pub fn on_session_expired<F, Fut>(mut self, tell: F) -> Self
@@ -201,6 +209,17 @@ impl Node {
         Fut: Future<Output: Heard> + Send + 'static,
     {
         self.sessions = self.sessions.on_expired(tell);
+        self
+    }
+
+    /// Has `tell` called for each session that is over, whatever the reason, with what it held; see
+    /// [`SessionService::on_ended`]. The last one given counts.
+    pub fn on_session_ended<F, Fut>(mut self, tell: F) -> Self
+    where
+        F: Fn(SessionEnded) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Heard> + Send + 'static,
+    {
+        self.sessions = self.sessions.on_ended(tell);
         self
     }
 

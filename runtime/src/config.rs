@@ -52,8 +52,8 @@ pub use redis::{RedisConfig, RedisTarget, Topology};
 pub use registry::{Variable, registry};
 pub(crate) use session::is_example;
 pub use session::{Durability, PersistConfig, PersistMode};
-pub use session::{EncryptionConfig, EncryptionKey, EncryptionWrites};
-pub use session::{MaxPolicy, SameSite, SessionConfig, StoreKind, UserConfig};
+pub use session::{EncryptionConfig, EncryptionKey, EncryptionWrites, FilesConfig};
+pub use session::{MaxPolicy, PlacementConfig, SameSite, SessionConfig, StoreKind, UserConfig};
 pub use traces::{TracesConfig, TracesHeader};
 
 /// The exit status of a process whose configuration is wrong: `EX_CONFIG` of sysexits.h.

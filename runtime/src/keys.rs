@@ -63,6 +63,30 @@ impl KeySpace {
         format!("{}{{{bucket}}}:x", self.prefix)
     }
 
+    /// Returns the sorted set of a bucket's sessions in which somebody is logged in, to count them.
+    #[must_use]
+    pub fn session_named(&self, bucket: Bucket) -> String {
+        format!("{}{{{bucket}}}:n", self.prefix)
+    }
+
+    /// Returns the hash of what a session held when it ended, until somebody was told of its end.
+    #[must_use]
+    pub fn session_remains(&self, bucket: Bucket, locator_b64: &str) -> String {
+        format!("{}{{{bucket}}}:z:{locator_b64}", self.prefix)
+    }
+
+    /// Returns the stream of a session's events, for the connections that it holds.
+    #[must_use]
+    pub fn session_events(&self, bucket: Bucket, locator_b64: &str) -> String {
+        format!("{}{{{bucket}}}:t:{locator_b64}", self.prefix)
+    }
+
+    /// Returns the stream of a user's events; `digest` stands for the name, as in [`Self::user_sessions`].
+    #[must_use]
+    pub fn user_events(&self, digest: &str) -> String {
+        format!("{}{{u{digest}}}:t", self.prefix)
+    }
+
     /// Returns the sorted set of a bucket's sessions by the id that operators see, to find one and to page by.
     #[must_use]
     pub fn session_ids(&self, bucket: Bucket) -> String {
@@ -171,6 +195,10 @@ mod tests {
         assert_eq!(keys.lease_table(Bucket(7)), "us:shop:{7}:L");
         assert_eq!(keys.session(Bucket(7), "abc"), "us:shop:{7}:s:abc");
         assert_eq!(keys.session_expiry(Bucket(7)), "us:shop:{7}:x");
+        assert_eq!(keys.session_named(Bucket(7)), "us:shop:{7}:n");
+        assert_eq!(keys.session_remains(Bucket(7), "abc"), "us:shop:{7}:z:abc");
+        assert_eq!(keys.session_events(Bucket(7), "abc"), "us:shop:{7}:t:abc");
+        assert_eq!(keys.user_events("abc"), "us:shop:{uabc}:t");
         assert_eq!(keys.session_ids(Bucket(7)), "us:shop:{7}:i");
         assert_eq!(keys.unsaved_sessions(Bucket(7)), "us:shop:{7}:p");
         assert_eq!(keys.session_saver(Bucket(7)), "us:shop:{7}:pl");
@@ -195,6 +223,10 @@ mod tests {
             keys.lease_table(Bucket(0)),
             keys.session(Bucket(0), "l"),
             keys.session_expiry(Bucket(0)),
+            keys.session_named(Bucket(0)),
+            keys.session_remains(Bucket(0), "l"),
+            keys.session_events(Bucket(0), "l"),
+            keys.user_events("d"),
             keys.session_ids(Bucket(0)),
             keys.unsaved_sessions(Bucket(0)),
             keys.session_saver(Bucket(0)),

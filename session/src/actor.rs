@@ -4,6 +4,8 @@
 //! blocks, keeps nothing that the store does not have, and may die at any moment: the next request starts another one,
 //! which claims the session with a new fencing token.
 
+mod moving;
+
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -20,6 +22,8 @@ use crate::resident::Cell;
 use crate::store::{
     ClaimReply, RestoreReply, RevokeReply, StoreError, ValidateReply, Write, WriteReply,
 };
+
+pub(crate) use moving::{Part, WantSession};
 
 /// Most jobs that wait for one session; more are told that it is busy.
 pub(crate) const MAILBOX: usize = 4096;
@@ -46,6 +50,8 @@ pub(crate) struct SessionActor {
     leaving: bool,
     /// The highest version that was told to be lost.
     lost_version: u64,
+    /// The owner has released the session for this node, which is about to claim it.
+    coming: bool,
 }
 
 /// Hands a job in; whoever waits is answered through the job.
@@ -91,6 +97,7 @@ impl SessionActor {
             confirmed: None,
             leaving: false,
             lost_version: 0,
+            coming: false,
         };
         actor.publish();
         actor
@@ -201,6 +208,9 @@ impl SessionActor {
                 }
                 log_failure("claim", reply.as_ref().err());
                 self.engine.on_claim(token, reply, sent, moment);
+                if std::mem::take(&mut self.coming) {
+                    self.note_move(moment.now);
+                }
             }
             Came::Write(reply) => {
                 if reply.is_ok() {
@@ -222,6 +232,9 @@ impl SessionActor {
             }
             Came::Revoke(reply) => {
                 log_failure("revoke", reply.as_ref().err());
+                if reply.is_ok() {
+                    self.shard.endings.tell(self.cell.locator);
+                }
                 self.engine.on_revoke(reply, moment);
             }
         }
@@ -254,9 +267,14 @@ impl SessionActor {
                 self.cell.publish(None);
                 self.cell.set_elsewhere(Some(*until));
             }
-            Role::Unknown(_) | Role::Ended => {
+            Role::Unknown(_) => {
                 self.cell.publish(None);
                 self.cell.set_elsewhere(None);
+            }
+            Role::Ended => {
+                self.cell.publish(None);
+                self.cell.set_elsewhere(None);
+                self.cell.set_over();
             }
         }
         if !self.engine.is_changing() {
@@ -277,7 +295,7 @@ impl SessionActor {
         if let Role::Owner(owned) = self.engine.role()
             && self.cell.seen_is_due(now, self.shard.options.touch_every())
         {
-            self.shard.note_seen(self.cell.locator, owned.record.user.as_deref());
+            self.shard.note_seen(self.cell.locator, &owned.record);
         }
     }
 

@@ -17,7 +17,12 @@ pub(crate) fn values<'a>(header: &'a str, name: &'a str) -> impl Iterator<Item =
 
 /// Writes the `Set-Cookie` that gives the cookie to a client, until it closes.
 pub(crate) fn set(options: &CookieOptions, value: &str) -> String {
-    let mut text = format!("{}={value}; Path={}; HttpOnly", options.name, options.path);
+    set_other(options, &options.name, value)
+}
+
+/// The same for a cookie of another name beside it.
+pub(crate) fn set_other(options: &CookieOptions, name: &str, value: &str) -> String {
+    let mut text = format!("{name}={value}; Path={}; HttpOnly", options.path);
     attributes(options, &mut text);
     text
 }
@@ -31,7 +36,12 @@ pub(crate) fn set_for(options: &CookieOptions, value: &str, max_age: Duration) -
 
 /// Writes the `Set-Cookie` that takes the cookie back.
 pub(crate) fn remove(options: &CookieOptions) -> String {
-    let mut text = set(options, "");
+    remove_other(options, &options.name)
+}
+
+/// The same for a cookie of another name beside it.
+pub(crate) fn remove_other(options: &CookieOptions, name: &str) -> String {
+    let mut text = set_other(options, name, "");
     text.push_str("; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
     text
 }
@@ -62,6 +72,7 @@ mod tests {
             same_site: SameSite::Lax,
             domain: None,
             path: "/".into(),
+            affinity: None,
         }
     }
 
@@ -82,6 +93,7 @@ mod tests {
             same_site: SameSite::Strict,
             domain: Some("example.org".into()),
             path: "/app".into(),
+            affinity: None,
         };
         assert_eq!(
             set(&open, "v"),

@@ -141,6 +141,15 @@ impl Engine {
         !self.check_wanted && !self.repair_wanted && !self.in_step
     }
 
+    /// Says whether the session may be given to another node at this moment: it is owned here beyond doubt, and nothing is
+    /// under way.
+    #[must_use]
+    pub fn may_part(&self, moment: &Moment) -> bool {
+        let Role::Owner(owned) = &self.role else { return false };
+        let in_doubt = self.repair_wanted || self.contested || self.expired || self.over;
+        self.is_idle() && !in_doubt && owned.held.standing(moment.lease) == Standing::Trusted
+    }
+
     /// Gives the fence to release before the actor goes, if this node owns the session.
     #[must_use]
     pub fn fence(&self) -> Option<&Fence> {

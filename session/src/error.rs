@@ -86,7 +86,7 @@ pub enum SessionError {
         source: Option<StepError>,
     },
     /// The name is empty or longer than 256 bytes.
-    #[error("an attribute's name has 1 to 256 bytes")]
+    #[error("the name of an attribute, or of a child, has 1 to 256 bytes")]
     BadName,
     /// The name of the user is empty, longer than 256 bytes, or has control characters in it.
     #[error("a user's name has 1 to 256 bytes and no control characters")]
@@ -106,6 +106,50 @@ pub enum SessionError {
     /// The other sessions are over at the store, but a node that lives did not say that it knows. To do it again finishes it.
     #[error("sessions are over, but a node did not say that it knows")]
     EndNotConfirmed,
+    /// An event cannot be told as it is.
+    #[error("the {field} of an event {why}")]
+    BadEvent {
+        /// What is wrong with it: `name` or `value`.
+        field: &'static str,
+        /// What would be right.
+        why: &'static str,
+    },
+    /// The session has as many connections for events at this node as it may.
+    #[error("the session has as many connections for events as it may")]
+    TooManyStreams,
+    /// There is no session on which a child or a file could hang: it begins with its first write.
+    #[error("there is no session yet on which this could hang; write to it first")]
+    NoSession,
+    /// The session has as many children as it may have.
+    #[error("the session has {most} children, as many as it may have")]
+    TooManyChildren {
+        /// How many that is.
+        most: u32,
+    },
+    /// The name of a file is empty, longer than 255 bytes, or has a slash, a backslash or control characters in it.
+    #[error("a file's name has 1 to 255 bytes, no slash and no control characters")]
+    BadFileName,
+    /// The file is larger than a file may be.
+    #[error("the file is larger than {most} bytes")]
+    FileTooLarge {
+        /// How many bytes a file may have.
+        most: u64,
+    },
+    /// The files of the session would be larger together than they may be.
+    #[error("the files of the session would be larger than {most} bytes together")]
+    FilesTooLarge {
+        /// How many bytes they may have.
+        most: u64,
+    },
+    /// The session has as many files as it may have.
+    #[error("the session has {most} files, as many as it may have")]
+    TooManyFiles {
+        /// How many that is.
+        most: u32,
+    },
+    /// What was to be written into a file broke off; there is no such file.
+    #[error("what was to be written into the file broke off")]
+    UploadBrokeOff,
     /// The application runs without the session service.
     #[error("the session service is not installed in this application")]
     NotInstalled,
@@ -123,6 +167,9 @@ impl SessionError {
     fn with_members(&self, problem: Problem) -> Problem {
         if let Self::ReauthenticationRequired { max_age } = self {
             return problem.with_member("max_age_s", max_age.as_secs());
+        }
+        if let Self::FileTooLarge { most } | Self::FilesTooLarge { most } = self {
+            return problem.with_member("limit_bytes", *most);
         }
         if let Self::NewerSchema { name, stored, known } = self {
             let problem = problem.with_member("attribute", name.clone());
@@ -185,6 +232,15 @@ impl SessionError {
             | Self::ReauthenticationRequired { .. }
             | Self::TooManySessions
             | Self::EndNotConfirmed
+            | Self::BadEvent { .. }
+            | Self::TooManyStreams
+            | Self::NoSession
+            | Self::TooManyChildren { .. }
+            | Self::BadFileName
+            | Self::FileTooLarge { .. }
+            | Self::FilesTooLarge { .. }
+            | Self::TooManyFiles { .. }
+            | Self::UploadBrokeOff
             | Self::NotInstalled => None,
         }
     }
@@ -223,9 +279,10 @@ impl From<EndError> for SessionError {
     }
 }
 
-impl ApiError for SessionError {
-    fn problem(&self) -> Problem {
-        let (status, code) = match self {
+impl SessionError {
+    /// The status and the code of its problem document.
+    fn code(&self) -> (StatusCode, &'static str) {
+        match self {
             Self::Ended => (StatusCode::UNAUTHORIZED, "session_ended"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "session_store_unavailable"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "session_busy"),
@@ -246,8 +303,25 @@ impl ApiError for SessionError {
             }
             Self::TooManySessions => (StatusCode::CONFLICT, "session_too_many"),
             Self::EndNotConfirmed => (StatusCode::SERVICE_UNAVAILABLE, "end_not_confirmed"),
+            Self::BadEvent { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_event"),
+            Self::TooManyStreams => (StatusCode::TOO_MANY_REQUESTS, "session_too_many_streams"),
+            Self::NoSession => (StatusCode::CONFLICT, "session_none"),
+            Self::TooManyChildren { .. } => (StatusCode::CONFLICT, "session_too_many_children"),
+            Self::BadFileName => (StatusCode::UNPROCESSABLE_ENTITY, "session_bad_file_name"),
+            Self::FileTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "session_file_too_large"),
+            Self::FilesTooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "session_files_too_large")
+            }
+            Self::TooManyFiles { .. } => (StatusCode::CONFLICT, "session_too_many_files"),
+            Self::UploadBrokeOff => (StatusCode::BAD_REQUEST, "session_upload_broke_off"),
             Self::NotInstalled => (StatusCode::INTERNAL_SERVER_ERROR, "session_not_installed"),
-        };
+        }
+    }
+}
+
+impl ApiError for SessionError {
+    fn problem(&self) -> Problem {
+        let (status, code) = self.code();
         let problem = self.with_members(Problem::new(status, code, self.title()));
         if self.is_retryable() { problem.with_retry_after(Duration::from_secs(1)) } else { problem }
     }

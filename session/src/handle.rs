@@ -5,14 +5,18 @@
 
 mod actors;
 mod begin;
+mod children;
 mod ending;
 
 use std::fmt;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
@@ -25,11 +29,14 @@ use understudy_runtime::lease::LeaseBoard;
 
 use crate::actor::{SessionActor, Submit};
 use crate::engine::{Answer, Engine, Job, Refusal, Reply, Trace, View, Work};
+use crate::error::SessionError;
 use crate::keyring::KeyRing;
+use crate::kin::{Endings, Kin};
 use crate::listener::Listener;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
-use crate::record::{Locator, SecretHash, Token};
+use crate::realtime::{Realtime, Topic};
+use crate::record::{Locator, Record, SecretHash, Token};
 use crate::resident::{Cell, Resident};
 use crate::schema::Schemas;
 use crate::shards::Worker;
@@ -65,6 +72,8 @@ pub(crate) struct Shard {
     pub(crate) closed: Arc<AtomicBool>,
     /// Where its actors count what they do.
     pub(crate) probe: Probe,
+    /// Hears of sessions that have ended.
+    pub(crate) endings: Endings,
 }
 
 impl Shard {
@@ -74,8 +83,12 @@ impl Shard {
     }
 
     /// Notes that somebody is here, without making the request wait for it; if that fails, the next interval tries again.
-    pub(crate) fn note_seen(&self, locator: Locator, user: Option<&str>) {
-        let (store, user) = (Arc::clone(&self.store), user.map(str::to_owned));
+    /// A child is nobody by itself.
+    pub(crate) fn note_seen(&self, locator: Locator, record: &Record) {
+        if record.is_child() {
+            return;
+        }
+        let (store, user) = (Arc::clone(&self.store), record.user.as_deref().map(str::to_owned));
         self.arbiter.spawn(async move {
             if let Err(error) = store.seen(locator, user.as_deref()).await {
                 tracing::debug!(%error, "it was not noted that somebody is here");
@@ -90,10 +103,11 @@ impl Shard {
 }
 
 pub(crate) use actors::{ActorState, LookAtActor, StopActor, Stopped, look_at_actor, stop_actor};
+pub(crate) use children::{ChildBegan, ChildId};
 pub use ending::EndError;
 pub(crate) use ending::{EndedMessage, Ends, serve_ends, to_its_end};
 
-/// Reaches the sessions of the cluster from this node.
+/// Reaches the sessions of the cluster from this node; an extractor.
 #[derive(Clone)]
 pub struct SessionHandle(pub(crate) Arc<Inner>, pub(crate) Option<Arc<Worker>>);
 
@@ -118,10 +132,25 @@ pub(crate) struct Inner {
     pub(crate) probe: Probe,
     /// Whether the latest look found a key that all living nodes know.
     pub(crate) key_agreed: AtomicBool,
+    /// What hangs on sessions.
+    pub(crate) kin: Option<Kin>,
+    /// Hears of sessions that have ended.
+    pub(crate) endings: Endings,
     /// Hears of users who have more sessions than wanted.
     pub(crate) on_limit: Option<Listener<SessionLimitExceeded>>,
     /// What the application keeps in attributes.
     pub(crate) schemas: Schemas,
+    /// Tells pages of events, and knows those that listen here.
+    pub(crate) realtime: Realtime,
+}
+
+impl FromRequest for SessionHandle {
+    type Error = SessionError;
+    type Future = Ready<Result<Self, SessionError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(request.app_data::<Self>().cloned().ok_or(SessionError::NotInstalled))
+    }
 }
 
 impl SessionHandle {
@@ -148,11 +177,12 @@ impl SessionHandle {
                 }
                 let Some(view) = opened(view, secret) else { return Ok(None) };
                 cell.accessed(now);
+                cell.used(now);
                 if cell.touch_is_due(now, inner.options.touch_every()) {
                     self.touch(locator);
                 }
                 if cell.seen_is_due(now, inner.options.touch_every()) {
-                    self.note_seen(locator, view.record.user.as_deref());
+                    self.note_seen(locator, &view.record);
                 }
                 return Ok(Some(view));
             }
@@ -165,7 +195,7 @@ impl SessionHandle {
         let view = view.and_then(|view| opened(view, secret));
         if let Some(view) = view.as_ref().filter(|view| self.is_unnoted(view)) {
             self.touch(locator);
-            self.note_seen(locator, view.record.user.as_deref());
+            self.note_seen(locator, &view.record);
         }
         Ok(view)
     }
@@ -266,7 +296,7 @@ impl SessionHandle {
                 let is_noted = now_ms.saturating_sub(record.last_access_ms) < slack;
                 if access == Access::Use && !is_noted {
                     self.touch(locator);
-                    self.note_seen(locator, record.user.as_deref());
+                    self.note_seen(locator, &record);
                 }
                 if let Some(resident) = inner.residents.get(&locator) {
                     resident.cell.saw_version(record.version);
@@ -327,7 +357,10 @@ impl SessionHandle {
         secret: Option<SecretHash>,
     ) -> Result<(), Refusal> {
         match self.submit(locator, Work::Revoke(secret), None, self.0.clock.now()).await {
-            Ok(_) | Err(Refusal::Ended) => Ok(()),
+            Ok(_) | Err(Refusal::Ended) => {
+                self.0.realtime.wake_everywhere(vec![Topic::Session(locator)]);
+                Ok(())
+            }
             Err(refusal) => Err(refusal),
         }
     }

@@ -17,15 +17,19 @@
 //! | [`packing`] | packs large values for a store |
 //! | [`sealing`] | the cipher and the keys that seal contents in a store; [`store::sealed`] uses them |
 //! | `saving` | brings sessions from Redis to the database, where they are kept in both ([`store::persisted`]) |
-//! | [`expiry`] | ends sessions that ran out of time, and tells the application |
+//! | [`expiry`] | ends sessions that ran out of time, and tells the application of all ends |
+//! | [`realtime`] | tells pages that are open of events, on whichever node they are |
 //! | `admin` | what operators see of and do with sessions |
+//! | `affinity` | moves a session to the node that its requests come to |
 //! | [`users`] | who is logged in where, and how often |
 //! | [`lockout`] | counts failures to log in |
+//! | `kin` | child sessions and temporary files, which end with their session |
 //! | [`keyring`] | the cookie and the keys that sign it |
 //! | [`service`] | how a node starts and drains all this |
 
 mod actor;
 mod admin;
+mod affinity;
 mod cookie;
 pub mod engine;
 pub mod error;
@@ -34,6 +38,7 @@ mod forward;
 pub mod handle;
 mod keeper;
 pub mod keyring;
+mod kin;
 mod listener;
 pub mod lockout;
 mod metrics;
@@ -41,6 +46,7 @@ pub mod middleware;
 pub mod options;
 pub mod ownership;
 pub mod packing;
+pub mod realtime;
 pub mod record;
 mod resident;
 mod saving;
@@ -57,11 +63,14 @@ pub mod users;
 
 pub use crate::metrics::catalogue as metrics;
 pub use error::SessionError;
-pub use expiry::{ExpiryReason, SessionExpired};
+pub use expiry::{EndReason, SessionEnded, SessionExpired};
 pub use handle::SessionHandle;
 pub use lockout::{Lockout, LockoutError};
 pub use middleware::SessionMiddleware;
+pub use realtime::{Recipient, SessionEvent};
 pub use schema::{Schema, SessionState};
-pub use service::SessionService;
-pub use session::{CookieLife, LoginOptions, NoTouch, Session, SessionInfo};
+pub use service::{SessionService, Sessions};
+pub use session::{
+    Child, CookieLife, LoginOptions, NoTouch, Session, SessionInfo, TempDir, TempFile, TempFileInfo,
+};
 pub use users::SessionLimitExceeded;

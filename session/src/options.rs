@@ -27,6 +27,8 @@ pub struct SessionOptions {
     pub actors_max: usize,
     /// How long a request waits for an owner that is silent.
     pub wait: Duration,
+    /// How much time is between two moves of one session to another node; `None`: it stays where it is.
+    pub move_every: Option<Duration>,
     /// What users may.
     pub users: UserConfig,
     /// The cookie.
@@ -46,6 +48,8 @@ pub struct CookieOptions {
     pub domain: Option<String>,
     /// `Path`.
     pub path: String,
+    /// Name of the cookie that names the owner of the session, if there is to be one.
+    pub affinity: Option<String>,
 }
 
 impl SessionOptions {
@@ -72,6 +76,7 @@ impl From<&SessionConfig> for SessionOptions {
             passivate_after: config.passivate_after,
             actors_max: config.actors_max,
             wait: config.wait,
+            move_every: config.placement.move_every,
             users: config.users.clone(),
             cookie: CookieOptions {
                 name: config.cookie_name.clone(),
@@ -79,6 +84,7 @@ impl From<&SessionConfig> for SessionOptions {
                 same_site: config.cookie_samesite,
                 domain: config.cookie_domain.clone(),
                 path: config.cookie_path.clone(),
+                affinity: config.placement.affinity_cookie.clone(),
             },
         }
     }

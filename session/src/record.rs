@@ -265,6 +265,10 @@ pub enum Mark {
     Authenticated,
     /// Whether the cookie outlives the browser: `1`, or `0`.
     Lasting,
+    /// Whose child it is: the locator of that session.
+    Parent,
+    /// Changes when another user's login removes what was in the session; see [`Record::scope`].
+    Scope,
 }
 
 impl Mark {
@@ -274,6 +278,8 @@ impl Mark {
         match self {
             Self::Authenticated => "au",
             Self::Lasting => "cl",
+            Self::Parent => "pa",
+            Self::Scope => "sc",
         }
     }
 }
@@ -290,6 +296,19 @@ impl Record {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         self.unknown.get(Mark::Lasting.field()).is_some_and(|text| text == "1")
+    }
+
+    /// Says whether it is the child of another session.
+    #[must_use]
+    pub fn is_child(&self) -> bool {
+        self.unknown.contains_key(Mark::Parent.field())
+    }
+
+    /// Tells apart what hangs on the session under one user and under the next: children and files of another scope are not
+    /// shown. A visitor who logs in keeps the scope, as the attributes stay then.
+    #[must_use]
+    pub fn scope(&self) -> &str {
+        self.unknown.get(Mark::Scope.field()).map_or("", String::as_str)
     }
 }
 

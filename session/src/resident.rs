@@ -6,8 +6,8 @@
 //! so a pause before or after it does no harm. While a change is on its way to the store, other nodes may see it there
 //! before this one is told; so reads wait for its answer then, and no read goes back behind another one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Addr;
@@ -17,6 +17,7 @@ use understudy_runtime::ids::Bucket;
 use understudy_runtime::lease::{LeaseBoard, LeaseStamp};
 
 use crate::actor::SessionActor;
+use crate::affinity::Visits;
 use crate::engine::{Owned, View};
 use crate::record::{Locator, Record};
 
@@ -39,6 +40,8 @@ pub(crate) struct Cell {
     changing: AtomicBool,
     /// The session was ended at the store: nothing is shown any more, whatever the actor still believes.
     ended: AtomicBool,
+    /// The actor knows of no such session, and says so for as long as it is there.
+    over: AtomicBool,
     last_access: AtomicU64,
     last_touch: AtomicU64,
     /// When it was last noted that its user is here; 0: not since it is in memory.
@@ -53,6 +56,12 @@ pub(crate) struct Cell {
     /// Somebody stops the actor: what comes now waits a moment. A wish only; whether it goes is up to `given_up`.
     held_back: AtomicBool,
     born: BootInstant,
+    /// When a request of this node last used the session while no other node was taken for its owner.
+    last_use: AtomicU64,
+    /// Until then it stays with its owner: it has moved just now.
+    settled_until: AtomicU64,
+    /// Requests while another node owns it; there from the first of them on.
+    visits: OnceLock<Box<Visits>>,
     /// Held by the one request of this node that compares and sets an attribute: of several only one could win.
     pub(crate) comparing: tokio::sync::Mutex<()>,
 }
@@ -72,6 +81,7 @@ impl Cell {
             snapshot: ArcSwapOption::empty(),
             changing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             last_access: AtomicU64::new(now.as_nanos()),
             last_touch: AtomicU64::new(now.as_nanos()),
             last_seen: AtomicU64::new(0),
@@ -81,6 +91,9 @@ impl Cell {
             given_up: AtomicBool::new(false),
             held_back: AtomicBool::new(false),
             born: now,
+            last_use: AtomicU64::new(0),
+            settled_until: AtomicU64::new(0),
+            visits: OnceLock::new(),
             comparing: tokio::sync::Mutex::new(()),
         }
     }
@@ -148,6 +161,17 @@ impl Cell {
         self.ended.load(Ordering::SeqCst)
     }
 
+    /// To be called when the actor has found that there is no such session.
+    pub(crate) fn set_over(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the actor refuses everything from now on. Only what can begin again under the same locator, a child, needs
+    /// another actor then; this one never writes any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst) || self.is_ended()
+    }
+
     /// To be called before a change is sent.
     pub(crate) fn begin_change(&self) {
         self.changing.store(true, Ordering::Release);
@@ -167,6 +191,29 @@ impl Cell {
     /// Notes an access; never goes back.
     pub(crate) fn accessed(&self, at: BootInstant) {
         self.last_access.fetch_max(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Notes that a request of this node used it here.
+    pub(crate) fn used(&self, at: BootInstant) {
+        self.last_use.store(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_use(&self) -> BootInstant {
+        BootInstant::from_nanos(self.last_use.load(Ordering::Relaxed))
+    }
+
+    /// Notes that it has moved, to this node or away from it, and is not to move again until then.
+    pub(crate) fn settle(&self, until: BootInstant) {
+        self.settled_until.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn settled_until(&self) -> BootInstant {
+        BootInstant::from_nanos(self.settled_until.load(Ordering::Relaxed))
+    }
+
+    /// The requests of this node while another one owns it.
+    pub(crate) fn visits(&self) -> &Visits {
+        self.visits.get_or_init(|| Box::new(Visits::new()))
     }
 
     /// Says, to one caller per `interval`, that the access should be written down at the store.

@@ -2,8 +2,8 @@
 //! [`crate::store::sealed`].
 //!
 //! XChaCha20-Poly1305 with a random nonce for each text: 192 bits, so that no number of texts under one key is too many. A
-//! text is bound to its place: cluster, session, and attribute (or the list of recent operations) are authenticated with
-//! it, so that who can write to the store cannot have one session's value read in another. What they can do is told in
+//! text is bound to its place: cluster, session, and attribute (or the list of recent operations, or its events) are
+//! authenticated with it, so that who can write to the store cannot have one session's value read in another. What they can do is told in
 //! `docs/sessions.md`.
 //!
 //! A sealed text is `1.<name of the key>.<base64url of nonce, ciphertext and tag>`. It keeps the length of what it seals to
@@ -28,6 +28,10 @@ pub(crate) mod tests;
 /// What sealed texts begin with.
 const FORMAT: &str = "1.";
 const NONCE: usize = 24;
+/// What bytes begin with that are not sealed.
+const PLAIN_BYTES: u8 = 0;
+/// What bytes begin with that are.
+const SEALED_BYTES: u8 = 1;
 
 /// The keys of a node. Clones share them.
 #[derive(Clone)]
@@ -118,40 +122,83 @@ impl SealRing {
         }
     }
 
-    /// Opens a text that was sealed for `place`.
-    pub(crate) fn open(&self, place: Place<'_>, sealed: &str) -> Result<String, OpenError> {
-        String::from_utf8(self.open_bytes(place, sealed)?).map_err(|_| OpenError::Broken)
+    /// Gives bytes that stand at `place` in the form in which this node writes: [`PLAIN_BYTES`] and the bytes, or
+    /// [`SEALED_BYTES`], how long the name of the key is, the name, the nonce, and ciphertext with tag.
+    pub(crate) fn close_bytes(&self, place: Place<'_>, bytes: &[u8]) -> Vec<u8> {
+        let Some(sealer) = self.sealer() else { return [[PLAIN_BYTES].as_slice(), bytes].concat() };
+        let (nonce, sealed) = sealer.encrypt(place, bytes);
+        let id = sealer.id.as_str().as_bytes();
+        let length = u8::try_from(id.len()).expect("names of keys are short");
+        [[SEALED_BYTES, length].as_slice(), id, nonce.as_slice(), sealed.as_slice()].concat()
     }
 
-    /// Opens what was sealed for `place`.
-    pub(crate) fn open_bytes(&self, place: Place<'_>, sealed: &str) -> Result<Vec<u8>, OpenError> {
-        let rest = sealed.strip_prefix(FORMAT).ok_or(OpenError::Broken)?;
-        let (id, text) = rest.rsplit_once('.').ok_or(OpenError::Broken)?;
+    /// Opens what [`Self::close_bytes`] gave for `place`.
+    pub(crate) fn open_bytes(&self, place: Place<'_>, stored: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let (form, rest) = stored.split_first().ok_or(OpenError::Broken)?;
+        if *form == PLAIN_BYTES {
+            return Ok(rest.to_vec());
+        }
+        let (length, rest) = rest.split_first().ok_or(OpenError::Broken)?;
+        let named = rest.split_at_checked(usize::from(*length));
+        let (id, rest) = named.filter(|_| *form == SEALED_BYTES).ok_or(OpenError::Broken)?;
+        let id = std::str::from_utf8(id).map_err(|_| OpenError::Broken)?;
         let id = KeyId::new(id).ok_or(OpenError::Broken)?;
+        let (nonce, msg) = rest.split_first_chunk::<NONCE>().ok_or(OpenError::Broken)?;
+        self.decrypt(id, place, nonce, msg)
+    }
+
+    fn decrypt(
+        &self,
+        id: KeyId,
+        place: Place<'_>,
+        nonce: &[u8; NONCE],
+        msg: &[u8],
+    ) -> Result<Vec<u8>, OpenError> {
         let mut keys = self.0.keys.iter();
         let Some((_, cipher)) = keys.find(|(known, _)| *known == id) else {
             return Err(OpenError::UnknownKey(id));
         };
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| OpenError::Broken)?;
-        let (nonce, msg) = bytes.split_first_chunk::<NONCE>().ok_or(OpenError::Broken)?;
         let aad = place.bound_to(&self.0.cluster);
         cipher
             .decrypt(&XNonce::from(*nonce), Payload { msg, aad: &aad })
             .map_err(|_| OpenError::Broken)
+    }
+
+    /// Opens a text that was sealed for `place`.
+    pub(crate) fn open(&self, place: Place<'_>, sealed: &str) -> Result<String, OpenError> {
+        String::from_utf8(self.open_packed(place, sealed)?).map_err(|_| OpenError::Broken)
+    }
+
+    /// Opens a text that seals what may be packed.
+    pub(crate) fn open_packed(&self, place: Place<'_>, sealed: &str) -> Result<Vec<u8>, OpenError> {
+        let rest = sealed.strip_prefix(FORMAT).ok_or(OpenError::Broken)?;
+        let (id, text) = rest.rsplit_once('.').ok_or(OpenError::Broken)?;
+        let id = KeyId::new(id).ok_or(OpenError::Broken)?;
+        if !self.0.keys.iter().any(|(known, _)| *known == id) {
+            return Err(OpenError::UnknownKey(id));
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| OpenError::Broken)?;
+        let (nonce, msg) = bytes.split_first_chunk::<NONCE>().ok_or(OpenError::Broken)?;
+        self.decrypt(id, place, nonce, msg)
     }
 }
 
 impl Sealer<'_> {
     /// Seals a text, or what is packed, for `place`.
     pub(crate) fn seal(&self, place: Place<'_>, plain: impl AsRef<[u8]>) -> String {
+        let (nonce, sealed) = self.encrypt(place, plain.as_ref());
+        let bytes = [nonce.as_slice(), sealed.as_slice()].concat();
+        format!("{FORMAT}{}.{}", self.id, URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    fn encrypt(&self, place: Place<'_>, msg: &[u8]) -> ([u8; NONCE], Vec<u8>) {
         let nonce: [u8; NONCE] = rand::random();
         let aad = place.bound_to(self.cluster);
         let sealed = self
             .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: plain.as_ref(), aad: &aad })
+            .encrypt(&XNonce::from(nonce), Payload { msg, aad: &aad })
             .expect("the cipher takes 256 gigabytes");
-        let bytes = [nonce.as_slice(), sealed.as_slice()].concat();
-        format!("{FORMAT}{}.{}", self.id, URL_SAFE_NO_PAD.encode(bytes))
+        (nonce, sealed)
     }
 }
 
@@ -164,6 +211,21 @@ impl<'a> Place<'a> {
     /// The list of recent operations.
     pub(crate) fn recent(locator: Locator) -> Self {
         Self { locator, kind: b'w', name: "" }
+    }
+
+    /// The value of an event of a session.
+    pub(crate) fn event_of_session(locator: Locator) -> Self {
+        Self { locator, kind: b'e', name: "" }
+    }
+
+    /// The value of an event of a user; `digest` stands for the name.
+    pub(crate) fn event_of_user(digest: &'a str) -> Self {
+        Self { locator: Locator::from_bytes([0; 16]), kind: b'u', name: digest }
+    }
+
+    /// A part of a temporary file; `name` tells which.
+    pub(crate) fn chunk(locator: Locator, name: &'a str) -> Self {
+        Self { locator, kind: b'f', name }
     }
 
     /// What is authenticated: no two places have the same, since a cluster's name holds no zero byte and what comes before the

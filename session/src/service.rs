@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
+use tokio::sync::mpsc;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::config::{MaxPolicy, StoreKind};
@@ -25,7 +26,9 @@ use understudy_runtime::service::{
 
 use crate::actor::SESSION;
 use crate::admin::{Admin, OPERATIONS, Residents};
-use crate::expiry::{Heard, Listener, SessionExpired, Sweeper};
+use crate::affinity::{MoveMessage, serve_moves};
+use crate::error::SessionError;
+use crate::expiry::{Heard, Listener, SessionEnded, SessionExpired, Sweeper};
 use crate::forward::{Forward, serve};
 use crate::handle::{
     EndedMessage, Inner, LookAtActor, SessionHandle, Shard, StopActor, look_at_actor, serve_ends,
@@ -33,13 +36,18 @@ use crate::handle::{
 };
 use crate::keeper;
 use crate::keyring::KeyRing;
+use crate::kin::{Endings, Kin, KinSweeper};
 use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
+use crate::realtime::{News, Realtime};
+use crate::record::Locator;
 use crate::saving::{self, Saving};
 use crate::schema::{Schema, Schemas, SessionState};
+use crate::sealing::SealRing;
 use crate::shards::{Shards, shard_count};
+use crate::store::Estate;
 use crate::users::SessionLimitExceeded;
 
 /// The file with the key of an embedded node, which nobody has to configure.
@@ -53,8 +61,10 @@ const MAP_SHARDS: usize = 64;
 pub struct SessionService {
     started: OnceLock<Started>,
     on_expired: Option<Listener<SessionExpired>>,
+    on_ended: Option<Listener<SessionEnded>>,
     on_limit: Option<Listener<SessionLimitExceeded>>,
     schemas: Vec<Schema>,
+    sessions: Sessions,
 }
 
 struct Started {
@@ -103,6 +113,33 @@ impl SessionService {
         self
     }
 
+    /// Has `tell` called for each session that is over, whatever the reason: logout, time, an end by somebody else; once per
+    /// session, on one node of the cluster, with what the session held.
+    ///
+    /// What there is to tell is kept in the step that ends the session. Of failures and repetitions the same holds as for
+    /// [`Self::on_expired`]; with both, an event that one of them did not take is told to both again.
+    ///
+    /// # Example
+    /// ```
+    /// use understudy_session::{SessionEnded, SessionError, SessionService};
+    ///
+    /// let service = SessionService::new().on_ended(|event: SessionEnded| async move {
+    ///     let cart: Option<Vec<String>> = event.get("cart")?;
+    ///     println!("{}: {} left {cart:?} behind", event.id, event.reason.as_str());
+    ///     Ok::<(), SessionError>(()) // after an error it is called again
+    /// });
+    /// # drop(service);
+    /// ```
+    #[must_use]
+    pub fn on_ended<F, Fut>(mut self, tell: F) -> Self
+    where
+        F: Fn(SessionEnded) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: Heard> + Send + 'static,
+    {
+        self.on_ended = Some(Listener::new(tell));
+        self
+    }
+
     /// Has `tell` called when a user has more sessions than wanted after a login, with
     /// `UNDERSTUDY_SESSION_MAX_POLICY=notify`: on the node of the login, which does not wait for it.
     ///
@@ -147,6 +184,26 @@ impl SessionService {
     pub fn handle(&self) -> Option<SessionHandle> {
         self.started.get().map(|started| started.handle.clone())
     }
+
+    /// Gives what will have the handle, for code that is put together before: jobs, for example.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        self.sessions.clone()
+    }
+}
+
+/// The way to the sessions for code that is put together before the node starts; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Sessions(Arc<OnceLock<SessionHandle>>);
+
+impl Sessions {
+    /// Gives the handle.
+    ///
+    /// # Errors
+    /// [`SessionError::NotInstalled`] before the service has started.
+    pub fn handle(&self) -> Result<SessionHandle, SessionError> {
+        self.0.get().cloned().ok_or(SessionError::NotInstalled)
+    }
 }
 
 #[async_trait(?Send)]
@@ -161,23 +218,18 @@ impl Service for SessionService {
 
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
         let schemas = Schemas::new(&self.schemas).map_err(|wrong| failed(&wrong, None))?;
-        let started = begin(node, self.on_limit.clone(), schemas).await?;
+        let estate = if self.on_ended.is_some() { Estate::Kept } else { Estate::Dropped };
+        let (endings, ended) = Endings::channel();
+        let given = Given { on_limit: self.on_limit.clone(), schemas, estate, endings };
+        let started = begin(node, given).await?;
         let handle = started.handle.clone();
-        let serving = handle.clone();
-        node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
-        let hearing = handle.clone();
-        node.bus.handle::<EndedMessage, _, _>(move |_from, message| {
-            serve_ends(hearing.clone(), message)
-        });
-        let counting = handle.clone();
-        node.bus.handle::<Residents, _, _>(move |_from, Residents| {
-            std::future::ready(counting.0.residents.len() as u64)
-        });
+        hear(node, &handle);
         answer_about_actors(node, &handle);
         let inner = Arc::clone(&handle.0);
         node.lease.before_settling(Arc::new(move |bucket, _stamp| {
             Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
         }));
+        look_after_kin(node, &started, ended);
         if let Some(arbiter) = started.arbiters.first() {
             if let Some(saving) = &started.saving {
                 arbiter.spawn(saving::save(handle.clone(), Arc::clone(saving)));
@@ -188,8 +240,11 @@ impl Service for SessionService {
             let (store, buckets) = (Arc::clone(&shard.store), node.keys.all_buckets());
             let clock = Arc::clone(&node.clock);
             let sweeper = Sweeper::new(store, buckets, clock, self.on_expired.clone());
-            node.duties.add(sweeper.duty());
+            let sweeper = sweeper.telling_all(self.on_ended.clone());
+            let sweeper = sweeper.with_schemas(started.handle.0.schemas.clone());
+            node.duties.add(sweeper.telling(started.handle.0.endings.clone()).duty());
         }
+        drop(self.sessions.0.set(started.handle.clone()));
         if self.started.set(started).is_err() {
             return Err(failed("the session service was started twice", None));
         }
@@ -278,23 +333,53 @@ fn answer_about_actors(node: &NodeContext, handle: &SessionHandle) {
     });
 }
 
-async fn begin(
-    node: &NodeContext,
+/// Takes the messages of other nodes.
+fn hear(node: &NodeContext, handle: &SessionHandle) {
+    let serving = handle.clone();
+    node.bus.handle::<Forward, _, _>(move |_from, message| serve(serving.clone(), message));
+    let hearing = handle.clone();
+    node.bus
+        .handle::<EndedMessage, _, _>(move |_from, message| serve_ends(hearing.clone(), message));
+    let counting = handle.clone();
+    node.bus.handle::<Residents, _, _>(move |_from, Residents| {
+        std::future::ready(counting.0.residents.len() as u64)
+    });
+    let realtime = handle.0.realtime.clone();
+    node.bus.handle::<News, _, _>(move |_from, news: News| {
+        realtime.hear(&news);
+        std::future::ready(())
+    });
+    let parting = handle.clone();
+    node.bus
+        .handle::<MoveMessage, _, _>(move |_from, message| serve_moves(parting.clone(), message));
+}
+
+/// Has what hangs on sessions end with them: at once where their end is known, else by the leader.
+fn look_after_kin(node: &NodeContext, started: &Started, ended: mpsc::Receiver<Locator>) {
+    let handle = &started.handle;
+    if let (Some(kin), Some(arbiter)) = (&handle.0.kin, started.arbiters.first()) {
+        arbiter.spawn(kin.clone().tidy(handle.clone(), ended));
+        node.duties.add(KinSweeper::new(kin.clone(), handle.clone()).duty());
+    }
+}
+
+/// What a node gives to all that has to do with its sessions.
+struct Given {
     on_limit: Option<Listener<SessionLimitExceeded>>,
     schemas: Schemas,
-) -> Result<Started, ServiceError> {
+    estate: Estate,
+    endings: Endings,
+}
+
+async fn begin(node: &NodeContext, given: Given) -> Result<Started, ServiceError> {
+    let Given { on_limit, schemas, estate, endings } = given;
     let config = &node.config.session;
-    if config.users.max_policy == MaxPolicy::Notify && on_limit.is_none() {
-        tracing::warn!(
-            variable = "UNDERSTUDY_SESSION_MAX_POLICY",
-            "`notify` without a callback: nobody is told when a user has too many sessions"
-        );
-    }
+    look_at_policy(config.users.max_policy, on_limit.as_ref());
     let options = Arc::new(SessionOptions::from(config));
     let counters = Arc::new(Counters::new());
     let residents = Arc::new(DashMap::with_shard_amount(MAP_SHARDS));
     let closed = Arc::new(AtomicBool::new(false));
-    let makes = Shards::new(node)?;
+    let makes = Shards::new(node, estate)?;
     let mut shards = Vec::new();
     let mut arbiters = Vec::new();
     for _ in 0..shard_count(node) {
@@ -310,6 +395,7 @@ async fn begin(
             residents: Arc::clone(&residents),
             closed: Arc::clone(&closed),
             probe: node.actors.probe(&SESSION),
+            endings: endings.clone(),
         }));
         arbiters.push(arbiter);
     }
@@ -330,8 +416,11 @@ async fn begin(
         bus: node.bus.clone(),
         probe: node.actors.probe(&SESSION),
         key_agreed: AtomicBool::new(true),
+        kin: Some(kin_of(node)),
+        endings,
         on_limit,
         schemas,
+        realtime: Realtime::of(node),
     };
     let handle = SessionHandle(Arc::new(inner), None);
     let admin = Admin { handle: handle.clone(), broadcast: Broadcast::of(node) };
@@ -339,6 +428,21 @@ async fn begin(
     let saver = makes.saver().await?;
     let saving = saver.map(|saver| Arc::new(Saving::new(saver, config.persist.interval)));
     Ok(Started { handle, admin, lockout, arbiters, shards: makes, saving })
+}
+
+fn look_at_policy(policy: MaxPolicy, on_limit: Option<&Listener<SessionLimitExceeded>>) {
+    if policy == MaxPolicy::Notify && on_limit.is_none() {
+        tracing::warn!(
+            variable = "UNDERSTUDY_SESSION_MAX_POLICY",
+            "`notify` without a callback: nobody is told when a user has too many sessions"
+        );
+    }
+}
+
+fn kin_of(node: &NodeContext) -> Kin {
+    let config = &node.config.session;
+    let ring = SealRing::new(&config.encryption, node.config.cluster.name.as_str());
+    Kin::new(node.database.clone(), ring, config.files)
 }
 
 /// Gives the keys of the cluster; an embedded node that has none makes one and keeps it in its data folder.

@@ -1,6 +1,9 @@
 //! The session of a request, as handlers use it.
 
 mod authentication;
+mod child;
+mod events;
+mod files;
 mod login;
 mod no_touch;
 mod options;
@@ -30,11 +33,13 @@ use crate::schema::{Schema, changed, decode};
 use crate::sizes::Growth;
 use crate::state::{Op, Outcome, Rejection, Task, UpdateFn};
 
+pub use child::Child;
+pub use files::{TempDir, TempFile, TempFileInfo};
 pub use no_touch::NoTouch;
 pub use options::{CookieLife, LoginOptions};
 
 use slot::{Access, Presented, Settling, Slot, State};
-use slot::{checked, judged, name_of, presented, settled, to_json};
+use slot::{affinity, checked, judged, name_of, presented, settled, to_json};
 use typed::growth_of;
 
 /// How often an update is run again when others change the attribute meanwhile.
@@ -105,9 +110,16 @@ impl FromRequest for Session {
 impl Session {
     fn of(handle: Rc<SessionHandle>, headers: &HeaderMap) -> Self {
         let presented = presented(&handle, headers);
-        let state = RefCell::new(State { presented, cookie: None });
-        let access = std::cell::Cell::new(Access::Use);
-        Self(Rc::new(Slot { handle, state, access, beginning: tokio::sync::Mutex::new(()) }))
+        let affinity = affinity(&handle, headers);
+        let state = RefCell::new(State { presented, cookie: None, owner: None });
+        Self(Rc::new(Slot {
+            handle,
+            state,
+            access: std::cell::Cell::new(Access::Use),
+            visited: std::cell::Cell::new(false),
+            affinity,
+            beginning: tokio::sync::Mutex::new(()),
+        }))
     }
 
     /// Gives an attribute, or `None` if it or the session is not there.
@@ -255,8 +267,11 @@ impl Session {
                     // A write that was planned twice ran the function twice; the last run is what is stored.
                     let last = std::iter::from_fn(|| receiver.try_recv().ok()).last();
                     match (settled(outcome, name, presented.seen), last) {
-                        (Ok(_), Some(result)) => return result.map_err(|error| error.of(name)),
-                        (Ok(_), None) => return Err(SessionError::Busy),
+                        (Ok(_), last) => {
+                            self.note_use();
+                            let result = last.ok_or(SessionError::Busy)?;
+                            return result.map_err(|error| error.of(name));
+                        }
                         (Err(Settling::Gone), _) => self.forget_presented(),
                         (Err(Settling::Changed), _) => {}
                         (Err(Settling::Error(SessionError::WrongType { .. })), Some(Err(why))) => {
@@ -410,6 +425,7 @@ impl Session {
             match judged(answer, &name, presented.seen) {
                 Err(Settling::Gone) => self.forget_presented(),
                 Ok(outcome) => {
+                    self.note_use();
                     if self.saw() {
                         // Its cookie is signed anew, for as long as the record says. If that cannot be read now, the next
                         // request does it.

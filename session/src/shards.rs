@@ -24,7 +24,7 @@ use crate::store::database::DatabaseStore;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::store::sealed::SealedStore;
-use crate::store::{PersistedStore, Saver, SharedStore};
+use crate::store::{Estate, PersistedStore, Saver, SharedStore};
 
 /// What the number of a connection is raised by when changes go over it alone.
 const WRITER: usize = 1_000;
@@ -65,8 +65,9 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    pub(crate) fn new(node: &NodeContext) -> Result<Self, ServiceError> {
-        let stores = Stores::new(node, &node.config.session)?;
+    /// `estate` says whether somebody is told of the ends of sessions.
+    pub(crate) fn new(node: &NodeContext, estate: Estate) -> Result<Self, ServiceError> {
+        let stores = Stores::new(node, &node.config.session, estate)?;
         Ok(Self { stores, number: AtomicUsize::new(1), actors: node.actors.clone() })
     }
 
@@ -126,17 +127,22 @@ pub(crate) fn shard_count(node: &NodeContext) -> usize {
 /// Makes the store of each shard.
 #[derive(Clone)]
 enum Stores {
-    Redis { node: NodeContext, config: Box<RedisConfig>, ring: SealRing },
+    Redis { node: NodeContext, config: Box<RedisConfig>, ring: SealRing, estate: Estate },
     Shared(SharedStore),
 }
 
 impl Stores {
-    fn new(node: &NodeContext, config: &SessionConfig) -> Result<Self, ServiceError> {
+    fn new(
+        node: &NodeContext,
+        config: &SessionConfig,
+        estate: Estate,
+    ) -> Result<Self, ServiceError> {
         let ring = SealRing::new(&config.encryption, node.config.cluster.name.as_str());
         let packing = packing(config);
         Ok(match (config.store, &config.redis) {
             (StoreKind::Redis, Some(redis)) => {
-                Self::Redis { node: node.clone(), config: Box::new(redis.clone()), ring }
+                let config = Box::new(redis.clone());
+                Self::Redis { node: node.clone(), config, ring, estate }
             }
             (StoreKind::Redis, None) => {
                 let text =
@@ -149,7 +155,7 @@ impl Stores {
                     node.config.cluster.node_ttl,
                     config.touch,
                 );
-                let store = store.opening(ring.known());
+                let store = store.opening(ring.known()).with_estate(estate);
                 Self::Shared(Arc::new(SealedStore::new(Arc::new(store), ring).packing(packing)))
             }
             (StoreKind::Memory, _) => {
@@ -162,11 +168,12 @@ impl Stores {
 
     /// Connects on the thread that calls, and waits until the connection is there.
     async fn connect(&self, number: usize) -> Result<SharedStore, ServiceError> {
-        let (node, config, ring) = match self {
+        let (node, config, ring, estate) = match self {
             Self::Shared(store) => return Ok(Arc::clone(store)),
-            Self::Redis { node, config, ring } => (node, config, ring),
+            Self::Redis { node, config, ring, estate } => (node, config, ring, *estate),
         };
-        let store = in_redis(node, config, number).await?.opening(&ring.known());
+        let store = in_redis(node, config, number).await?;
+        let store = store.opening(&ring.known()).with_estate(estate);
         let persist = &node.config.session.persist;
         let store = match persist.durability {
             Durability::Replicated => {
@@ -184,6 +191,7 @@ impl Stores {
         Ok(Arc::new(SealedStore::new(store, ring.clone()).packing(packing)))
     }
 
+    /// It ends nothing, so it keeps nothing of what sessions held.
     async fn saver(&self, number: usize) -> Result<Option<Saver>, ServiceError> {
         let Self::Redis { node, config, .. } = self else { return Ok(None) };
         if node.config.session.persist.mode == PersistMode::Off {

@@ -14,7 +14,7 @@ use understudy_runtime::lease::table::LeaseTable;
 use crate::record::{Attributes, Change, Fence, Locator, Record, Token};
 use crate::store::register::Progress;
 use crate::store::{
-    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, Swept,
+    ClaimReply, CreateReply, End, Expired, ReadReply, Remains, RestoreReply, RevokeReply, Swept,
     ValidateReply, Write, WriteReply,
 };
 
@@ -39,11 +39,13 @@ pub struct Tombstone {
     pub until_ms: u64,
 }
 
-/// What is left of a session that ran out of time, until somebody was told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is left of a session that is over, until somebody was told.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Untold {
     /// What there is to tell.
     pub expired: Expired,
+    /// What it held.
+    pub remains: Remains,
     /// From when on it may be handed out, ms since 1970.
     pub from_ms: u64,
 }
@@ -53,7 +55,7 @@ pub struct Untold {
 pub struct Spec {
     /// All sessions and tombstones.
     pub sessions: BTreeMap<Locator, Stored>,
-    /// Sessions that ran out of time, and of which nobody has been told.
+    /// Sessions that are over, and of which nobody has been told.
     pub untold: BTreeMap<Locator, Untold>,
     /// Sessions of each user, with the time and the progress of their places.
     pub rolls: BTreeMap<String, BTreeMap<Locator, (u64, Progress)>>,
@@ -238,20 +240,37 @@ impl Spec {
             Some(Stored::Live(record)) => record.clone(),
         };
         let owner = record.owner.take();
-        let expired = Expired::of(locator, &record, self.touch_slack_ms, now_ms);
+        let expired = match end.reason() {
+            Some(reason) => Expired::ended(locator, &record, reason, now_ms),
+            None => Expired::of(locator, &record, self.touch_slack_ms, now_ms),
+        };
         self.put_tombstone(locator, owner.clone(), now_ms);
-        if end == End::OutOfTime {
-            self.untold.insert(locator, Untold { expired, from_ms: now_ms });
-        }
+        self.keep_to_tell(expired, &record, now_ms);
         self.take_off_roll(locator, &record);
         RevokeReply::Revoked { owner }
     }
 
     /// Only in the grace may an owner put back what is missing; then the end must be there first.
     fn end_missing(&mut self, locator: Locator, end: End, now_ms: u64) {
-        if end == End::Asked && self.grace_ms(now_ms).is_some() {
+        if end != End::OutOfTime && self.grace_ms(now_ms).is_some() {
             self.put_tombstone(locator, None, now_ms);
         }
+    }
+
+    /// Of a child nothing is told: it ends with its parent.
+    fn keep_to_tell(&mut self, expired: Expired, record: &Record, from_ms: u64) {
+        if record.is_child() {
+            return;
+        }
+        let attributes = Arc::clone(&record.attributes);
+        let remains = Remains { attributes, seal: record.seal.clone() };
+        self.untold.insert(expired.locator, Untold { expired, remains, from_ms });
+    }
+
+    /// See [`crate::store::SessionStore::last_state`].
+    #[must_use]
+    pub fn last_state(&self, locator: Locator) -> Option<Remains> {
+        self.untold.get(&locator).map(|untold| untold.remains.clone())
     }
 
     fn put_tombstone(&mut self, locator: Locator, owner: Option<Token>, now_ms: u64) {
@@ -310,7 +329,7 @@ impl Spec {
         for locator in &over {
             if let Some(Stored::Live(record)) = self.sessions.remove(locator) {
                 let expired = Expired::of(*locator, &record, slack, now_ms);
-                self.untold.insert(*locator, Untold { expired, from_ms: now_ms });
+                self.keep_to_tell(expired, &record, now_ms);
                 self.take_off_roll(*locator, &record);
             }
         }

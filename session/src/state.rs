@@ -16,6 +16,8 @@ use crate::schema;
 #[cfg(test)]
 mod tests;
 
+/// How long the text is by which what hangs on a session under one user is told from that of another.
+const SCOPE_CHARS: usize = 16;
 /// How many operations of other nodes a record lists before the oldest are dropped.
 const RECENT: usize = 32;
 
@@ -356,6 +358,8 @@ impl Draft<'_> {
             for name in &names {
                 self.remove(name); // what one user kept is not for the next
             }
+            // Nor what hangs on the session. No two logins have the same secret, of which this is a part of the hash.
+            self.mark(Mark::Scope, secret.chars().take(SCOPE_CHARS).collect());
         }
         let user: Arc<str> = user.into();
         self.after.user = Some(Arc::clone(&user));

@@ -25,7 +25,7 @@ use understudy_runtime::ids::{Bucket, NodeId};
 
 use crate::record::{Change, Fence, Locator, OpId, Record, Token};
 
-pub use expired::{End, Expired, ExpiryReason, Swept};
+pub use expired::{End, EndReason, Expired, Remains, Swept};
 pub use persisted::{PersistedStore, SaveReport, Saver};
 pub use register::SessionRegister;
 pub use sealed::SealedStore;
@@ -103,9 +103,9 @@ pub trait SessionStore: SessionRegister + Send + Sync + fmt::Debug + 'static {
     /// Ends the session for ever: takes secrets and attributes away and leaves a tombstone that refuses every write,
     /// for at least two node leases. Not fenced: an end always wins.
     ///
-    /// With [`End::OutOfTime`] the next sweep hands it out as expired; with [`End::Asked`] none ever does. Whichever came
-    /// first counts. With [`End::Asked`] a tombstone is left for a session that is missing too, while the bucket is in grace:
-    /// its owner must not put it back.
+    /// What there is to tell of it is kept in the same step, with its last state, and the next sweep hands it out, with the
+    /// reason that `end` gives; not of a [child](Record::is_child). Whichever end came first counts. Unless it is [`End::OutOfTime`], a tombstone is left for a
+    /// session that is missing too, while the bucket is in grace: its owner must not put it back. Of that nothing is told.
     ///
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
@@ -146,6 +146,26 @@ pub trait SessionStore: SessionRegister + Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`StoreError`] when the store is away or refuses.
     async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError>;
+
+    /// Gives what a session held when it ended, until somebody has [acknowledged](Self::acknowledge) its end, or nobody did for
+    /// an hour or more. `None` when it is not known (any more), which it never is to a store that does not keep it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is away, or cannot read what it has.
+    async fn last_state(&self, locator: Locator) -> Result<Option<Remains>, StoreError> {
+        let _ = locator;
+        Ok(None)
+    }
+}
+
+/// Whether a store keeps what sessions held when they ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Estate {
+    /// It does, for whoever is told of the end.
+    #[default]
+    Kept,
+    /// It does not: nobody is to be told.
+    Dropped,
 }
 
 /// A store that is shared between actors.

@@ -69,7 +69,7 @@ use crate::record::Locator;
 use crate::store::register::{
     Condemn, Confirmed, Enrolled, Enrolment, Glimpse, Listed, Place, Progress, Roll, Sight, is_vain,
 };
-use crate::store::{SharedStore, StoreError};
+use crate::store::{End, SharedStore, StoreError};
 
 pub use limit::{OldSession, SessionLimitExceeded};
 
@@ -147,7 +147,7 @@ impl SessionHandle {
                 }
                 Ok(Enrolled::Full) if tidied => return Err(SessionError::TooManySessions),
                 Ok(Enrolled::Full) => {
-                    self.tidy_roll(user).await?;
+                    self.tidy_roll(user, End::Ordered).await?;
                     tidied = true;
                 }
                 Err(StoreError::Unavailable(_)) => {
@@ -176,10 +176,11 @@ impl SessionHandle {
         Ok((roll, sights))
     }
 
-    /// Strikes off what is over, and carries out what somebody condemned and did not finish.
-    async fn tidy_roll(&self, user: &str) -> Result<(), StoreError> {
+    /// Strikes off what is over, and carries out what somebody condemned and did not finish: as what is told by `end`, since
+    /// the roll does not say why.
+    async fn tidy_roll(&self, user: &str, end: End) -> Result<(), StoreError> {
         let (roll, _) = self.seen_roll(user).await?;
-        self.carry_out_soon(user, &condemned_on(&roll)).await
+        self.carry_out_soon(user, &condemned_on(&roll), end).await
     }
 
     /// Carries out the end of a session that is about to log in. Whoever condemned it may have died since, and as long as it
@@ -188,7 +189,7 @@ impl SessionHandle {
         let roll = self.store(locator).roll(user).await?;
         let mut condemned = condemned_on(&roll);
         condemned.retain(|place| place.locator == locator);
-        self.carry_out_soon(user, &condemned).await
+        self.carry_out_soon(user, &condemned, End::Ordered).await
     }
 
     /// Ends condemned sessions at the store; gives how many of them lived. What a roll names may have become another user's
@@ -197,6 +198,7 @@ impl SessionHandle {
         &self,
         user: &str,
         condemned: &[Place],
+        end: End,
     ) -> Result<(u64, Ends), StoreError> {
         let locators: Vec<Locator> = condemned.iter().map(|place| place.locator).collect();
         let sights = self.register().look(&locators).await?;
@@ -204,7 +206,7 @@ impl SessionHandle {
         let seen = locators.iter().zip(&sights);
         let theirs = seen.filter(|(_, sight)| !sight.is_of_another(user));
         let theirs: Vec<Locator> = theirs.map(|(locator, _)| *locator).collect();
-        Ok((lived, self.end_at_store(&theirs).await))
+        Ok((lived, self.end_at_store(&theirs, end).await))
     }
 
     /// Strikes off those that are over on every node. The others stay condemned, for whoever does it again.
@@ -222,11 +224,11 @@ impl SessionHandle {
 
     /// Ends condemned sessions, tells their owners and strikes them off, in this order; gives how many of them lived. One
     /// that cannot be ended does not hold the others up.
-    async fn carry_out(&self, user: &str, condemned: &[Place]) -> Result<u64, EndError> {
+    async fn carry_out(&self, user: &str, condemned: &[Place], end: End) -> Result<u64, EndError> {
         if condemned.is_empty() {
             return Ok(0);
         }
-        let ended = self.end_condemned(user, condemned).await;
+        let ended = self.end_condemned(user, condemned, end).await;
         let (lived, mut ends) = ended.map_err(EndError::Store)?;
         self.tell_owners(&mut ends).await;
         self.strike_ended(user, condemned, &ends).await.map_err(EndError::Store)?;
@@ -234,11 +236,16 @@ impl SessionHandle {
     }
 
     /// The same, for a login, which waits until they are over at the store, and not for owners that are asleep.
-    async fn carry_out_soon(&self, user: &str, condemned: &[Place]) -> Result<(), StoreError> {
+    async fn carry_out_soon(
+        &self,
+        user: &str,
+        condemned: &[Place],
+        end: End,
+    ) -> Result<(), StoreError> {
         if condemned.is_empty() {
             return Ok(());
         }
-        let (_, mut ends) = self.end_condemned(user, condemned).await?;
+        let (_, mut ends) = self.end_condemned(user, condemned, end).await?;
         let told = tokio::time::timeout(ROOM_LIMIT, self.tell_owners(&mut ends)).await;
         if told.is_err() {
             tracing::debug!("owners of sessions that a login ended did not say yet that they know");
@@ -258,10 +265,11 @@ impl SessionHandle {
 
     /// Ends the oldest sessions of a user, so that as many are left as may be; says whether `own` is one that is left.
     async fn make_room(&self, user: &str, most: u32, own: Locator) -> Result<bool, StoreError> {
-        self.tidy_roll(user).await?;
+        // Most of what is left there was condemned by a login at the same moment.
+        self.tidy_roll(user, End::Replaced).await?;
         let store = self.store(own);
         let condemned = store.condemn(user, Condemn::Beyond(most)).await?;
-        self.carry_out_soon(user, &condemned).await?;
+        self.carry_out_soon(user, &condemned, End::Replaced).await?;
         Ok(condemned.iter().all(|place| place.locator != own))
     }
 
@@ -271,7 +279,7 @@ impl SessionHandle {
     /// # Errors
     /// [`EndError`]; it can be done again.
     pub async fn end_user(&self, user: &str) -> Result<u64, EndError> {
-        self.end_which(user, Condemn::All).await
+        self.end_which(user, Condemn::All, End::Ordered).await
     }
 
     /// Ends all sessions of a user but `kept` on every node, also those whose login is under way; gives how many there were.
@@ -280,15 +288,15 @@ impl SessionHandle {
     /// # Errors
     /// [`EndError`]; it can be done again.
     pub async fn end_others(&self, user: &str, kept: Locator) -> Result<u64, EndError> {
-        self.end_which(user, Condemn::Others(kept)).await
+        self.end_which(user, Condemn::Others(kept), End::Others).await
     }
 
-    async fn end_which(&self, user: &str, which: Condemn) -> Result<u64, EndError> {
+    async fn end_which(&self, user: &str, which: Condemn, end: End) -> Result<u64, EndError> {
         let (handle, user) = (self.clone(), user.to_owned());
         to_its_end(async move {
             let condemned = handle.register().condemn(&user, which).await;
             let condemned = condemned.map_err(EndError::Store)?;
-            handle.carry_out(&user, &condemned).await
+            handle.carry_out(&user, &condemned, end).await
         })
         .await
     }
@@ -301,7 +309,7 @@ impl SessionHandle {
         let (roll, mut sights) = self.seen_roll(user).await?;
         let condemned = condemned_on(&roll);
         if !condemned.is_empty() {
-            if let Err(error) = self.carry_out_soon(user, &condemned).await {
+            if let Err(error) = self.carry_out_soon(user, &condemned, End::Ordered).await {
                 tracing::debug!(%error, "sessions that are to be ended are still there");
             }
             let locators: Vec<Locator> =
@@ -322,7 +330,7 @@ impl SessionHandle {
             let page = page.map_err(EndError::Store)?;
             let locators: Vec<Locator> =
                 page.sessions.iter().map(|session| session.locator).collect();
-            let mut ends = self.end_at_store(&locators).await;
+            let mut ends = self.end_at_store(&locators, End::Ordered).await;
             tally.count(locators.len() as u64 - ends.failed(), ends.failed() + page.unreadable);
             self.tell_owners(&mut ends).await;
             failed = failed.and(ends.result());

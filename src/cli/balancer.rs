@@ -9,6 +9,8 @@ use super::terminal::Terminal;
 
 const NGINX: &str = include_str!("lb/nginx.conf");
 const HAPROXY: &str = include_str!("lb/haproxy.cfg");
+const NGINX_AFFINITY: &str = include_str!("lb/nginx-affinity.conf");
+const HAPROXY_AFFINITY: &str = include_str!("lb/haproxy-affinity.cfg");
 
 /// A node as a balancer knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +25,17 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
             "Public port of a node; can be said several times. Without it the nodes of the cluster are asked for",
         )
     };
+    let affinity = || {
+        Arg::new("affinity").long("affinity").action(ArgAction::SetTrue).help(
+            "Each session goes to one node as long as that is there, instead of to all in turn",
+        )
+    };
+    let command = |name: &'static str, about: &'static str| {
+        Command::new(name).about(about).arg(node()).arg(affinity())
+    };
     vec![
-        ("lb nginx", Command::new("nginx").about("Prints a configuration for nginx").arg(node())),
-        (
-            "lb haproxy",
-            Command::new("haproxy").about("Prints a configuration for HAProxy").arg(node()),
-        ),
+        ("lb nginx", command("nginx", "Prints a configuration for nginx")),
+        ("lb haproxy", command("haproxy", "Prints a configuration for HAProxy")),
     ]
 }
 
@@ -39,7 +46,12 @@ pub(super) async fn print(
     client: &Client,
     terminal: &mut Terminal,
 ) -> Result<u8, Failure> {
-    let template = if kind == "nginx" { NGINX } else { HAPROXY };
+    let template = match (kind == "nginx", typed.get_flag("affinity")) {
+        (true, false) => NGINX,
+        (true, true) => NGINX_AFFINITY,
+        (false, false) => HAPROXY,
+        (false, true) => HAPROXY_AFFINITY,
+    };
     let backends = match typed.get_many::<String>("node") {
         Some(addresses) => named(addresses.map(String::as_str))?,
         None => of_cluster(&client.json(&Request::get("/v1/nodes")).await?)?,
@@ -148,6 +160,8 @@ mod tests {
         let nodes = named(["node-a:8080", "node-b:8080", "node-c:8080"].into_iter()).unwrap();
         assert_eq!(filled(NGINX, &nodes), shipped("nginx.conf"));
         assert_eq!(filled(HAPROXY, &nodes), shipped("haproxy.cfg"));
+        assert_eq!(filled(NGINX_AFFINITY, &nodes), shipped("nginx-affinity.conf"));
+        assert_eq!(filled(HAPROXY_AFFINITY, &nodes), shipped("haproxy-affinity.cfg"));
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! | `POST /api/session/values/{key}/increment`, `{"by":1}` | `{"value":n}` |
 //! | `POST /api/session/values/{key}/append`, `{"item":..}` | `{"length":n}` |
 //! | `DELETE /api/session` | 204; logged out on every node |
+//! | `DELETE /api/session/others` | `{"ended":n}`; all other sessions of the user are over, on every node |
+//! | `GET /api/session/events` | server-sent events of the session and its user |
 //!
 //! A session begins with the first write; reading never sets a cookie.
 
@@ -32,6 +34,8 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
     app.service(
         web::scope("/api/session")
             .service(web::resource("").get(show).head(show).delete(log_out))
+            .service(web::resource("/others").delete(end_others))
+            .service(web::resource("/events").get(events))
             .service(web::resource("/values").get(all).head(all))
             .service(web::resource("/values/{key}").get(get).head(get).put(put).delete(remove))
             .service(web::resource("/values/{key}/increment").post(increment))
@@ -151,6 +155,14 @@ async fn append(
 async fn log_out(session: Session) -> Result<HttpResponse, SessionError> {
     session.logout().await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+async fn end_others(session: Session) -> Result<HttpResponse, SessionError> {
+    Ok(fresh().json(serde_json::json!({ "ended": session.end_others().await? })))
+}
+
+async fn events(session: Session, request: HttpRequest) -> Result<HttpResponse, SessionError> {
+    session.events(&request).await
 }
 
 /// What a session holds must not be kept by caches on the way.

@@ -6,13 +6,16 @@
 
 #[cfg(test)] // tells clippy that helpers here are parts of tests
 mod sessions {
+    mod affinity;
     mod cookie;
     mod identity;
+    mod kin;
     mod logout;
     mod others;
     mod porting;
     mod privacy;
     mod readymade;
+    mod realtime;
     mod recent;
     mod releases;
     mod residency;
@@ -31,6 +34,7 @@ mod sessions {
         identity::s5_the_old_cookie_is_dead_everywhere_once_the_login_is_answered,
         logout::d3_a_request_in_flight_never_undoes_a_logout,
         logout::s8_a_logout_counts_everywhere_once_it_is_answered,
+        realtime::t11_a_page_misses_nothing_when_its_node_dies,
         rotation::d13_requests_under_way_survive_a_rotation,
         survival::s1_a_login_outlives_its_node,
         updates::appended_items_all_have_a_place_of_their_own,

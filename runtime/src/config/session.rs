@@ -2,7 +2,9 @@
 
 mod cookie;
 mod encryption;
+mod files;
 mod persistence;
+mod placement;
 mod users;
 
 use std::time::Duration;
@@ -15,7 +17,9 @@ use super::{ExternalUrl, RedisConfig};
 use crate::secret::Secret;
 
 pub use encryption::{EncryptionConfig, EncryptionKey, EncryptionWrites};
+pub use files::FilesConfig;
 pub use persistence::{Durability, PersistConfig, PersistMode};
+pub use placement::PlacementConfig;
 pub use users::{MaxPolicy, UserConfig};
 
 /// Sessions and their cookie.
@@ -63,6 +67,10 @@ pub struct SessionConfig {
     pub actors_max: usize,
     /// `SESSION_WAIT_MS`: how long a write waits for an owner that is silent.
     pub wait: Duration,
+    /// How much may be in the temporary files of a session.
+    pub files: FilesConfig,
+    /// At which node a session is, and how balancers are told.
+    pub placement: PlacementConfig,
     /// How many sessions a user may have, and how often a login may fail.
     pub users: UserConfig,
 }
@@ -115,6 +123,10 @@ struct Raw {
     passivate_after_ms: Option<String>,
     actors_max: Option<String>,
     wait_ms: Option<String>,
+    max_file_bytes: Option<String>,
+    max_files_bytes: Option<String>,
+    affinity_cookie: Option<String>,
+    moves_per_minute: Option<String>,
     max_per_user: Option<String>,
     max_policy: Option<String>,
     lockout_attempts: Option<String>,
@@ -135,6 +147,8 @@ impl SessionConfig {
             around.redis.other(read, "UNDERSTUDY_SESSION_REDIS_URL", raw.redis_url.as_deref());
         let idle = read.seconds("UNDERSTUDY_SESSION_IDLE_S", raw.idle_s.as_deref(), 1..=31_536_000);
         let (cookie, users) = (cookie::read(read, &raw, around), users::read(read, &raw));
+        let placement = placement::read(read, &raw, &cookie);
+        let (long_idle, long_absolute) = long(read, &raw);
         Self {
             store: store(read, raw.store.as_deref(), around.in_cluster),
             redis: other.or_else(|| around.redis.main.clone()),
@@ -146,16 +160,8 @@ impl SessionConfig {
                 1..=315_360_000,
             ),
             touch: touch(read, raw.touch_s.as_deref(), idle),
-            long_idle: read.seconds(
-                "UNDERSTUDY_SESSION_LONG_IDLE_S",
-                raw.long_idle_s.as_deref(),
-                1..=31_536_000,
-            ),
-            long_absolute: read.seconds(
-                "UNDERSTUDY_SESSION_LONG_ABSOLUTE_S",
-                raw.long_absolute_s.as_deref(),
-                1..=315_360_000,
-            ),
+            long_idle,
+            long_absolute,
             cookie_name: cookie.name,
             cookie_secure: cookie.secure,
             cookie_samesite: cookie.samesite,
@@ -187,6 +193,8 @@ impl SessionConfig {
                 1..=100_000_000,
             ),
             wait: read.millis("UNDERSTUDY_SESSION_WAIT_MS", raw.wait_ms.as_deref(), 10..=600_000),
+            files: files::read(read, &raw),
+            placement,
             users,
         }
     }
@@ -195,6 +203,15 @@ impl SessionConfig {
 /// Reads a size, up to the largest that Redis takes in one value.
 fn bytes(read: &mut Reader, name: &'static str, given: Option<&str>, least: u64) -> usize {
     read.number(name, given, least..=536_870_912)
+}
+
+/// How long a session may live without a request, and at most, when its login asks for longer.
+fn long(read: &mut Reader, raw: &Raw) -> (Duration, Duration) {
+    const IDLE: &str = "UNDERSTUDY_SESSION_LONG_IDLE_S";
+    const ABSOLUTE: &str = "UNDERSTUDY_SESSION_LONG_ABSOLUTE_S";
+    let idle = read.seconds(IDLE, raw.long_idle_s.as_deref(), 1..=31_536_000);
+    let absolute = read.seconds(ABSOLUTE, raw.long_absolute_s.as_deref(), 1..=315_360_000);
+    (idle, absolute)
 }
 
 fn store(read: &mut Reader, given: Option<&str>, in_cluster: bool) -> StoreKind {

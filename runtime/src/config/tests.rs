@@ -59,6 +59,32 @@ fn s6_sessions_per_user_are_limited_only_when_somebody_says_so() {
 }
 
 #[test]
+fn c3_how_often_a_session_moves_is_the_time_between_two_moves() {
+    const MOVES: &str = "UNDERSTUDY_SESSION_MOVES_PER_MINUTE";
+    const COOKIE: &str = "UNDERSTUDY_SESSION_AFFINITY_COOKIE";
+    let usual = good(&[]).session.placement;
+    assert_eq!((usual.move_every, usual.affinity_cookie), (Some(Duration::from_secs(30)), None));
+    let every = |moves: &str| good(&[(MOVES, moves)]).session.placement.move_every;
+    assert_eq!((every("0"), every("600")), (None, Some(Duration::from_millis(100))));
+    assert_eq!(wrong(&[(MOVES, "601")]), [MOVES]);
+    let cookie = |name: &str| good(&[(COOKIE, name)]).session.placement.affinity_cookie;
+    assert_eq!(cookie("usnode").as_deref(), Some("usnode"));
+    for bad in ["us node", "us=node", "usid", "__Host-usnode"] {
+        assert_eq!(wrong(&[(COOKIE, bad)]), [COOKIE], "{bad}");
+    }
+}
+
+#[test]
+fn s16_one_file_of_a_session_is_not_larger_than_all_may_be() {
+    const ONE: &str = "UNDERSTUDY_SESSION_MAX_FILE_BYTES";
+    const ALL: &str = "UNDERSTUDY_SESSION_MAX_FILES_BYTES";
+    let files = good(&[(ONE, "5"), (ALL, "5")]).session.files;
+    assert_eq!((files.file_bytes, files.session_bytes), (5, 5));
+    assert_eq!(wrong(&[(ONE, "6"), (ALL, "5")]), [ONE]);
+    assert_eq!(wrong(&[(ONE, "-1")]), [ONE]);
+}
+
+#[test]
 fn x6_keys_for_sessions_have_names_and_the_first_seals() {
     const NAME: &str = "UNDERSTUDY_SESSION_ENCRYPTION_KEYS";
     // The bytes from 0 to 31, and from 255 down, in base64 of both alphabets.

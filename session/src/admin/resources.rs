@@ -164,6 +164,9 @@ async fn of_user(
 #[derive(Serialize)]
 struct CountBody {
     sessions: u64,
+    /// Those in which somebody is logged in, and the others.
+    named: u64,
+    anonymous: u64,
     users: Option<u64>,
     /// How many each node has in memory; `null` when it did not say.
     residents: BTreeMap<String, Option<u64>>,
@@ -178,6 +181,8 @@ async fn count(admin: Data<Admin>, request: HttpRequest) -> Answer {
         residents.map(|answer| (answer.node.name().as_str().to_owned(), answer.result.ok()));
     Ok(ok(&CountBody {
         sessions: count.sessions,
+        named: count.named,
+        anonymous: count.sessions.saturating_sub(count.named),
         users: count.users,
         residents: residents.collect(),
     }))

@@ -642,6 +642,23 @@ fn a_look_at_a_session_elsewhere_is_answered_from_the_claim() {
 }
 
 #[test]
+fn c3_a_session_is_given_away_only_when_it_is_here_beyond_doubt_and_nothing_is_under_way() {
+    let elsewhere = Bench::new();
+    assert!(!elsewhere.engine.may_part(&elsewhere.moment()), "it is not known whose it is");
+    let mut bench = Bench::owner();
+    assert!(bench.engine.may_part(&bench.moment()));
+    for lease in [None, Some(stamp(2, 1)), Some(stamp(1, 2))] {
+        let moment = Moment { lease, ..bench.moment() };
+        assert!(!bench.engine.may_part(&moment), "the copy is not sure: {lease:?}");
+    }
+    let waiting = bench.increment(1);
+    assert!(!bench.engine.may_part(&bench.moment()), "somebody waits");
+    assert!(matches!(bench.step(), Step::Write { .. }));
+    assert!(!bench.engine.may_part(&bench.moment()), "a write is under way");
+    drop(waiting);
+}
+
+#[test]
 fn a_look_that_came_after_the_claim_was_sent_is_not_answered_from_it() {
     let (mut bench, owner) = (Bench::new(), node("b"));
     let early = bench.job(Work::View);

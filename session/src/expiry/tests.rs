@@ -95,7 +95,7 @@ async fn s15_a_hundred_sessions_are_told_once_each() {
     let mut told = std::collections::BTreeSet::new();
     while let Some(event) = hears.recv().await {
         assert_eq!(event.user.as_deref(), Some("zoe"));
-        assert_eq!(event.reason, ExpiryReason::Idle);
+        assert_eq!(event.reason, EndReason::Idle);
         assert_eq!((event.created_ms, event.ended_ms), (Some(start_ms), start_ms + 60_000));
         assert!(event.id.starts_with(&event.session), "logs can be searched for it");
         assert!(told.insert(event.session), "told twice");
@@ -163,6 +163,99 @@ async fn a_cancelled_run_begins_nothing() {
     let swept = sweeper.run_once(&DutyRun::new(token)).await.unwrap();
     assert_eq!(swept, Report::default());
     assert_eq!(sweeper.run_once(&DutyRun::default()).await.unwrap(), report(1, 1, 0));
+}
+
+#[tokio::test]
+async fn s15_every_end_is_told_once_with_its_reason_and_its_last_state() {
+    let bench = Bench::new();
+    let attributes = Arc::new(Attributes::from([("cart".into(), "[1,2]".into())]));
+    let ends = [
+        (Some(End::Asked), EndReason::Logout),
+        (Some(End::Others), EndReason::Others),
+        (Some(End::Replaced), EndReason::Replaced),
+        (Some(End::Ordered), EndReason::Ended),
+        (None, EndReason::Idle),
+    ];
+    let mut wanted = std::collections::BTreeMap::new();
+    for (end, reason) in ends {
+        let record = Record { attributes: Arc::clone(&attributes), ..record(Some("zoe")) };
+        let locator = Locator::random();
+        bench.store.create(locator, &record, 3_600_000).await.unwrap();
+        wanted.insert(locator.public_id(), reason);
+        let Some(end) = end else { continue };
+        for _ in 0..2 {
+            bench.store.revoke(locator, end).await.unwrap();
+        }
+    }
+    bench.clock.advance(IDLE);
+    let (heard, mut hears) = mpsc::unbounded_channel();
+    let all = Listener::new(move |event: SessionEnded| {
+        heard.send(event).unwrap();
+        async {}
+    });
+    let (expired, mut expiries) = failing(1);
+    let sweeper = bench.sweeper(Some(expired)).telling_all(Some(all));
+    assert_eq!(sweeper.run_once(&DutyRun::default()).await.unwrap(), report(1, 4, 1));
+    bench.clock.advance(HOLD);
+    assert_eq!(sweeper.run_once(&DutyRun::default()).await.unwrap(), report(0, 1, 0));
+    drop(sweeper);
+    let mut told = Vec::new();
+    while let Some(event) = hears.recv().await {
+        assert_eq!(event.user.as_deref(), Some("zoe"));
+        assert_eq!(event.get::<Vec<u8>>("cart").unwrap(), Some(vec![1, 2]));
+        assert!(event.get::<bool>("cart").is_err() && event.names().eq(["cart"]));
+        assert!(!format!("{event:?}").contains("cart"), "what it held is not shown");
+        told.push((event.id, event.reason));
+    }
+    let again = told.iter().filter(|(_, reason)| *reason == EndReason::Idle).count();
+    assert_eq!((told.len(), again), (6, 2), "the one that the other callback did not take");
+    assert_eq!(told.into_iter().collect::<std::collections::BTreeMap<_, _>>(), wanted);
+    let mut reasons = Vec::new();
+    while let Some(event) = expiries.recv().await {
+        reasons.push(event.reason);
+    }
+    assert_eq!(reasons, [EndReason::Idle, EndReason::Idle], "no end but this one was an expiry");
+    assert!(bench.store.snapshot().await.untold.is_empty());
+}
+
+#[test]
+fn what_a_session_held_is_read_by_its_schema() {
+    let schema = Schema::new("cart", 2)
+        .upgrade(1, |articles: serde_json::Value| Ok(serde_json::json!({ "articles": articles })));
+    let schemas = Schemas::new(&[schema]).unwrap();
+    let texts = [("cart".into(), "[1,2]".into()), ("n".into(), "\"us:schema/2 true\"".into())];
+    let attributes = Some(Arc::new(Attributes::from(texts)));
+    let expired = Expired::ended(Locator::random(), &record(None), EndReason::Logout, 1);
+    let event = SessionEnded::new(&expired, attributes, schemas);
+    let cart: Option<serde_json::Value> = event.get("cart").unwrap();
+    assert_eq!(cart, Some(serde_json::json!({ "articles": [1, 2] })));
+    let newer = event.get::<bool>("n");
+    let is_newer = matches!(newer, Err(SessionError::NewerSchema { stored: 2, known: 1, .. }));
+    assert!(is_newer, "{newer:?}");
+    assert_eq!(event.get::<bool>("other").unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_nobody_takes_for_a_week_is_given_up() {
+    let bench = Bench::new();
+    bench.sessions(1, None).await;
+    bench.clock.advance(IDLE);
+    let (listener, mut hears) = failing(u64::MAX);
+    let sweeper = bench.sweeper(Some(listener));
+    assert_eq!(sweeper.run_once(&DutyRun::default()).await.unwrap(), report(1, 0, 1));
+    bench.clock.advance(GIVE_UP);
+    assert_eq!(sweeper.run_once(&DutyRun::default()).await.unwrap(), report(0, 0, 1), "in time");
+    bench.clock.advance(HOLD);
+    assert_eq!(sweeper.run_once(&DutyRun::default()).await.unwrap(), report(0, 0, 1));
+    bench.clock.advance(HOLD);
+    assert_eq!(sweeper.run_once(&DutyRun::default()).await.unwrap(), Report::default());
+    drop(sweeper);
+    let mut calls = 0;
+    while hears.recv().await.is_some() {
+        calls += 1;
+    }
+    assert_eq!(calls, 3);
+    assert!(bench.store.snapshot().await.untold.is_empty());
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ impl SessionHandle {
             if let Some(resident) = &resident
                 && resident.cell.seen_is_due(inner.clock.now(), inner.options.touch_every())
             {
-                self.note_seen(locator, record.user.as_deref());
+                self.note_seen(locator, &record);
             }
             if let Some(resident) = resident.filter(|_| beginning.was_ended()) {
                 resident.cell.end();
@@ -164,7 +164,7 @@ impl SessionHandle {
         Ok(())
     }
 
-    fn blank(&self, secret: SecretHash, token: &Token) -> Record {
+    pub(super) fn blank(&self, secret: SecretHash, token: &Token) -> Record {
         Record {
             owner: Some(token.clone()),
             epoch: 1,

@@ -26,6 +26,7 @@ use understudy_runtime::ids::NodeId;
 
 use super::SessionHandle;
 use crate::forward::Forward;
+use crate::realtime::Topic;
 use crate::record::{Locator, Token};
 use crate::store::{End, RevokeReply, StoreError};
 
@@ -145,34 +146,42 @@ impl SessionHandle {
     pub async fn end(&self, locators: &[Locator]) -> Result<(), EndError> {
         let (handle, locators) = (self.clone(), locators.to_vec());
         to_its_end(async move {
-            let mut ends = handle.end_at_store(&locators).await;
+            let mut ends = handle.end_at_store(&locators, End::Ordered).await;
             handle.tell_owners(&mut ends).await;
             ends.result()
         })
         .await
     }
 
-    /// Puts a tombstone in place of each. This node shows nothing of them from then on; other owners do not know.
-    pub(crate) async fn end_at_store(&self, locators: &[Locator]) -> Ends {
+    /// Puts a tombstone in place of each, and notes why. This node shows nothing of them from then on; other owners do not know.
+    pub(crate) async fn end_at_store(&self, locators: &[Locator], end: End) -> Ends {
         let replies = locators
             .iter()
-            .map(|locator| async { (*locator, self.end_one_at_store(*locator).await) });
+            .map(|locator| async move { (*locator, self.end_one_at_store(*locator, end).await) });
         let mut replies = stream::iter(replies.collect::<Vec<_>>()).buffer_unordered(AT_A_TIME);
         let mut ends = Ends::default();
         while let Some((locator, reply)) = replies.next().await {
             ends.take_in(locator, reply);
         }
         let over = locators.iter().filter(|locator| !ends.failed.contains(*locator));
-        self.hear_ends(&over.copied().collect::<Vec<_>>());
+        let over: Vec<Locator> = over.copied().collect();
+        self.hear_ends(&over);
+        over.iter().for_each(|locator| self.0.endings.tell(*locator));
+        // Connections for events find out; those that do not hear this look by themselves.
+        self.0.realtime.wake_everywhere(over.into_iter().map(Topic::Session).collect());
         ends.untold.remove(&self.0.node_id);
         ends
     }
 
-    async fn end_one_at_store(&self, locator: Locator) -> Result<RevokeReply, StoreError> {
+    async fn end_one_at_store(
+        &self,
+        locator: Locator,
+        end: End,
+    ) -> Result<RevokeReply, StoreError> {
         let began = self.0.clock.now();
         loop {
             let sent_at = self.0.clock.now();
-            match self.store(locator).revoke(locator, End::Asked).await {
+            match self.store(locator).revoke(locator, end).await {
                 Ok(reply) => return Ok(reply),
                 Err(error @ StoreError::Unavailable(_)) => {
                     self.outlast(sent_at, began).await.map_err(|_too_late| error)?;

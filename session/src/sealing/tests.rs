@@ -51,9 +51,16 @@ fn x6_a_value_opens_only_where_it_was_sealed_for() {
         Place::attribute(locator, "m"),
         Place::attribute(locator, ""),
         Place::recent(locator),
+        Place::event_of_session(locator),
+        Place::event_of_user("n"),
     ];
     for place in elsewhere {
         assert!(is_broken(&ring.open(place, &text)));
+    }
+    let event = sealed(&ring, Place::event_of_user("n"));
+    assert_eq!(ring.open(Place::event_of_user("n"), &event).unwrap(), TEXT);
+    for place in [Place::event_of_user("m"), Place::event_of_session(locator)] {
+        assert!(is_broken(&ring.open(place, &event)));
     }
     let other = self::ring(EncryptionWrites::Sealed, &["a"], "other");
     assert!(is_broken(&other.open(Place::attribute(locator, "n"), &text)));

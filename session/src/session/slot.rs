@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 use serde::Serialize;
+use understudy_runtime::ids::{NodeId, NodeName};
 
 use super::Session;
 use crate::engine::{Refusal, View};
@@ -22,6 +23,10 @@ pub(super) struct Slot {
     pub(super) state: RefCell<State>,
     /// Whether looking at the session in this request is a use of it.
     pub(super) access: Cell<Access>,
+    /// Whether it was noted that this request uses the session.
+    pub(super) visited: Cell<bool>,
+    /// The node that the request's affinity cookie names.
+    pub(super) affinity: Option<String>,
     /// Held while a session begins, so that two writes of one request do not begin two.
     pub(super) beginning: tokio::sync::Mutex<()>,
 }
@@ -30,6 +35,15 @@ pub(super) struct Slot {
 pub(super) struct State {
     pub(super) presented: Option<Presented>,
     pub(super) cookie: Option<CookieChange>,
+    /// Who owned the session when this request last looked at it.
+    pub(super) owner: Option<Owner>,
+}
+
+pub(super) enum Owner {
+    /// This node.
+    Here,
+    /// Another one.
+    Elsewhere(NodeId),
 }
 
 #[derive(Clone, Copy)]
@@ -66,14 +80,29 @@ impl Session {
     pub(super) fn saw_record(&self, view: &View) {
         let left_ms = view.record.absolute_ms.saturating_sub(view.now_ms);
         let max_age = view.record.is_lasting().then_some(Duration::from_millis(left_ms));
+        let is_use = self.0.access.get() == Access::Use;
+        if is_use && view.owner.is_some() {
+            self.note_use();
+        }
         let mut state = self.0.state.borrow_mut();
-        let State { presented, cookie } = &mut *state;
+        let State { presented, cookie, owner } = &mut *state;
+        // A mere look does not ask whether the owner still lives.
+        *owner = is_use.then(|| view.owner.clone().map_or(Owner::Here, Owner::Elsewhere));
         if let Some(presented) = presented {
             presented.seen = true;
             presented.max_age = max_age;
             if std::mem::take(&mut presented.outdated) {
                 cookie.get_or_insert(CookieChange::Set);
             }
+        }
+    }
+
+    /// Notes, once per request, that the session is used at this node.
+    pub(super) fn note_use(&self) {
+        if !self.0.visited.replace(true)
+            && let Some(presented) = self.presented()
+        {
+            self.0.handle.note_use(presented.locator);
         }
     }
 
@@ -89,8 +118,45 @@ impl Session {
         self.0.state.borrow_mut().presented = None;
     }
 
-    /// Adds to the answer what the session has to say: its cookie.
+    /// Adds to the answer what the session has to say: its cookies.
     pub(crate) fn finish(&self, headers: &mut HeaderMap) {
+        self.finish_session(headers);
+        let options = &self.0.handle.0.options.cookie;
+        let Some(name) = &options.affinity else { return };
+        let value = match (self.affinity_wanted(), &self.0.affinity) {
+            (Affinity::To(node), told) if told.as_deref() != Some(node.as_str()) => {
+                crate::cookie::set_other(options, name, node.as_str())
+            }
+            (Affinity::None, Some(_)) => crate::cookie::remove_other(options, name),
+            (Affinity::To(_) | Affinity::None | Affinity::Unknown, _) => return,
+        };
+        add_cookie(headers, &value);
+    }
+
+    /// Says to which node the next request should go.
+    fn affinity_wanted(&self) -> Affinity {
+        let state = self.0.state.borrow();
+        let handle = &self.0.handle.0;
+        if matches!(state.cookie, Some(CookieChange::Remove)) {
+            return Affinity::None;
+        }
+        let Some(presented) = &state.presented else { return Affinity::Unknown };
+        match &state.owner {
+            Some(Owner::Elsewhere(node)) => Affinity::To(node.name().clone()),
+            Some(Owner::Here) => Affinity::To(handle.node_id.name().clone()),
+            None => {
+                let resident = handle.residents.get(&presented.locator);
+                let is_here = resident.is_some_and(|resident| resident.cell.is_owned());
+                if is_here {
+                    Affinity::To(handle.node_id.name().clone())
+                } else {
+                    Affinity::Unknown
+                }
+            }
+        }
+    }
+
+    fn finish_session(&self, headers: &mut HeaderMap) {
         let state = self.0.state.borrow();
         let options = &self.0.handle.0.options.cookie;
         let value = match (&state.cookie, &state.presented) {
@@ -104,11 +170,25 @@ impl Session {
             }
             (Some(CookieChange::Remove), _) => crate::cookie::remove(options),
         };
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.append(header::SET_COOKIE, value);
-            if !headers.contains_key(header::CACHE_CONTROL) {
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            }
+        add_cookie(headers, &value);
+    }
+}
+
+/// Where the next request of a browser should go.
+enum Affinity {
+    /// To this node.
+    To(NodeName),
+    /// Anywhere: there is no session any more.
+    None,
+    /// This request has not learned it.
+    Unknown,
+}
+
+fn add_cookie(headers: &mut HeaderMap, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.append(header::SET_COOKIE, value);
+        if !headers.contains_key(header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
     }
 }
@@ -177,6 +257,13 @@ pub(super) fn presented(handle: &SessionHandle, headers: &HeaderMap) -> Option<P
         handle.0.counters.rejected_cookies.increment(1);
     }
     None
+}
+
+/// Finds what the affinity cookie of the request says, if there is to be one.
+pub(super) fn affinity(handle: &SessionHandle, headers: &HeaderMap) -> Option<String> {
+    let name = handle.0.options.cookie.affinity.as_deref()?;
+    let mut values = headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
+    values.find_map(|value| crate::cookie::values(value, name).next().map(str::to_owned))
 }
 
 pub(super) fn to_json<T: Serialize + ?Sized>(

@@ -170,7 +170,8 @@ impl Spec {
         });
         let live: Vec<_> = live.collect();
         let users: BTreeSet<_> = live.iter().filter_map(|record| record.user.as_deref()).collect();
-        Count { sessions: live.len() as u64, users: Some(users.len() as u64) }
+        let named = live.iter().filter(|record| record.user.is_some()).count() as u64;
+        Count { sessions: live.len() as u64, named, users: Some(users.len() as u64) }
     }
 
     /// See [`SessionRegister::online`](crate::store::SessionRegister::online).

@@ -163,6 +163,30 @@ fn login_kills_the_old_secret_at_once_and_only_the_current_one_may_log_in() {
 }
 
 #[test]
+fn s16_only_the_login_of_another_user_changes_the_scope_of_what_hangs_on_a_session() {
+    let login = |from: &Record, user: &str, secret: u8| {
+        let op = Op::Login {
+            user: user.into(),
+            secret: SecretHash([secret; 32]).to_text(),
+            lifetime_ms: 500,
+            idle_ms: None,
+            lasting: false,
+        };
+        let mut ask = Ask { secret: from.secret, task: Task::Op(op), remote: None };
+        plan(from, &mut [&mut ask], &LIMITS, 10).write.unwrap().1
+    };
+    let visitor = record(&[("a", "1")]);
+    let ada = login(&visitor, "ada", 2);
+    let again = login(&ada, "ada", 3);
+    assert_eq!([visitor.scope(), ada.scope(), again.scope()], ["", "", ""]);
+    let bob = login(&again, "bob", 4);
+    let back = login(&bob, "ada", 5);
+    assert!(bob.attributes.is_empty() && !bob.scope().is_empty());
+    assert_ne!(bob.scope(), back.scope(), "what was left is not shown again");
+    assert_eq!(login(&back, "ada", 6).scope(), back.scope());
+}
+
+#[test]
 fn rotation_lets_the_old_secret_live_for_a_moment() {
     let rotate =
         Op::Rotate { secret: SecretHash([2; 32]).to_text(), keep_ms: 100, authenticates: false };

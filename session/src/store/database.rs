@@ -25,8 +25,8 @@ use understudy_runtime::error::chain;
 use understudy_runtime::ids::Bucket;
 
 use super::{
-    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
-    StoreError, Swept, ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Estate, Expired, ReadReply, Remains, RestoreReply, RevokeReply,
+    SessionStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 use crate::record::{Fence, KnownKeys, Locator, Record, Token};
 use crate::sealing::unknown_key;
@@ -49,6 +49,7 @@ pub struct DatabaseStore {
     tombstone_ms: u64,
     slack_ms: u64,
     known: KnownKeys,
+    estate: Estate,
 }
 
 impl DatabaseStore {
@@ -67,7 +68,14 @@ impl DatabaseStore {
             tombstone_ms: ms(TOMBSTONE.max(lease.saturating_mul(2))),
             slack_ms: ms(touch_slack),
             known,
+            estate: Estate::default(),
         }
+    }
+
+    /// Says whether what sessions held is kept for whoever is told of their end.
+    #[must_use]
+    pub fn with_estate(self, estate: Estate) -> Self {
+        Self { estate, ..self }
     }
 
     /// Takes the names of the keys that this node has: what is sealed under another one is not claimed.
@@ -282,11 +290,7 @@ impl SessionStore for DatabaseStore {
     async fn revoke(&self, locator: Locator, end: End) -> Result<RevokeReply, StoreError> {
         let values = vec![locator.to_string().into(), row::time(self.tombstone_ms)];
         let revoke = self.statement(&self.statements.revoke, values);
-        let revoked = match end {
-            End::Asked => self.change(revoke).await?,
-            End::OutOfTime => self.revoke_out_of_time(locator, revoke).await?,
-        };
-        match revoked {
+        match self.revoke_and_note(locator, end.reason(), revoke).await? {
             None => Ok(RevokeReply::Missing),
             Some(row) => {
                 self.take_off_rolls(locator).await;
@@ -318,6 +322,10 @@ impl SessionStore for DatabaseStore {
     async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
         let acknowledge = self.about(self.statements.expiry.acknowledge, expired.locator);
         self.count_rows(acknowledge).await.map(|_| ())
+    }
+
+    async fn last_state(&self, locator: Locator) -> Result<Option<Remains>, StoreError> {
+        self.read_last_state(locator).await
     }
 }
 

@@ -1,22 +1,44 @@
-//! What a store hands out about sessions that ran out of time, and how it is told why one ends.
+//! What a store hands out about sessions that are over, and how it is told why one ends.
+
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::record::{Locator, Record};
+use crate::record::{Attributes, Locator, Record, Seal};
 
 /// Why somebody ends a session at the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Somebody wants it so: a logout. Nobody is told that it ran out.
+    /// Whoever has it wants it so: a logout.
     Asked,
+    /// Its user ended all others, and it is one of these.
+    Others,
+    /// Its user has logged in more often than allowed, and it was the oldest.
+    Replaced,
+    /// An operator wants it so, or the application.
+    Ordered,
     /// Its owner found that it ran out of time. It is told as what a sweep finds.
     OutOfTime,
+}
+
+impl End {
+    /// Gives the reason that is told; none when the record says it, because it ran out of time.
+    #[must_use]
+    pub const fn reason(self) -> Option<EndReason> {
+        match self {
+            Self::Asked => Some(EndReason::Logout),
+            Self::Others => Some(EndReason::Others),
+            Self::Replaced => Some(EndReason::Replaced),
+            Self::Ordered => Some(EndReason::Ended),
+            Self::OutOfTime => None,
+        }
+    }
 }
 
 /// Why a session was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ExpiryReason {
+pub enum EndReason {
     /// It was not used for too long.
     Idle,
     /// It had lived as long as a session may.
@@ -24,9 +46,17 @@ pub enum ExpiryReason {
     /// The store lost it before its time was looked at: nobody swept for an hour after its end, the server evicted it for want
     /// of memory, or a node of an older version ended it. Nothing is known of it but its name.
     Vanished,
+    /// Whoever had it logged out.
+    Logout,
+    /// An operator ended it, or the application.
+    Ended,
+    /// Its user ended all others.
+    Others,
+    /// Its user logged in elsewhere, more often than allowed.
+    Replaced,
 }
 
-impl ExpiryReason {
+impl EndReason {
     /// Gives the name that metrics and stores use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -34,17 +64,47 @@ impl ExpiryReason {
             Self::Idle => "idle",
             Self::Absolute => "absolute",
             Self::Vanished => "vanished",
+            Self::Logout => "logout",
+            Self::Ended => "ended",
+            Self::Others => "others",
+            Self::Replaced => "replaced",
+        }
+    }
+
+    /// Says whether its time was over; else somebody ended it.
+    #[must_use]
+    pub const fn is_expiry(self) -> bool {
+        match self {
+            Self::Idle | Self::Absolute | Self::Vanished => true,
+            Self::Logout | Self::Ended | Self::Others | Self::Replaced => false,
         }
     }
 
     pub(crate) fn from_text(text: &str) -> Option<Self> {
-        [Self::Idle, Self::Absolute, Self::Vanished]
-            .into_iter()
-            .find(|reason| reason.as_str() == text)
+        ALL.into_iter().find(|reason| reason.as_str() == text)
     }
 }
 
-/// A session that ran out of time: it is gone, and this is what is left to be told.
+const ALL: [EndReason; 7] = [
+    EndReason::Idle,
+    EndReason::Absolute,
+    EndReason::Vanished,
+    EndReason::Logout,
+    EndReason::Ended,
+    EndReason::Others,
+    EndReason::Replaced,
+];
+
+/// What a session held when it ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remains {
+    /// Its attributes.
+    pub attributes: Arc<Attributes>,
+    /// The form in which they are stored.
+    pub seal: Seal,
+}
+
+/// A session that is over: it is gone, and this is what is left to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
     /// Which session.
@@ -52,7 +112,7 @@ pub struct Expired {
     /// Who was logged in.
     pub user: Option<String>,
     /// Why it was over.
-    pub reason: ExpiryReason,
+    pub reason: EndReason,
     /// When it began, ms since 1970 on the store's clock; unknown when it vanished.
     pub created_ms: Option<u64>,
     /// When it was over, ms since 1970 on the store's clock.
@@ -62,6 +122,18 @@ pub struct Expired {
 }
 
 impl Expired {
+    /// Tells of a session that somebody ends at `now_ms`.
+    pub(crate) fn ended(locator: Locator, record: &Record, reason: EndReason, now_ms: u64) -> Self {
+        Self {
+            locator,
+            user: record.user.as_deref().map(str::to_owned),
+            reason,
+            created_ms: Some(record.created_ms),
+            ended_ms: now_ms,
+            again: false,
+        }
+    }
+
     /// Works out what there is to tell of a session that is over at `now_ms`. An owner ends a session up to the touch slack
     /// earlier than a sweep would, because it knows of all accesses.
     pub(crate) fn of(locator: Locator, record: &Record, slack_ms: u64, now_ms: u64) -> Self {
@@ -70,9 +142,9 @@ impl Expired {
         // The second: an owner whose estimate of the store's clock is a little ahead.
         let absolute = record.absolute_ms <= idle_until.min(now_ms) || now_ms < used_until;
         let (reason, end) = if absolute {
-            (ExpiryReason::Absolute, record.absolute_ms)
+            (EndReason::Absolute, record.absolute_ms)
         } else {
-            (ExpiryReason::Idle, idle_until)
+            (EndReason::Idle, idle_until)
         };
         Self {
             locator,
@@ -96,12 +168,10 @@ pub struct Swept {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::record::{RecentOps, Seal, SecretHash};
+    use crate::record::{RecentOps, SecretHash};
 
-    fn expired(absolute_ms: u64, now_ms: u64) -> (ExpiryReason, u64) {
+    fn expired(absolute_ms: u64, now_ms: u64) -> (EndReason, u64) {
         let record = Record {
             owner: None,
             epoch: 1,
@@ -125,23 +195,23 @@ mod tests {
 
     #[test]
     fn what_ended_first_is_the_reason() {
-        assert_eq!(expired(1_000, 500), (ExpiryReason::Idle, 160));
-        assert_eq!(expired(1_000, 5_000), (ExpiryReason::Idle, 160));
-        assert_eq!(expired(120, 500), (ExpiryReason::Absolute, 120));
+        assert_eq!(expired(1_000, 500), (EndReason::Idle, 160));
+        assert_eq!(expired(1_000, 5_000), (EndReason::Idle, 160));
+        assert_eq!(expired(120, 500), (EndReason::Absolute, 120));
     }
 
     #[test]
     fn an_owner_may_be_early_by_the_slack() {
-        assert_eq!(expired(1_000, 152), (ExpiryReason::Idle, 152));
-        assert_eq!(expired(156, 155), (ExpiryReason::Idle, 155));
-        assert_eq!(expired(126, 125), (ExpiryReason::Absolute, 125));
+        assert_eq!(expired(1_000, 152), (EndReason::Idle, 152));
+        assert_eq!(expired(156, 155), (EndReason::Idle, 155));
+        assert_eq!(expired(126, 125), (EndReason::Absolute, 125));
     }
 
     #[test]
     fn a_reason_is_read_as_it_is_written() {
-        for reason in [ExpiryReason::Idle, ExpiryReason::Absolute, ExpiryReason::Vanished] {
-            assert_eq!(ExpiryReason::from_text(reason.as_str()), Some(reason));
+        for reason in ALL {
+            assert_eq!(EndReason::from_text(reason.as_str()), Some(reason));
         }
-        assert_eq!(ExpiryReason::from_text("gone"), None);
+        assert_eq!(EndReason::from_text("gone"), None);
     }
 }

@@ -18,8 +18,8 @@ use understudy_runtime::lease::{LeaseError, LeaseStore, Renewed, Settled};
 use crate::record::{Fence, Locator, Record, Token};
 use crate::spec::Spec;
 use crate::store::{
-    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
-    StoreError, Swept, ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Expired, ReadReply, Remains, RestoreReply, RevokeReply,
+    SessionStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 
 /// Sessions and leases in memory. Clones share them: give one to each node of a test.
@@ -147,6 +147,10 @@ impl SessionStore for MemoryStore {
     async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
         self.spec.lock().await.acknowledge(expired.locator);
         Ok(())
+    }
+
+    async fn last_state(&self, locator: Locator) -> Result<Option<Remains>, StoreError> {
+        Ok(self.spec.lock().await.last_state(locator))
     }
 }
 

@@ -30,6 +30,11 @@
 //! lost. It is in force before that: Redis has it first. For a session that Redis does not have the end goes to Redis once
 //! more after it went to the database, for somebody may have brought the session back in between.
 //!
+//! *What there is to tell of an end* is kept in Redis, and with it what the session held. When Redis has the session, its end
+//! is told whoever finds it: one that only the database knew of is told once more, as [`End::Ordered`]. When only the database has
+//! it, what it has is brought to Redis before the database forgets it. Whoever dies in between has it told twice at worst. The
+//! end is not told when the queue took it to the database first, and that forgot what there was to tell.
+//!
 //! *Time.* Accesses come to the database with the next change, or by the queue. What ran out of time needs no word to the
 //! database: its copy is as old or older, and so has run out too.
 
@@ -47,8 +52,8 @@ use understudy_runtime::ids::Bucket;
 use super::database::{DatabaseStore, Kept, Known};
 use super::redis::{BroughtBack, RedisStore, Saved};
 use super::{
-    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
-    StoreError, Swept, ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Expired, ReadReply, Remains, RestoreReply, RevokeReply,
+    SessionStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 use crate::record::{Fence, Locator, Record, Token};
 
@@ -120,9 +125,9 @@ impl PersistedStore {
         Ok(kept)
     }
 
-    /// Ends in Redis what the database says was ended.
+    /// Ends in Redis what the database says was ended. Why it was, is not known any more.
     async fn end_in_redis(&self, locator: Locator) -> Result<(), StoreError> {
-        self.redis.revoke(locator, End::Asked).await?;
+        self.redis.revoke(locator, End::Ordered).await?;
         self.settler.settle(Saved::End(locator));
         metrics::counter!("session_recovered_total", "why" => "ended").increment(1);
         Ok(())
@@ -205,17 +210,34 @@ impl PersistedStore {
     /// Ends a session that Redis does not have. The mark that was left there sees to it that the database hears of the end
     /// even when it does not have the session yet: somebody may be bringing over what Redis had before it was emptied.
     async fn revoke_missing(&self, locator: Locator, end: End) -> Result<RevokeReply, StoreError> {
-        let known = match (within(self.archive.known_of(locator)).await, end) {
-            (Ok(known), _) => known,
-            (Err(error), End::Asked) => return Err(error),
-            (Err(_), End::OutOfTime) => Known::Nothing,
+        let known = match within(self.archive.known_of(locator)).await {
+            Ok(known) => known,
+            Err(_) if end == End::OutOfTime => Known::Nothing,
+            Err(error) => return Err(error),
         };
         match known {
             Known::Nothing | Known::Ended => return Ok(RevokeReply::Missing),
-            Known::Version(_) => within(self.archive.keep_end(locator, self.longest)).await?,
+            Known::Version(_) => {
+                self.tell_of(locator, end).await?;
+                within(self.archive.keep_end(locator, self.longest)).await?;
+            }
         }
         // Somebody may have brought it back before the database had its end.
         self.redis.revoke(locator, end).await
+    }
+
+    /// Keeps in Redis what there is to tell of a session that only the database has, before that forgets it.
+    async fn tell_of(&self, locator: Locator, end: End) -> Result<(), StoreError> {
+        let Some(reason) = end.reason() else { return Ok(()) };
+        match within(self.archive.read(locator)).await {
+            Ok(ReadReply::Found(record)) if !record.is_child() => {
+                self.redis.tell_of(locator, &record, reason).await
+            }
+            // What cannot be read ends all the same, and nobody can say what it was.
+            Ok(ReadReply::Found(_) | ReadReply::Missing | ReadReply::Revoked)
+            | Err(StoreError::Unreadable(_)) => Ok(()),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => Err(error),
+        }
     }
 
     /// Takes a session from the database that Redis does not have; gives the answer to a claim that nothing came of.
@@ -374,14 +396,13 @@ impl SessionStore for PersistedStore {
         if reply == RevokeReply::Missing {
             return self.revoke_missing(locator, end).await;
         }
-        let kept = within(self.archive.keep_end(locator, self.longest)).await;
-        match (kept, end) {
-            (Ok(()), _) => self.settler.settle(Saved::End(locator)),
-            (Err(error), End::Asked) => return Err(error),
+        match within(self.archive.keep_end(locator, self.longest)).await {
+            Ok(()) => self.settler.settle(Saved::End(locator)),
             // By its times it is over there too, or will be in a moment.
-            (Err(error), End::OutOfTime) => {
+            Err(error) if end == End::OutOfTime => {
                 tracing::debug!(%error, "the database hears later of a session that ran out of time");
             }
+            Err(error) => return Err(error),
         }
         Ok(reply)
     }
@@ -405,5 +426,9 @@ impl SessionStore for PersistedStore {
 
     async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
         self.redis.acknowledge(expired).await
+    }
+
+    async fn last_state(&self, locator: Locator) -> Result<Option<Remains>, StoreError> {
+        self.redis.last_state(locator).await
     }
 }

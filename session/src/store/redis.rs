@@ -23,7 +23,7 @@ use understudy_runtime::keys::KeySpace;
 use understudy_runtime::redis::{Arg, Redis, RedisError, Reply, Script};
 
 use super::{
-    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply,
+    ClaimReply, CreateReply, End, Estate, Expired, ReadReply, Remains, RestoreReply, RevokeReply,
     SessionRegister as _, SessionStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 use crate::record::{Fence, KeyId, KnownKeys, Locator, Record, Token};
@@ -51,10 +51,12 @@ script!(WRITE, new, "write", "unsaved");
 script!(VALIDATE, new, "validate");
 script!(RESTORE, new, "restore", "index", "unsaved");
 script!(BRING_BACK, new, "bring_back", "index");
-script!(REVOKE, new, "revoke", "index", "entry", "unsaved");
+script!(REVOKE, new, "revoke", "index", "entry", "remains", "unsaved");
+script!(TELL_OF, new, "tell_of", "index", "entry");
 script!(RELEASE, new, "release");
 script!(TOUCH, new, "touch", "unsaved");
 script!(PROLONG, new, "prolong", "index");
+script!(NAME, new, "name", "index");
 script!(DUE, new, "due");
 script!(ENROLL, new, "enroll", "place");
 script!(CONFIRM, new, "confirm", "place");
@@ -68,7 +70,7 @@ script!(SEEN, new, "seen");
 script!(ONLINE, new, "online");
 script!(ONLINE_COUNT, new, "online_count");
 // These make room.
-script!(SWEEP, even_when_full, "sweep", "index", "entry");
+script!(SWEEP, even_when_full, "sweep", "index", "entry", "remains");
 script!(ACKNOWLEDGE, even_when_full, "acknowledge");
 script!(CONDEMN, even_when_full, "condemn", "place");
 script!(STRIKE, even_when_full, "strike", "place");
@@ -80,7 +82,7 @@ script!(LEAVE_UNSAVED, even_when_full, "leave_unsaved");
 script!(SETTLE, even_when_full, "settle");
 
 /// How much longer than a session its key stays, besides the slack: so long may nobody sweep, or the server be away, without
-/// the end of a session going by untold.
+/// the end of a session going by untold. What it held is kept so long after its end.
 const AFTER_END_MS: u64 = 3_600_000;
 
 /// Keeps sessions in Redis, over one connection.
@@ -93,6 +95,7 @@ pub struct RedisStore {
     slack_ms: u64,
     /// Names of keys, with a blank before and after each: what is sealed under another one is not claimed.
     known: Arc<str>,
+    estate: Estate,
     /// What changes goes over this; the same as `redis` unless replicas are waited for.
     writer: Redis,
     /// How long a replica is waited for that has a change; `None`: none is.
@@ -112,9 +115,15 @@ impl RedisStore {
         let slack_ms = ms(slack);
         let way = Way { redis: redis.clone(), slack_ms, replica: None };
         let gate = Gate::open(&way, vec![None; usize::from(keys.buckets())]);
-        let (writer, known) = (redis.clone(), Arc::from(""));
-        let (replica, notes_unsaved) = (None, false);
-        Self { redis, gate, keys, lease, slack_ms, known, writer, replica, notes_unsaved }
+        let (known, estate) = (Arc::from(""), Estate::default());
+        let (writer, replica, notes_unsaved) = (redis.clone(), None, false);
+        Self { redis, gate, keys, lease, slack_ms, known, estate, writer, replica, notes_unsaved }
+    }
+
+    /// Says whether what sessions held is kept for whoever is told of their end.
+    #[must_use]
+    pub fn with_estate(self, estate: Estate) -> Self {
+        Self { estate, ..self }
     }
 
     /// Has each step note what the database does not have yet, in the same script; see [`super::persisted`].
@@ -157,11 +166,31 @@ impl RedisStore {
         vec![session, self.keys.session_expiry(bucket), self.keys.session_ids(bucket)]
     }
 
-    /// The session, the leases of its bucket, the index, and the list of public ids.
+    /// The session, the leases of its bucket, the index, the list of public ids, and the set of sessions with a user.
     fn all_keys(&self, locator: Locator) -> Vec<String> {
         let mut keys = self.session_and_index(locator);
         keys.insert(1, self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
+        keys.push(self.named_key(locator));
         keys
+    }
+
+    /// The sessions of the bucket in which somebody is logged in.
+    fn named_key(&self, locator: Locator) -> String {
+        self.keys.session_named(self.keys.bucket_of(locator.as_bytes()))
+    }
+
+    /// What a session held when it ended.
+    fn remains_key(&self, locator: Locator) -> String {
+        let bucket = self.keys.bucket_of(locator.as_bytes());
+        self.keys.session_remains(bucket, &locator.to_string())
+    }
+
+    /// How long that is kept; nothing when it is not.
+    fn keep_remains(&self) -> Arg {
+        match self.estate {
+            Estate::Kept => number(AFTER_END_MS),
+            Estate::Dropped => text(""),
+        }
     }
 
     /// Adds where it is noted what the database does not have yet, if it is.
@@ -220,8 +249,9 @@ impl SessionStore for RedisStore {
             text(&register::in_list_of_ids(locator)),
         ];
         fields::all(record, fields::Times::Stores, &mut args);
-        let keys = self.noting(self.session_and_index(locator), locator);
-        let reply = self.change(&CREATE, keys, args).await?;
+        let mut keys = self.session_and_index(locator);
+        keys.push(self.named_key(locator));
+        let reply = self.change(&CREATE, self.noting(keys, locator), args).await?;
         match tag(&reply)? {
             "CREATED" => Ok(CreateReply::Created { now_ms: int(&reply, 1)? }),
             "EXISTS" => Ok(CreateReply::Exists),
@@ -295,6 +325,9 @@ impl SessionStore for RedisStore {
         let bucket = self.keys.bucket_of(write.locator.as_bytes());
         let key = self.keys.session(bucket, &write.locator.to_string());
         let reply = self.gate.pass(bucket, Prepared::new(key, &write)).await?;
+        if let (Some(_), WriteReply::Written { now_ms, .. }) = (&write.change.user, &reply) {
+            self.count_named(write.locator, write.after.absolute_ms.saturating_sub(*now_ms)).await;
+        }
         if let (Some(absolute_ms), WriteReply::Written { now_ms, .. }) =
             (write.change.absolute_ms, &reply)
         {
@@ -365,15 +398,17 @@ impl SessionStore for RedisStore {
 
     async fn revoke(&self, locator: Locator, end: End) -> Result<RevokeReply, StoreError> {
         let stands = ms(self.lease).saturating_mul(2).max(60_000);
-        let told = match end {
-            End::Asked => text(""),
-            End::OutOfTime => number(self.slack_ms),
+        let [slack, reason] = match end.reason() {
+            Some(reason) => [text(""), text(reason.as_str())],
+            None => [number(self.slack_ms), text("")],
         };
         let id = text(&register::in_list_of_ids(locator));
         let lease = number(ms(self.lease));
-        let args = vec![number(stands), text(&locator.to_string()), told, id, lease];
+        let mut args = vec![number(stands), text(&locator.to_string()), slack, id, lease];
+        args.extend([reason, self.keep_remains()]);
         let mut keys = self.session_and_index(locator);
         keys.push(self.keys.lease_table(self.keys.bucket_of(locator.as_bytes())));
+        keys.extend([self.remains_key(locator), self.named_key(locator)]);
         let reply = self.change(&REVOKE, self.noting(keys, locator), args).await?;
         if let Some(user) = reply.get(2).and_then(as_text) {
             self.take_off_rolls(&[(user, locator)]).await;
@@ -415,6 +450,11 @@ impl SessionStore for RedisStore {
 
     async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
         self.forget_told(expired).await
+    }
+
+    async fn last_state(&self, locator: Locator) -> Result<Option<Remains>, StoreError> {
+        let found = self.redis.hgetall(&self.remains_key(locator)).await.map_err(failed)?;
+        if found.is_empty() { Ok(None) } else { fields::remains(found.into_iter()).map(Some) }
     }
 }
 
@@ -463,7 +503,7 @@ fn unexpected(what: &str) -> StoreError {
 }
 
 /// What the server says while it starts, fails over or moves slots passes by itself; the step was not carried out.
-fn failed(error: RedisError) -> StoreError {
+pub(crate) fn failed(error: RedisError) -> StoreError {
     const PASSING: [&str; 7] =
         ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "NOREPLICAS", "BUSY"];
     let passes = error.is_retryable() || error.code().is_some_and(|code| PASSING.contains(&code));

@@ -268,6 +268,8 @@ pub struct Page {
 pub struct Count {
     /// All sessions.
     pub sessions: u64,
+    /// Those in which somebody is logged in.
+    pub named: u64,
     /// How many users are logged in; `None` where that would take a look at every session.
     pub users: Option<u64>,
 }

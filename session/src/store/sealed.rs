@@ -45,8 +45,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use understudy_runtime::ids::Bucket;
 
 use super::{
-    ClaimReply, CreateReply, End, Expired, ReadReply, RestoreReply, RevokeReply, SessionStore,
-    SharedStore, StoreError, Swept, ValidateReply, Write, WriteReply,
+    ClaimReply, CreateReply, End, Expired, ReadReply, Remains, RestoreReply, RevokeReply,
+    SessionStore, SharedStore, StoreError, Swept, ValidateReply, Write, WriteReply,
 };
 use crate::packing::{Budget, Packing, UnpackError, unpack};
 use crate::record::{Attributes, Change, Fence, KeyId, Locator, RecentOps, Record, Seal, Token};
@@ -180,12 +180,7 @@ impl SealedStore {
     /// Opens a record as a store has it.
     fn opened(&self, locator: Locator, mut record: Record) -> Result<Record, StoreError> {
         if let Some(form) = record.seal.key() {
-            let mut budget = self.packing.budget();
-            let attributes = record.attributes.iter().map(|(name, text)| {
-                let place = Place::attribute(locator, name);
-                Ok((Arc::clone(name), self.opened_value(form, place, text, &mut budget)?))
-            });
-            let attributes: Attributes = attributes.collect::<Result<_, OpenError>>()?;
+            let attributes = self.opened_attributes(locator, form, &record.attributes)?;
             if !form.key().is_empty() {
                 record.recent = self.open_list(locator, &record.recent)?;
             }
@@ -199,6 +194,21 @@ impl SealedStore {
             Seal::Outdated
         };
         Ok(record)
+    }
+
+    /// Opens all attributes of a session, which a store has in this form.
+    fn opened_attributes(
+        &self,
+        locator: Locator,
+        form: &KeyId,
+        stored: &Attributes,
+    ) -> Result<Attributes, OpenError> {
+        let mut budget = self.packing.budget();
+        let attributes = stored.iter().map(|(name, text)| {
+            let place = Place::attribute(locator, name);
+            Ok((Arc::clone(name), self.opened_value(form, place, text, &mut budget)?))
+        });
+        attributes.collect::<Result<_, OpenError>>()
     }
 
     fn opened_value(
@@ -216,7 +226,7 @@ impl SealedStore {
             });
         }
         let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-        let opened = self.ring.open_bytes(place, text.ok_or(OpenError::Broken)?)?;
+        let opened = self.ring.open_packed(place, text.ok_or(OpenError::Broken)?)?;
         match opened.split_first() {
             Some((&PACKED, packed)) if form.is_packed() => Ok(unpack(packed, budget)?.into()),
             Some(_) | None => utf8(opened),
@@ -375,5 +385,15 @@ impl SessionStore for SealedStore {
 
     async fn acknowledge(&self, expired: &Expired) -> Result<(), StoreError> {
         self.store.acknowledge(expired).await
+    }
+
+    async fn last_state(&self, locator: Locator) -> Result<Option<Remains>, StoreError> {
+        let Some(mut remains) = self.store.last_state(locator).await? else { return Ok(None) };
+        if let Some(form) = remains.seal.key() {
+            let attributes = self.opened_attributes(locator, form, &remains.attributes)?;
+            remains.attributes = Arc::new(attributes);
+        }
+        remains.seal = Seal::Open;
+        Ok(Some(remains))
     }
 }

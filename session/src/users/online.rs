@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use crate::handle::SessionHandle;
-use crate::record::Locator;
+use crate::record::{Locator, Record};
 use crate::store::StoreError;
 use crate::store::online::{LONGEST_WINDOW_MS, OnlineCount, OnlineCursor, OnlinePage};
 
@@ -44,8 +44,8 @@ impl SessionHandle {
     }
 
     /// Notes that somebody is here, without making the request wait for it.
-    pub(crate) fn note_seen(&self, locator: Locator, user: Option<&str>) {
-        self.shard(locator).note_seen(locator, user);
+    pub(crate) fn note_seen(&self, locator: Locator, record: &Record) {
+        self.shard(locator).note_seen(locator, record);
     }
 
     /// Notes that a visitor has become a user.

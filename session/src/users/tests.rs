@@ -17,8 +17,10 @@ use super::*;
 use crate::actor::SESSION;
 use crate::handle::{Inner, Shard};
 use crate::keyring::KeyRing;
+use crate::kin::Endings;
 use crate::metrics::Counters;
 use crate::options::SessionOptions;
+use crate::realtime::Realtime;
 use crate::record::{Fence, RecentOps, Record, Seal, SecretHash, Token};
 use crate::store::memory::MemoryStore;
 use crate::store::online::{OnlineCount, OnlineCursor, OnlinePage};
@@ -66,6 +68,7 @@ pub(crate) fn node_over(store: SharedStore) -> SessionHandle {
         residents: Arc::clone(&residents),
         closed: Arc::clone(&closed),
         probe: Probe::unlisted(&SESSION),
+        endings: Endings::default(),
     };
     let inner = Inner {
         node_id,
@@ -81,9 +84,12 @@ pub(crate) fn node_over(store: SharedStore) -> SessionHandle {
         closed,
         beginning: DashMap::new(),
         lease_ttl: Duration::from_millis(100),
+        realtime: Realtime::alone(bus.clone(), SystemClock::shared()),
         bus,
         probe: Probe::unlisted(&SESSION),
         key_agreed: AtomicBool::new(true),
+        kin: None,
+        endings: Endings::default(),
         on_limit: None,
         schemas: crate::schema::Schemas::default(),
     };

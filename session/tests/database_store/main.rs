@@ -13,14 +13,15 @@ mod conformance;
 mod races;
 mod survival;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use understudy_runtime::lease::LeaseStore as _;
 use understudy_session::packing::Packing;
 use understudy_session::record::{Fence, KeyId, Locator, Record, Seal, Token};
 use understudy_session::store::{
-    ClaimReply, CreateReply, End, ReadReply, RestoreReply, RevokeReply, SessionRegister as _,
-    SessionStore as _, StoreError,
+    ClaimReply, CreateReply, End, EndReason, ReadReply, RestoreReply, RevokeReply,
+    SessionRegister as _, SessionStore as _, StoreError,
 };
 
 use bench::{BUCKET, Bench, HOUR_MS, LEASE, found, node, postgres, record, sealed, set, sqlite};
@@ -169,7 +170,9 @@ async fn sessions_end_by_time_and_tombstones_stand() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(bench.store.claim(short, &token, None).await.unwrap(), ClaimReply::Expired);
         let swept = bench.store.sweep(BUCKET, 100, None).await.unwrap();
-        assert_eq!(swept.expired.len(), 1);
+        let swept = swept.expired.iter().map(|told| (told.locator, told.reason));
+        let wanted = [(short, EndReason::Absolute), (ended, EndReason::Logout)];
+        assert_eq!(swept.collect::<BTreeMap<_, _>>(), BTreeMap::from(wanted));
         assert_eq!(bench.store.claim(short, &token, None).await.unwrap(), ClaimReply::Missing);
         assert_eq!(bench.store.read(ended).await.unwrap(), ReadReply::Revoked);
         let copy = Record { version: 9, ..record(&token) };

@@ -10,7 +10,7 @@ use understudy_runtime::ids::{Bucket, NodeId};
 use understudy_session::expiry::{Listener, Report, SessionExpired, Sweeper};
 use understudy_session::record::{Locator, RecentOps, Record, Seal, SecretHash, Token};
 use understudy_session::store::conformance::Fixture as _;
-use understudy_session::store::{ClaimReply, CreateReply, End, ExpiryReason, SharedStore};
+use understudy_session::store::{ClaimReply, CreateReply, End, EndReason, SharedStore};
 
 use crate::fixtures::OnRedis;
 
@@ -94,6 +94,8 @@ async fn s15_a_hundred_sessions_are_told_once_each_by_two_leaders_without_notifi
     }
     let logged_out = session(&store, 300).await;
     store.revoke(logged_out, End::Asked).await.unwrap();
+    let held = redis.command(&["KEYS", "us:*:z:*"]).await;
+    assert_eq!(held.lines().count(), 1, "what it held: {held}");
     let told = Told::default();
     let (old, new) = (sweeper(redis.store(), &told), sweeper(redis.store(), &told));
     tokio::join!(until_told(&redis, &old, &told, 100), until_told(&redis, &new, &told, 100));
@@ -103,6 +105,7 @@ async fn s15_a_hundred_sessions_are_told_once_each_by_two_leaders_without_notifi
     assert_eq!((ids.len(), told.all().await.len()), (100, 100), "each once");
     assert!(told.all().await.iter().all(|event| event.user.as_deref() == Some("zoe")));
     assert_eq!(redis.command(&["EXISTS", &redis.index()]).await.trim(), "0", "nothing is left");
+    assert_eq!(redis.command(&["KEYS", "us:*:z:*"]).await.trim(), "", "nor what they held");
 }
 
 #[tokio::test]
@@ -120,7 +123,7 @@ async fn when_nobody_sweeps_keys_end_by_themselves_and_that_is_told() {
     let told = Told::default();
     until_told(&redis, &sweeper(redis.store(), &told), &told, 1).await;
     let event = told.all().await.remove(0);
-    assert_eq!((event.reason, event.user, event.created_ms), (ExpiryReason::Vanished, None, None));
+    assert_eq!((event.reason, event.user, event.created_ms), (EndReason::Vanished, None, None));
     assert_eq!(event.session, locator.id_for_logs());
     assert_eq!(redis.command(&["EXISTS", &redis.index()]).await.trim(), "0");
 }

@@ -18,7 +18,7 @@ use understudy_session::store::conformance::Fixture;
 use understudy_session::store::database::{DatabaseStore, migrations};
 use understudy_session::store::register::{Condemn, SessionRegister as _, Sight};
 use understudy_session::store::{
-    ClaimReply, CreateReply, End, PersistedStore, ReadReply, RestoreReply, RevokeReply,
+    ClaimReply, CreateReply, End, EndReason, PersistedStore, ReadReply, RestoreReply, RevokeReply,
     SessionStore as _, SharedStore, StoreError, Write, WriteReply,
 };
 
@@ -87,6 +87,16 @@ impl Persisted {
             }
         };
         Owned { locator, fence: Fence { token, epoch }, record: *record }
+    }
+
+    /// Sweeps, and gives what is to be told, in the order of the locators.
+    async fn told(&self) -> Vec<(Locator, EndReason, Option<String>)> {
+        let swept = self.store.sweep(Bucket(0), 10, Some(LONGEST)).await.unwrap();
+        let told = swept.expired.into_iter();
+        let mut told: Vec<(Locator, EndReason, Option<String>)> =
+            told.map(|expired| (expired.locator, expired.reason, expired.user)).collect();
+        told.sort_by_key(|(locator, _, _)| *locator);
+        told
     }
 
     async fn begun(&self, user: &str) -> Owned {
@@ -272,7 +282,19 @@ async fn s2_a_session_that_was_ended_never_comes_back() {
         let condemned = both.store.condemn("ann", Condemn::All).await.unwrap();
         let condemned: Vec<Locator> = condemned.iter().map(|place| place.locator).collect();
         assert_eq!(condemned, [third.locator], "{mode:?}");
-        both.store.revoke(third.locator, End::Asked).await.unwrap();
+        both.store.revoke(third.locator, End::Others).await.unwrap();
+        // Redis took the first along with all that there was to tell; of the others the database knows it.
+        let user = || Some("ann".to_owned());
+        let mut wanted = [
+            (other.locator, EndReason::Logout, user()),
+            (third.locator, EndReason::Others, user()),
+        ];
+        wanted.sort_by_key(|(locator, _, _)| *locator);
+        assert_eq!(both.told().await, wanted, "{mode:?}");
+        for ended in [&other, &third] {
+            let held = both.store.last_state(ended.locator).await.unwrap();
+            assert_eq!(held.unwrap().attributes, ended.record.attributes, "{mode:?}");
+        }
         // Who comes late with a copy brings nothing to life.
         for ended in [&owned, &other, &third] {
             let reply = both.store.claim(ended.locator, &token("b"), None).await.unwrap();
@@ -322,6 +344,11 @@ async fn s2_what_redis_lost_of_a_session_is_found_when_it_is_claimed() {
     let reply = both.store.claim(ended.locator, &token("b"), None).await.unwrap();
     assert_eq!(reply, ClaimReply::Revoked);
     assert_eq!(both.store.read(ended.locator).await.unwrap(), ReadReply::Revoked);
+    // Why it was ended nobody knows any more.
+    let told = (ended.locator, EndReason::Ended, Some("bob".to_owned()));
+    assert_eq!(both.told().await, [told]);
+    let held = both.store.last_state(ended.locator).await.unwrap();
+    assert_eq!(held.unwrap().attributes, ended.record.attributes);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

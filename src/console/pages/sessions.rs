@@ -33,6 +33,10 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
                 strong.num { (words::count(users)) }
                 " users"
             }
+            @if let Some(named) = count.number("named") {
+                ", somebody is logged in in "
+                strong.num { (words::count(named)) }
+            }
             ". What they hold is not shown."
         },
         Err(_) => html! { "Found by their user. What they hold is not shown." },

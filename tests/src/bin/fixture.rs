@@ -21,8 +21,12 @@ mod blocking;
 mod health;
 #[path = "fixture/jobs.rs"]
 mod jobs;
+#[path = "fixture/kin.rs"]
+mod kin;
 #[path = "fixture/notes.rs"]
 mod notes;
+#[path = "fixture/realtime.rs"]
+mod realtime;
 #[path = "fixture/together.rs"]
 mod together;
 
@@ -266,7 +270,9 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/poll", web::get().to(poll))
         .route("/all", web::get().to(all))
         .configure(blocking::routes)
+        .configure(realtime::routes)
         .configure(together::routes)
+        .configure(kin::routes)
         .configure(jobs::routes);
 }
 

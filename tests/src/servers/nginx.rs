@@ -113,6 +113,10 @@ fn adapt(config: &str, port: u16, nodes: &[u16], folder: &Scratch) -> String {
                     adapted += &format!("{kind}_temp_path {root}/{kind};\n");
                 }
             }
+            ["upstream", ..] => {
+                written.clear();
+                adapted += &format!("{line}\n");
+            }
             // All nodes take the place of the first line with these options; its likes vanish.
             ["server", address, options @ ..] if address.contains(':') => {
                 let options = options.join(" ");

@@ -18,8 +18,8 @@ fn section<'a>(config: &'a str, head: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn h8_haproxy_accepts_both_files() {
-    for file in ["haproxy.cfg", "haproxy-local.cfg"] {
+fn h8_haproxy_accepts_all_files() {
+    for file in ["haproxy.cfg", "haproxy-affinity.cfg", "haproxy-local.cfg"] {
         let mut text = read(&format!("deploy/{file}"));
         // Whoever runs the tests may have no such user.
         text = text.replace("    user haproxy\n", "").replace("    group haproxy\n", "");
@@ -32,8 +32,8 @@ fn h8_haproxy_accepts_both_files() {
 }
 
 #[test]
-fn h8_nginx_accepts_both_files() {
-    for file in ["nginx.conf", "nginx-local.conf"] {
+fn h8_nginx_accepts_all_files() {
+    for file in ["nginx.conf", "nginx-affinity.conf", "nginx-local.conf"] {
         let folder = Scratch::new("nginx-check");
         std::fs::create_dir_all(folder.join("nginx-temp")).unwrap();
         let mut text = read(&format!("deploy/{file}"));
@@ -41,7 +41,7 @@ fn h8_nginx_accepts_both_files() {
         for node in ["node-a", "node-b", "node-c"] {
             text = text.replace(node, "127.0.0.1");
         }
-        if file == "nginx.conf" {
+        if file != "nginx-local.conf" {
             let root = folder.path().display();
             text = format!("pid {root}/pid;\nerror_log stderr;\n{text}")
                 .replace("listen 80;", "listen 127.0.0.1:18080;");
@@ -84,13 +84,20 @@ fn the_file_of_haproxy_for_one_machine_says_the_same_as_the_one_that_is_tested()
 #[test]
 fn both_balancers_know_the_same_nodes_and_the_page_names_all_files() {
     let page = read("docs/deployment.md");
-    for file in ["nginx.conf", "nginx-local.conf", "haproxy.cfg", "haproxy-local.cfg"] {
+    for file in [
+        "nginx.conf",
+        "nginx-affinity.conf",
+        "nginx-local.conf",
+        "haproxy.cfg",
+        "haproxy-affinity.cfg",
+        "haproxy-local.cfg",
+    ] {
         assert!(project().join("deploy").join(file).is_file());
         assert!(page.contains(file), "docs/deployment.md does not name {file}");
     }
     for node in ["node-a:8080", "node-b:8080", "node-c:8080"] {
-        assert!(
-            read("deploy/nginx.conf").contains(node) && read("deploy/haproxy.cfg").contains(node)
-        );
+        for file in ["nginx.conf", "nginx-affinity.conf", "haproxy.cfg", "haproxy-affinity.cfg"] {
+            assert!(read(&format!("deploy/{file}")).contains(node), "{file}: {node}");
+        }
     }
 }

@@ -12,6 +12,8 @@ use super::tiny::Tiny;
 
 /// What the other tests are about, but for its addresses.
 const SAMPLE: &str = include_str!("../../../deploy/nginx.conf");
+/// The one that keeps a session at one node.
+const AFFINITY: &str = include_str!("../../../deploy/nginx-affinity.conf");
 /// What the README lets a stranger start on his own machine.
 const LOCAL: &str = include_str!("../../../deploy/nginx-local.conf");
 
@@ -71,6 +73,63 @@ async fn nginx_spreads_requests_over_all_nodes_and_keeps_connections() {
         a.shared.connections.load(Ordering::SeqCst) + b.shared.connections.load(Ordering::SeqCst);
     let workers = u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
     oracle!("connections to nodes", connections, <= 4 * workers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_with_affinity_sends_a_session_to_one_node_as_long_as_that_is_there() {
+    const SESSIONS: usize = 60;
+    let nodes = [Tiny::start("a").await, Tiny::start("b").await, Tiny::start("c").await];
+    let nginx = Nginx::with_config(AFFINITY, &nodes.each_ref().map(|node| node.port)).await;
+    let node_of = async |number: usize, secret: &str| {
+        let client = Client::new();
+        client.set_cookie("usid", &format!("Locator-{number:014}.{secret}"));
+        let answer = client.get(&nginx.url(), "/").await.unwrap().expect(200);
+        answer.node().unwrap().to_owned()
+    };
+    let mut homes = Vec::new();
+    for number in 0..SESSIONS {
+        homes.push(node_of(number, "secret").await);
+    }
+    let mut strayed = 0;
+    for (number, home) in homes.iter().enumerate() {
+        strayed += usize::from(node_of(number, "another").await != *home);
+    }
+    oracle!("of 60 sessions with a new secret at another node", strayed, 0);
+    for node in ["a", "b", "c"] {
+        let here = homes.iter().filter(|home| *home == node).count();
+        oracle!("of 60 sessions at one of three nodes", here, >= 6);
+    }
+    nodes[0].shared.get_status.store(503, Ordering::SeqCst);
+    let mut moved = 0;
+    for (number, home) in homes.iter().enumerate() {
+        let now = node_of(number, "secret").await;
+        assert_ne!(now, "a", "it drains");
+        moved += usize::from(home != "a" && now != *home);
+    }
+    oracle!("sessions of other nodes that moved when one went", moved, 0);
+    // Without a session any node will do.
+    let (client, mut seen) = (Client::new(), BTreeMap::new());
+    nodes[0].shared.get_status.store(200, Ordering::SeqCst);
+    wait::until("nginx asks all nodes again", Duration::from_secs(10), async || {
+        let answer = client.get(&nginx.url(), "/").await.unwrap().expect(200);
+        *seen.entry(answer.node().unwrap().to_owned()).or_insert(0) += 1;
+        seen.len() == 3
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_with_affinity_passes_readers_on_when_all_nodes_answer_503() {
+    let nodes = [Tiny::start("a").await, Tiny::start("b").await];
+    let nginx = Nginx::with_config(AFFINITY, &nodes.each_ref().map(|node| node.port)).await;
+    let client = Client::new();
+    client.set_cookie("usid", "Locator-00000000000001.secret");
+    nodes.iter().for_each(|node| node.shared.get_status.store(503, Ordering::SeqCst));
+    let mut answered = 0;
+    for _ in 0..20 {
+        answered += usize::from(client.get(&nginx.url(), "/").await.unwrap().status == 503);
+    }
+    oracle!("answers of 20 that came from a node and not from nginx", answered, 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,10 +17,11 @@ const SECOND: u64 = 1_000;
 const DAY: u64 = 86_400_000;
 /// A missed due time is one that is later than this.
 const MISFIRE_MS: u64 = 2_000;
-const SYSTEM_JOBS: [&str; 5] = [
+const SYSTEM_JOBS: [&str; 6] = [
     "system.audit-purge",
     "system.history",
     "system.nodes",
+    "system.session-kin",
     "system.session-sweep",
     "system.stale-runs",
 ];

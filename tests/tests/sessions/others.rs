@@ -1,10 +1,15 @@
 //! What a user does about the own sessions, and what an application is told of them.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use understudy_tests::{Client, Cluster, Topology, oracle, wait};
 
+use super::privacy::{FIRST, KEYS};
+use super::realtime::Page;
 use super::visitor::{logged_in, whoami};
 
 const OPERATOR: &str = "others-operator-token-of-the-tests";
@@ -91,10 +96,12 @@ async fn s7_an_operator_ends_all_but_one_and_a_stopped_owner_does_not_hold_that_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s6_with_notify_everybody_comes_in_and_the_oldest_are_named() {
+async fn s6_with_notify_the_oldest_are_named_and_s15_every_end_is_told_though_the_leader_dies() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("notes");
-    let cluster = Cluster::builder()
+    let mut cluster = Cluster::builder()
+        .env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR)
+        .env(KEYS, FIRST)
         .env("UNDERSTUDY_SESSION_MAX_PER_USER", "2")
         .env("UNDERSTUDY_SESSION_MAX_POLICY", "notify")
         .env("FIXTURE_NOTES", &file.display().to_string())
@@ -114,9 +121,7 @@ async fn s6_with_notify_everybody_comes_in_and_the_oldest_are_named() {
     .await;
     let mut ids = Vec::new();
     for client in &clients {
-        let all = client.get(cluster.url(0), "/all").await.unwrap().expect(200);
-        let all: serde_json::Value = all.json();
-        ids.push(all["id"].as_str().expect("it has an id").to_owned());
+        ids.push(id_of(client, cluster.url(0)).await);
     }
     let mut events = told();
     events.sort();
@@ -129,6 +134,105 @@ async fn s6_with_notify_everybody_comes_in_and_the_oldest_are_named() {
     for client in clients.iter().chain(&more) {
         assert_eq!(logged_in_at(&cluster, client).await, 3, "no session ends");
     }
+    sealed_events_arrive(&cluster).await;
+    every_end_is_told(&mut cluster, &file).await;
+}
+
+/// With keys, events for pages are sealed in Redis, and opened for those who listen.
+async fn sealed_events_arrive(cluster: &Cluster) {
+    const CANARY: u64 = 47_110_815_471_108;
+    let client = logged_in(cluster.url(0), "sealed").await;
+    let page = Page::open(&client, cluster.url(1), None).await;
+    for to in ["", "&user=sealed"] {
+        let path = format!("/tell?n={CANARY}{to}");
+        client.post(cluster.url(2), &path).await.unwrap().expect(204);
+    }
+    page.until_told(2).await;
+    assert_eq!(page.numbers(), [CANARY, CANARY]);
+    let keys = cluster.redis.all_keys();
+    let streams = keys.iter().filter(|key| key.contains(":t:") || key.ends_with(":t"));
+    let kept = streams.map(|key| cluster.redis.cli(&["XRANGE", key.as_str(), "-", "+"]));
+    let kept = kept.collect::<Vec<String>>().join("\n");
+    assert!(kept.contains("1.first."), "{kept}");
+    oracle!("x6: values of events that Redis tells", kept.matches(&CANARY.to_string()).count(), 0);
+}
+
+/// The id by which log lines name the session of this browser, and the ids of events begin.
+async fn id_of(client: &Client, base: &str) -> String {
+    let all: Value = client.get(base, "/all").await.unwrap().expect(200).json();
+    all["id"].as_str().expect("it has an id").to_owned()
+}
+
+/// Sessions end in all ways, and the leader dies while it tells that. What it had in its hands is told by the next one.
+async fn every_end_is_told(cluster: &mut Cluster, file: &Path) {
+    /// How many callbacks run at once: so many may have been called when their node died, and are called again.
+    const AT_ONCE: usize = 16;
+    let operator = Client::new().bearing(OPERATOR);
+    let wanted = ended_in_all_ways(cluster, &operator).await;
+    let told = || -> Vec<String> {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().filter_map(|line| line.strip_prefix("ended ")).map(str::to_owned).collect()
+    };
+    let leader = leader(cluster, &operator).await;
+    wait::until("the leader begins to tell", Duration::from_secs(60), async || !told().is_empty())
+        .await;
+    cluster.kill9(leader);
+    let named = |id: &String| told().iter().any(|line| line.starts_with(id.as_str()));
+    // What was handed to the dead one is handed out again after a minute.
+    let limit = Duration::from_secs(180);
+    wait::poll("all ends were told", limit, Duration::from_millis(200), async || {
+        wanted.keys().all(named).then_some(())
+    })
+    .await;
+    let told = told();
+    let right = told.iter().filter(|line| {
+        let (id, rest) = line.split_once(' ').unwrap_or_default();
+        let reason = wanted.iter().find(|(wanted, _)| id.starts_with(wanted.as_str()));
+        reason.is_some_and(|(_, reason)| rest == format!("{reason} Some(1)"))
+    });
+    oracle!("s15: events with another session, reason or state", told.len() - right.count(), 0);
+    oracle!("s15: events beyond one for each end", told.len() - wanted.len(), <= AT_ONCE);
+    cluster.restart(leader).await;
+}
+
+/// Ends two sessions of each of twelve users; gives why each is over.
+async fn ended_in_all_ways(cluster: &Cluster, operator: &Client) -> BTreeMap<String, &'static str> {
+    let mut wanted: BTreeMap<String, &'static str> = BTreeMap::new();
+    for number in 0..12 {
+        let user = format!("end-{number}");
+        let sessions = sessions_of(cluster, &user, 2).await;
+        let base = cluster.url(number % 3);
+        let mut ids = Vec::new();
+        for session in &sessions {
+            session.post(base, "/incr").await.unwrap().expect(200);
+            ids.push(id_of(session, base).await);
+        }
+        sessions[1].post(base, "/end-others").await.unwrap().expect(200);
+        wanted.insert(ids.remove(0), "others");
+        if number % 2 == 0 {
+            sessions[1].post(base, "/logout").await.unwrap().expect(204);
+            wanted.insert(ids.remove(0), "logout");
+        } else {
+            let path = format!("/v1/users/{user}/sessions");
+            operator.delete(cluster.nodes[0].admin_url(), &path).await.unwrap().expect(200);
+            wanted.insert(ids.remove(0), "ended");
+        }
+    }
+    wanted
+}
+
+async fn leader(cluster: &Cluster, operator: &Client) -> usize {
+    let (leader, _) = wait::until_some("one node leads", Duration::from_secs(30), async || {
+        for (number, node) in cluster.nodes.iter().enumerate() {
+            let told = operator.get(node.admin_url(), "/v1/leader").await.unwrap().expect(200);
+            if told.json::<Value>()["leader"] == true {
+                return Some(number);
+            }
+        }
+        None
+    })
+    .await;
+    leader
 }
 
 #[derive(Debug, Deserialize)]

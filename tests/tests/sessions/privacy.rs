@@ -11,9 +11,9 @@ use understudy_tests::{Client, Cluster, Node, Program, oracle};
 use super::visitor::{cookie, logged_in, whoami, with_cookie};
 
 const LIMIT: Duration = Duration::from_secs(30);
-const KEYS: &str = "UNDERSTUDY_SESSION_ENCRYPTION_KEYS";
+pub(super) const KEYS: &str = "UNDERSTUDY_SESSION_ENCRYPTION_KEYS";
 /// Two keys, named.
-const FIRST: &str = "first:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(super) const FIRST: &str = "first:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const SECOND: &str = "second:/+79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA=";
 /// A value and a number that stand in sessions, and a token; each is found wherever it is told.
 const CANARY: &str = "canary-value-of-a-session";

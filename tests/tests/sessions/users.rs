@@ -53,6 +53,8 @@ struct Ended {
 #[derive(Debug, Deserialize)]
 struct Count {
     sessions: u64,
+    named: u64,
+    anonymous: u64,
     residents: BTreeMap<String, Option<u64>>,
 }
 
@@ -284,6 +286,8 @@ async fn s7_a_thousand_sessions_of_a_user_end_on_three_nodes() {
     let count: Count =
         operator().get(cluster.nodes[2].admin_url(), "/v1/sessions/count").await.unwrap().json();
     oracle!("sessions counted", count.sessions, >= SESSIONS as u64);
+    oracle!("of them with a user, and without", count.named + count.anonymous, count.sessions);
+    oracle!("sessions counted with a user", count.named, >= SESSIONS as u64);
     let residents: u64 = count.residents.values().flatten().sum();
     oracle!("sessions in the memory of nodes", residents, >= SESSIONS as u64);
     let sent = Instant::now();

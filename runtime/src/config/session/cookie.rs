@@ -100,6 +100,6 @@ fn path(text: &str) -> Option<String> {
 }
 
 /// A `token` of RFC 9110, of which names of cookies are made.
-fn is_token(b: u8) -> bool {
+pub(super) fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }

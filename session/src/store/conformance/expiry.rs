@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 
 use super::Remembered;
 use super::bench::{Bench, LONG, Owned, blank, ms, node, set};
-use crate::record::{Change, Locator, Record, Token};
+use crate::record::{Change, Locator, Record, Seal, Token};
 use crate::store::{
-    ClaimReply, End, Expired, ExpiryReason, ReadReply, RestoreReply, RevokeReply, Swept,
+    ClaimReply, End, EndReason, Expired, ReadReply, RestoreReply, RevokeReply, Swept,
 };
 
 /// An idle limit that ends within a case; long enough for a slow machine not to miss it.
@@ -81,7 +81,7 @@ pub(super) async fn what_is_over_is_handed_out_once_and_nothing_else(bench: &Ben
     for expired in &expired {
         let session = over.iter().find(|session| session.locator == expired.locator);
         let record = &session.expect("one of these").record;
-        assert_eq!(expired.reason, ExpiryReason::Idle);
+        assert_eq!(expired.reason, EndReason::Idle);
         assert_eq!(expired.user.as_deref(), record.user.as_deref());
         assert_eq!(expired.created_ms, Some(record.created_ms));
         let end = record.last_access_ms + ms(IDLE + bench.fixture.touch_slack());
@@ -119,10 +119,10 @@ pub(super) async fn an_absolute_end_is_told_as_one(bench: &Bench<'_>) {
     let absolute_ms = owned.record.absolute_ms;
     let expired = sweep(bench, &[owned], Some(LONG)).await;
     assert_eq!(expired.len(), 1, "{expired:?}");
-    assert_eq!((expired[0].reason, expired[0].ended_ms), (ExpiryReason::Absolute, absolute_ms));
+    assert_eq!((expired[0].reason, expired[0].ended_ms), (EndReason::Absolute, absolute_ms));
 }
 
-pub(super) async fn a_session_that_was_ended_on_purpose_is_not_told(bench: &Bench<'_>) {
+pub(super) async fn a_session_that_was_ended_on_purpose_is_told_as_that(bench: &Bench<'_>) {
     let all = sessions(bench, 2).await;
     let ended = RevokeReply::Revoked { owner: Some(all[0].fence.token.clone()) };
     let reply = bench.store.revoke(all[0].locator, End::Asked).await.expect("revoke answers");
@@ -133,9 +133,43 @@ pub(super) async fn a_session_that_was_ended_on_purpose_is_not_told(bench: &Benc
     // Its owner is late.
     let reply = bench.store.revoke(all[0].locator, End::OutOfTime).await.expect("revoke answers");
     assert_eq!(reply, ended);
-    assert_eq!(sweep(bench, &all, Some(LONG)).await, []);
+    let expired = sweep(bench, &all, Some(LONG)).await;
+    assert_eq!(locators(&expired), sorted(&all), "each once");
+    for expired in &expired {
+        let session = all.iter().find(|session| session.locator == expired.locator);
+        let created_ms = session.expect("one of these").record.created_ms;
+        assert_eq!((expired.reason, expired.created_ms), (EndReason::Logout, Some(created_ms)));
+        assert!(expired.ended_ms >= created_ms && !expired.again, "{expired:?}");
+    }
     for session in &all {
         assert_eq!(bench.read(session.locator).await, ReadReply::Revoked, "the tombstone stands");
+    }
+}
+
+pub(super) async fn what_a_session_held_is_kept_until_its_end_was_told(bench: &Bench<'_>) {
+    let mut all = sessions(bench, 2).await;
+    let user = Change { user: Some(Some("zoe".into())), ..set("cart", "[1,2]") };
+    for session in &mut all {
+        bench.written(session, &user).await;
+        let state = bench.store.last_state(session.locator).await.expect("last_state answers");
+        assert_eq!(state, None, "it lives");
+    }
+    bench.store.revoke(all[0].locator, End::Ordered).await.expect("revoke answers");
+    bench.fixture.pass(life(bench)).await;
+    let expired = sweep(bench, &all, Some(LONG)).await;
+    assert_eq!(locators(&expired), sorted(&all));
+    for expired in &expired {
+        let reason =
+            if expired.locator == all[0].locator { EndReason::Ended } else { EndReason::Idle };
+        assert_eq!((expired.reason, expired.user.as_deref()), (reason, Some("zoe")));
+        let session = all.iter().find(|session| session.locator == expired.locator);
+        let held = &session.expect("one of these").record.attributes;
+        let state = bench.store.last_state(expired.locator).await.expect("last_state answers");
+        let state = state.expect("nobody was told yet");
+        assert_eq!((&state.attributes, &state.seal), (held, &Seal::Open));
+        bench.store.acknowledge(expired).await.expect("acknowledge answers");
+        let state = bench.store.last_state(expired.locator).await.expect("last_state answers");
+        assert_eq!(state, None, "whoever was told has it");
     }
 }
 
@@ -153,7 +187,7 @@ pub(super) async fn what_its_owner_ends_out_of_time_is_told(bench: &Bench<'_>) {
     let expired = sweep(bench, std::slice::from_ref(&owned), Some(LONG)).await;
     assert_eq!(expired.len(), 1, "once, although it was ended twice: {expired:?}");
     let [first] = &expired[..] else { return };
-    assert_eq!((first.reason, first.created_ms), (ExpiryReason::Idle, Some(created_ms)));
+    assert_eq!((first.reason, first.created_ms), (EndReason::Idle, Some(created_ms)));
     assert!(first.ended_ms >= created_ms + ms(IDLE) && !first.again, "{first:?}");
     assert_eq!(bench.read(locator).await, ReadReply::Revoked, "the tombstone stands");
     bench.fixture.pass(life(bench)).await;

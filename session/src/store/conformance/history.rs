@@ -190,11 +190,7 @@ impl Side<'_> {
                 format!("released {}", store.release(locator, fence).await.expect("it answers"))
             }
             Step::Touch => format!("{:?}", store.touch(locator).await.expect("touch answers")),
-            Step::Sweep => {
-                let swept = store.sweep(bucket, 100, Some(LONG)).await.expect("sweep answers");
-                let own = swept.expired.iter().find(|expired| expired.locator == locator);
-                format!("swept {own:?}")
-            }
+            Step::Sweep => self.sweep(locator).await,
             Step::Renew(node) => {
                 let renewed = self.leases.renew(bucket, node, LONG).await.expect("renew answers");
                 format!("renewed {} {}", renewed.continuous, renewed.evicted)
@@ -202,6 +198,20 @@ impl Side<'_> {
             Step::Drop(node) => {
                 self.leases.drop_node(bucket, node).await.expect("drop_node answers");
                 "dropped".into()
+            }
+        }
+    }
+
+    /// Sweeps until nothing is due; tells what concerns this session.
+    async fn sweep(&self, locator: Locator) -> String {
+        let bucket = self.fixture.bucket(locator);
+        let mut own = Vec::new();
+        loop {
+            let swept = self.store.sweep(bucket, 100, Some(LONG)).await.expect("sweep answers");
+            let told = swept.expired.iter().filter(|expired| expired.locator == locator);
+            own.extend(told.map(|told| (told.reason, told.user.clone(), told.again)));
+            if !swept.more {
+                return format!("swept {own:?}");
             }
         }
     }

@@ -280,6 +280,26 @@ pub(super) async fn pages_show_each_session_once(bench: &Bench<'_>) {
     assert!(count.sessions >= 25, "{count:?}");
 }
 
+pub(super) async fn sessions_with_a_user_are_counted_apart(bench: &Bench<'_>) {
+    let named = async || bench.store.count().await.expect("count answers").named;
+    let before = named().await;
+    let user =
+        |name: Option<&str>| Change { user: Some(name.map(Into::into)), ..Change::default() };
+    let mut guest = bench.session(&node("a")).await;
+    assert_eq!(named().await, before, "nobody is logged in");
+    bench.written(&mut guest, &user(Some("ann"))).await;
+    assert_eq!(named().await, before + 1, "somebody logged in");
+    bench.written(&mut guest, &user(Some("bob"))).await;
+    assert_eq!(named().await, before + 1, "somebody else did");
+    let record = Record { user: Some("ann".into()), ..blank(&node("a")) };
+    let begun = bench.session_like(&record, LONG).await;
+    assert_eq!(named().await, before + 2, "a session began with a login");
+    bench.written(&mut guest, &user(None)).await;
+    assert_eq!(named().await, before + 1, "nobody is any more");
+    bench.store.revoke(begun.locator, End::Asked).await.expect("revoke answers");
+    assert_eq!(named().await, before, "and it is over");
+}
+
 pub(super) async fn a_session_is_found_by_the_beginning_of_its_id(bench: &Bench<'_>) {
     let owned = bench.session(&node("a")).await;
     let id = owned.locator.public_id();

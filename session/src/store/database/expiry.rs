@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr, QueryResult, Statement};
 
-use super::statements::expiry::{note_expired, remove};
+use super::statements::expiry::{Obituary, note_expired, remove};
 use super::statements::register::take_off_rolls;
 use super::{DatabaseStore, row};
 use crate::record::Locator;
-use crate::store::{Expired, ExpiryReason, StoreError, Swept};
+use crate::store::{EndReason, Expired, Remains, StoreError, Swept};
 
 /// Most that one transaction ends.
 const AT_ONCE: u32 = 256;
@@ -69,7 +69,8 @@ impl DatabaseStore {
         let locators = locators?;
         if !locators.is_empty() {
             let backend = self.database.backend();
-            let note = note_expired(backend, row::time(self.slack_ms), &locators);
+            let obituary = Obituary { reason: None, estate: self.estate };
+            let note = note_expired(backend, obituary, row::time(self.slack_ms), &locators);
             executor.execute_raw(note).await?;
             executor.execute_raw(remove(backend, &locators)).await?;
             executor.execute_raw(take_off_rolls(backend, &locators)).await?;
@@ -77,16 +78,18 @@ impl DatabaseStore {
         Ok(locators.len())
     }
 
-    /// Ends a session whose owner found that it is over: what a sweep would note, and the tombstone.
-    pub(super) async fn revoke_out_of_time(
+    /// Ends a session: what there is to tell, and the tombstone, in one transaction.
+    pub(super) async fn revoke_and_note(
         &self,
         locator: Locator,
+        reason: Option<EndReason>,
         revoke: Statement,
     ) -> Result<Option<QueryResult>, StoreError> {
-        // Locked first: a logout may be under way.
+        // Locked first: another end may be under way.
         let lock = self.about(&self.statements.lock_session, locator);
-        let slack = row::time(self.slack_ms);
-        let note = note_expired(self.database.backend(), slack, &[locator.to_string()]);
+        let (backend, slack) = (self.database.backend(), row::time(self.slack_ms));
+        let obituary = Obituary { reason, estate: self.estate };
+        let note = note_expired(backend, obituary, slack, &[locator.to_string()]);
         let revoked = self.database.transaction(move |executor| {
             let [lock, note, revoke] = [lock.clone(), note.clone(), revoke.clone()];
             Box::pin(async move {
@@ -97,6 +100,14 @@ impl DatabaseStore {
         });
         Ok(revoked.await?)
     }
+
+    pub(super) async fn read_last_state(
+        &self,
+        locator: Locator,
+    ) -> Result<Option<Remains>, StoreError> {
+        let query = self.about(self.statements.expiry.last_state, locator);
+        self.fetch(query).await?.as_ref().map(row::read_remains).transpose()
+    }
 }
 
 fn read(row: &QueryResult) -> Result<Expired, StoreError> {
@@ -105,7 +116,7 @@ fn read(row: &QueryResult) -> Result<Expired, StoreError> {
     Ok(Expired {
         locator: locator.parse().map_err(|error| row::unreadable("locator", error))?,
         user: row::optional_text(row, "user_name")?,
-        reason: ExpiryReason::from_text(&reason)
+        reason: EndReason::from_text(&reason)
             .ok_or_else(|| row::unreadable("reason", "no reason known"))?,
         created_ms: Some(row::read_number(row, "created_ms")?),
         ended_ms: row::read_number(row, "ended_ms")?,

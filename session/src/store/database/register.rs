@@ -276,6 +276,7 @@ impl SessionRegister for DatabaseStore {
             .ok_or_else(|| StoreError::from(DatabaseError::from(no_row())))?;
         Ok(Count {
             sessions: row::read_number(&row, "sessions")?,
+            named: row::read_number(&row, "named")?,
             users: Some(row::read_number(&row, "users")?),
         })
     }

@@ -9,7 +9,7 @@ use sea_orm::{QueryResult, TryGetable, Value};
 use serde_json::value::RawValue;
 
 use crate::record::{Attributes, KeyId, OpId, Record, Seal, SecretHash, Token};
-use crate::store::StoreError;
+use crate::store::{Remains, StoreError};
 
 /// The columns that make a record, and the mark of a tombstone.
 pub(super) const COLUMNS: &str = "owner, epoch, version, last_op, revoked_until_ms, created_ms, absolute_ms, \
@@ -123,6 +123,13 @@ pub(super) fn read_record(row: &QueryResult) -> Result<Record, StoreError> {
         unknown: serde_json::from_str(&text("unknown")?).map_err(|e| unreadable("unknown", e))?,
         seal,
     })
+}
+
+/// Reads what is left of a session that is over.
+pub(super) fn read_remains(row: &QueryResult) -> Result<Remains, StoreError> {
+    let seal = read_seal(row)?;
+    let attributes = read_attributes(&get::<String>(row, "attributes")?, &seal)?;
+    Ok(Remains { attributes: Arc::new(attributes), seal })
 }
 
 fn read_seal(row: &QueryResult) -> Result<Seal, StoreError> {

@@ -13,6 +13,8 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(Lockouts),
         Box::new(Seals),
         Box::new(Online),
+        Box::new(Ends),
+        Box::new(Kin),
     ]
 }
 
@@ -227,5 +229,87 @@ impl MigrationTrait for Online {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let create = "CREATE INDEX us_session_last_access ON us_session (last_access_ms)";
         manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
+}
+
+/// What a session held when it ended, in the form of `us_session`, for whoever is told of its end.
+struct Ends;
+
+impl MigrationName for Ends {
+    fn name(&self) -> &'static str {
+        "session_0007_ends"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Ends {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let add = "
+            ALTER TABLE us_session_expired ADD COLUMN attributes text;
+            ALTER TABLE us_session_expired ADD COLUMN seal text";
+        manager.get_connection().execute_unprepared(add).await.map(|_| ())
+    }
+}
+
+/// What hangs on sessions, wherever those are kept; see `crate::kin`.
+///
+/// `us_session_kin` has a row for each session on which something does: how many bytes and files, and since when the session
+/// is missing. `us_session_child` names its children, `us_session_file` its temporary files (not `ready`: still being
+/// written), `us_session_file_chunk` what is in them.
+struct Kin;
+
+impl MigrationName for Kin {
+    fn name(&self) -> &'static str {
+        "session_0008_kin"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Kin {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let is_postgres = manager.get_database_backend() == DatabaseBackend::Postgres;
+        let bytes = if is_postgres { "bytea" } else { "blob" };
+        let create = format!(
+            "CREATE TABLE us_session_kin (
+                session text NOT NULL PRIMARY KEY,
+                bytes bigint NOT NULL,
+                files bigint NOT NULL,
+                gone_since_ms bigint
+            );
+            CREATE TABLE us_session_child (
+                child text NOT NULL PRIMARY KEY,
+                session text NOT NULL
+            );
+            CREATE INDEX us_session_child_session ON us_session_child (session);
+            CREATE TABLE us_session_file (
+                id text NOT NULL PRIMARY KEY,
+                session text NOT NULL,
+                scope text NOT NULL,
+                name text NOT NULL,
+                kind text NOT NULL,
+                bytes bigint NOT NULL,
+                chunks bigint NOT NULL,
+                ready boolean NOT NULL,
+                created_ms bigint NOT NULL
+            );
+            CREATE UNIQUE INDEX us_session_file_name ON us_session_file (session, scope, name) WHERE ready;
+            CREATE INDEX us_session_file_session ON us_session_file (session);
+            CREATE INDEX us_session_file_unready ON us_session_file (created_ms) WHERE NOT ready;
+            CREATE TABLE us_session_file_chunk (
+                file text NOT NULL,
+                number bigint NOT NULL,
+                data {bytes} NOT NULL,
+                PRIMARY KEY (file, number)
+            )"
+        );
+        manager.get_connection().execute_unprepared(&create).await.map(|_| ())
     }
 }

@@ -1,5 +1,5 @@
 -- Takes a session over. KEYS[1] session, KEYS[2] lease table of its bucket (fields: see lease/renew.lua), KEYS[3] index,
--- KEYS[4] list of ids; ARGV: token, node, lease in ms, known version or '', slack in ms, how long the key outlives the session
+-- KEYS[4] list of ids, KEYS[5] those with a user; ARGV: token, node, lease in ms, known version or '', slack in ms, how long the key outlives the session
 -- in ms, locator, its place in the list of ids, names of the keys that the caller has with a blank before and after each.
 -- Replies {'OK', epoch, version, now, 1 if it was on no list of ids else 0[, fields]}, {'OWNED', owner token, remaining ms, now, fields}, {'GRACE', ms},
 -- {'NONE'}, {'REVOKED'}, {'EXPIRED'} or {'UNREADABLE'[, name of the key that is missing]}. Meaning: Spec::claim; what is no
@@ -44,5 +44,7 @@ redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left + ARGV[6]))
 -- A node of an older version may have begun it without.
 note(KEYS[3], ARGV[7], now + left, now, 'NX')
 local new = list(KEYS[4], ARGV[8], absolute - now)
+-- Or a login may have ended before it was counted.
+name(KEYS[5], KEYS[1], ARGV[7], absolute - now)
 if s[3] == ARGV[4] then return {'OK', tonumber(epoch), tonumber(s[3]), now, new} end
 return {'OK', tonumber(epoch), tonumber(s[3]), now, new, redis.call('HGETALL', KEYS[1])}

@@ -8,3 +8,9 @@ local function entry(locator, s, slack, now)
   local user = s[5] and '=' .. s[5] or ''
   return locator .. reason .. s[1] .. '|' .. string.format('%.0f', math.min(ended, now)) .. '|' .. user
 end
+-- The same of one that somebody ends, which is possible although it cannot be read.
+local function ended(locator, reason, began, user, now)
+  began = string.match(began or '', '^%d+$') or ''
+  local head = locator .. '|' .. reason .. '|' .. began .. '|' .. string.format('%.0f', now) .. '|'
+  return head .. (user and '=' .. user or '')
+end

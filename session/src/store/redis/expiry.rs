@@ -7,9 +7,12 @@ use std::time::Duration;
 use understudy_runtime::ids::Bucket;
 use understudy_runtime::redis::Reply;
 
-use super::{ACKNOWLEDGE, DUE, RedisStore, SWEEP, as_text, int, ms, number, tag, text, unexpected};
-use crate::record::Locator;
-use crate::store::{Expired, ExpiryReason, StoreError, Swept};
+use super::{
+    ACKNOWLEDGE, DUE, RedisStore, SWEEP, TELL_OF, as_text, fields, int, ms, number, tag, text,
+    unexpected,
+};
+use crate::record::{Locator, Record};
+use crate::store::{EndReason, Expired, StoreError, Swept};
 
 /// Most that one script looks at: the server does nothing else meanwhile, for some 5 microseconds each.
 const AT_ONCE: u32 = 128;
@@ -29,11 +32,19 @@ impl RedisStore {
             return Ok(Swept::default());
         }
         let more = due.len() >= limit as usize;
-        let mut keys = vec![index, self.keys.lease_table(bucket)];
-        let sessions = due.iter().filter(|member| !member.starts_with(['!', '?']));
-        keys.extend(sessions.map(|locator| self.keys.session(bucket, locator)));
+        let mut keys = vec![index, self.keys.lease_table(bucket), self.keys.session_named(bucket)];
+        for member in &due {
+            let told = member.strip_prefix(['!', '?']);
+            if told.is_none() {
+                keys.push(self.keys.session(bucket, member));
+            }
+            let locator = told.map_or(member.as_str(), locator_of);
+            keys.push(self.keys.session_remains(bucket, locator));
+        }
+        // Of what nobody is to be told nothing is kept.
+        let keep = hold.map_or_else(|| text(""), |_| self.keep_remains());
         let hold = hold.map_or_else(|| text(""), |hold| number(ms(hold)));
-        let mut args = vec![number(self.slack_ms), number(ms(self.lease)), hold];
+        let mut args = vec![number(self.slack_ms), number(ms(self.lease)), hold, keep];
         args.extend(due.iter().map(|member| text(member)));
         let reply = self.call(&SWEEP, keys, args).await?;
         match tag(&reply)? {
@@ -66,10 +77,35 @@ impl RedisStore {
         }
     }
 
+    /// Keeps what there is to tell of a session that ends, and that only the database has.
+    pub(in crate::store) async fn tell_of(
+        &self,
+        locator: Locator,
+        record: &Record,
+        reason: EndReason,
+    ) -> Result<(), StoreError> {
+        let index = self.keys.session_expiry(self.keys.bucket_of(locator.as_bytes()));
+        let user = record.user.as_ref().map_or_else(String::new, |user| format!("={user}"));
+        // Without the slack: the database may have a later access than Redis swept it by.
+        let used_until = record.last_access_ms.saturating_add(record.idle_ms);
+        let mut args = vec![
+            text(&locator.to_string()),
+            text(reason.as_str()),
+            number(record.created_ms),
+            text(&user),
+            self.keep_remains(),
+            number(used_until.min(record.absolute_ms)),
+        ];
+        fields::left(record, &mut args);
+        let keys = vec![index, self.remains_key(locator)];
+        self.change(&TELL_OF, keys, args).await.map(|_| ())
+    }
+
     pub(super) async fn forget_told(&self, expired: &Expired) -> Result<(), StoreError> {
         let index = self.keys.session_expiry(self.keys.bucket_of(expired.locator.as_bytes()));
         let member = text(&format!("!{}", write(expired)));
-        self.call(&ACKNOWLEDGE, vec![index], vec![member]).await.map(|_| ())
+        let keys = vec![index, self.remains_key(expired.locator)];
+        self.call(&ACKNOWLEDGE, keys, vec![member]).await.map(|_| ())
     }
 }
 
@@ -94,11 +130,16 @@ fn write(expired: &Expired) -> String {
     format!("{locator}|{}|{created}|{ended_ms}|{user}", reason.as_str())
 }
 
+/// The session that an entry is about.
+fn locator_of(entry: &str) -> &str {
+    entry.split_once('|').map_or(entry, |(locator, _)| locator)
+}
+
 fn read(entry: &str, again: bool) -> Option<Expired> {
     let mut parts = entry.splitn(5, '|');
     let mut part = || parts.next();
     let locator: Locator = part()?.parse().ok()?;
-    let reason = ExpiryReason::from_text(part()?)?;
+    let reason = EndReason::from_text(part()?)?;
     let created_ms = Some(part()?).filter(|text| !text.is_empty()).map(str::parse).transpose();
     let ended_ms = part()?.parse().ok()?;
     let user = part()?.strip_prefix('=').map(str::to_owned);
@@ -112,10 +153,20 @@ mod tests {
     #[test]
     fn an_entry_is_written_as_it_was_read() {
         let locator = Locator::from_bytes([7; 16]);
-        for rest in ["idle|12|34|", "absolute|1|2|=", "idle|1|2|=a|b=c\u{e9}", "vanished||99|"] {
+        for rest in [
+            "idle|12|34|",
+            "absolute|1|2|=",
+            "idle|1|2|=a|b=c\u{e9}",
+            "vanished||99|",
+            "logout|1|2|=zoe",
+            "ended||2|",
+        ] {
             let entry = format!("{locator}|{rest}");
             let expired = read(&entry, true).unwrap();
-            assert_eq!(write(&expired), entry);
+            assert_eq!(
+                (write(&expired), locator_of(&entry)),
+                (entry.clone(), &*locator.to_string())
+            );
             assert_eq!(expired.user.is_some(), rest.contains('='));
         }
         assert_eq!(read("no locator|idle|1|2|", false), None);

@@ -4,7 +4,8 @@
 //! deadline, `la` latest access, `i` idle, `u` user, `h0` hash of the secret, `h1` and `h1x` the one before and its end,
 //! `w` recent operations of other nodes, `sv` format of the record, `k` name of the key under which attributes and recent
 //! operations are sealed, with `+z` where attributes may be packed, `a:<name>` attributes, and the [marks]: `au` when the user last
-//! showed who they are, `cl` whether the cookie lasts. Those, and fields of any other name, are kept as they are; a record of a newer format is left alone.
+//! showed who they are, `cl` whether the cookie lasts, `pa` whose child it is, `sc` the scope of what hangs on it. Those, and fields
+//! of any other name, are kept as they are; a record of a newer format is left alone.
 //!
 //! [marks]: crate::record::Mark
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use understudy_runtime::redis::{Arg, Reply};
 
 use crate::record::{Attributes, KeyId, OpId, Record, Seal, SecretHash, Token};
-use crate::store::StoreError;
+use crate::store::{Remains, StoreError};
 
 /// The format of records; also in `claim.lua`, `look.lua` and `sweep.lua`. It grows when an older program would misread a
 /// record, not when a field is added that it may keep without knowing.
@@ -80,6 +81,18 @@ pub(super) fn all(record: &Record, times: Times, args: &mut Vec<Arg>) {
     }
 }
 
+/// Adds the fields of what is left of a session when it is over.
+pub(super) fn left(record: &Record, args: &mut Vec<Arg>) {
+    let mut put = |name: &str, value: String| args.extend([Arg::from(name), Arg::from(value)]);
+    put("sv", format_of(&record.seal).to_string());
+    if let Some(key) = record.seal.key() {
+        put(KEY, key.to_string());
+    }
+    for (name, value) in record.attributes.iter() {
+        put(&format!("{ATTRIBUTE}{name}"), value.to_string());
+    }
+}
+
 /// Gives the format of a record with such contents.
 pub(super) fn format_of(seal: &Seal) -> u32 {
     if seal.key().is_some() { SEALED } else { FORMAT }
@@ -115,8 +128,18 @@ pub(super) fn read(reply: Reply) -> Result<Record, StoreError> {
     record(pairs.into_iter())
 }
 
-/// Reads a record from its fields.
-pub(super) fn record(fields: impl Iterator<Item = (String, String)>) -> Result<Record, StoreError> {
+/// Reads what is left of a session that is over.
+pub(super) fn remains(
+    fields: impl Iterator<Item = (String, String)>,
+) -> Result<Remains, StoreError> {
+    let (attributes, mut known) = parted(fields);
+    Ok(Remains { attributes: Arc::new(attributes), seal: seal(&mut known)? })
+}
+
+/// Parts attributes from what else there is.
+fn parted(
+    fields: impl Iterator<Item = (String, String)>,
+) -> (Attributes, BTreeMap<String, String>) {
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     let mut attributes = Attributes::new();
     for (name, value) in fields {
@@ -125,16 +148,27 @@ pub(super) fn record(fields: impl Iterator<Item = (String, String)>) -> Result<R
             None => drop(known.insert(name, value)),
         }
     }
-    let mut take = |name: &'static str| known.remove(name);
-    let format = take("sv").map_or(Ok(FORMAT), |format| parsed("sv", Some(format)))?;
+    (attributes, known)
+}
+
+/// Takes out which form the contents have.
+fn seal(known: &mut BTreeMap<String, String>) -> Result<Seal, StoreError> {
+    let format = known.remove("sv").map_or(Ok(FORMAT), |format| parsed("sv", Some(format)))?;
     if format > SEALED {
         return Err(StoreError::Unreadable(format!("format {format} of a newer program")));
     }
-    let seal = match take(KEY).map(|key| KeyId::new(&key)) {
-        None if format != SEALED => Seal::Open,
-        Some(Some(key)) if format == SEALED => Seal::Under(key),
-        None | Some(_) => return Err(field(KEY)),
-    };
+    match known.remove(KEY).map(|key| KeyId::new(&key)) {
+        None if format != SEALED => Ok(Seal::Open),
+        Some(Some(key)) if format == SEALED => Ok(Seal::Under(key)),
+        None | Some(_) => Err(field(KEY)),
+    }
+}
+
+/// Reads a record from its fields.
+pub(super) fn record(fields: impl Iterator<Item = (String, String)>) -> Result<Record, StoreError> {
+    let (attributes, mut known) = parted(fields);
+    let seal = seal(&mut known)?;
+    let mut take = |name: &'static str| known.remove(name);
     let owner = take("o").filter(|owner| !owner.is_empty()).map(|owner| Token::from_text(&owner));
     let epoch = parsed("e", take("e"))?;
     let version = parsed("v", take("v"))?;

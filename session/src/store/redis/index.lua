@@ -8,6 +8,14 @@ local function note(index, member, at, now, mode)
     redis.call('PEXPIRE', index, string.format('%.0f', at - now + 2 * WEEK))
   end
 end
+-- The set of a bucket's sessions in which somebody is logged in, to count them. 'left' as below.
+local function name(named, key, locator, left)
+  if redis.call('HEXISTS', key, 'u') == 0 then return redis.call('ZREM', named, locator) end
+  redis.call('ZADD', named, 0, locator)
+  if redis.call('PTTL', named) < left + WEEK then
+    redis.call('PEXPIRE', named, string.format('%.0f', left + 2 * WEEK))
+  end
+end
 -- The list of a bucket's sessions by their public ids, for those who look for one and for those who read them all. 'left' is
 -- how long the session lives at most, in ms. Returns 1 if it was not there, else 0.
 local function list(ids, member, left)

@@ -14,8 +14,8 @@ use understudy_runtime::ids::Bucket;
 use understudy_runtime::redis::{Arg, Reply};
 
 use super::{
-    ADMIT, CONDEMN, CONFIRM, COUNT, ENROLL, FORGET_IDS, HELD, IDS, LOOK, PROLONG, ROLL, RedisStore,
-    STRIKE, as_text, int, ms, number, tag, text, unexpected,
+    ADMIT, CONDEMN, CONFIRM, COUNT, ENROLL, FORGET_IDS, HELD, IDS, LOOK, NAME, PROLONG, ROLL,
+    RedisStore, STRIKE, as_text, int, ms, number, tag, text, unexpected,
 };
 use crate::record::{Locator, Record, Token};
 use crate::store::StoreError;
@@ -81,6 +81,27 @@ impl RedisStore {
         if let Err(error) = self.call(&PROLONG, keys, args).await {
             tracing::debug!(%error, "the list of sessions may end before one of them");
         }
+    }
+
+    /// Counts a session among those with a user, or no more, after a login. When this fails, or the process dies before it, it is
+    /// counted when somebody claims it.
+    pub(super) async fn count_named(&self, locator: Locator, left_ms: u64) {
+        let keys = vec![self.session_key(locator), self.named_key(locator)];
+        let args = vec![text(&locator.to_string()), number(left_ms)];
+        if let Err(error) = self.call(&NAME, keys, args).await {
+            tracing::debug!(%error, "a login is not counted yet");
+        }
+    }
+
+    /// Adds up how many there are in these sets.
+    async fn count_all(&self, sets: impl Iterator<Item = String>) -> Result<u64, StoreError> {
+        let counts = sets.map(|set| self.call(&COUNT, vec![set], Vec::<Arg>::new()));
+        let mut counts = stream::iter(counts.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
+        let mut all = 0;
+        while let Some(reply) = counts.next().await {
+            all += int(&reply?, 0)?;
+        }
+        Ok(all)
     }
 
     /// Takes sessions that are over off the rolls, whatever their places are. Whoever looks next does it when this fails.
@@ -287,15 +308,12 @@ impl SessionRegister for RedisStore {
     }
 
     async fn count(&self) -> Result<Count, StoreError> {
-        let counts = self.keys.all_buckets().map(|bucket| {
-            self.call(&COUNT, vec![self.keys.session_ids(bucket)], Vec::<Arg>::new())
-        });
-        let mut counts = stream::iter(counts.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
-        let mut sessions = 0;
-        while let Some(reply) = counts.next().await {
-            sessions += int(&reply?, 0)?;
-        }
-        Ok(Count { sessions, users: None })
+        let buckets: Vec<Bucket> = self.keys.all_buckets().collect();
+        let sessions = buckets.iter().map(|bucket| self.keys.session_ids(*bucket));
+        let sessions = self.count_all(sessions).await?;
+        let named = buckets.iter().map(|bucket| self.keys.session_named(*bucket));
+        let named = self.count_all(named).await?.min(sessions);
+        Ok(Count { sessions, named, users: None })
     }
 
     async fn seen(&self, locator: Locator, user: Option<&str>) -> Result<(), StoreError> {

@@ -1,5 +1,5 @@
 -- Puts an owner's copy back after the server lost writes. KEYS[1] session, KEYS[2] lease table of its bucket, KEYS[3] index,
--- KEYS[4] list of ids, KEYS[5] (if there is one) what the database does not have yet;
+-- KEYS[4] list of ids, KEYS[5] those with a user, KEYS[6] (if there is one) what the database does not have yet;
 -- ARGV: token, epoch, version, idle in ms, absolute deadline in ms, slack in ms, lease in ms, how long the key outlives the
 -- session in ms, latest access in ms, locator, its place in the list of ids, field, value, ...
 -- Replies 'OK', 'REFUSED' or 'REVOKED'. Meaning: Spec::restore.
@@ -26,7 +26,7 @@ end
 -- What is over comes back too, for the sweep to end it; but not what nobody looks for any more.
 local left = math.min(ARGV[9] + ARGV[4] + ARGV[6], ARGV[5]) - now
 if left + ARGV[8] <= 0 then return 'REFUSED' end
-unsaved(KEYS[5], ARGV[10], now)
+unsaved(KEYS[6], ARGV[10], now)
 redis.call('DEL', KEYS[1])
 for i = 12, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
@@ -34,4 +34,5 @@ end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left + ARGV[8]))
 note(KEYS[3], ARGV[10], now + left, now, 'CH')
 list(KEYS[4], ARGV[11], ARGV[5] - now)
+name(KEYS[5], KEYS[1], ARGV[10], ARGV[5] - now)
 return 'OK'

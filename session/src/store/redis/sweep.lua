@@ -1,6 +1,7 @@
--- Ends sessions that are over, and hands out what is to be told. KEYS[1] index, KEYS[2] lease table of the bucket, then the
--- session of each member that names one; ARGV: slack in ms, lease in ms, how long what is handed out is held in ms or '' when
--- nothing is to be kept, member, ... Members: a locator, or an entry (see entry.lua) with its mark.
+-- Ends sessions that are over, and hands out what is to be told. KEYS[1] index, KEYS[2] lease table of the bucket, KEYS[3] its
+-- sessions with a user, then for each member the session, if it names one, and what it held; ARGV: slack in ms, lease in ms, how long what is handed out is held in
+-- ms or '' when nothing is to be kept, how long what sessions held is kept in ms or '', member, ... Members: a locator, or an
+-- entry (see entry.lua) with its mark.
 -- Replies {'GRACE'} or {'OK', entry, 1 if it was handed out before else 0, ...}. Meaning: Spec::sweep; what is no session is
 -- not touched.
 local t = redis.call('TIME')
@@ -28,13 +29,14 @@ local function is_number(text)
   return text and string.match(text, '^%d+$')
 end
 
-local function look(locator, key, due)
+local function look(locator, key, remains, due)
   local kind = redis.call('TYPE', key).ok
   if kind == 'none' then
     redis.call('ZREM', index, locator)
+    redis.call('ZREM', KEYS[3], locator)
     return hand_out(string.format('%s|vanished||%.0f|', locator, due), 0)
   end
-  local s = kind == 'hash' and redis.call('HMGET', key, 'c', 'x', 'la', 'i', 'u', 'st', 'e', 'sv') or {}
+  local s = kind == 'hash' and redis.call('HMGET', key, 'c', 'x', 'la', 'i', 'u', 'st', 'e', 'sv', 'pa') or {}
   if s[6] then return redis.call('ZREM', index, locator) end
   local readable = is_number(s[1]) and is_number(s[2]) and is_number(s[3]) and is_number(s[4]) and is_number(s[7])
   local format = s[8] and (tonumber(s[8]) or -1) or 1
@@ -44,13 +46,15 @@ local function look(locator, key, due)
   end
   local ends = math.min(s[2], s[3] + s[4] + slack)
   if ends > now then return note(index, locator, ends, now, 'CH') end
-  redis.call('DEL', key)
+  -- Of a child nothing is told.
+  lay_out(key, remains, s[9] and '' or ARGV[4])
   redis.call('ZREM', index, locator)
-  hand_out(entry(locator, s, slack, now), 0)
+  redis.call('ZREM', KEYS[3], locator)
+  if not s[9] then hand_out(entry(locator, s, slack, now), 0) end
 end
 
-local key = 3
-for i = 4, #ARGV do
+local key = 4
+for i = 5, #ARGV do
   local member = ARGV[i]
   local mark = string.sub(member, 1, 1)
   local told = mark == '!' or mark == '?'
@@ -59,11 +63,12 @@ for i = 4, #ARGV do
   if due and due <= now then
     if told then
       redis.call('ZREM', index, member)
+      if not hold then redis.call('DEL', KEYS[key]) end
       hand_out(string.sub(member, 2), mark == '!' and 1 or 0)
     else
-      look(member, KEYS[key], due)
+      look(member, KEYS[key], KEYS[key + 1], due)
     end
   end
-  if not told then key = key + 1 end
+  key = key + (told and 1 or 2)
 end
 return answer

@@ -334,3 +334,37 @@ async fn a_packed_value_that_was_damaged_is_not_read_and_not_shown() {
         assert!(!error.to_string().contains("canary"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn x6_what_a_session_held_at_its_end_is_sealed_until_it_is_told() {
+    let memory = memory();
+    let store = over(&memory, sealing(&["a"]));
+    let locator = created(&store).await;
+    store.revoke(locator, End::Asked).await.unwrap();
+    let kept = memory.last_state(locator).await.unwrap().expect("nobody was told yet");
+    assert_eq!(kept.seal, Seal::Under(KeyId::new("a").unwrap()));
+    assert!(!format!("{:?}", kept.attributes).contains("canary"), "{kept:?}");
+    let told = store.last_state(locator).await.unwrap().expect("nobody was told yet");
+    assert_eq!((told.attributes, told.seal), (record().attributes, Seal::Open));
+    let other = over(&memory, sealing(&["b"])).last_state(locator).await;
+    assert!(matches!(other, Err(StoreError::Unreadable(_))), "{other:?}");
+    assert_eq!(store.last_state(Locator::random()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_a_session_held_at_its_end_is_unpacked() {
+    for ring in [sealing(&["a"]), off(&[])] {
+        let memory = memory();
+        let store = packing(&memory, ring);
+        let locator = created(&store).await;
+        let mine = claimed(&store, locator).await;
+        let reply = set_large(&store, locator, &mine).await;
+        assert!(matches!(reply, WriteReply::Written { .. }), "{reply:?}");
+        store.revoke(locator, End::Asked).await.unwrap();
+        let kept = memory.last_state(locator).await.unwrap().expect("nobody was told yet");
+        assert!(kept.attributes["large"].len() < large().len(), "it is packed");
+        let told = store.last_state(locator).await.unwrap().expect("nobody was told yet");
+        assert_eq!((&told.attributes["large"], told.seal), (&large(), Seal::Open));
+        assert_eq!(&*told.attributes["cart"], CANARY);
+    }
+}

@@ -85,8 +85,8 @@ impl RegisterStatements {
             find: "SELECT locator FROM us_session WHERE public_id >= $1 AND public_id < $2 \
                    AND revoked_until_ms IS NULL ORDER BY public_id LIMIT 10",
             count: format!(
-                "SELECT count(*) AS sessions, count(DISTINCT user_name) AS users FROM us_session s \
-                 WHERE {}",
+                "SELECT count(*) AS sessions, count(user_name) AS named, \
+                 count(DISTINCT user_name) AS users FROM us_session s WHERE {}",
                 alive(backend, "$1")
             ),
             online: format!(
@@ -99,7 +99,8 @@ impl RegisterStatements {
             ),
             count_online: format!(
                 "SELECT count(DISTINCT s.user_name) AS users, \
-                 count(*) - count(s.user_name) AS guests FROM us_session s WHERE {}",
+                 count(CASE WHEN s.user_name IS NULL AND s.unknown NOT LIKE '%\"pa\":%' THEN 1 END) \
+                 AS guests FROM us_session s WHERE {}",
                 used(backend)
             ),
             now: format!("SELECT {now} AS now_ms"),
