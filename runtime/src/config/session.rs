@@ -149,6 +149,7 @@ impl SessionConfig {
         let (cookie, users) = (cookie::read(read, &raw, around), users::read(read, &raw));
         let placement = placement::read(read, &raw, &cookie);
         let (long_idle, long_absolute) = long(read, &raw);
+        let files = files::read(read, &raw);
         Self {
             store: store(read, raw.store.as_deref(), around.in_cluster),
             redis: other.or_else(|| around.redis.main.clone()),
@@ -193,7 +194,7 @@ impl SessionConfig {
                 1..=100_000_000,
             ),
             wait: read.millis("UNDERSTUDY_SESSION_WAIT_MS", raw.wait_ms.as_deref(), 10..=600_000),
-            files: files::read(read, &raw),
+            files,
             placement,
             users,
         }
