@@ -127,7 +127,7 @@ pub(crate) fn shard_count(node: &NodeContext) -> usize {
 /// Makes the store of each shard.
 #[derive(Clone)]
 enum Stores {
-    Redis { node: NodeContext, config: Box<RedisConfig>, ring: SealRing, estate: Estate },
+    Redis { node: Box<NodeContext>, config: Box<RedisConfig>, ring: SealRing, estate: Estate },
     Shared(SharedStore),
 }
 
@@ -142,7 +142,7 @@ impl Stores {
         Ok(match (config.store, &config.redis) {
             (StoreKind::Redis, Some(redis)) => {
                 let config = Box::new(redis.clone());
-                Self::Redis { node: node.clone(), config, ring, estate }
+                Self::Redis { node: Box::new(node.clone()), config, ring, estate }
             }
             (StoreKind::Redis, None) => {
                 let text =

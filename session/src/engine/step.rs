@@ -91,6 +91,10 @@ pub(super) struct Batch {
 
 /// What to do next.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is on the stack of the one who carries it out, never kept"
+)]
 pub enum Step {
     /// Nothing until something arrives.
     Rest,

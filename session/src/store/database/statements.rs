@@ -64,7 +64,6 @@ impl Statements {
              last_access_ms = {touched} WHERE locator = $1 AND revoked_until_ms IS NULL"
         );
         let claimed = format!("RETURNING {COLUMNS}, {now} AS now_ms");
-        let prefixed = format!("s.{}", COLUMNS.replace(", ", ", s."));
         Self {
             backend,
             create: format!(
@@ -77,11 +76,7 @@ impl Statements {
                 "{claim} AND (owner_node IS NULL OR owner_node IN ($3, '{NOBODY}')) AND {can_open} \
                  AND absolute_ms > {now} AND last_access_ms + idle_ms + $5 > {now} {claimed}"
             ),
-            look: format!(
-                "SELECT {prefixed}, s.owner_node, {now} AS now_ms, \
-                 CASE WHEN l.dead THEN NULL ELSE l.deadline_ms END AS lease_ms \
-                 FROM us_session s LEFT JOIN us_node_lease l ON l.node = s.owner_node WHERE s.locator = $1"
-            ),
+            look: look(now),
             lock_session: format!(
                 "SELECT owner_node FROM us_session WHERE locator = $1{}",
                 backend.for_update()
@@ -151,6 +146,15 @@ impl Statements {
         );
         Ok(self.backend.statement(&sql, values))
     }
+}
+
+fn look(now: &str) -> String {
+    let columns = format!("s.{}", COLUMNS.replace(", ", ", s."));
+    format!(
+        "SELECT {columns}, s.owner_node, {now} AS now_ms, \
+         CASE WHEN l.dead THEN NULL ELSE l.deadline_ms END AS lease_ms \
+         FROM us_session s LEFT JOIN us_node_lease l ON l.node = s.owner_node WHERE s.locator = $1"
+    )
 }
 
 fn lock_lease(backend: Backend) -> String {
