@@ -76,15 +76,14 @@ impl Persisted {
 
     async fn claimed(&self, locator: Locator, by: &str) -> Owned {
         let token = token(by);
-        let (epoch, record) = loop {
-            match self.store.claim(locator, &token, None).await.unwrap() {
-                ClaimReply::Claimed { epoch, record: Some(record), .. } => break (epoch, record),
-                // A server that was never seen before.
-                ClaimReply::Grace { remaining_ms } => {
-                    self.below.pass(Duration::from_millis(remaining_ms + 1)).await;
-                }
-                other => panic!("{other:?}"),
-            }
+        let mut reply = self.store.claim(locator, &token, None).await.unwrap();
+        // A server that was never seen before.
+        while let ClaimReply::Grace { remaining_ms } = reply {
+            self.below.pass(Duration::from_millis(remaining_ms + 1)).await;
+            reply = self.store.claim(locator, &token, None).await.unwrap();
+        }
+        let ClaimReply::Claimed { epoch, record: Some(record), .. } = reply else {
+            panic!("{reply:?}")
         };
         Owned { locator, fence: Fence { token, epoch }, record: *record }
     }

@@ -77,7 +77,7 @@ async fn s7_an_operator_ends_all_but_one_and_a_stopped_owner_does_not_hold_that_
     let cluster = builder.start().await;
     let clients = sessions_of(&cluster, "ann", 3).await;
     let all = clients[0].get(cluster.url(0), "/all").await.unwrap().expect(200);
-    let id = all.json::<serde_json::Value>()["id"].as_str().expect("it has an id").to_owned();
+    let id = all.json::<Value>()["id"].as_str().expect("it has an id").to_owned();
     cluster.nodes[2].stop();
     let operator = Client::with_timeout(Duration::from_secs(20)).bearing(OPERATOR);
     let path = format!("/v1/sessions/{id}/others");
