@@ -2,12 +2,20 @@
 
 .PHONY: test soak upgrade bench check doc packages openapi schemathesis
 
-# These wait most of the time, so four run at a time, and beside them those that look at pages. The others make load or
-# measure: as many at a time as there are processors.
+# All wait more than they compute, so that several run at a time. CLUSTERS stand beside ALONE, which make load or measure; those
+# that look at pages (BESIDE) stand beside the rest.
 TOGETHER := admin cli cluster doctor settings traces
 BESIDE := console deploy
+CLUSTERS := scheduler sessions
 ALL := $(basename $(notdir $(wildcard */tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs)))
-ALONE := $(filter-out $(TOGETHER) $(BESIDE), $(ALL))
+ALONE := $(filter-out $(TOGETHER) $(BESIDE) $(CLUSTERS), $(ALL))
+
+# Runs the second line of tests beside the first, and shows what it said when both have ended.
+define both
+@RUST_TEST_THREADS=2 cargo test --workspace $(2) >target/beside.log 2>&1 & beside=$$!; \
+$(1); status=$$?; \
+wait $$beside || status=1; cat target/beside.log; exit $$status
+endef
 
 # Where there is a file system in memory with 8 GiB left, the servers of the tests live there: to make and to remove the
 # thousand files of a PostgreSQL takes a disk longer than all else that a test does.
@@ -17,10 +25,8 @@ test bench: export TMPDIR := $(or $(MEMORY),$(TMPDIR),/tmp)
 test: packages
 	cargo build --workspace --bins
 	cargo test --workspace --no-run
-	cargo test --workspace --lib --bins $(ALONE:%=--test %)
-	@RUST_TEST_THREADS=2 cargo test --workspace $(BESIDE:%=--test %) >target/beside.log 2>&1 & beside=$$!; \
-	RUST_TEST_THREADS=4 cargo test --workspace $(TOGETHER:%=--test %); status=$$?; \
-	wait $$beside || status=1; cat target/beside.log; exit $$status
+	$(call both,cargo test --workspace --lib --bins $(ALONE:%=--test %),$(CLUSTERS:%=--test %))
+	$(call both,RUST_TEST_THREADS=4 cargo test --workspace $(TOGETHER:%=--test %),$(BESIDE:%=--test %))
 	cargo test --workspace --doc
 
 # The same faults as in `make test`, as often as it takes to believe it: about two hours.
