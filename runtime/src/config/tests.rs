@@ -190,6 +190,7 @@ fn every_option_that_takes_no_free_text_refuses_nonsense() {
         "NODE_ID",
         "REDIS_URL",
         "COOKIE_NAME",
+        "AFFINITY_COOKIE",
         "COOKIE_DOMAIN",
         "JOBS_ENABLED",
         "JOBS_TIMEZONE",
