@@ -192,9 +192,18 @@ async fn h3_what_a_process_is_doing_is_told_by_any_node() {
     })
     .await;
     assert_eq!((&work["kind"], &work["id"]), (&"run".into(), &run["run"].to_string().into()));
+    only_admins_look_and_looking_leaves_nothing(&stage).await;
+    hanging.abort();
+}
+
+async fn only_admins_look_and_looking_leaves_nothing(stage: &Stage) {
+    let url = stage.node(0).admin_url();
     for (path, status) in [("/v1/diag/tasks?node=node-x", 404), ("/v1/diag/tasks?nod=a", 400)] {
         admin().get(url, path).await.unwrap().expect(status);
     }
     Client::new().bearing(OPERATOR).get(url, "/v1/diag/tasks").await.unwrap().expect(403);
-    hanging.abort();
+    wait::until("what was asked of the worker does not count as waiting", LIMIT, async || {
+        stage.told(0, "/v1/actors/worker/node-b").await["waiting"] == 0
+    })
+    .await;
 }
