@@ -96,8 +96,7 @@ async fn wrong_questions_are_refused(stage: &Stage) {
 async fn a_stream_ends_with_its_token(stage: &Stage) {
     let url = stage.node(0).admin_url();
     let body = json!({ "name": "a guest", "role": "admin" });
-    let made: Value =
-        admin().post_json(url, "/v1/tokens", &body).await.unwrap().expect(201).json();
+    let made: Value = admin().post_json(url, "/v1/tokens", &body).await.unwrap().expect(201).json();
     let guest = Client::new().bearing(made["token"].as_str().unwrap());
     let follower = Follower::asked_by(&guest, stage.node(0), "last=0").await;
     let path = format!("/v1/tokens/{}", made["id"].as_str().unwrap());
