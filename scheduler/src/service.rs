@@ -180,8 +180,12 @@ impl Service for SchedulerService {
             return Box::pin(std::future::ready(Vec::new()));
         };
         let worker = started.worker.clone();
-        // A worker that has ended has nothing.
-        Box::pin(async move { worker.send(RunsUnderWay).await.unwrap_or_default() })
+        Box::pin(async move {
+            // Of its own, since what nobody waits for any more would count as waiting for ever.
+            let asked = tokio::spawn(async move { worker.send(RunsUnderWay).await });
+            // A worker that has ended has nothing.
+            asked.await.ok().and_then(Result::ok).unwrap_or_default()
+        })
     }
 
     fn stop_limit(&self) -> Duration {

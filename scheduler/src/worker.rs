@@ -338,6 +338,7 @@ impl Handler<RunsUnderWay> for WorkerActor {
     type Result = Vec<Work>;
 
     fn handle(&mut self, _: RunsUnderWay, _ctx: &mut Self::Context) -> Vec<Work> {
+        let _handling = self.probe.take("runs_under_way");
         let work = self.runs.values().map(|Running { run, .. }| Work {
             kind: "run".into(),
             id: run.id.to_string(),

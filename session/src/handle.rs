@@ -403,7 +403,8 @@ impl SessionHandle {
         while gone < 2 && leaving < HANDS {
             let engine = || Engine::new(inner.node_id.clone(), inner.options.limits);
             let Some(resident) = self.resident(locator, engine) else { return Err(Refusal::Busy) };
-            let waits = (!resident.cell.is_held_back()).then(|| resident.cell.wait());
+            let waits =
+                (!resident.cell.is_held_back(|| inner.clock.now())).then(|| resident.cell.wait());
             if waits.is_none() || resident.cell.is_given_up() {
                 // Its actor leaves the map this instant, or has seen that somebody waits and stays; or it is just being
                 // stopped, and is soon gone or open again.

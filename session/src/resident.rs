@@ -53,8 +53,9 @@ pub(crate) struct Cell {
     waiting: AtomicUsize,
     /// The actor is about to go: nothing more may be handed to it.
     given_up: AtomicBool,
-    /// Somebody stops the actor: what comes now waits a moment. A wish only; whether it goes is up to `given_up`.
-    held_back: AtomicBool,
+    /// Somebody stops the actor: what comes before this moment waits; 0: nothing waits. A wish only; whether it goes is up to
+    /// `given_up`.
+    held_back: AtomicU64,
     born: BootInstant,
     /// When a request of this node last used the session while no other node was taken for its owner.
     last_use: AtomicU64,
@@ -89,7 +90,7 @@ impl Cell {
             seen_version: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             given_up: AtomicBool::new(false),
-            held_back: AtomicBool::new(false),
+            held_back: AtomicU64::new(0),
             born: now,
             last_use: AtomicU64::new(0),
             settled_until: AtomicU64::new(0),
@@ -275,15 +276,18 @@ impl Cell {
         free
     }
 
-    /// Has new requests wait until the guard is dropped, so that the actor comes to an end of those that it has. For less
-    /// time than a request looks for an actor, or it would be told that the session is busy.
-    pub(crate) fn hold_back(&self) -> HeldBack<'_> {
-        self.held_back.store(true, Ordering::SeqCst);
+    /// Has new requests wait until the guard is dropped, so that the actor comes to an end of those that it has; and not
+    /// longer than until `until`, also when whoever holds the guard gets no turn in time. That must be sooner than a request
+    /// gives up looking for an actor, or it would be told that the session is busy.
+    pub(crate) fn hold_back(&self, until: BootInstant) -> HeldBack<'_> {
+        self.held_back.store(until.as_nanos(), Ordering::SeqCst);
         HeldBack(self)
     }
 
-    pub(crate) fn is_held_back(&self) -> bool {
-        self.held_back.load(Ordering::Relaxed)
+    /// Whether requests wait; the time is asked for only while somebody stops the actor.
+    pub(crate) fn is_held_back(&self, now: impl FnOnce() -> BootInstant) -> bool {
+        let until = self.held_back.load(Ordering::Relaxed);
+        until > 0 && now().as_nanos() < until
     }
 
     /// When the actor was started.
@@ -337,7 +341,7 @@ pub(crate) struct HeldBack<'a>(&'a Cell);
 
 impl Drop for HeldBack<'_> {
     fn drop(&mut self) {
-        self.0.held_back.store(false, Ordering::SeqCst);
+        self.0.held_back.store(0, Ordering::SeqCst);
     }
 }
 
@@ -408,13 +412,15 @@ mod tests {
     fn u9_an_actor_that_is_being_stopped_is_open_again_afterwards() {
         let cell = Cell::new(Locator::random(), Bucket(0), BootInstant::from_nanos(1));
         let waiting = cell.wait();
-        let held_back = cell.hold_back();
+        let at = BootInstant::from_nanos;
+        let held_back = cell.hold_back(at(5));
         assert!(
-            cell.is_held_back() && !cell.give_up(),
+            cell.is_held_back(|| at(4)) && !cell.give_up(),
             "to hold back others does not end who waits"
         );
+        assert!(!cell.is_held_back(|| at(5)), "not for longer, whoever still holds the guard");
         drop(held_back);
-        assert!(!cell.is_held_back() && !cell.is_given_up());
+        assert!(!cell.is_held_back(|| at(4)) && !cell.is_given_up());
         drop(waiting);
     }
 

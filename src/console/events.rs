@@ -3,14 +3,17 @@
 
 use std::time::Duration;
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
 use reqwest::Response;
 use tokio::time::Instant;
 
+use super::Console;
 use super::api::{Kind, target};
+use super::cookies;
 use super::pages::log;
 use super::visit::Visit;
 
@@ -18,18 +21,18 @@ use super::visit::Visit;
 const LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// Hands the events through.
-pub(super) async fn watch(visit: Visit) -> HttpResponse {
-    hand_through(&visit, "/v1/events").await
+pub(super) async fn watch(request: HttpRequest, visit: Visit) -> HttpResponse {
+    hand_through(&request, &visit, "/v1/events").await
 }
 
 /// Hands the lines of the log through that the page asks for.
-pub(super) async fn follow_log(visit: Visit) -> HttpResponse {
-    hand_through(&visit, &target("/v1/logs/tail", &log::query(&visit))).await
+pub(super) async fn follow_log(request: HttpRequest, visit: Visit) -> HttpResponse {
+    hand_through(&request, &visit, &target("/v1/logs/tail", &log::query(&visit))).await
 }
 
 /// Hands a stream through. A browser that is told 204 does not ask again: where there are no events, pages look again
 /// by the clock alone.
-async fn hand_through(visit: &Visit, target: &str) -> HttpResponse {
+async fn hand_through(request: &HttpRequest, visit: &Visit, target: &str) -> HttpResponse {
     let response = match visit.console.api.stream(&visit.asker, target).await {
         Ok(response) => response,
         Err(trouble) => {
@@ -51,17 +54,24 @@ async fn hand_through(visit: &Visit, target: &str) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, "no-store"))
-        .streaming(handed_through(response))
+        .streaming(handed_through(
+            response,
+            visit.console.clone(),
+            cookies::value(request, cookies::SIGNED_IN),
+        ))
 }
 
 fn handed_through(
     response: Response,
+    console: Data<Console>,
+    sealed: Option<String>,
 ) -> impl futures_util::Stream<Item = Result<actix_web::web::Bytes, actix_web::Error>> {
     let end = Instant::now() + LIFE;
-    stream::unfold(Some(response), move |response| async move {
-        let mut response = response?;
+    // Who has signed out meanwhile sees no more. A stream is never silent for long, so they do not wait for it either.
+    let still_inside = move || console.backstage.browser(sealed.as_deref()).is_some();
+    stream::unfold((response, still_inside), move |(mut response, still_inside)| async move {
         // An end in whichever way is the end: the browser asks again.
         let chunk = tokio::time::timeout_at(end, response.chunk()).await.ok()?.ok()??;
-        Some((Ok(chunk), Some(response)))
+        still_inside().then_some((Ok(chunk), (response, still_inside)))
     })
 }

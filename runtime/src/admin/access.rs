@@ -317,6 +317,14 @@ impl AdminPort {
         self.inner.seals.seal(purpose, who, until_ms)
     }
 
+    /// Whether somebody who was let in would still be: not when their token has ended since, or was revoked.
+    pub(super) fn still_counts(&self, who: &Principal) -> bool {
+        let Some(token) = &who.token else { return true };
+        let now_ms = self.inner.clock.wall_ms();
+        let known = self.inner.known.load();
+        known.iter().any(|known| known.id == *token && known.counts(now_ms))
+    }
+
     /// What a token of the database sealed ends with it.
     fn open(&self, purpose: Purpose, sealed: &str) -> Option<Principal> {
         let now_ms = self.inner.clock.wall_ms();

@@ -7,8 +7,8 @@
 //! | `end` | `{why}`: there will be no more |
 //!
 //! A stream is told by the node whose log it is: one node cannot hand it on for another, and says which address to ask.
-//! It ends when the node begins to drain, when the setting goes off, and after an hour, so that who may no longer look is
-//! asked again.
+//! It ends when the node begins to drain, when the setting goes off, within seconds of the end of the token that it was asked
+//! with, and after an hour.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use serde_json::json;
 use tokio::time::{Instant, Interval, interval_at, sleep_until};
 use tracing::Level;
 
+use super::access::{AdminPort, Principal, principal};
 use super::asked::Query;
 use super::resources::{AdminState, Started};
 use crate::http::problem::Problem;
@@ -31,7 +32,8 @@ use crate::node::{Lifecycle, Phase};
 use crate::service::NodeContext;
 use crate::telemetry::tail::{self, Heard, KEPT, Line, Listening, MOST_LISTENERS};
 
-/// How often a comment is sent, as for all streams: that who follows has gone shows in nothing else.
+/// How often a comment is sent, as for all streams: that who follows has gone shows in nothing else. So often, and with all
+/// that is sent, it is also looked whether they may still follow.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long a stream lasts.
 const LONGEST: Duration = Duration::from_secs(3_600);
@@ -78,7 +80,7 @@ async fn follow(started: Data<Started>, request: HttpRequest) -> Answer {
     if goes_on == Some(false) {
         return Ok(answer.body(begin));
     }
-    let following = Following::begin(context, (wanted, listening), begin);
+    let following = Following::begin(context, (wanted, listening), (principal(&request), begin));
     Ok(answer.streaming(following.chunks()))
 }
 
@@ -179,6 +181,9 @@ impl Wanted {
 struct Following {
     wanted: Wanted,
     listening: Listening,
+    /// Who follows, and where it is known whether they may.
+    who: Option<Principal>,
+    port: AdminPort,
     lifecycle: Lifecycle,
     /// What is sent first.
     begin: Option<String>,
@@ -193,12 +198,14 @@ impl Following {
     fn begin(
         context: &NodeContext,
         (wanted, listening): (Wanted, Listening),
-        begin: String,
+        (who, begin): (Option<Principal>, String),
     ) -> Self {
         let now = Instant::now();
         Self {
             wanted,
             listening,
+            who,
+            port: context.admin.clone(),
             lifecycle: context.lifecycle.clone(),
             begin: Some(begin),
             next: now,
@@ -224,9 +231,14 @@ impl Following {
                 biased;
                 () = self.lifecycle.reached(Phase::Draining) => return None,
                 () = sleep_until(self.until) => return None,
-                heard = hear(&mut self.listening, self.next) => heard,
-                _ = self.alive.tick() => return Some(": keep-alive\n\n".to_owned()),
+                heard = hear(&mut self.listening, self.next) => Some(heard),
+                _ = self.alive.tick() => None,
             };
+            if !self.who.as_ref().is_some_and(|who| self.port.still_counts(who)) {
+                self.is_over = true;
+                return Some(ended("the token does not count any more"));
+            }
+            let Some(heard) = heard else { return Some(": keep-alive\n\n".to_owned()) };
             self.next = Instant::now() + STEP;
             let text = self.text(&heard);
             if !text.is_empty() {
@@ -242,10 +254,15 @@ impl Following {
             Heard::Lost(lines) => format!("event: lost\ndata: {{\"lines\":{lines}}}\n\n"),
             Heard::Off => {
                 self.is_over = true;
-                "event: end\ndata: {\"why\":\"the setting log_tail went off\"}\n\n".to_owned()
+                ended("the setting log_tail went off")
             }
         }
     }
+}
+
+/// Writes that there will be no more, and why: in words that JSON need not escape.
+fn ended(why: &str) -> String {
+    format!("event: end\ndata: {{\"why\":\"{why}\"}}\n\n")
 }
 
 /// Waits for what is next, not before this moment.

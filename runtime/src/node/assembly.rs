@@ -242,10 +242,17 @@ impl Base {
         let database = self.again("database", || Database::connect(config)).await?;
         let place = self.again("database", || database.take_place(presence)).await?;
         self.lifecycle.waits_for("migrating", "looking for migrations");
-        let lifecycle = self.lifecycle.clone();
+        let (lifecycle, word, configured) =
+            (self.lifecycle.clone(), self.migrations.clone(), config.migrate);
         let progress = move |progress: MigrateProgress<'_>| match progress {
             MigrateProgress::Applying(name) => {
                 lifecycle.waits_for("migrating", format!("applying {name}"))
+            }
+            MigrateProgress::Waiting(name) if word.mode(configured) == MigrateMode::Wait => {
+                let until = format!(
+                    "{name} is missing: waiting until it is applied, here by `understudy migrate`"
+                );
+                lifecycle.waits_for("migrating", until);
             }
             MigrateProgress::Waiting(name) => {
                 lifecycle.waits_for("migrating", format!("another process applies {name}"));

@@ -203,7 +203,9 @@ impl Listening {
         let inner = Arc::clone(&self.tail.0);
         let kept = u64::try_from(KEPT).unwrap_or(u64::MAX);
         loop {
-            if inner.switched.load(Ordering::Acquire) != self.switched {
+            let switched = inner.switched.load(Ordering::Acquire);
+            // Also off: it was before this began to listen, and nobody would tell.
+            if switched != self.switched || !is_on(switched) {
                 return Some(Heard::Off);
             }
             let end = inner.count.load(Ordering::Acquire);

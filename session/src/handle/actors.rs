@@ -104,7 +104,7 @@ pub(crate) async fn stop_actor(handle: SessionHandle, locator: Locator) -> Stopp
     loop {
         let found = handle.0.residents.get(&locator).map(|resident| Resident::clone(&resident));
         let Some(resident) = found else { return Stopped::NotHere };
-        attempt(&resident).await;
+        attempt(&resident, handle.0.clock.now()).await;
         if resident.cell.is_given_up() {
             return Stopped::Gone;
         }
@@ -116,8 +116,8 @@ pub(crate) async fn stop_actor(handle: SessionHandle, locator: Locator) -> Stopp
 }
 
 /// Lets nobody in for a moment, waits until nobody waits any more, and asks the actor to go.
-async fn attempt(resident: &Resident) {
-    let _held_back = resident.cell.hold_back();
+async fn attempt(resident: &Resident, now: BootInstant) {
+    let _held_back = resident.cell.hold_back(now + HELD_BACK);
     let goes = async {
         while resident.cell.is_waited_for() {
             sleep(LOOK).await;

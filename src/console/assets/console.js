@@ -142,6 +142,7 @@
   // --- A log that is followed: each stream begins with the lines that are kept, and brings those that come.
   let lines;
   let stream;
+  let anew;
   const streamed = () => document.querySelector("[data-stream]")?.dataset.stream;
   function piece(name, kind, text) {
     const element = document.createElement(name);
@@ -157,6 +158,7 @@
     if (follow) place.scrollTop = place.scrollHeight;
   }
   function tail() {
+    clearTimeout(anew);
     lines?.close();
     lines = undefined;
     stream = document.hidden || seconds() === 0 ? undefined : streamed();
@@ -169,7 +171,9 @@
       if (place()) append(place(), level, piece("time", "", at.slice(11, 23)), piece("span", "level", level), piece("span", "soft", target), piece("span", "", text));
     });
     lines.addEventListener("lost", ({ data }) => { if (place()) append(place(), "warn", piece("span", "", `${JSON.parse(data).lines} lines are missing here: they came too fast.`)); });
-    lines.addEventListener("end", () => { lines?.close(); lines = undefined; look(); });
+    lines.addEventListener("end", () => { lines?.close(); lines = stream = undefined; look(); });
+    // As with events; meanwhile the page itself brings the lines that are kept.
+    lines.addEventListener("error", ({ target }) => { if (target === lines && target.readyState === EventSource.CLOSED) { lines = undefined; anew = setTimeout(tail, 5000); } });
   }
   function start() {
     tail();

@@ -78,7 +78,13 @@ async fn a_copy_of_a_cookie_ends_when_somebody_signs_out(cluster: &mut Cluster) 
     let (leaves, stays) = (visitor(cluster).await, visitor(cluster).await);
     let copy = leaves.fork();
     assert_eq!(statuses(&copy, cluster).await, [200, 200, 200], "a copy is as good");
+    let watching = copy.build(Method::GET, cluster.nodes[0].admin_url(), "/console/events");
+    let mut watched = watching.timeout(Duration::from_secs(600)).send().await.unwrap();
+    assert_eq!(watched.status(), 200);
     send(&leaves, cluster.nodes[1].admin_url(), "/console/logout", "").await;
+    let ends = async { while let Ok(Some(_)) = watched.chunk().await {} };
+    let ended = tokio::time::timeout(LIMIT, ends).await;
+    assert!(ended.is_ok(), "a stream that was begun with the copy goes on");
     let out = statuses(&copy, cluster).await;
     oracle!("pages with the copy after signing out", format!("{out:?}"), "[303, 303, 303]");
     cluster.restart(2).await;

@@ -21,7 +21,11 @@ struct Follower {
 
 impl Follower {
     async fn of(node: &Node, query: &str) -> Self {
-        let request = admin().build(Method::GET, node.admin_url(), &format!("{TAIL}?{query}"));
+        Self::asked_by(&admin(), node, query).await
+    }
+
+    async fn asked_by(client: &Client, node: &Node, query: &str) -> Self {
+        let request = client.build(Method::GET, node.admin_url(), &format!("{TAIL}?{query}"));
         let mut answer = request.timeout(Duration::from_secs(600)).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let text = Arc::new(RwLock::new(String::new()));
@@ -88,6 +92,19 @@ async fn wrong_questions_are_refused(stage: &Stage) {
     }
 }
 
+/// Who may no longer look is told no more, though the stream was begun in time.
+async fn a_stream_ends_with_its_token(stage: &Stage) {
+    let url = stage.node(0).admin_url();
+    let body = json!({ "name": "a guest", "role": "admin" });
+    let made: Value = admin().post_json(url, "/v1/tokens", &body).await.unwrap().expect(201).json();
+    let guest = Client::new().bearing(made["token"].as_str().unwrap());
+    let follower = Follower::asked_by(&guest, stage.node(0), "last=0").await;
+    let path = format!("/v1/tokens/{}", made["id"].as_str().unwrap());
+    admin().delete(url, &path).await.unwrap().expect(204);
+    wait::until("the stream ends", LIMIT, async || follower.ended.is_finished()).await;
+    assert!(follower.heard().contains("event: end\n"), "{}", follower.heard());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn u14_the_log_of_a_node_is_followed_while_it_is_on() {
     let stage = Stage::with(Cluster::builder().nodes(2)).await;
@@ -126,6 +143,7 @@ async fn u14_the_log_of_a_node_is_followed_while_it_is_on() {
     );
     let kept = admin().get(node.admin_url(), &format!("{TAIL}?follow=false&last=1")).await.unwrap();
     assert_eq!(kept.expect(200).text.matches("event: line\n").count(), 1, "it ends by itself");
+    a_stream_ends_with_its_token(&stage).await;
     switch(&stage, "off").await;
     wait::until("the stream ends", LIMIT, async || follower.ended.is_finished()).await;
     assert!(follower.heard().contains("event: end\n"), "{}", follower.heard());
@@ -192,9 +210,18 @@ async fn h3_what_a_process_is_doing_is_told_by_any_node() {
     })
     .await;
     assert_eq!((&work["kind"], &work["id"]), (&"run".into(), &run["run"].to_string().into()));
+    only_admins_look_and_looking_leaves_nothing(&stage).await;
+    hanging.abort();
+}
+
+async fn only_admins_look_and_looking_leaves_nothing(stage: &Stage) {
+    let url = stage.node(0).admin_url();
     for (path, status) in [("/v1/diag/tasks?node=node-x", 404), ("/v1/diag/tasks?nod=a", 400)] {
         admin().get(url, path).await.unwrap().expect(status);
     }
     Client::new().bearing(OPERATOR).get(url, "/v1/diag/tasks").await.unwrap().expect(403);
-    hanging.abort();
+    wait::until("what was asked of the worker does not count as waiting", LIMIT, async || {
+        stage.told(0, "/v1/actors/worker/node-b").await["waiting"] == 0
+    })
+    .await;
 }

@@ -259,6 +259,15 @@ impl Letters {
         !self.queue.is_closed()
     }
 
+    /// Asks for the list. Half of the places are for those who want a request ended: who looks again and again at a worker
+    /// that is blocked must not take them all.
+    async fn list(&self) -> Result<Vec<RequestInfo>, Silence> {
+        if self.queue.capacity() <= LETTERS / 2 {
+            return Err(Silence::Full);
+        }
+        self.ask(Letter::List).await
+    }
+
     /// Sends a letter and waits for the answer, for so long at most.
     async fn ask<T>(
         &self,
@@ -281,7 +290,7 @@ impl Letters {
 
 /// Asks all workers for their lists.
 pub(super) async fn list(desks: &[Letters]) -> Listing {
-    let answers = desks.iter().filter(|desk| desk.is_read()).map(|desk| desk.ask(Letter::List));
+    let answers = desks.iter().filter(|desk| desk.is_read()).map(|desk| desk.list());
     let mut listing = Listing::default();
     for answer in futures_util::future::join_all(answers).await {
         match answer {

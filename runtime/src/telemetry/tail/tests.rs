@@ -108,6 +108,15 @@ async fn u14_who_waits_hears_of_a_line_and_of_the_end() {
 }
 
 #[test]
+fn u14_who_begins_to_follow_just_after_it_went_off_is_told_so() {
+    let tail = Tail::new();
+    tail.switch(true);
+    tail.switch(false);
+    let (lines, mut listening) = tail.listen(KEPT).unwrap();
+    assert_eq!((lines.len(), now(&mut listening)), (0, Some(Heard::Off)));
+}
+
+#[test]
 fn u14_only_so_many_follow_at_a_time() {
     let tail = Tail::new();
     tail.switch(true);

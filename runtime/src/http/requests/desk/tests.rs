@@ -155,3 +155,18 @@ async fn u15_a_request_of_a_worker_that_is_blocked_is_ended_when_that_answers() 
     })
     .await;
 }
+
+#[tokio::test]
+async fn u15_who_looks_at_a_blocked_worker_leaves_room_for_who_ends_a_request() {
+    on_a_worker(async {
+        let requests = Requests::new(OWN);
+        let worker = requests.worker(); // nobody reads its letters
+        let place = worker.enter(visit("/stuck"));
+        let looks = (0..=LETTERS).map(|_| requests.list());
+        let looks = futures_util::future::join_all(looks).await;
+        assert!(looks.iter().all(|listing| listing.blocked_workers == 1));
+        assert_eq!(requests.cancel("00abcd-0-1").await, Cancelling::Later);
+        drop((worker, place));
+    })
+    .await;
+}
