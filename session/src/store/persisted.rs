@@ -280,6 +280,10 @@ impl SessionStore for PersistedStore {
         record: &Record,
         lifetime_ms: u64,
     ) -> Result<CreateReply, StoreError> {
+        // Only a child begins again under its locator. The database would end it once more, with all that was written meanwhile.
+        if record.is_child() && within(self.archive.known_of(locator)).await? == Known::Ended {
+            return Ok(CreateReply::Exists);
+        }
         let reply = self.redis.create(locator, record, lifetime_ms).await?;
         if let (CreateReply::Created { now_ms }, PersistMode::WriteThrough) = (&reply, self.mode) {
             let record = Record {
