@@ -36,7 +36,8 @@
 //! end is not told when the queue took it to the database first, and that forgot what there was to tell.
 //!
 //! *Time.* Accesses come to the database with the next change, or by the queue. What ran out of time needs no word to the
-//! database: its copy is as old or older, and so has run out too.
+//! database: its copy is as old or older, and so has run out too. It may have an access that Redis passed over, by a quarter of
+//! the slack, so it comes back that much less than the slack after its idle time: what a sweep ended and told of stays over.
 
 mod register;
 mod saver;
