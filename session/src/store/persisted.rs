@@ -273,6 +273,13 @@ async fn within<T>(
     })
 }
 
+/// Redis has carried out what the database does not take: nobody may be told that nothing happened.
+fn is_in_redis(error: StoreError) -> StoreError {
+    let (StoreError::Unavailable(why) | StoreError::Refused(why) | StoreError::Unreadable(why)) =
+        error;
+    StoreError::Unavailable(why)
+}
+
 #[async_trait]
 impl SessionStore for PersistedStore {
     async fn create(
@@ -352,7 +359,7 @@ impl SessionStore for PersistedStore {
             WriteReply::Written { now_ms, .. } => *now_ms,
             // It was in already, or something that was made upon it is.
             WriteReply::Duplicate { .. } => {
-                return match self.catch_up(write.locator, None).await? {
+                return match self.catch_up(write.locator, None).await.map_err(is_in_redis)? {
                     Compared::Good => Ok(reply),
                     Compared::Again => Ok(WriteReply::Missing),
                     Compared::Ended => Ok(WriteReply::Revoked),
@@ -370,7 +377,7 @@ impl SessionStore for PersistedStore {
         record.version = write.base_version.saturating_add(1);
         record.last_access_ms = record.last_access_ms.max(now_ms);
         // A later version there is one that was made upon this one: versions are given out by Redis, one by one.
-        if self.keep(write.locator, &record).await? == Kept::Ended {
+        if self.keep(write.locator, &record).await.map_err(is_in_redis)? == Kept::Ended {
             self.end_in_redis(write.locator).await?;
             return Ok(WriteReply::Revoked);
         }
