@@ -266,7 +266,9 @@ impl Engine {
         let restore =
             kept.as_ref().filter(|kept| !same_store(kept)).map(|kept| Arc::clone(&kept.record));
         // Versions tell contents apart only as long as the store is the same: after a loss two histories can have one.
-        let known_version = kept.as_ref().filter(same_store).map(|kept| kept.record.version);
+        // So can two children of one name, one after the other.
+        let known = kept.as_ref().filter(same_store).filter(|kept| !kept.record.is_child());
+        let known_version = known.map(|kept| kept.record.version);
         let check = std::mem::take(&mut self.check_wanted);
         if let Some(copy) = restore.filter(|_| check) {
             return Step::Restore(copy);

@@ -198,8 +198,23 @@ impl Kin {
 
     /// Removes a file, ready or not.
     pub(crate) async fn drop_file(&self, session: Locator, id: &str) -> Result<bool, StoreError> {
+        self.drop_found(session, id, "SELECT bytes FROM us_session_file WHERE id = $1").await
+    }
+
+    /// Removes what was written of a file, unless it has got its name meanwhile: whoever gave it that may not have heard the
+    /// database say so.
+    pub(crate) async fn drop_upload(&self, session: Locator, id: &str) -> Result<bool, StoreError> {
+        let look = "SELECT bytes FROM us_session_file WHERE id = $1 AND NOT ready";
+        self.drop_found(session, id, look).await
+    }
+
+    async fn drop_found(
+        &self,
+        session: Locator,
+        id: &str,
+        look: &'static str,
+    ) -> Result<bool, StoreError> {
         let lock = self.lock(session);
-        let look = "SELECT bytes FROM us_session_file WHERE id = $1";
         let look = self.statement(look, vec![id.to_owned().into()]);
         let (backend, id) = (self.backend(), id.to_owned());
         let session: Value = session.to_string().into();
@@ -276,7 +291,7 @@ impl Kin {
         for row in self.rows(self.statement(&sql, vec![limit_ms, SWEPT.into()])).await? {
             let id: String = get(&row, "id")?;
             let session = super::locator(&row, "session")?;
-            dropped += u64::from(self.drop_file(session, &id).await?);
+            dropped += u64::from(self.drop_upload(session, &id).await?);
         }
         Ok(dropped)
     }

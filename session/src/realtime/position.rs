@@ -39,6 +39,12 @@ impl fmt::Display for Mark {
 }
 
 impl Position {
+    /// Where no stream ever is: whoever is there has missed something.
+    pub(super) const NOWHERE: Self = {
+        let nowhere = Mark { birth: 0, number: 0 };
+        Self { session: nowhere, user: Some(nowhere) }
+    };
+
     /// Reads what a client says; anything may be in it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text.len() > LONGEST {

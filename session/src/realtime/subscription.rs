@@ -124,7 +124,7 @@ impl Subscription {
             return Err(SessionError::Busy);
         }
         let Opening { locator, secret, user, last } = opening;
-        let place = last.and_then(Position::parse);
+        let place = last.map(|last| Position::parse(last).unwrap_or(Position::NOWHERE));
         let mark = place.map(|place| place.session);
         let mut lines = vec![Line::open(&realtime, Topic::Session(locator), mark).await?];
         if let Some(user) = user {
@@ -134,12 +134,7 @@ impl Subscription {
         let stale = lines.iter().any(|line| line.stale);
         let due = if stale { Instant::now() } else { Instant::now() + QUIET };
         let (ready, handle) = (VecDeque::new(), handle.clone());
-        let mut subscription =
-            Self { handle, realtime, locator, secret, lines, ready, due, over: false };
-        if last.is_some() && place.is_none() {
-            subscription.reset();
-        }
-        Ok(subscription)
+        Ok(Self { handle, realtime, locator, secret, lines, ready, due, over: false })
     }
 
     /// Gives what is to be told next, as soon as there is something; `None` when the connection is over: the session has ended,
@@ -221,28 +216,28 @@ impl Subscription {
         Ok(news)
     }
 
+    /// What is missing is told first: the id of an event tells where both streams are by then, and whoever comes back with it
+    /// must have been told.
     fn take_in(&mut self, news: Vec<Option<Read>>) {
         let mut missed = false;
-        for (at, read) in news.into_iter().enumerate() {
-            match read {
-                None => {}
-                Some(Read::News(events)) => {
-                    self.lines[at].stale = events.len() >= AT_ONCE;
-                    for (number, event) in events {
-                        self.lines[at].mark.number = number;
-                        let id = self.position();
-                        self.ready.push_back(Told::new(id, &event));
-                    }
-                }
-                Some(Read::Gap(mark)) => {
-                    self.lines[at].stale = false;
-                    self.lines[at].mark = mark;
-                    missed = true;
-                }
+        for (line, read) in self.lines.iter_mut().zip(&news) {
+            if let Some(Read::Gap(mark)) = read {
+                line.stale = false;
+                line.mark = *mark;
+                missed = true;
             }
         }
         if missed {
             self.reset();
+        }
+        for (at, read) in news.into_iter().enumerate() {
+            let Some(Read::News(events)) = read else { continue };
+            self.lines[at].stale = events.len() >= AT_ONCE;
+            for (number, event) in events {
+                self.lines[at].mark.number = number;
+                let id = self.position();
+                self.ready.push_back(Told::new(id, &event));
+            }
         }
         let more = self.lines.iter().any(|line| line.stale);
         self.due = if more { Instant::now() } else { Instant::now() + QUIET };

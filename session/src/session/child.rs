@@ -181,7 +181,8 @@ impl Child {
     }
 
     /// Ends the child on every node; its parent stays. For a minute it cannot begin again, so that no request that is still
-    /// under way brings it back.
+    /// under way brings it back; with `UNDERSTUDY_SESSION_PERSIST` it cannot for as long as the database knows of its end, which
+    /// is longer than its parent lives as a rule: then give the next one another name.
     ///
     /// # Errors
     /// When its end cannot be stored now.

@@ -280,7 +280,7 @@ impl Upload {
 
     /// Removes what was written, so that there is room again when whoever asked is told.
     async fn abort(mut self) {
-        match self.kin.drop_file(self.folder.session, &self.id).await {
+        match self.kin.drop_upload(self.folder.session, &self.id).await {
             Ok(_) => self.settled = true,
             Err(error) => tracing::debug!(%error, "what was written of a file is not removed yet"),
         }
@@ -296,7 +296,7 @@ impl Drop for Upload {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (kin, session, id) = (self.kin.clone(), self.folder.session, self.id.clone());
         let work = async move {
-            if let Err(error) = kin.drop_file(session, &id).await {
+            if let Err(error) = kin.drop_upload(session, &id).await {
                 tracing::debug!(%error, "what was written of a temporary file is left to the sweep");
             }
         };

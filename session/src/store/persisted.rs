@@ -36,7 +36,8 @@
 //! end is not told when the queue took it to the database first, and that forgot what there was to tell.
 //!
 //! *Time.* Accesses come to the database with the next change, or by the queue. What ran out of time needs no word to the
-//! database: its copy is as old or older, and so has run out too.
+//! database: its copy is as old or older, and so has run out too. It may have an access that Redis passed over, by a quarter of
+//! the slack, so it comes back that much less than the slack after its idle time: what a sweep ended and told of stays over.
 
 mod register;
 mod saver;
@@ -272,6 +273,13 @@ async fn within<T>(
     })
 }
 
+/// Redis has carried out what the database does not take: nobody may be told that nothing happened.
+fn is_in_redis(error: StoreError) -> StoreError {
+    let (StoreError::Unavailable(why) | StoreError::Refused(why) | StoreError::Unreadable(why)) =
+        error;
+    StoreError::Unavailable(why)
+}
+
 #[async_trait]
 impl SessionStore for PersistedStore {
     async fn create(
@@ -280,6 +288,10 @@ impl SessionStore for PersistedStore {
         record: &Record,
         lifetime_ms: u64,
     ) -> Result<CreateReply, StoreError> {
+        // Only a child begins again under its locator. The database would end it once more, with all that was written meanwhile.
+        if record.is_child() && within(self.archive.known_of(locator)).await? == Known::Ended {
+            return Ok(CreateReply::Exists);
+        }
         let reply = self.redis.create(locator, record, lifetime_ms).await?;
         if let (CreateReply::Created { now_ms }, PersistMode::WriteThrough) = (&reply, self.mode) {
             let record = Record {
@@ -347,7 +359,7 @@ impl SessionStore for PersistedStore {
             WriteReply::Written { now_ms, .. } => *now_ms,
             // It was in already, or something that was made upon it is.
             WriteReply::Duplicate { .. } => {
-                return match self.catch_up(write.locator, None).await? {
+                return match self.catch_up(write.locator, None).await.map_err(is_in_redis)? {
                     Compared::Good => Ok(reply),
                     Compared::Again => Ok(WriteReply::Missing),
                     Compared::Ended => Ok(WriteReply::Revoked),
@@ -365,7 +377,7 @@ impl SessionStore for PersistedStore {
         record.version = write.base_version.saturating_add(1);
         record.last_access_ms = record.last_access_ms.max(now_ms);
         // A later version there is one that was made upon this one: versions are given out by Redis, one by one.
-        if self.keep(write.locator, &record).await? == Kept::Ended {
+        if self.keep(write.locator, &record).await.map_err(is_in_redis)? == Kept::Ended {
             self.end_in_redis(write.locator).await?;
             return Ok(WriteReply::Revoked);
         }

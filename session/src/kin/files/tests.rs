@@ -93,6 +93,7 @@ async fn s16_a_file_is_there_when_all_of_it_is_and_takes_the_place_of_the_one_be
         assert_eq!(kin.find_file(&other, "n").await.unwrap(), None);
         written(&kin, &other, "three", "n", [b"a", b"b"]).await;
         assert_eq!(kin.find_file(&home, "n").await.unwrap().unwrap().id, "two");
+        assert!(!kin.drop_upload(home.session, "two").await.unwrap(), "it has its name");
         assert!(kin.drop_file(home.session, "two").await.unwrap());
         assert!(!kin.drop_file(home.session, "two").await.unwrap());
         assert_eq!(counted(&kin, &home).await, Some((2, 1)));

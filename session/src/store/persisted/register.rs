@@ -83,8 +83,10 @@ impl SessionRegister for PersistedStore {
                     }
                 }
             }
+            // Nobody knows whether they are over: what hangs on them, and their places on rolls, must stay.
             Err(error) => {
                 tracing::debug!(%error, "sessions that have not come back to Redis are not shown");
+                gone.into_iter().for_each(|at| sights[at] = Sight::Unreadable);
             }
         }
         Ok(sights)
