@@ -2,13 +2,14 @@
 
 .PHONY: test soak upgrade bench check doc packages openapi schemathesis
 
-# All wait more than they compute, so that several run at a time. CLUSTERS stand beside ALONE, which make load or measure; those
-# that look at pages (BESIDE) stand beside the rest.
+# Most wait more than they compute, so that several run at a time. Those with clusters that only wait (CLUSTERS) stand beside
+# those with single servers, and those that look at pages (BESIDE) beside TOGETHER. ALONE make load, and bound what it takes.
 TOGETHER := admin cli cluster doctor settings traces
 BESIDE := console deploy
 CLUSTERS := scheduler sessions
+ALONE := faults harness operators
 ALL := $(basename $(notdir $(wildcard */tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs)))
-ALONE := $(filter-out $(TOGETHER) $(BESIDE) $(CLUSTERS), $(ALL))
+SERVERS := $(filter-out $(TOGETHER) $(BESIDE) $(CLUSTERS) $(ALONE), $(ALL))
 
 # Runs the second line of tests beside the first, and shows what it said when both have ended.
 define both
@@ -25,7 +26,8 @@ test bench: export TMPDIR := $(or $(MEMORY),$(TMPDIR),/tmp)
 test: packages
 	cargo build --workspace --bins
 	cargo test --workspace --no-run
-	$(call both,cargo test --workspace --lib --bins $(ALONE:%=--test %),$(CLUSTERS:%=--test %))
+	$(call both,cargo test --workspace --lib --bins $(SERVERS:%=--test %),$(CLUSTERS:%=--test %))
+	cargo test --workspace $(ALONE:%=--test %)
 	$(call both,RUST_TEST_THREADS=4 cargo test --workspace $(TOGETHER:%=--test %),$(BESIDE:%=--test %))
 	cargo test --workspace --doc
 
