@@ -51,8 +51,10 @@ async fn g7_pools_that_are_too_large_together_are_told_and_found() {
     assert!(told["fix"].as_str().unwrap().contains("UNDERSTUDY_DATABASE_POOL_MAX"), "{told}");
     let found = found(stage.node(0), "database_connections", "warning").await;
     assert!(found["fix"].as_str().unwrap().contains("UNDERSTUDY_DATABASE_POOL_MAX"), "{found}");
-    let log = stage.node(0).log();
-    assert!(log.contains("database_pools_too_large"), "it stands in the log too");
+    wait::until("it stands in the log too", LIMIT, async || {
+        stage.node(0).log().contains("database_pools_too_large")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -161,12 +161,7 @@ async fn h3_what_a_process_is_doing_is_told_by_any_node() {
         let url = stage.cluster.url(1).to_owned();
         async move { Client::new().get(&url, "/sleep?ms=50000&secret=x").await }
     });
-    let job = json!({
-        "name": "long", "handler": "slow", "params": { "ms": 50_000 }, "schedule": { "kind": "manual" },
-    });
-    stage.put(0, "/v1/jobs/long", job).await.expect(201);
-    let url = stage.node(0).admin_url();
-    let run: Value = admin().post(url, "/v1/jobs/long/run").await.unwrap().json();
+    let run = long_run(&stage).await;
     let path = "/v1/diag/tasks?node=node-b";
     let (doing, _) = wait::until_some("the request is listed", LIMIT, async || {
         let doing = stage.told(0, path).await;
@@ -212,6 +207,19 @@ async fn h3_what_a_process_is_doing_is_told_by_any_node() {
     assert_eq!((&work["kind"], &work["id"]), (&"run".into(), &run["run"].to_string().into()));
     only_admins_look_and_looking_leaves_nothing(&stage).await;
     hanging.abort();
+}
+
+/// Begins a run that goes on for as long as the test does.
+async fn long_run(stage: &Stage) -> Value {
+    // Where the handler notes that it has begun.
+    stage.cluster.postgres.query(
+        "CREATE TABLE probe (job text, fire_ms bigint, epoch bigint, node text, run bigint, attempt integer, at_ms bigint)",
+    );
+    let job = json!({
+        "name": "long", "handler": "slow", "params": { "ms": 50_000 }, "schedule": { "kind": "manual" },
+    });
+    stage.put(0, "/v1/jobs/long", job).await.expect(201);
+    admin().post(stage.node(0).admin_url(), "/v1/jobs/long/run").await.unwrap().json()
 }
 
 async fn only_admins_look_and_looking_leaves_nothing(stage: &Stage) {
