@@ -61,7 +61,7 @@ pub enum Op {
         name: String,
         /// JSON text.
         value: String,
-        /// The newest [schema](crate::schema) of it that whoever asks knows: a value of a newer one is not overwritten. One of
+        /// The newest [schema] of it that whoever asks knows: a value of a newer one is not overwritten. One of
         /// an older version of this program says nothing, and knows the first.
         #[serde(default = "first_schema", skip_serializing_if = "is_first_schema")]
         knows: u32,

@@ -44,7 +44,7 @@ pub trait ApiError: std::error::Error {
     fn problem(&self) -> Problem;
 }
 
-/// Makes an [`ApiError`](crate::http::problem::ApiError) what a handler may return with `?`: its client is told the problem.
+/// Makes an [`ApiError`] what a handler may return with `?`: its client is told the problem.
 ///
 /// ```
 /// # use actix_web::http::StatusCode;
