@@ -20,6 +20,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A longer line is no event.
 const LONGEST_LINE: usize = 1 << 20;
+/// So many lines of its log a node keeps.
+const KEPT_LINES: u64 = 512;
 
 /// Which events are wanted.
 struct Wanted {
@@ -27,6 +29,28 @@ struct Wanted {
     types: Vec<String>,
     left: Option<u64>,
     telling: Telling,
+    /// Of a log: the line that was shown last.
+    shown: Option<Shown>,
+}
+
+/// How far a log was shown.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    /// The latest time of a line.
+    at: String,
+    /// The number of the last line.
+    number: u64,
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// There was enough, or the node said that there will be no more.
+    Enough,
+    /// As nodes end each stream after an hour, and before they stop.
+    InTime,
+    /// It did not even begin as that of a node does.
+    Strange,
 }
 
 /// How events are told.
@@ -47,7 +71,7 @@ pub(super) async fn watch(
     let types = typed.get_one::<String>("only").map(String::as_str).unwrap_or_default();
     let types = types.split(',').map(str::trim).filter(|name| !name.is_empty());
     let types = types.map(str::to_owned).collect();
-    let wanted = Wanted { types, left: count(typed)?, telling: Telling::Changes };
+    let wanted = Wanted { types, left: count(typed)?, telling: Telling::Changes, shown: None };
     follow(request, wanted, caller).await
 }
 
@@ -57,7 +81,8 @@ pub(super) async fn log(
     typed: &ArgMatches,
     caller: &mut Caller,
 ) -> Result<u8, Failure> {
-    let wanted = Wanted { types: Vec::new(), left: count(typed)?, telling: Telling::Lines };
+    let (types, left) = (Vec::new(), count(typed)?);
+    let wanted = Wanted { types, left, telling: Telling::Lines, shown: None };
     follow(request, wanted, caller).await
 }
 
@@ -69,32 +94,47 @@ async fn follow(request: &Request, mut wanted: Wanted, caller: &mut Caller) -> R
     let mut pause = FIRST_PAUSE;
     let mut has_listened = false;
     loop {
-        let failure = match caller.client.send(&request).await {
+        let lost = match caller.client.send(&request).await {
             Ok(answer) => {
                 has_listened = true;
                 match listen(answer, &mut wanted, &mut pause, caller).await {
-                    Ok(()) if wanted.left == Some(0) => return Ok(0),
+                    Ok(Over::Enough) => return Ok(0),
                     // It was not asked to go on.
-                    Ok(()) if request.query.contains_key("follow") => return Ok(0),
-                    Ok(()) => caller.client.stranger("it ended"),
-                    Err(failure) => failure,
+                    Ok(Over::InTime | Over::Strange) if request.query.contains_key("follow") => {
+                        return Ok(0);
+                    }
+                    Ok(Over::InTime) => None,
+                    Ok(Over::Strange) => Some(caller.client.stranger("it ended")),
+                    Err(failure) => Some(failure),
                 }
             }
-            Err(failure) => failure,
+            Err(failure) => Some(failure),
         };
-        // Who never answered is not waited for.
-        if !has_listened || !failure.may_pass() {
-            return Err(failure);
+        if let Some(failure) = lost {
+            // Who never answered is not waited for.
+            if !has_listened || !failure.may_pass() {
+                return Err(failure);
+            }
+            if pause == FIRST_PAUSE {
+                caller.terminal.mention("the connection is lost; trying again");
+            }
         }
-        if wanted.telling == Telling::Lines {
-            // What was shown is not shown again.
-            request.query.insert("last", "0".to_owned());
-        }
-        if pause == FIRST_PAUSE {
-            caller.terminal.mention("the connection is lost; trying again");
-        }
+        ask_on(&mut request, &wanted, caller);
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Lets the next question go on where the stream ended, as far as the node keeps what was in between.
+fn ask_on(request: &mut Request, wanted: &Wanted, caller: &mut Caller) {
+    if wanted.telling == Telling::Changes {
+        return;
+    }
+    if wanted.shown.is_some() {
+        request.query.insert("last", KEPT_LINES.to_string());
+    } else if request.query.get("last").is_some_and(|last| last == "0") {
+        // Which of the lines that are kept are old could not be told.
+        caller.terminal.mention("lines that are written before it is followed again are missing");
     }
 }
 
@@ -111,7 +151,7 @@ async fn listen(
     wanted: &mut Wanted,
     pause: &mut Duration,
     caller: &mut Caller,
-) -> Result<(), Failure> {
+) -> Result<Over, Failure> {
     let mut reading = Reading::default();
     let patience = SILENCE.max(caller.client.patience());
     while let Some(part) = answer.part_within(patience).await? {
@@ -123,13 +163,13 @@ async fn listen(
             match wanted.telling {
                 Telling::Changes => tell(&event, caller)?,
                 Telling::Lines => {
+                    if event.kind == "line" && !is_new(&mut wanted.shown, &event.data) {
+                        continue;
+                    }
                     tell_line(&event, caller)?;
                     match event.kind.as_str() {
                         "line" => {}
-                        "end" => {
-                            wanted.left = Some(0);
-                            return Ok(());
-                        }
+                        "end" => return Ok(Over::Enough),
                         // What was lost does not count.
                         _ => continue,
                     }
@@ -138,7 +178,7 @@ async fn listen(
             if let Some(left) = &mut wanted.left {
                 *left -= 1;
                 if *left == 0 {
-                    return Ok(());
+                    return Ok(Over::Enough);
                 }
             }
         }
@@ -146,7 +186,30 @@ async fn listen(
             return Err(caller.client.stranger("it does not send events"));
         }
     }
-    Ok(())
+    Ok(if reading.has_begun { Over::InTime } else { Over::Strange })
+}
+
+/// Whether a line of a log was not shown yet; then it is the last that was.
+///
+/// Numbers grow, and begin anew with the process of the node, whose lines have a later time than those of the one before. Of
+/// two lines that are written at once the one with the greater number may have the earlier time, so the latest one counts.
+fn is_new(shown: &mut Option<Shown>, data: &str) -> bool {
+    let data: Value = serde_json::from_str(data).unwrap_or_default();
+    // What has no number cannot be told from others.
+    let Some(number) = data["number"].as_u64() else { return true };
+    let at = data["at"].as_str().unwrap_or_default();
+    let Some(known) = shown else {
+        *shown = Some(Shown { at: at.to_owned(), number });
+        return true;
+    };
+    let is_new = number > known.number || at > known.at.as_str();
+    if is_new {
+        known.number = number;
+        if at > known.at.as_str() {
+            at.clone_into(&mut known.at);
+        }
+    }
+    is_new
 }
 
 fn tell(event: &Event, caller: &mut Caller) -> Result<(), Failure> {
@@ -239,6 +302,8 @@ struct Reading {
     line: Vec<u8>,
     kind: String,
     data: String,
+    /// Whether it began as streams of nodes do.
+    has_begun: bool,
 }
 
 impl Reading {
@@ -275,6 +340,8 @@ impl Reading {
                 self.data.push_str(value);
                 self.data.push('\n');
             }
+            // For browsers: when to come back. All streams of nodes begin with it.
+            "retry" => self.has_begun = true,
             // Comments, and what only browsers use.
             _ => {}
         }
@@ -313,6 +380,28 @@ mod tests {
             json_line(&event("x", "a \"b\"")),
             "{\"event\":\"x\",\"data\":\"a \\\"b\\\"\"}\n"
         );
+    }
+
+    #[test]
+    fn u14_a_line_is_shown_once_and_those_of_the_next_process_too() {
+        let mut shown = None;
+        for (number, at, expected) in [
+            (5, "2026-01-01T00:00:05.000000Z", true),
+            (6, "2026-01-01T00:00:04.999999Z", true),
+            // Both are told again after a reconnection.
+            (5, "2026-01-01T00:00:05.000000Z", false),
+            (6, "2026-01-01T00:00:04.999999Z", false),
+            (7, "2026-01-01T00:00:06.000000Z", true),
+            // Of the next process, and told again.
+            (0, "2026-01-01T00:00:09.000000Z", true),
+            (1, "2026-01-01T00:00:09.000001Z", true),
+            (0, "2026-01-01T00:00:09.000000Z", false),
+            (2, "2026-01-01T00:00:09.000002Z", true),
+        ] {
+            let data = serde_json::json!({ "number": number, "at": at }).to_string();
+            assert_eq!(is_new(&mut shown, &data), expected, "{data}");
+        }
+        assert!(is_new(&mut shown, "{}"), "what has no number is shown");
     }
 
     #[test]
