@@ -57,8 +57,18 @@ pub(crate) struct Line {
     pub(crate) number: u64,
     pub(crate) level: Level,
     pub(crate) target: String,
+    /// How often it had been switched when it was made: a late one is shown to nobody who came after that.
+    switched: u64,
     /// As it was written.
     written: String,
+}
+
+/// Where a line comes from.
+#[derive(Debug, Clone)]
+struct Origin {
+    level: Level,
+    target: String,
+    switched: u64,
 }
 
 impl Tail {
@@ -114,16 +124,28 @@ impl Tail {
         let next = inner.count.load(Ordering::Acquire);
         let kept = u64::try_from(last.min(KEPT)).unwrap_or_default();
         let lines = (next.saturating_sub(kept)..next).filter_map(|number| {
-            inner.place(number).load_full().filter(|line| line.number == number)
+            let line = inner.place(number).load_full()?;
+            (line.number == number && line.switched == switched).then_some(line)
         });
         let lines: Vec<Arc<Line>> = lines.collect();
         Some((lines, Listening { tail: self.clone(), switched, next, _place: place }))
     }
 
-    fn keep(&self, level: Level, target: String, bytes: &[u8]) {
+    /// Says where a line comes from that is written now; nothing while no lines are kept.
+    fn origin(&self, metadata: &Metadata<'_>) -> Option<Origin> {
+        let switched = self.0.switched.load(Ordering::Acquire);
+        is_on(switched).then(|| Origin {
+            level: *metadata.level(),
+            target: metadata.target().to_owned(),
+            switched,
+        })
+    }
+
+    fn keep(&self, origin: Origin, bytes: &[u8]) {
         let inner = &self.0;
+        let Origin { level, target, switched } = origin;
         let number = inner.count.fetch_add(1, Ordering::AcqRel);
-        inner.put(&Arc::new(Line { number, level, target, written: shortened(bytes) }));
+        inner.put(&Arc::new(Line { number, level, target, switched, written: shortened(bytes) }));
         if inner.listeners.load(Ordering::Acquire) > 0 {
             inner.more.notify_waiters();
         }
@@ -225,7 +247,9 @@ impl Listening {
                     break;
                 }
                 self.next += 1;
-                lines.push(line);
+                if line.switched == self.switched {
+                    lines.push(line);
+                }
             }
             if !lines.is_empty() {
                 return Some(Heard::Lines(lines));
@@ -255,7 +279,8 @@ impl fmt::Debug for Place {
 impl Line {
     #[cfg(test)]
     pub(crate) fn for_test(number: u64, level: Level, target: &str, written: &str) -> Self {
-        Self { number, level, target: target.to_owned(), written: written.to_owned() }
+        let (target, written) = (target.to_owned(), written.to_owned());
+        Self { number, level, target, switched: 1, written }
     }
 
     /// Takes the line apart, in whichever form it was written: when it was, if it says so, and what it says, on one line.
@@ -324,11 +349,8 @@ impl<'w, M: MakeWriter<'w>> MakeWriter<'w> for Watched<M> {
     }
 
     fn make_writer_for(&'w self, metadata: &Metadata<'_>) -> Self::Writer {
-        let kept = self.tail.is_on().then(|| Kept {
-            tail: self.tail.clone(),
-            level: *metadata.level(),
-            target: metadata.target().to_owned(),
-        });
+        let origin = self.tail.origin(metadata);
+        let kept = origin.map(|origin| Kept { tail: self.tail.clone(), origin });
         WatchedWriter { inner: self.inner.make_writer_for(metadata), kept }
     }
 }
@@ -344,8 +366,7 @@ pub(super) struct WatchedWriter<W> {
 #[derive(Debug)]
 struct Kept {
     tail: Tail,
-    level: Level,
-    target: String,
+    origin: Origin,
 }
 
 impl<W: Write> Write for WatchedWriter<W> {
@@ -359,8 +380,8 @@ impl<W: Write> Write for WatchedWriter<W> {
 
     /// A line comes whole, by one call of this.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Some(Kept { tail, level, target }) = self.kept.take() {
-            tail.keep(level, target, bytes);
+        if let Some(Kept { tail, origin }) = self.kept.take() {
+            tail.keep(origin, bytes);
         }
         self.inner.write_all(bytes)
     }
