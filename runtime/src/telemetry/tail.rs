@@ -59,8 +59,10 @@ pub(crate) struct Line {
     pub(crate) target: String,
     /// How often it had been switched when it was made: a late one is shown to nobody who came after that.
     switched: u64,
-    /// As it was written.
+    /// As it was written, so much of it as is kept.
     written: String,
+    /// How many bytes it had, when that is not all of it.
+    cut_from: Option<usize>,
 }
 
 /// Where a line comes from.
@@ -145,7 +147,8 @@ impl Tail {
         let inner = &self.0;
         let Origin { level, target, switched } = origin;
         let number = inner.count.fetch_add(1, Ordering::AcqRel);
-        inner.put(&Arc::new(Line { number, level, target, switched, written: shortened(bytes) }));
+        let (written, cut_from) = shortened(bytes);
+        inner.put(&Arc::new(Line { number, level, target, switched, written, cut_from }));
         if inner.listeners.load(Ordering::Acquire) > 0 {
             inner.more.notify_waiters();
         }
@@ -178,11 +181,12 @@ const fn is_on(switched: u64) -> bool {
     switched % 2 == 1
 }
 
-/// The text of a line without its end, as much as is kept.
-fn shortened(bytes: &[u8]) -> String {
+/// The text of a line without its end, as much as is kept; and how many bytes it had if that is not all.
+fn shortened(bytes: &[u8]) -> (String, Option<usize>) {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end_matches('\n');
-    text[..text.floor_char_boundary(LONGEST)].to_owned()
+    let kept = &text[..text.floor_char_boundary(LONGEST)];
+    (kept.to_owned(), (kept.len() < text.len()).then_some(text.len()))
 }
 
 /// Somebody who follows; ends when dropped.
@@ -280,18 +284,23 @@ impl Line {
     #[cfg(test)]
     pub(crate) fn for_test(number: u64, level: Level, target: &str, written: &str) -> Self {
         let (target, written) = (target.to_owned(), written.to_owned());
-        Self { number, level, target, switched: 1, written }
+        Self { number, level, target, switched: 1, written, cut_from: None }
     }
 
-    /// Takes the line apart, in whichever form it was written: when it was, if it says so, and what it says, on one line.
+    /// Takes the line apart, in whichever form it was written: when it was, if it says so, and what it says, on one line;
+    /// also that it is not all of it.
     pub(crate) fn told(&self) -> (String, String) {
         let (at, text) = match serde_json::from_str::<Map<String, Value>>(&self.written) {
             Ok(line) => told_by_json(&line),
+            Err(_) if self.written.starts_with('{') => told_by_cut_json(&self.written),
             Err(_) => told_by_text(&self.written, &self.target),
         };
         let mut told = String::with_capacity(text.len());
         // Writing into a text does not fail.
         write_on_one_line(&mut told, &text).ok();
+        if let Some(bytes) = self.cut_from {
+            told.push_str(&format!(" ... (cut: the line has {bytes} bytes)"));
+        }
         (at, told)
     }
 }
@@ -312,6 +321,22 @@ fn told_by_json(line: &Map<String, Value>) -> (String, String) {
         text.push_str(&format!(" | {name}{{{}}}", members.join(" ")));
     }
     (at.to_owned(), text.trim_start().to_owned())
+}
+
+/// What is left of a JSON line whose end is missing. The time stands before all that is the caller's, and the message first
+/// of that; the rest is told as it is.
+fn told_by_cut_json(written: &str) -> (String, String) {
+    let after = |text: &'static str| written.split_once(text).map(|(_, rest)| rest);
+    let at = after("\"timestamp\":\"").and_then(|rest| rest.split_once('"'));
+    let at = at.map_or("", |(at, _)| at).to_owned();
+    let Some(rest) = after("\"fields\":{\"message\":") else { return (at, written.to_owned()) };
+    let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+    let text = match values.next() {
+        Some(Ok(message)) => format!("{} {}", in_words(&message), &rest[values.byte_offset()..]),
+        // It is the message that was cut.
+        Some(Err(_)) | None => rest.trim_start_matches('"').to_owned(),
+    };
+    (at, text)
 }
 
 fn in_words(value: &Value) -> String {

@@ -143,8 +143,9 @@ fn u14_a_late_writer_puts_no_old_line_in_the_place_of_a_newer_one() {
 }
 
 fn line_like(line: &Line) -> Line {
-    let Line { number, level, switched, .. } = *line;
-    Line { number, level, target: line.target.clone(), switched, written: line.written.clone() }
+    let Line { number, level, switched, cut_from, .. } = *line;
+    let (target, written) = (line.target.clone(), line.written.clone());
+    Line { number, level, target, switched, written, cut_from }
 }
 
 #[test]
@@ -171,4 +172,30 @@ fn a_line_of_any_length_is_kept_in_part() {
     tail.keep(origin(&tail), "ä".repeat(LONGEST).as_bytes());
     let (lines, _listening) = tail.listen(1).unwrap();
     assert_eq!(lines[0].written.len(), LONGEST);
+}
+
+#[test]
+fn u14_of_a_line_that_is_too_long_time_and_message_are_told_and_that_it_was_cut() {
+    let long = "x".repeat(LONGEST);
+    let say = || {
+        info!(place = long.as_str(), "session loaded");
+        info!("{long}");
+    };
+    for is_json in [true, false] {
+        let tail = Tail::new();
+        tail.switch(true);
+        let writer = watched(io::sink, &tail);
+        if is_json {
+            with_default(json(EnvFilter::new("info"), &node(), writer), say);
+        } else {
+            with_default(text(EnvFilter::new("info"), &node(), Colours::Off, writer), say);
+        }
+        let (lines, _listening) = tail.listen(KEPT).unwrap();
+        for (line, begins) in lines.iter().zip(["session loaded", "xxxx"]) {
+            let (at, text) = line.told();
+            assert!(at.ends_with('Z') && text.starts_with(begins), "{at} {text}");
+            assert!(text.ends_with(" bytes)") && text.contains("(cut: the line has 16"), "{text}");
+        }
+        assert_eq!(lines.len(), 2);
+    }
 }
