@@ -22,6 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_LINE: usize = 1 << 20;
 /// So many lines of its log a node keeps.
 const KEPT_LINES: u64 = 512;
+const MAYBE_MISSING: &str = "lines may be missing here: the node keeps 512 of them";
 
 /// Which events are wanted.
 struct Wanted {
@@ -40,6 +41,19 @@ struct Shown {
     at: String,
     /// The number of the last line.
     number: u64,
+    /// Whether the stream was asked for anew since.
+    is_resumed: bool,
+}
+
+/// What a line of a log is to who has seen those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// It was shown before.
+    Known,
+    /// It comes next.
+    Next,
+    /// It is new, and others between may not be kept any more.
+    AfterGap,
 }
 
 /// How a stream ended.
@@ -119,18 +133,22 @@ async fn follow(request: &Request, mut wanted: Wanted, caller: &mut Caller) -> R
                 caller.terminal.mention("the connection is lost; trying again");
             }
         }
-        ask_on(&mut request, &wanted, caller);
+        // Else nothing came since it was asked the last time.
+        if pause == FIRST_PAUSE {
+            ask_on(&mut request, &mut wanted, caller);
+        }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
 /// Lets the next question go on where the stream ended, as far as the node keeps what was in between.
-fn ask_on(request: &mut Request, wanted: &Wanted, caller: &mut Caller) {
+fn ask_on(request: &mut Request, wanted: &mut Wanted, caller: &mut Caller) {
     if wanted.telling == Telling::Changes {
         return;
     }
-    if wanted.shown.is_some() {
+    if let Some(shown) = &mut wanted.shown {
+        shown.is_resumed = true;
         request.query.insert("last", KEPT_LINES.to_string());
     } else if request.query.get("last").is_some_and(|last| last == "0") {
         // Which of the lines that are kept are old could not be told.
@@ -163,8 +181,14 @@ async fn listen(
             match wanted.telling {
                 Telling::Changes => tell(&event, caller)?,
                 Telling::Lines => {
-                    if event.kind == "line" && !is_new(&mut wanted.shown, &event.data) {
-                        continue;
+                    let line = match event.kind.as_str() {
+                        "line" => judged(&mut wanted.shown, &event.data),
+                        _ => Line::Next,
+                    };
+                    match line {
+                        Line::Known => continue,
+                        Line::Next => {}
+                        Line::AfterGap => caller.terminal.mention(MAYBE_MISSING),
                     }
                     tell_line(&event, caller)?;
                     match event.kind.as_str() {
@@ -189,27 +213,28 @@ async fn listen(
     Ok(if reading.has_begun { Over::InTime } else { Over::Strange })
 }
 
-/// Whether a line of a log was not shown yet; then it is the last that was.
+/// Judges a line of a log, which is the last that was shown if it is new.
 ///
 /// Numbers grow, and begin anew with the process of the node, whose lines have a later time than those of the one before. Of
 /// two lines that are written at once the one with the greater number may have the earlier time, so the latest one counts.
-fn is_new(shown: &mut Option<Shown>, data: &str) -> bool {
+fn judged(shown: &mut Option<Shown>, data: &str) -> Line {
     let data: Value = serde_json::from_str(data).unwrap_or_default();
     // What has no number cannot be told from others.
-    let Some(number) = data["number"].as_u64() else { return true };
+    let Some(number) = data["number"].as_u64() else { return Line::Next };
     let at = data["at"].as_str().unwrap_or_default();
     let Some(known) = shown else {
-        *shown = Some(Shown { at: at.to_owned(), number });
-        return true;
+        *shown = Some(Shown { at: at.to_owned(), number, is_resumed: false });
+        return Line::Next;
     };
-    let is_new = number > known.number || at > known.at.as_str();
-    if is_new {
-        known.number = number;
-        if at > known.at.as_str() {
-            at.clone_into(&mut known.at);
-        }
+    if number <= known.number && at <= known.at.as_str() {
+        return Line::Known;
     }
-    is_new
+    let is_after_gap = known.is_resumed && number > known.number.saturating_add(KEPT_LINES);
+    (known.number, known.is_resumed) = (number, false);
+    if at > known.at.as_str() {
+        at.clone_into(&mut known.at);
+    }
+    if is_after_gap { Line::AfterGap } else { Line::Next }
 }
 
 fn tell(event: &Event, caller: &mut Caller) -> Result<(), Failure> {
@@ -386,22 +411,28 @@ mod tests {
     fn u14_a_line_is_shown_once_and_those_of_the_next_process_too() {
         let mut shown = None;
         for (number, at, expected) in [
-            (5, "2026-01-01T00:00:05.000000Z", true),
-            (6, "2026-01-01T00:00:04.999999Z", true),
+            (5, "2026-01-01T00:00:05.000000Z", Line::Next),
+            (6, "2026-01-01T00:00:04.999999Z", Line::Next),
             // Both are told again after a reconnection.
-            (5, "2026-01-01T00:00:05.000000Z", false),
-            (6, "2026-01-01T00:00:04.999999Z", false),
-            (7, "2026-01-01T00:00:06.000000Z", true),
+            (5, "2026-01-01T00:00:05.000000Z", Line::Known),
+            (6, "2026-01-01T00:00:04.999999Z", Line::Known),
+            (7, "2026-01-01T00:00:06.000000Z", Line::Next),
             // Of the next process, and told again.
-            (0, "2026-01-01T00:00:09.000000Z", true),
-            (1, "2026-01-01T00:00:09.000001Z", true),
-            (0, "2026-01-01T00:00:09.000000Z", false),
-            (2, "2026-01-01T00:00:09.000002Z", true),
+            (0, "2026-01-01T00:00:09.000000Z", Line::Next),
+            (1, "2026-01-01T00:00:09.000001Z", Line::Next),
+            (0, "2026-01-01T00:00:09.000000Z", Line::Known),
+            // A filter lets few lines through: no gap.
+            (900, "2026-01-01T00:00:09.000002Z", Line::Next),
         ] {
             let data = serde_json::json!({ "number": number, "at": at }).to_string();
-            assert_eq!(is_new(&mut shown, &data), expected, "{data}");
+            assert_eq!(judged(&mut shown, &data), expected, "{data}");
         }
-        assert!(is_new(&mut shown, "{}"), "what has no number is shown");
+        assert_eq!(judged(&mut shown, "{}"), Line::Next, "what has no number is shown");
+        if let Some(shown) = &mut shown {
+            shown.is_resumed = true;
+        }
+        assert_eq!(judged(&mut shown, r#"{"number":1413}"#), Line::AfterGap);
+        assert_eq!(judged(&mut shown, r#"{"number":9000}"#), Line::Next, "it is told by the node");
     }
 
     #[test]
