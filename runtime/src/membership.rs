@@ -27,6 +27,7 @@ mod reporting;
 
 pub use note::{Note, NoteKind};
 pub use record::{Drained, Member, MemberRecord, MemberState, SESSION_KEYS};
+pub(crate) use reporting::Holder;
 
 use acquaintance::Acquaintance;
 use list::View;
@@ -131,14 +132,23 @@ impl Membership {
     }
 
     /// Reads who is there without joining, but for earlier lives of this node; for a node that wants to know first
-    /// whether it may.
+    /// whether it may. Nothing while its name is held by a process that may be dead: then to be asked again soon, with the
+    /// same `holder`.
+    ///
+    /// # Errors
+    /// [`JoinError::Duplicate`] as soon as the holder of the name is seen to be alive; [`JoinError::Redis`] when the list
+    /// cannot be read now.
     pub(crate) async fn look(
         redis: &Redis,
         keys: &KeySpace,
-        own: &NodeId,
-        ttl: Duration,
-    ) -> Result<Vec<Member>, RedisError> {
-        list::look(redis, &keys.members(), own, ttl).await
+        (own, ttl): (&NodeId, Duration),
+        holder: &mut Holder,
+    ) -> Result<Option<Vec<Member>>, JoinError> {
+        let looked = list::look(redis, &keys.members(), own, ttl).await;
+        match looked.map_err(JoinError::Redis)? {
+            (others, None) => Ok(Some(others)),
+            (_, Some(entry)) => holder.seen(entry).map(|()| None),
+        }
     }
 
     /// Makes the membership of a node that is alone.

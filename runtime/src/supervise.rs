@@ -23,8 +23,17 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use crate::clock::{Clock as _, SystemClock};
 
-/// The tasks of this process that have not been dropped, in the order in which they began.
-static TASKS: LazyLock<ArcSwap<Vec<Arc<Noted>>>> = LazyLock::new(ArcSwap::default);
+/// The tasks of this process.
+static TASKS: LazyLock<ArcSwap<Tasks>> = LazyLock::new(ArcSwap::default);
+
+/// Tasks, in one piece: whoever looks finds each of them once.
+#[derive(Debug, Clone, Default)]
+struct Tasks {
+    /// Those that have not been dropped, in the order in which they began.
+    noted: Vec<Arc<Noted>>,
+    /// How often those were started again that were dropped, by name.
+    dropped: BTreeMap<&'static str, u64>,
+}
 
 /// Why a task stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +141,7 @@ pub struct LastStop {
 /// Lists the supervised tasks of this process.
 #[must_use]
 pub fn tasks() -> Vec<TaskReport> {
-    TASKS.load().iter().map(|noted| noted.report()).collect()
+    TASKS.load().noted.iter().map(|noted| noted.report()).collect()
 }
 
 /// How the supervised tasks of one name are.
@@ -142,19 +151,24 @@ pub struct TaskCount {
     pub name: String,
     /// How many run, or wait to be started again.
     pub running: u64,
-    /// How often they were started again.
+    /// How often they were started again since the process began, those that were dropped among them.
     pub restarts: u64,
 }
 
 /// Sums up the supervised tasks of this process, by name.
 #[must_use]
 pub fn counts() -> Vec<TaskCount> {
-    let mut counts = BTreeMap::<String, TaskCount>::new();
-    for task in tasks() {
-        let name = task.name.clone();
-        let count = counts.entry(task.name).or_insert(TaskCount { name, running: 0, restarts: 0 });
-        count.running += u64::from(task.state != TaskState::Ended);
-        count.restarts += task.restarts;
+    let none = |name: &str| TaskCount { name: name.to_owned(), running: 0, restarts: 0 };
+    let known = TASKS.load_full();
+    let mut counts = BTreeMap::<&str, TaskCount>::new();
+    for task in &known.noted {
+        let (state, _since_ms) = **task.now.load();
+        let count = counts.entry(task.name).or_insert_with(|| none(task.name));
+        count.running += u64::from(state != TaskState::Ended);
+        count.restarts += task.restarts.load(Ordering::Relaxed);
+    }
+    for (&name, &restarts) in &known.dropped {
+        counts.entry(name).or_insert_with(|| none(name)).restarts += restarts;
     }
     counts.into_values().collect()
 }
@@ -178,8 +192,8 @@ impl Noted {
             last_stop: ArcSwapOption::empty(),
         });
         TASKS.rcu(|tasks| {
-            let mut tasks = Vec::clone(tasks);
-            tasks.push(Arc::clone(&noted));
+            let mut tasks = Tasks::clone(tasks);
+            tasks.noted.push(Arc::clone(&noted));
             tasks
         });
         noted
@@ -211,11 +225,16 @@ impl Noted {
         }
     }
 
-    /// Takes it out of the list.
+    /// Takes it out of the list; how often it was started again is kept.
     fn forget(self: &Arc<Self>) {
         TASKS.rcu(|tasks| {
-            let others = tasks.iter().filter(|other| !Arc::ptr_eq(other, self)).cloned();
-            others.collect::<Vec<_>>()
+            let mut tasks = Tasks::clone(tasks);
+            tasks.noted.retain(|other| !Arc::ptr_eq(other, self));
+            let restarts = self.restarts.load(Ordering::Relaxed);
+            if restarts > 0 {
+                *tasks.dropped.entry(self.name).or_default() += restarts;
+            }
+            tasks
         });
     }
 }
@@ -312,6 +331,8 @@ mod tests {
         assert_eq!(restarts, 2);
         drop(task);
         assert_eq!(runs.load(Ordering::SeqCst), 3);
+        let count = counts().into_iter().find(|task| task.name == "fails-twice").unwrap();
+        assert_eq!((count.running, count.restarts), (0, 2), "also after it was dropped");
     }
 
     #[tokio::test]

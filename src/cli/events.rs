@@ -20,6 +20,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A longer line is no event.
 const LONGEST_LINE: usize = 1 << 20;
+/// So many lines of its log a node keeps.
+const KEPT_LINES: u64 = 512;
+const MAYBE_MISSING: &str = "lines may be missing here: the node keeps 512 of them";
 
 /// Which events are wanted.
 struct Wanted {
@@ -27,6 +30,41 @@ struct Wanted {
     types: Vec<String>,
     left: Option<u64>,
     telling: Telling,
+    /// Of a log: the line that was shown last.
+    shown: Option<Shown>,
+}
+
+/// How far a log was shown.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    /// The latest time of a line.
+    at: String,
+    /// The number of the last line.
+    number: u64,
+    /// Whether the stream was asked for anew since.
+    is_resumed: bool,
+}
+
+/// What a line of a log is to who has seen those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// It was shown before.
+    Known,
+    /// It comes next.
+    Next,
+    /// It is new, and others between may not be kept any more.
+    AfterGap,
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// There was enough, or the node said that there will be no more.
+    Enough,
+    /// As nodes end each stream after an hour, and before they stop.
+    InTime,
+    /// It did not even begin as that of a node does.
+    Strange,
 }
 
 /// How events are told.
@@ -47,7 +85,7 @@ pub(super) async fn watch(
     let types = typed.get_one::<String>("only").map(String::as_str).unwrap_or_default();
     let types = types.split(',').map(str::trim).filter(|name| !name.is_empty());
     let types = types.map(str::to_owned).collect();
-    let wanted = Wanted { types, left: count(typed)?, telling: Telling::Changes };
+    let wanted = Wanted { types, left: count(typed)?, telling: Telling::Changes, shown: None };
     follow(request, wanted, caller).await
 }
 
@@ -57,7 +95,8 @@ pub(super) async fn log(
     typed: &ArgMatches,
     caller: &mut Caller,
 ) -> Result<u8, Failure> {
-    let wanted = Wanted { types: Vec::new(), left: count(typed)?, telling: Telling::Lines };
+    let (types, left) = (Vec::new(), count(typed)?);
+    let wanted = Wanted { types, left, telling: Telling::Lines, shown: None };
     follow(request, wanted, caller).await
 }
 
@@ -69,32 +108,51 @@ async fn follow(request: &Request, mut wanted: Wanted, caller: &mut Caller) -> R
     let mut pause = FIRST_PAUSE;
     let mut has_listened = false;
     loop {
-        let failure = match caller.client.send(&request).await {
+        let lost = match caller.client.send(&request).await {
             Ok(answer) => {
                 has_listened = true;
                 match listen(answer, &mut wanted, &mut pause, caller).await {
-                    Ok(()) if wanted.left == Some(0) => return Ok(0),
+                    Ok(Over::Enough) => return Ok(0),
                     // It was not asked to go on.
-                    Ok(()) if request.query.contains_key("follow") => return Ok(0),
-                    Ok(()) => caller.client.stranger("it ended"),
-                    Err(failure) => failure,
+                    Ok(Over::InTime | Over::Strange) if request.query.contains_key("follow") => {
+                        return Ok(0);
+                    }
+                    Ok(Over::InTime) => None,
+                    Ok(Over::Strange) => Some(caller.client.stranger("it ended")),
+                    Err(failure) => Some(failure),
                 }
             }
-            Err(failure) => failure,
+            Err(failure) => Some(failure),
         };
-        // Who never answered is not waited for.
-        if !has_listened || !failure.may_pass() {
-            return Err(failure);
+        if let Some(failure) = lost {
+            // Who never answered is not waited for.
+            if !has_listened || !failure.may_pass() {
+                return Err(failure);
+            }
+            if pause == FIRST_PAUSE {
+                caller.terminal.mention("the connection is lost; trying again");
+            }
         }
-        if wanted.telling == Telling::Lines {
-            // What was shown is not shown again.
-            request.query.insert("last", "0".to_owned());
-        }
+        // Else nothing came since it was asked the last time.
         if pause == FIRST_PAUSE {
-            caller.terminal.mention("the connection is lost; trying again");
+            ask_on(&mut request, &mut wanted, caller);
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Lets the next question go on where the stream ended, as far as the node keeps what was in between.
+fn ask_on(request: &mut Request, wanted: &mut Wanted, caller: &mut Caller) {
+    if wanted.telling == Telling::Changes {
+        return;
+    }
+    if let Some(shown) = &mut wanted.shown {
+        shown.is_resumed = true;
+        request.query.insert("last", KEPT_LINES.to_string());
+    } else if request.query.get("last").is_some_and(|last| last == "0") {
+        // Which of the lines that are kept are old could not be told.
+        caller.terminal.mention("lines that are written before it is followed again are missing");
     }
 }
 
@@ -111,7 +169,7 @@ async fn listen(
     wanted: &mut Wanted,
     pause: &mut Duration,
     caller: &mut Caller,
-) -> Result<(), Failure> {
+) -> Result<Over, Failure> {
     let mut reading = Reading::default();
     let patience = SILENCE.max(caller.client.patience());
     while let Some(part) = answer.part_within(patience).await? {
@@ -123,13 +181,19 @@ async fn listen(
             match wanted.telling {
                 Telling::Changes => tell(&event, caller)?,
                 Telling::Lines => {
+                    let line = match event.kind.as_str() {
+                        "line" => judged(&mut wanted.shown, &event.data),
+                        _ => Line::Next,
+                    };
+                    match line {
+                        Line::Known => continue,
+                        Line::Next => {}
+                        Line::AfterGap => caller.terminal.mention(MAYBE_MISSING),
+                    }
                     tell_line(&event, caller)?;
                     match event.kind.as_str() {
                         "line" => {}
-                        "end" => {
-                            wanted.left = Some(0);
-                            return Ok(());
-                        }
+                        "end" => return Ok(Over::Enough),
                         // What was lost does not count.
                         _ => continue,
                     }
@@ -138,7 +202,7 @@ async fn listen(
             if let Some(left) = &mut wanted.left {
                 *left -= 1;
                 if *left == 0 {
-                    return Ok(());
+                    return Ok(Over::Enough);
                 }
             }
         }
@@ -146,7 +210,31 @@ async fn listen(
             return Err(caller.client.stranger("it does not send events"));
         }
     }
-    Ok(())
+    Ok(if reading.has_begun { Over::InTime } else { Over::Strange })
+}
+
+/// Judges a line of a log, which is the last that was shown if it is new.
+///
+/// Numbers grow, and begin anew with the process of the node, whose lines have a later time than those of the one before. Of
+/// two lines that are written at once the one with the greater number may have the earlier time, so the latest one counts.
+fn judged(shown: &mut Option<Shown>, data: &str) -> Line {
+    let data: Value = serde_json::from_str(data).unwrap_or_default();
+    // What has no number cannot be told from others.
+    let Some(number) = data["number"].as_u64() else { return Line::Next };
+    let at = data["at"].as_str().unwrap_or_default();
+    let Some(known) = shown else {
+        *shown = Some(Shown { at: at.to_owned(), number, is_resumed: false });
+        return Line::Next;
+    };
+    if number <= known.number && at <= known.at.as_str() {
+        return Line::Known;
+    }
+    let is_after_gap = known.is_resumed && number > known.number.saturating_add(KEPT_LINES);
+    (known.number, known.is_resumed) = (number, false);
+    if at > known.at.as_str() {
+        at.clone_into(&mut known.at);
+    }
+    if is_after_gap { Line::AfterGap } else { Line::Next }
 }
 
 fn tell(event: &Event, caller: &mut Caller) -> Result<(), Failure> {
@@ -239,6 +327,8 @@ struct Reading {
     line: Vec<u8>,
     kind: String,
     data: String,
+    /// Whether it began as streams of nodes do.
+    has_begun: bool,
 }
 
 impl Reading {
@@ -275,6 +365,8 @@ impl Reading {
                 self.data.push_str(value);
                 self.data.push('\n');
             }
+            // For browsers: when to come back. All streams of nodes begin with it.
+            "retry" => self.has_begun = true,
             // Comments, and what only browsers use.
             _ => {}
         }
@@ -313,6 +405,34 @@ mod tests {
             json_line(&event("x", "a \"b\"")),
             "{\"event\":\"x\",\"data\":\"a \\\"b\\\"\"}\n"
         );
+    }
+
+    #[test]
+    fn u14_a_line_is_shown_once_and_those_of_the_next_process_too() {
+        let mut shown = None;
+        for (number, at, expected) in [
+            (5, "2026-01-01T00:00:05.000000Z", Line::Next),
+            (6, "2026-01-01T00:00:04.999999Z", Line::Next),
+            // Both are told again after a reconnection.
+            (5, "2026-01-01T00:00:05.000000Z", Line::Known),
+            (6, "2026-01-01T00:00:04.999999Z", Line::Known),
+            (7, "2026-01-01T00:00:06.000000Z", Line::Next),
+            // Of the next process, and told again.
+            (0, "2026-01-01T00:00:09.000000Z", Line::Next),
+            (1, "2026-01-01T00:00:09.000001Z", Line::Next),
+            (0, "2026-01-01T00:00:09.000000Z", Line::Known),
+            // A filter lets few lines through: no gap.
+            (900, "2026-01-01T00:00:09.000002Z", Line::Next),
+        ] {
+            let data = serde_json::json!({ "number": number, "at": at }).to_string();
+            assert_eq!(judged(&mut shown, &data), expected, "{data}");
+        }
+        assert_eq!(judged(&mut shown, "{}"), Line::Next, "what has no number is shown");
+        if let Some(shown) = &mut shown {
+            shown.is_resumed = true;
+        }
+        assert_eq!(judged(&mut shown, r#"{"number":1413}"#), Line::AfterGap);
+        assert_eq!(judged(&mut shown, r#"{"number":9000}"#), Line::Next, "it is told by the node");
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! What the console keeps in a browser: who has signed in, how it likes its pages, and a message for the next page.
+//!
+//! Where the browser speaks TLS the names have a prefix that binds them to this host: no other one, not even one below the
+//! same domain, and nobody on a connection without TLS can set such a cookie. Browsers demand the path `/` then. On plain
+//! http, as on loopback, they refuse the prefix: there the names have none, and the path is that of the console.
 
 use std::time::Duration;
 
@@ -10,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use understudy_runtime::http::client_addr::Scheme;
 use understudy_runtime::http::origin;
 
+/// The prefix of names behind TLS.
+const HOST: &str = "__Host-";
 /// Who has signed in.
 pub(super) const SIGNED_IN: &str = "us_console";
 /// The message for the next page.
@@ -26,44 +32,80 @@ const TASTE_LIFE: Duration = Duration::from_secs(366 * 86_400);
 const LONGEST_TITLE: usize = 120;
 const LONGEST_DETAIL: usize = 280;
 
-/// The value of a cookie, unless it is empty.
+/// The value of a cookie, unless it is empty. Where the browser is known to speak TLS one without the prefix is nobody's:
+/// another host could have set it.
 pub(super) fn value(request: &HttpRequest, name: &str) -> Option<String> {
-    request.cookie(name).map(|cookie| cookie.value().to_owned()).filter(|value| !value.is_empty())
+    let bound = request.cookie(&Place::Host.name(name));
+    let cookie = bound.or_else(|| request.cookie(name).filter(|_| !came_by_tls(request)));
+    cookie.map(|cookie| cookie.value().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// Where a cookie counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// On this host, over TLS.
+    Host,
+    /// On the pages of the console.
+    Console,
+}
+
+impl Place {
+    /// That of a cookie that is set now.
+    fn of(request: &HttpRequest) -> Self {
+        if came_by_tls(request) { Self::Host } else { Self::Console }
+    }
+
+    /// The name that a cookie has there.
+    fn name(self, name: &str) -> String {
+        match self {
+            Self::Host => format!("{HOST}{name}"),
+            Self::Console => name.to_owned(),
+        }
+    }
 }
 
 /// Writes down who has signed in.
 pub(super) fn signed_in(request: &HttpRequest, sealed: String, life: Duration) -> Cookie<'static> {
-    kept(request, SIGNED_IN, sealed, Some(life))
+    kept(Place::of(request), SIGNED_IN, sealed, life)
 }
 
-/// Forgets what was kept under a name.
+/// Forgets what was kept under a name: in the place from which it came, which not every request tells otherwise.
 pub(super) fn forgotten(request: &HttpRequest, name: &'static str) -> Cookie<'static> {
-    kept(request, name, String::new(), Some(Duration::ZERO))
+    let bound = request.cookie(&Place::Host.name(name)).is_some();
+    let place = if bound { Place::Host } else { Place::of(request) };
+    kept(place, name, String::new(), Duration::ZERO)
+}
+
+/// All values that a browser has under a name, each with what makes it forget that one: before TLS was in front there may
+/// have been one without the prefix.
+pub(super) fn all(request: &HttpRequest, name: &str) -> Vec<(String, Cookie<'static>)> {
+    let of = |place: Place| {
+        let cookie = request.cookie(&place.name(name))?;
+        let forgotten = kept(place, name, String::new(), Duration::ZERO);
+        Some((cookie.value().to_owned(), forgotten))
+    };
+    [Place::Host, Place::Console].into_iter().filter_map(of).collect()
 }
 
 /// Remembers a taste.
 pub(super) fn taste(request: &HttpRequest, name: &'static str, value: &str) -> Cookie<'static> {
-    let mut cookie = kept(request, name, value.to_owned(), Some(TASTE_LIFE));
+    let mut cookie = kept(Place::of(request), name, value.to_owned(), TASTE_LIFE);
     // The script sets the pace itself.
     cookie.set_http_only(name != PACE);
     cookie
 }
 
-fn kept(
-    request: &HttpRequest,
-    name: &'static str,
-    value: String,
-    life: Option<Duration>,
-) -> Cookie<'static> {
-    let mut cookie = Cookie::build(name, value).path("/console").http_only(true);
-    if let Some(life) = life {
-        let seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
-        cookie = cookie.max_age(CookieDuration::seconds(seconds));
+fn kept(place: Place, name: &str, value: String, life: Duration) -> Cookie<'static> {
+    let seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
+    let cookie = Cookie::build(place.name(name), value)
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .max_age(CookieDuration::seconds(seconds));
+    match place {
+        Place::Host => cookie.path("/").secure(true),
+        Place::Console => cookie.path("/console"),
     }
-    if came_by_tls(request) {
-        cookie = cookie.secure(true);
-    }
-    cookie.same_site(SameSite::Strict).finish()
+    .finish()
 }
 
 /// Whether the browser speaks TLS to whatever is in front of this port, as the browser itself says with each form that it
@@ -107,7 +149,7 @@ impl Flash {
             detail: super::words::shortened(&self.detail, LONGEST_DETAIL),
         };
         let json = serde_json::to_string(&short).expect("texts always serialise");
-        kept(request, FLASH, super::api::encoded(&json), Some(FLASH_LIFE))
+        kept(Place::of(request), FLASH, super::api::encoded(&json), FLASH_LIFE)
     }
 
     /// Reads what another page kept; anything else is nothing.
@@ -175,9 +217,43 @@ mod tests {
             assert!(told.contains(part), "{told}");
         }
         assert!(!told.contains("Secure"), "{told}");
-        let https = TestRequest::default().insert_header((ORIGIN, "https://ops.example"));
-        let told = signed_in(&https.to_http_request(), "abc".to_owned(), Duration::from_secs(60));
-        assert_eq!(told.secure(), Some(true));
         assert!(forgotten(&request, SIGNED_IN).to_string().contains("Max-Age=0"));
+    }
+
+    #[test]
+    fn behind_tls_what_the_console_keeps_is_bound_to_the_host() {
+        let over_tls = || TestRequest::default().insert_header((ORIGIN, "https://ops.example"));
+        let request = over_tls().to_http_request();
+        let flash = Flash::done("x");
+        let set = [
+            (SIGNED_IN, signed_in(&request, "abc".to_owned(), Duration::from_secs(60))),
+            (FLASH, flash.cookie(&request)),
+            (THEME, taste(&request, THEME, "dark")),
+            (PACE, taste(&request, PACE, "5")),
+        ];
+        for (name, cookie) in set {
+            assert_eq!(cookie.name(), format!("__Host-{name}"));
+            let (secure, path) = (cookie.secure(), cookie.path());
+            assert_eq!((secure, path, cookie.domain()), (Some(true), Some("/"), None), "{name}");
+            // No request but those with a form says by itself that it came over TLS.
+            let next = TestRequest::default().cookie(cookie.clone()).to_http_request();
+            assert_eq!(value(&next, name).as_deref(), Some(cookie.value()));
+            let gone = forgotten(&next, name);
+            assert_eq!((gone.name(), gone.path()), (cookie.name(), Some("/")));
+            assert_eq!((gone.secure(), gone.max_age()), (Some(true), Some(CookieDuration::ZERO)));
+        }
+        let tossed = Cookie::new(SIGNED_IN, "of another host");
+        let both = TestRequest::default()
+            .cookie(tossed.clone())
+            .cookie(Cookie::new("__Host-us_console", "ours"))
+            .to_http_request();
+        assert_eq!(value(&both, SIGNED_IN).as_deref(), Some("ours"));
+        let all = all(&both, SIGNED_IN);
+        let names: Vec<(&str, &str)> =
+            all.iter().map(|(value, gone)| (value.as_str(), gone.name())).collect();
+        let expected = [("ours", "__Host-us_console"), ("of another host", "us_console")];
+        assert_eq!(names, expected, "both are ended and forgotten");
+        let alone = over_tls().cookie(tossed).to_http_request();
+        assert_eq!(value(&alone, SIGNED_IN), None);
     }
 }

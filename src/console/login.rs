@@ -133,11 +133,12 @@ fn form(next: &str, wrong: bool) -> Markup {
 
 /// Forgets who has signed in, and ends what the browser was given for it.
 pub(super) async fn leave(request: HttpRequest, console: Data<Console>) -> HttpResponse {
-    if let Some(sealed) = cookies::value(&request, cookies::SIGNED_IN) {
+    let mut answer = layout::answer(StatusCode::SEE_OTHER);
+    for (sealed, forgotten) in cookies::all(&request, cookies::SIGNED_IN) {
         console.backstage.sign_out(&sealed).await;
+        answer.cookie(forgotten);
     }
-    layout::answer(StatusCode::SEE_OTHER)
-        .cookie(cookies::forgotten(&request, cookies::SIGNED_IN))
+    answer
         .cookie(Flash::done("You have signed out.").cookie(&request))
         .insert_header((header::LOCATION, "/console/login"))
         .finish()

@@ -86,8 +86,7 @@ impl Stub {
     pub(super) fn start_on(mood: Mood, listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("it has an address");
         let asked: Arc<RwLock<Vec<AskedFor>>> = Arc::default();
-        let console =
-            Data::new(Console::new(Arc::new(FakeNode { address, mood, ended: Arc::default() })));
+        let console = Data::new(Console::new(Arc::new(FakeNode::new(address, mood))));
         let answering = Answering { mood, asked: Arc::clone(&asked) };
         let server = HttpServer::new(move || {
             App::new()
@@ -125,12 +124,20 @@ impl Stub {
     }
 }
 
+/// The node that the console is told it is on.
 #[derive(Debug)]
-struct FakeNode {
+pub(super) struct FakeNode {
     address: SocketAddr,
     mood: Mood,
     /// What browsers were given that have signed out.
     ended: Arc<RwLock<Vec<String>>>,
+}
+
+impl FakeNode {
+    /// One whose API is there.
+    pub(super) fn new(address: SocketAddr, mood: Mood) -> Self {
+        Self { address, mood, ended: Arc::default() }
+    }
 }
 
 impl Backstage for FakeNode {
@@ -152,13 +159,12 @@ impl Backstage for FakeNode {
     }
 
     fn browser(&self, sealed: Option<&str>) -> Option<Principal> {
-        if self.mood == Mood::Open {
-            return Some(Principal::new(Role::Viewer, "loopback"));
-        }
         let ended = self.ended.read().expect("nobody panicked");
-        let sealed = sealed.filter(|sealed| ended.iter().all(|ended| ended != sealed))?;
-        let role = role_named(sealed.strip_prefix("sealed-")?)?;
-        Some(Principal::new(role, "mary"))
+        let sealed = sealed.filter(|sealed| ended.iter().all(|ended| ended != sealed));
+        let role = sealed.and_then(|sealed| role_named(sealed.strip_prefix("sealed-")?));
+        let visitor = || Principal::new(Role::Viewer, "loopback");
+        role.map(|role| Principal::new(role, "mary"))
+            .or_else(|| (self.mood == Mood::Open).then(visitor))
     }
 
     fn sign_out(&self, sealed: &str) -> LocalBoxFuture<'static, ()> {

@@ -2,8 +2,8 @@
 //! it again.
 //!
 //! Nothing is kept for who was not there: `Last-Event-ID` is not looked at, and a client that comes, or comes back, reads
-//! everything it shows. One that was too slow is told so by `resync`. A stream ends when the node begins to drain, and
-//! after an hour, so that who may no longer look is asked again.
+//! everything it shows. One that was too slow is told so by `resync`. A stream ends when the node begins to drain, within
+//! seconds of the end of the token that it was asked with, and after an hour.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::{self, Stream};
 use tokio::time::{Instant, Interval, interval_at, sleep_until};
 
+use super::access::{AdminPort, Principal, principal};
 use super::asked::Query;
 use super::resources::{AdminState, Started};
 use crate::clock::SharedClock;
@@ -24,7 +25,7 @@ use crate::node::{Lifecycle, Phase};
 use crate::service::NodeContext;
 
 /// How often a comment is sent: balancers and networks forget silent connections, and that a watcher has gone shows in nothing
-/// else.
+/// else. So often, and with all that is sent, it is also looked whether they may still watch.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long a stream lasts.
 const LONGEST: Duration = Duration::from_secs(3_600);
@@ -51,7 +52,7 @@ async fn watch(started: Data<Started>, request: HttpRequest) -> Result<HttpRespo
         // nginx would otherwise collect what is to be seen at once.
         .insert_header(("x-accel-buffering", "no"))
         .content_type("text/event-stream")
-        .streaming(Streaming::begin(context, watching).chunks()))
+        .streaming(Streaming::begin(context, watching, principal(&request)).chunks()))
 }
 
 fn unavailable(code: &'static str, title: &'static str) -> Problem {
@@ -62,6 +63,9 @@ fn unavailable(code: &'static str, title: &'static str) -> Problem {
 /// A stream under way.
 struct Streaming {
     watching: Watching,
+    /// Who watches, and where it is known whether they may.
+    who: Option<Principal>,
+    port: AdminPort,
     lifecycle: Lifecycle,
     clock: SharedClock,
     until: Instant,
@@ -70,10 +74,12 @@ struct Streaming {
 }
 
 impl Streaming {
-    fn begin(context: &NodeContext, watching: Watching) -> Self {
+    fn begin(context: &NodeContext, watching: Watching, who: Option<Principal>) -> Self {
         let now = Instant::now();
         Self {
             watching,
+            who,
+            port: context.admin.clone(),
             lifecycle: context.lifecycle.clone(),
             clock: context.clock.clone(),
             until: now + LONGEST,
@@ -93,13 +99,15 @@ impl Streaming {
         if !std::mem::replace(&mut self.greeted, true) {
             return Some(HELLO.to_owned());
         }
-        tokio::select! {
+        let chunk = tokio::select! {
             biased;
-            () = self.lifecycle.reached(Phase::Draining) => None,
-            () = sleep_until(self.until) => None,
-            seen = self.watching.next() => Some(text(seen?, self.clock.wall_ms())),
-            _ = self.alive.tick() => Some(": keep-alive\n\n".to_owned()),
-        }
+            () = self.lifecycle.reached(Phase::Draining) => return None,
+            () = sleep_until(self.until) => return None,
+            seen = self.watching.next() => text(seen?, self.clock.wall_ms()),
+            _ = self.alive.tick() => ": keep-alive\n\n".to_owned(),
+        };
+        let still = self.who.as_ref().is_some_and(|who| self.port.still_counts(who));
+        still.then_some(chunk)
     }
 }
 

@@ -12,12 +12,14 @@ use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use super::asked::{Nothing, Query, body};
 use super::note;
 use super::people::refusal;
 use super::resources::{AdminState, json, not_started};
-use crate::database::{MigrationRow, MigrationState, Migrations};
+use crate::database::{DatabaseError, MigrationRow, MigrationState, Migrations};
+use crate::error::chain;
 use crate::http::problem::Problem;
 
 /// How long the answer waits for what is being applied.
@@ -80,16 +82,38 @@ async fn apply(migrations: Data<Migrations>, request: HttpRequest, bytes: Bytes)
     }
     note(&request, missing.join(", "));
     migrations.let_apply();
-    let begun = Instant::now();
-    let mut left = missing.clone();
-    while !left.is_empty() && begun.elapsed() < APPLIED_WITHIN {
-        sleep(LOOK_EVERY).await;
-        left = pending(&rows(&migrations).await?);
-    }
+    let left = left_of(&missing, Instant::now() + APPLIED_WITHIN, async || migrations.list().await);
+    let left = left.await;
     let status = if left.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let applied = missing.into_iter().filter(|name| !left.contains(name)).collect();
     let answer = AppliedBody { dry_run, applied, pending: left };
     Ok(HttpResponse::build(status).insert_header((CACHE_CONTROL, "no-store")).json(answer))
+}
+
+/// Waits until none are missing any more, but not for longer than until then; returns those that are. The word stands, so
+/// that a database which does not answer meanwhile is no failure: the node applies them as soon as it can.
+async fn left_of(
+    missing: &[String],
+    until: Instant,
+    mut look: impl AsyncFnMut() -> Result<Option<Vec<MigrationRow>>, DatabaseError>,
+) -> Vec<String> {
+    let mut left = missing.to_vec();
+    let mut fails = false;
+    while !left.is_empty() && Instant::now() < until {
+        sleep(LOOK_EVERY).await;
+        match look().await {
+            Ok(rows) => left = rows.map_or(left, |rows| pending(&rows)),
+            Err(error) if !fails => {
+                fails = true;
+                warn!(
+                    error = chain(&error),
+                    "it cannot be seen whether the migrations are applied"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+    left
 }
 
 async fn rows(migrations: &Migrations) -> Result<Vec<MigrationRow>, Problem> {
@@ -99,4 +123,34 @@ async fn rows(migrations: &Migrations) -> Result<Vec<MigrationRow>, Problem> {
 fn pending(rows: &[MigrationRow]) -> Vec<String> {
     let pending = rows.iter().filter(|row| row.state == MigrationState::Pending);
     pending.map(|row| row.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(state: MigrationState) -> MigrationRow {
+        MigrationRow { name: "a".to_owned(), state, applied_ms: None, program: None }
+    }
+
+    #[tokio::test]
+    async fn h3_a_database_that_goes_away_while_migrations_are_applied_is_waited_for() {
+        let missing = ["a".to_owned()];
+        let until = Instant::now() + APPLIED_WITHIN;
+        let mut looks = 0;
+        let left = left_of(&missing, until, async || {
+            looks += 1;
+            match looks {
+                1 | 2 => Err(DatabaseError::ReadOnly),
+                3 => Ok(Some(vec![row(MigrationState::Pending)])),
+                _ => Ok(Some(vec![row(MigrationState::Applied)])),
+            }
+        });
+        assert!(left.await.is_empty());
+        assert_eq!(looks, 4);
+        let until = Instant::now() + LOOK_EVERY * 2;
+        let left = left_of(&missing, until, async || Err(DatabaseError::ReadOnly)).await;
+        assert_eq!(left, missing, "it is answered that they are still to come");
+        assert!(Instant::now() >= until);
+    }
 }

@@ -261,7 +261,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation::get("actors.list", "/v1/actors", "Lists what the actors of all nodes do, by their type, and the background tasks")
         .cli("actors")
         .console("actors"),
-    Operation::get("actors.slow", "/v1/actors/slow", "Lists the slowest messages of actors of the last 15 minutes, of all nodes")
+    Operation::get("actors.slow", "/v1/actors/slow", "Lists the slowest messages of actors of the last 15 minutes, of all nodes; of which actor each was needs the role support")
         .query(&[
             Parameter::new("type", r#"{"type":"string"}"#, "Only those of this type of actors"),
             Parameter::new("limit", r#"{"type":"integer","minimum":1,"maximum":200,"default":20}"#, "How many at most"),

@@ -1,6 +1,7 @@
 //! Options that are changed while the cluster runs: `/v1/settings`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -140,6 +141,7 @@ async fn set(
     let (value, why) = (members.needed("value", LONGEST_VALUE)?, members.why()?);
     known.check(value).map_err(|wrong| wrong_value("value", &wrong))?;
     let lasts = members.lasts()?;
+    check_end(known, value, lasts)?;
     let before = settings.value(known);
     note(&request, format!("{}: {before} -> {value}{}; {why}", known.name, until(lasts)));
     let change = Change {
@@ -152,6 +154,17 @@ async fn set(
         only_at: only_at(&request)?,
     };
     answer(settings, known, change).await
+}
+
+/// Refuses a value without an end that must have one.
+fn check_end(known: &KnownSetting, value: &str, lasts: Option<Duration>) -> Result<(), Problem> {
+    let Some(most) = known.longest(value) else { return Ok(()) };
+    if lasts.is_some_and(|lasts| lasts <= most) {
+        return Ok(());
+    }
+    let most = most.as_secs();
+    let right = format!("must be a whole number from 1 to {most}: `{value}` must have an end");
+    Err(wrong_value("for_s", &right))
 }
 
 async fn reset(started: Data<Started>, request: HttpRequest, name: web::Path<String>) -> Answer {
@@ -208,7 +221,7 @@ pub(super) fn asker(request: &HttpRequest) -> String {
 }
 
 /// How long it lasts, for people.
-pub(super) fn until(lasts: Option<std::time::Duration>) -> String {
+pub(super) fn until(lasts: Option<Duration>) -> String {
     lasts.map_or_else(String::new, |lasts| format!(" for {} s", lasts.as_secs()))
 }
 

@@ -38,6 +38,8 @@ pub(super) struct LeaseActor {
     leases: Vec<Lease>,
     clocks: ClockWatch,
     reconnects: Option<watch::Receiver<u64>>,
+    /// So long the first connection is waited for: what is sent before it is there fails at once.
+    begins_by: BootInstant,
     last_beat: BootInstant,
     /// Whether every other node knows this one; until then nothing is published.
     known: bool,
@@ -73,6 +75,7 @@ impl LeaseActor {
             leases: board.buckets().map(|_| lease()).collect(),
             clocks: ClockWatch::default(),
             reconnects: store.reconnects(),
+            begins_by: now + spec.ttl,
             last_beat: now,
             known: spec.knowledge.is_none(),
             failing: false,
@@ -96,6 +99,9 @@ impl LeaseActor {
             tracing::warn!("the wall clock jumped: leases are dropped");
             self.drop_trust(now);
         }
+        if !self.has_begun(now) {
+            return;
+        }
         let reconnected = self.reconnects.as_mut().is_some_and(has_moved);
         if !self.known && self.spec.knowledge.as_ref().is_none_or(|others| others.known_to_all()) {
             self.known = true;
@@ -109,6 +115,12 @@ impl LeaseActor {
                 self.renew(bucket, ctx);
             }
         }
+    }
+
+    /// Whether there is, or was, a connection; or none has come for so long that it is to be told.
+    fn has_begun(&self, now: BootInstant) -> bool {
+        let connects = self.reconnects.as_ref();
+        connects.is_none_or(|connects| *connects.borrow() > 0) || now >= self.begins_by
     }
 
     /// Sends one renewal; those of all buckets go out together, and each reply is taken by itself.

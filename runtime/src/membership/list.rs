@@ -94,22 +94,26 @@ pub(super) async fn report(
         .ok_or_else(|| RedisError::Protocol("the answer of membership.heartbeat".to_owned()))
 }
 
-/// Reads who is there but for the lives of this name, without joining.
+/// Reads who is there but for the lives of this name, without joining; and who holds the name, as
+/// `membership.heartbeat` would find it.
 pub(super) async fn look(
     redis: &Redis,
     key: &str,
     own: &NodeId,
     ttl: Duration,
-) -> Result<Vec<Member>, RedisError> {
+) -> Result<(Vec<Member>, Option<Entry>), RedisError> {
     let reply = redis.call(&LOOK, vec![key.to_owned()], Vec::new()).await?;
     let (now_ms, entries) = read_look(reply)
         .ok_or_else(|| RedisError::Protocol("the answer of membership.look".to_owned()))?;
-    let others = entries.into_iter().filter(|entry| entry.record.id.name() != own.name());
-    let members = others.map(|entry| {
-        let age_ms = now_ms.saturating_sub(entry.seen_ms);
+    let age_ms = |entry: &Entry| now_ms.saturating_sub(entry.seen_ms);
+    let (same, others): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| entry.record.id.name() == own.name());
+    let holds = |entry: &Entry| entry.record.id != *own && age_ms(entry) < millis(ttl);
+    let members = others.into_iter().map(|entry| {
+        let age_ms = age_ms(&entry);
         Member { record: entry.record, age_ms, live: age_ms < millis(ttl) }
     });
-    Ok(members.collect())
+    Ok((members.collect(), same.into_iter().find(holds)))
 }
 
 fn read_look(reply: Reply) -> Option<(u64, Vec<Entry>)> {

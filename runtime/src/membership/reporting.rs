@@ -11,6 +11,26 @@ use crate::redis::Redis;
 /// How soon a node reports again that has seen somebody new, so that the other learns it is known.
 const NUDGE: Duration = Duration::from_millis(50);
 
+/// Who is seen to hold the name of a node that wants to join.
+#[derive(Debug, Default)]
+pub(crate) struct Holder(Option<Entry>);
+
+impl Holder {
+    /// Takes in who holds the name at this moment: who reports again is alive, and who is dead holds it for one time to
+    /// live at most.
+    pub(super) fn seen(&mut self, entry: Entry) -> Result<(), JoinError> {
+        match &self.0 {
+            Some(before) if before.seen_ms != entry.seen_ms => return Err(entry.duplicate()),
+            Some(_) => {}
+            None => {
+                tracing::warn!(host = %entry.record.host, pid = entry.record.pid, "the node name is held, waiting whether its holder is alive");
+            }
+        }
+        self.0 = Some(entry);
+        Ok(())
+    }
+}
+
 /// Reports until the list shows this node, then returns the server's time and the list.
 pub(super) async fn first_report(
     redis: &Redis,
@@ -18,20 +38,12 @@ pub(super) async fn first_report(
     record: &MemberRecord,
     spec: &MembershipSpec,
 ) -> Result<(u64, View), JoinError> {
-    let mut holder: Option<Entry> = None;
+    let mut holder = Holder::default();
     let mut told = false;
     loop {
         match report(redis, key, record, 0, spec).await {
             Ok(Report::Listed(view)) => return Ok((view.now_ms, view)),
-            Ok(Report::Held(entry)) => {
-                if holder.as_ref().is_some_and(|before| before.seen_ms != entry.seen_ms) {
-                    return Err(entry.duplicate());
-                }
-                if holder.is_none() {
-                    tracing::warn!(host = %entry.record.host, pid = entry.record.pid, "the node name is held, waiting whether its holder is alive");
-                }
-                holder = Some(entry);
-            }
+            Ok(Report::Held(entry)) => holder.seen(entry)?,
             // Only what an operator must change ends it: a server without replicas, or full, will pass.
             Err(error) if matches!(error.code(), Some("NOPERM" | "ERR" | "WRONGTYPE")) => {
                 return Err(JoinError::Redis(error));

@@ -54,6 +54,35 @@ async fn t9_a_second_process_with_a_living_name_does_not_get_in_and_hears_who_ha
 }
 
 #[tokio::test]
+async fn t9_before_it_joins_a_node_sees_whether_its_name_is_free() {
+    let server = RedisServer::start().await;
+    let (first, _other) = (join(&server, "a").await.unwrap(), join(&server, "b").await.unwrap());
+    let (id, keys) = (node("a"), KeySpace::new(&"t".parse().unwrap(), 1));
+    let redis = server.connect(Role::Data(0), &id).await;
+    let mut holder = Holder::default();
+    let error = loop {
+        match Membership::look(&redis, &keys, (&id, spec().ttl), &mut holder).await {
+            Ok(Some(others)) => panic!("it is not free: {others:?}"),
+            Ok(None) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, JoinError::Duplicate { pid: 42, .. }), "{error}");
+    drop(first); // as by kill -9: nobody leaves
+    let mut holder = Holder::default();
+    let others = loop {
+        match Membership::look(&redis, &keys, (&id, spec().ttl), &mut holder).await {
+            Ok(Some(others)) => break others,
+            Ok(None) => tokio::time::sleep(Duration::from_millis(20)).await,
+            // Its last report was under way.
+            Err(_) => holder = Holder::default(),
+        }
+    };
+    let others: Vec<&str> = others.iter().map(|it| it.record.id.name().as_str()).collect();
+    assert_eq!(others, ["b"]);
+}
+
+#[tokio::test]
 async fn t9_a_note_of_who_did_not_get_in_is_read_by_all_and_kept_once() {
     let server = RedisServer::start().await;
     let (a, b) = (join(&server, "a").await.unwrap(), join(&server, "b").await.unwrap());

@@ -30,7 +30,9 @@ use crate::keys::KeySpace;
 use crate::lease::database::DatabaseLeases;
 use crate::lease::{LEASE, LeaseHandle, LeaseSpec, LeaseStore, RedisLeases};
 use crate::lock::ClusterLocks;
-use crate::membership::{JoinError, MemberRecord, Membership, MembershipSpec, Note, NoteKind};
+use crate::membership::{
+    Holder, JoinError, MemberRecord, Membership, MembershipSpec, Note, NoteKind,
+};
 use crate::problems::judge_admission;
 use crate::problems::options::Comparing;
 use crate::rate_limit::RateLimits;
@@ -297,7 +299,7 @@ impl Base {
         }
     }
 
-    /// Looks whether those who are there would let this node stay, without joining them.
+    /// Looks whether the name of this node is free, and whether those who are there would let it stay, without joining them.
     async fn ask_to_join(
         &self,
         (redis, keys): (&Redis, &KeySpace),
@@ -305,18 +307,31 @@ impl Base {
         record: &MemberRecord,
     ) -> Result<(), NodeError> {
         self.lifecycle.waits_for("joining", "looking who is there");
-        let ttl = self.config.cluster.node_ttl;
-        let mut backoff = Backoff::default();
+        let (ttl, heartbeat) = (self.config.cluster.node_ttl, self.config.cluster.heartbeat);
+        let (mut holder, mut backoff) = (Holder::default(), Backoff::default());
         let members = loop {
-            match Membership::look(redis, keys, &record.id, ttl).await {
-                Ok(members) => break members,
+            let pause = match Membership::look(redis, keys, (&record.id, ttl), &mut holder).await {
+                Ok(Some(members)) => break members,
+                Ok(None) => {
+                    let why = "the name of this node is held, waiting whether its holder is alive";
+                    self.lifecycle.waits_for("joining", why);
+                    heartbeat.min(ttl / 10)
+                }
                 // What an operator must change is told when the node joins.
-                Err(error) if matches!(error.code(), Some("NOPERM" | "ERR" | "WRONGTYPE")) => {
+                Err(JoinError::Redis(error))
+                    if matches!(error.code(), Some("NOPERM" | "ERR" | "WRONGTYPE")) =>
+                {
                     return Ok(());
                 }
-                Err(error) => self.lifecycle.waits_for("redis", chain(&error)),
-            }
-            tokio::time::sleep(backoff.pause()).await;
+                Err(JoinError::Redis(error)) => {
+                    self.lifecycle.waits_for("redis", chain(&error));
+                    backoff.pause()
+                }
+                Err(error @ JoinError::Duplicate { .. }) => {
+                    return Err(self.not_joined((redis, keys), record, &error).await);
+                }
+            };
+            tokio::time::sleep(pause).await;
         };
         let comparing = Comparing::new(&self.config, bus);
         let judging = judge_admission(record, &members, (&self.config, &comparing));
@@ -339,15 +354,27 @@ impl Base {
             ttl: self.config.cluster.node_ttl,
             clock: Arc::clone(&self.clock),
         };
-        let joined = Membership::join(redis.clone(), keys, record.clone(), spec).await;
-        if let Err(JoinError::Duplicate { host, pid, .. }) = &joined {
+        match Membership::join(redis.clone(), keys, record.clone(), spec).await {
+            Ok(membership) => Ok(membership),
+            Err(error) => Err(self.not_joined((&redis, keys), &record, &error).await),
+        }
+    }
+
+    /// Says why this node cannot join; also to the others, when its name is another's.
+    async fn not_joined(
+        &self,
+        (redis, keys): (&Redis, &KeySpace),
+        record: &MemberRecord,
+        error: &JoinError,
+    ) -> NodeError {
+        if let JoinError::Duplicate { host, pid, .. } = error {
             let why = format!("process {pid} on {host} has the name and is alive");
-            let note = Note::about(&record, NoteKind::DuplicateNode, why);
-            if let Err(error) = note.leave(&redis, &keys.members()).await {
+            let note = Note::about(record, NoteKind::DuplicateNode, why);
+            if let Err(error) = note.leave(redis, &keys.members()).await {
                 warn!(%error, "the other nodes will not hear of this one");
             }
         }
-        joined.map_err(|error| join_error(&self.node_id, &error))
+        join_error(&self.node_id, error)
     }
 
     async fn start_leases(

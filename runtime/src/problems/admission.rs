@@ -3,7 +3,8 @@
 //!
 //! It is asked by the newcomer itself: those who are there already go on. It is asked twice: of those who are there, before
 //! the database is brought up to date and before the node joins, so that one that must not stay has changed nothing; and
-//! once it has joined, before anything of its own begins. Of two that start at the same time the earlier one stays. Who must go leaves a note, see [`Note`].
+//! once it has joined, before anything of its own begins. Of two that start at the same time the earlier one stays. Who must
+//! go leaves a note, see [`Note`]. Whether its name is free is looked at before the first of them.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -118,6 +118,18 @@ pub(super) fn rival(own: &str, rival: &str) -> Finding {
     )
 }
 
+/// Tells that the log of nodes can be followed from elsewhere, until when by the database's clock.
+pub(super) fn log_is_followed(until_ms: Option<i64>) -> Finding {
+    let until = until_ms.and_then(|ms| u64::try_from(ms).ok()).map(utc);
+    let until = until.map_or_else(String::new, |until| format!(", until {until}"));
+    Finding::new(
+        Severity::Info,
+        "log_followed",
+        format!("admins can follow the log of all nodes from elsewhere (log_tail){until}"),
+        "it ends by itself; DELETE /v1/settings/log_tail ends it now",
+    )
+}
+
 /// Names a few, and says how many more there are.
 pub(super) fn few(names: &[&str]) -> String {
     let named = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
@@ -181,6 +193,17 @@ mod tests {
         assert_eq!(found[0].since_ms, Some(6_000));
         assert!(found[0].finding.text.contains("a (process 42 on host-1)"));
         assert_eq!(lost(&[member(MISSED_MS, false)], 10_000), []);
+    }
+
+    #[test]
+    fn u14_that_the_log_can_be_followed_is_told_with_its_end() {
+        let text = |until_ms| log_is_followed(until_ms).text.into_owned();
+        assert!(
+            text(Some(1_000)).ends_with(", until 1970-01-01T00:00:01Z"),
+            "{}",
+            text(Some(1_000))
+        );
+        assert!(text(None).ends_with("(log_tail)"), "{}", text(None));
     }
 
     #[test]

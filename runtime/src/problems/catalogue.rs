@@ -35,6 +35,7 @@ static CATALOGUE: &[Entry] = &[
     entry("check_sick", "critical", "A health check of the application fails (`Node::health`), and so its node is not ready.", "Ask those who wrote the check; the text is its diagnosis."),
     entry("check_degraded", "warning", "A health check of the application says that something is not as it should be; the node stays ready.", "Ask those who wrote the check; the text is its diagnosis."),
     entry("config_warning", "warning", "An option is odd, or has a name from elsewhere.", "Change it as the text says; [configuration](configuration.md) has all options."),
+    entry("log_followed", "info", "Admins can follow the log of nodes from elsewhere: the setting `log_tail` is on. The text says until when.", "Nothing: it ends by itself. `DELETE /v1/settings/log_tail` ends it now."),
 
     entry("config_drift", "warning, critical with `refuse`", "Options that should be the same on all nodes are not. The text has their names and the nodes that go together, never values.", "Give all nodes the same options and restart those that differ. `GET /v1/config/drift` shows the values, secrets by a mark."),
     entry("version_skew", "info, warning after 10 min", "Nodes of different versions work together: an upgrade that is under way, or was left half-way.", "Restart the nodes of the older version with the newer one."),

@@ -20,6 +20,7 @@ use crate::membership::{Member, MemberRecord};
 use crate::node::Phase;
 use crate::node::checks::Checks;
 use crate::service::{Health, NodeContext, Service};
+use crate::settings::LOG_TAIL;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Reasons for not being ready that an operator has chosen.
@@ -88,6 +89,7 @@ impl Gathering {
             members.iter().filter(|member| member.live).map(|member| &member.record).collect();
         self.servers.look(&node, living.len()).await;
         let mut found = self.options_of_this();
+        found.extend(self.log_is_followed());
         found.extend(self.state());
         found.extend(self.servers.findings(name));
         found.extend(self.drift.look(&living, &own).await);
@@ -129,6 +131,13 @@ impl Gathering {
         let finding =
             |text: &String| Finding::new(Severity::Warning, "config_warning", text.clone(), fix);
         warnings.map(finding).collect()
+    }
+
+    fn log_is_followed(&self) -> Option<Finding> {
+        let settings = &self.node.settings;
+        let is_on = &*settings.value(&LOG_TAIL) == "on";
+        let until_ms = || settings.decided_by(&LOG_TAIL).and_then(|stored| stored.until_ms);
+        is_on.then(|| around::log_is_followed(until_ms()))
     }
 
     /// How this node is, its services and the application's own checks among it.

@@ -1,5 +1,7 @@
 //! The settings that this program knows.
 
+use std::time::Duration;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -9,6 +11,8 @@ use crate::http::maintenance::Notice;
 
 /// The longest log filter, bytes.
 const LONGEST_FILTER: usize = 2_000;
+/// How long the log may be followed before somebody has to say so again.
+const LONGEST_TAIL: Duration = Duration::from_secs(24 * 3_600);
 
 /// One setting: what it means, who may change it, what it may be.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct KnownSetting {
     pub(super) check: fn(&str) -> Result<(), String>,
     /// Whether, of two values, that of the cluster decides, and not that of the node.
     pub(super) outdoes: fn(&str, &str) -> bool,
+    /// How long a value may last, where it must have an end.
+    longest: fn(&str) -> Option<Duration>,
 }
 
 /// Which log lines are written.
@@ -37,6 +43,7 @@ pub const LOG_FILTER: KnownSetting = KnownSetting {
     default: |config| config.log.filter.clone(),
     check: check_filter,
     outdoes: |_cluster, _node| false,
+    longest: |_value| None,
 };
 
 /// Whether log lines are kept and can be followed from elsewhere.
@@ -51,6 +58,7 @@ pub const LOG_TAIL: KnownSetting = KnownSetting {
         _ => Err("must be `on` or `off`".to_owned()),
     },
     outdoes: |_cluster, _node| false,
+    longest: |value| (value == "on").then_some(LONGEST_TAIL),
 };
 
 /// Whether the public port serves everybody, readers only, or nobody.
@@ -65,6 +73,7 @@ pub const MAINTENANCE: KnownSetting = KnownSetting {
         let mode = |text| Notice::parse(text).map(|notice| notice.mode).unwrap_or_default();
         mode(cluster) > mode(node)
     },
+    longest: |_value| None,
 };
 
 /// All of them.
@@ -83,6 +92,12 @@ impl KnownSetting {
     /// A text for an operator.
     pub fn check(&self, value: &str) -> Result<(), String> {
         (self.check)(value)
+    }
+
+    /// Returns how long a value may last; `None` when it needs no end. Then it must be said how long it lasts.
+    #[must_use]
+    pub fn longest(&self, value: &str) -> Option<Duration> {
+        (self.longest)(value)
     }
 
     /// Its place in [`KNOWN`].

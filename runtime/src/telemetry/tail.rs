@@ -57,8 +57,20 @@ pub(crate) struct Line {
     pub(crate) number: u64,
     pub(crate) level: Level,
     pub(crate) target: String,
-    /// As it was written.
+    /// How often it had been switched when it was made: a late one is shown to nobody who came after that.
+    switched: u64,
+    /// As it was written, so much of it as is kept.
     written: String,
+    /// How many bytes it had, when that is not all of it.
+    cut_from: Option<usize>,
+}
+
+/// Where a line comes from.
+#[derive(Debug, Clone)]
+struct Origin {
+    level: Level,
+    target: String,
+    switched: u64,
 }
 
 impl Tail {
@@ -114,16 +126,29 @@ impl Tail {
         let next = inner.count.load(Ordering::Acquire);
         let kept = u64::try_from(last.min(KEPT)).unwrap_or_default();
         let lines = (next.saturating_sub(kept)..next).filter_map(|number| {
-            inner.place(number).load_full().filter(|line| line.number == number)
+            let line = inner.place(number).load_full()?;
+            (line.number == number && line.switched == switched).then_some(line)
         });
         let lines: Vec<Arc<Line>> = lines.collect();
         Some((lines, Listening { tail: self.clone(), switched, next, _place: place }))
     }
 
-    fn keep(&self, level: Level, target: String, bytes: &[u8]) {
+    /// Says where a line comes from that is written now; nothing while no lines are kept.
+    fn origin(&self, metadata: &Metadata<'_>) -> Option<Origin> {
+        let switched = self.0.switched.load(Ordering::Acquire);
+        is_on(switched).then(|| Origin {
+            level: *metadata.level(),
+            target: metadata.target().to_owned(),
+            switched,
+        })
+    }
+
+    fn keep(&self, origin: Origin, bytes: &[u8]) {
         let inner = &self.0;
+        let Origin { level, target, switched } = origin;
         let number = inner.count.fetch_add(1, Ordering::AcqRel);
-        inner.put(&Arc::new(Line { number, level, target, written: shortened(bytes) }));
+        let (written, cut_from) = shortened(bytes);
+        inner.put(&Arc::new(Line { number, level, target, switched, written, cut_from }));
         if inner.listeners.load(Ordering::Acquire) > 0 {
             inner.more.notify_waiters();
         }
@@ -156,11 +181,12 @@ const fn is_on(switched: u64) -> bool {
     switched % 2 == 1
 }
 
-/// The text of a line without its end, as much as is kept.
-fn shortened(bytes: &[u8]) -> String {
+/// The text of a line without its end, as much as is kept; and how many bytes it had if that is not all.
+fn shortened(bytes: &[u8]) -> (String, Option<usize>) {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end_matches('\n');
-    text[..text.floor_char_boundary(LONGEST)].to_owned()
+    let kept = &text[..text.floor_char_boundary(LONGEST)];
+    (kept.to_owned(), (kept.len() < text.len()).then_some(text.len()))
 }
 
 /// Somebody who follows; ends when dropped.
@@ -225,7 +251,9 @@ impl Listening {
                     break;
                 }
                 self.next += 1;
-                lines.push(line);
+                if line.switched == self.switched {
+                    lines.push(line);
+                }
             }
             if !lines.is_empty() {
                 return Some(Heard::Lines(lines));
@@ -255,18 +283,24 @@ impl fmt::Debug for Place {
 impl Line {
     #[cfg(test)]
     pub(crate) fn for_test(number: u64, level: Level, target: &str, written: &str) -> Self {
-        Self { number, level, target: target.to_owned(), written: written.to_owned() }
+        let (target, written) = (target.to_owned(), written.to_owned());
+        Self { number, level, target, switched: 1, written, cut_from: None }
     }
 
-    /// Takes the line apart, in whichever form it was written: when it was, if it says so, and what it says, on one line.
+    /// Takes the line apart, in whichever form it was written: when it was, if it says so, and what it says, on one line;
+    /// also that it is not all of it.
     pub(crate) fn told(&self) -> (String, String) {
         let (at, text) = match serde_json::from_str::<Map<String, Value>>(&self.written) {
             Ok(line) => told_by_json(&line),
+            Err(_) if self.written.starts_with('{') => told_by_cut_json(&self.written),
             Err(_) => told_by_text(&self.written, &self.target),
         };
         let mut told = String::with_capacity(text.len());
         // Writing into a text does not fail.
         write_on_one_line(&mut told, &text).ok();
+        if let Some(bytes) = self.cut_from {
+            told.push_str(&format!(" ... (cut: the line has {bytes} bytes)"));
+        }
         (at, told)
     }
 }
@@ -287,6 +321,22 @@ fn told_by_json(line: &Map<String, Value>) -> (String, String) {
         text.push_str(&format!(" | {name}{{{}}}", members.join(" ")));
     }
     (at.to_owned(), text.trim_start().to_owned())
+}
+
+/// What is left of a JSON line whose end is missing. The time stands before all that is the caller's, and the message first
+/// of that; the rest is told as it is.
+fn told_by_cut_json(written: &str) -> (String, String) {
+    let after = |text: &'static str| written.split_once(text).map(|(_, rest)| rest);
+    let at = after("\"timestamp\":\"").and_then(|rest| rest.split_once('"'));
+    let at = at.map_or("", |(at, _)| at).to_owned();
+    let Some(rest) = after("\"fields\":{\"message\":") else { return (at, written.to_owned()) };
+    let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+    let text = match values.next() {
+        Some(Ok(message)) => format!("{} {}", in_words(&message), &rest[values.byte_offset()..]),
+        // It is the message that was cut.
+        Some(Err(_)) | None => rest.trim_start_matches('"').to_owned(),
+    };
+    (at, text)
 }
 
 fn in_words(value: &Value) -> String {
@@ -324,11 +374,8 @@ impl<'w, M: MakeWriter<'w>> MakeWriter<'w> for Watched<M> {
     }
 
     fn make_writer_for(&'w self, metadata: &Metadata<'_>) -> Self::Writer {
-        let kept = self.tail.is_on().then(|| Kept {
-            tail: self.tail.clone(),
-            level: *metadata.level(),
-            target: metadata.target().to_owned(),
-        });
+        let origin = self.tail.origin(metadata);
+        let kept = origin.map(|origin| Kept { tail: self.tail.clone(), origin });
         WatchedWriter { inner: self.inner.make_writer_for(metadata), kept }
     }
 }
@@ -344,8 +391,7 @@ pub(super) struct WatchedWriter<W> {
 #[derive(Debug)]
 struct Kept {
     tail: Tail,
-    level: Level,
-    target: String,
+    origin: Origin,
 }
 
 impl<W: Write> Write for WatchedWriter<W> {
@@ -359,8 +405,8 @@ impl<W: Write> Write for WatchedWriter<W> {
 
     /// A line comes whole, by one call of this.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Some(Kept { tail, level, target }) = self.kept.take() {
-            tail.keep(level, target, bytes);
+        if let Some(Kept { tail, origin }) = self.kept.take() {
+            tail.keep(origin, bytes);
         }
         self.inner.write_all(bytes)
     }

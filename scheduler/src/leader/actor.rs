@@ -58,6 +58,8 @@ pub(super) struct LeaderActor {
     shared: Arc<LeaderShared>,
     leadership: Leadership,
     reconnects: Option<watch::Receiver<u64>>,
+    /// Whether the store was asked for anything.
+    has_asked: bool,
     last_step: BootInstant,
     timer: Option<SpawnHandle>,
     /// How many releases and notes of an end are under way.
@@ -79,6 +81,7 @@ impl LeaderActor {
         Self {
             leadership,
             reconnects: tools.lease.reconnects(),
+            has_asked: false,
             last_step: now,
             timer: None,
             ending: 0,

@@ -135,6 +135,16 @@ enum Told {
     NotYet(String),
 }
 
+/// Who leads while a node restarts.
+enum Lead {
+    /// Another one.
+    Elsewhere,
+    /// Nobody: no other node could.
+    Nobody,
+    /// It is not passed on yet, and why.
+    NotYet(String),
+}
+
 /// What is remembered of a node between two looks at it.
 #[derive(Default)]
 struct Watch {
@@ -251,21 +261,32 @@ impl Rolling {
 
     /// Tells a node to restart, unless it must wait for something.
     async fn tell(&self, node: &NodeId) -> Result<Told, JobError> {
-        if let Some(why) = self.pass_the_lead_on(node).await? {
-            return Ok(Told::NotYet(why));
-        }
         let own = *node == self.job.node().node_id;
-        if own && self.job.is_of_leader() && !self.leads() {
+        let leads = self.jobs.leader_status().leader.as_ref() == Some(node);
+        if own && !leads && self.job.is_of_leader() && !self.leads() {
             return Err(JobError::hand_back("the leader restarts the last node"));
         }
+        // First: the lead is not moved, and nothing said of it, while the node has to wait anyway.
         if let Some(other) = self.not_ready_besides(node).await {
             return Ok(Told::NotYet(format!("{other} is not ready")));
+        }
+        let lead = match self.pass_the_lead_on(node).await? {
+            Lead::NotYet(why) => return Ok(Told::NotYet(why)),
+            lead @ (Lead::Elsewhere | Lead::Nobody) => lead,
+        };
+        if own && self.job.is_of_leader() && !self.leads() {
+            return Err(JobError::hand_back("the leader restarts the last node"));
         }
         let RollingOrder { by, why, .. } = &self.order;
         let why = format!("rolling restart, run {}: {why}", self.job.run_id());
         let wish = Wish { by: by.clone(), why, force: false };
         // As late as possible: whoever stood still since the run was given away must not tell anybody anything.
-        match self.fleet.restart_if(node, &wish, self.is_ours()).await {
+        let told = self.fleet.restart_if(node, &wish, self.is_ours()).await;
+        if told.is_ok() && matches!(lead, Lead::Nobody) {
+            let name = node.name();
+            self.job.warn(format!("nobody leads while {name} restarts: no other node could"));
+        }
+        match told {
             Ok(()) if own => Err(JobError::hand_back("its own node restarts")),
             Ok(()) => Ok(Told::Heard),
             Err(error @ FleetError::LastNode) => Ok(Told::NotYet(error.to_string())),
@@ -277,11 +298,10 @@ impl Rolling {
         self.jobs.leader().board().leading(self.now()).is_some()
     }
 
-    /// Has another node lead if this one does whose turn it is. Says why not yet, if not yet; when nobody else could lead,
-    /// it goes on without.
-    async fn pass_the_lead_on(&self, node: &NodeId) -> Result<Option<String>, JobError> {
+    /// Has another node lead if this one does whose turn it is; when nobody else could lead, it goes on without.
+    async fn pass_the_lead_on(&self, node: &NodeId) -> Result<Lead, JobError> {
         if self.jobs.leader_status().leader.as_ref() != Some(node) {
-            return Ok(None);
+            return Ok(Lead::Elsewhere);
         }
         let admin = AdminJobs::of(&self.jobs, self.job.node());
         Ok(match admin.pass_on(HOLD).await {
@@ -290,14 +310,10 @@ impl Rolling {
                 if *node == self.job.node().node_id {
                     return Err(JobError::hand_back(format!("{name} leads now and goes on")));
                 }
-                None
+                Lead::Elsewhere
             }
-            PassedOn::NobodyElse => {
-                let name = node.name();
-                self.job.warn(format!("nobody leads while {name} restarts: no other node could"));
-                None
-            }
-            PassedOn::NotYet(why) => Some(why),
+            PassedOn::NobodyElse => Lead::Nobody,
+            PassedOn::NotYet(why) => Lead::NotYet(why),
         })
     }
 

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use understudy_runtime::actors::Probe;
 use understudy_runtime::bus::{Bus, LocalHub};
 use understudy_runtime::clock::{Clock as _, SystemClock};
 use understudy_runtime::ids::NodeId;
 use understudy_runtime::redis::{ConnectError, Redis, Role};
 use understudy_scheduler::leader::{
-    Inauguration, InaugurationError, LEADER, LeaderHandle, LeaderLease, LeaderPhase, LeaderSpec,
-    RedisLease, SingleLease,
+    Acquire, Held, Inauguration, InaugurationError, LEADER, LeaderHandle, LeaderLease,
+    LeaderLeaseError, LeaderPhase, LeaderSpec, LeaseValue, RedisLease, Renewal, SingleLease,
 };
 
 use super::fixtures::{RedisServer, eventually, keys, node};
@@ -240,5 +241,72 @@ async fn alone_a_node_leads_at_once_and_for_as_long_as_it_likes() {
     eventually("it does not lead", || a.status().state == LeaderPhase::Standby).await;
     a.set_eligible(true);
     assert_eq!(leads(&a).await, 2);
+    a.resign().await;
+}
+
+/// A lease whose connection is made when the test says so.
+#[derive(Debug)]
+struct Late {
+    inner: SingleLease,
+    connects: watch::Sender<u64>,
+    /// How often it was asked before that.
+    too_early: AtomicU64,
+}
+
+impl Late {
+    fn look(&self) {
+        if *self.connects.borrow() == 0 {
+            self.too_early.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[async_trait]
+impl LeaderLease for Late {
+    async fn acquire(
+        &self,
+        value: &LeaseValue,
+        ttl: Duration,
+    ) -> Result<Acquire, LeaderLeaseError> {
+        self.look();
+        self.inner.acquire(value, ttl).await
+    }
+
+    async fn peek(&self) -> Result<Option<Held>, LeaderLeaseError> {
+        self.look();
+        self.inner.peek().await
+    }
+
+    async fn renew(&self, value: &LeaseValue, ttl: Duration) -> Result<Renewal, LeaderLeaseError> {
+        self.look();
+        self.inner.renew(value, ttl).await
+    }
+
+    async fn release(&self, value: &LeaseValue) -> Result<bool, LeaderLeaseError> {
+        self.inner.release(value).await
+    }
+
+    fn reconnects(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.connects.subscribe())
+    }
+}
+
+#[actix_rt::test]
+async fn the_first_question_waits_for_the_connection() {
+    let cluster = Cluster::default();
+    // So that there are 1.5 s for it.
+    let spec = LeaderSpec { ttl: Duration::from_secs(5), ..Cluster::spec("a") };
+    let bus = Bus::local(&cluster.hub, spec.node_id.clone());
+    let (inner, connects) = (SingleLease::new(), watch::Sender::new(0));
+    let late = Arc::new(Late { inner, connects, too_early: AtomicU64::new(0) });
+    let lease: Arc<dyn LeaderLease> = Arc::<Late>::clone(&late);
+    let connect = move || async move { Ok::<_, std::convert::Infallible>(lease) };
+    let a = LeaderHandle::start(spec, bus, cluster.terms.clone(), connect).await.unwrap();
+    // Nothing is to happen meanwhile.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(epoch(&a), None);
+    late.connects.send_replace(1);
+    assert_eq!(leads(&a).await, 1);
+    assert_eq!(late.too_early.load(Ordering::Relaxed), 0, "it would have failed at once");
     a.resign().await;
 }

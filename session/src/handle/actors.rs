@@ -101,18 +101,25 @@ pub(crate) fn look_at_actor(handle: &SessionHandle, locator: Locator) -> Option<
 /// Stops an actor of this node.
 pub(crate) async fn stop_actor(handle: SessionHandle, locator: Locator) -> Stopped {
     let until = Instant::now() + LIMIT;
-    loop {
-        let found = handle.0.residents.get(&locator).map(|resident| Resident::clone(&resident));
-        let Some(resident) = found else { return Stopped::NotHere };
+    let found = handle.0.residents.get(&locator).map(|resident| Resident::clone(&resident));
+    let Some(resident) = found else { return Stopped::NotHere };
+    while is_here(&handle, &resident) {
         attempt(&resident, handle.0.clock.now()).await;
-        if resident.cell.is_given_up() {
-            return Stopped::Gone;
-        }
         if Instant::now() >= until {
-            return Stopped::Busy;
+            break;
         }
-        sleep(LET_IN).await;
+        if is_here(&handle, &resident) {
+            sleep(LET_IN).await;
+        }
     }
+    if is_here(&handle, &resident) { Stopped::Busy } else { Stopped::Gone }
+}
+
+/// Whether an actor of this node is still the one of its session. An actor that tries to give its session up looks for an
+/// instant as if it had; one that has is out of the map, for good.
+fn is_here(handle: &SessionHandle, resident: &Resident) -> bool {
+    let found = handle.0.residents.get(&resident.cell.locator);
+    found.is_some_and(|found| Arc::ptr_eq(&found.cell, &resident.cell))
 }
 
 /// Lets nobody in for a moment, waits until nobody waits any more, and asks the actor to go.

@@ -124,13 +124,20 @@ fn a_drain_by_force_does_not_wait_for_another_node() {
     assert_eq!(ended.status, 1, "what force did not take on is waited for: {}", ended.out);
 }
 
-/// Sends these events over one connection each.
+/// Sends these events over one connection each, which is lost then.
 fn events(connections: &'static [&'static str]) -> FakeNode {
+    // There was to be more.
+    streams(connections, "content-length: 1000000\r\n")
+}
+
+/// Sends these events over one connection each.
+fn streams(connections: &'static [&'static str], length: &'static str) -> FakeNode {
     let mut left = connections.iter();
     FakeNode::serving(move |_, stream| {
         let Some(events) = left.next() else { return };
-        let head =
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{length}connection: close\r\n\r\n"
+        );
         drop(stream.write_all(format!("{head}{events}").as_bytes()));
     })
 }
@@ -149,6 +156,28 @@ fn events_are_lines_and_survive_a_lost_connection() {
     assert_eq!(ended.out, "00:00:01 jobs      run=7\n");
     let ended = asked(&events(&[SECOND]), &["watch", "--count", "two"]);
     assert_eq!(ended.status, 64);
+}
+
+#[test]
+fn u14_lines_of_a_log_that_come_between_two_connections_are_shown_once() {
+    const FIRST: &str = "retry: 2000\n\nevent: line\ndata: {\"number\":5,\"at\":\"2026-01-01T00:00:05.000000Z\",\"text\":\"a\"}\n\n";
+    const SECOND: &str = "retry: 2000\n\nevent: line\ndata: {\"number\":5,\"at\":\"2026-01-01T00:00:05.000000Z\",\"text\":\"a\"}\n\n\
+        event: line\ndata: {\"number\":6,\"at\":\"2026-01-01T00:00:06.000000Z\",\"text\":\"between\"}\n\n";
+    const NEXT: &str = "retry: 2000\n\nevent: line\ndata: {\"number\":1,\"at\":\"2026-01-01T00:00:07.000000Z\",\"text\":\"of the next process\"}\n\n\
+        event: end\ndata: {\"why\":\"off\"}\n\n";
+    let line = ["log", "tail", "--last", "1", "--json"];
+    let node = streams(&[FIRST, SECOND, NEXT], "");
+    let ended = asked(&node, &line);
+    assert_eq!(ended.status, 0, "{}", ended.complaints);
+    let texts = ["\"a\"", "\"between\"", "\"of the next process\""];
+    let shown = texts.map(|text| ended.out.matches(text).count());
+    assert_eq!(shown, [1, 1, 1], "{}", ended.out);
+    assert_eq!(ended.complaints, "", "a node ends streams in time");
+    let targets: Vec<String> = node.asked().into_iter().map(|asked| asked.target).collect();
+    let path = "/v1/logs/tail?last=";
+    assert_eq!(targets, [format!("{path}1"), format!("{path}512"), format!("{path}512")]);
+    let ended = asked(&events(&[FIRST, NEXT]), &line);
+    assert!(ended.complaints.contains("the connection is lost"), "{}", ended.complaints);
 }
 
 #[test]

@@ -182,7 +182,9 @@
     listen();
   }
   pace.addEventListener("change", () => {
-    document.cookie = `us_pace=${seconds()}; Path=/console; Max-Age=31536000; SameSite=Strict`;
+    // Named and bound as the node does it.
+    const [name, path] = location.protocol === "https:" ? ["__Host-us_pace", "/; Secure"] : ["us_pace", "/console"];
+    document.cookie = `${name}=${seconds()}; Path=${path}; Max-Age=31536000; SameSite=Strict`;
     start();
   });
   document.addEventListener("visibilitychange", () => {

@@ -19,6 +19,8 @@ const LONGEST: usize = 400;
 /// So many characters are shown in all, so that a page stays small.
 const MOST: usize = 24_000;
 const SETTING: &str = "log_tail";
+/// For so many minutes it is switched on unless somebody says otherwise: it must have an end.
+const MINUTES: &str = "15";
 
 /// Which lines are asked for, as the API and the addresses of the console name it.
 pub(in super::super) fn query(visit: &Visit) -> [(&'static str, &str); 3] {
@@ -62,7 +64,7 @@ fn switch(visit: &Visit, is_on: bool) -> Markup {
     if is_on {
         return button(visit, "settings.reset", &[("name", SETTING)]);
     }
-    button(visit, "settings.set", &[("name", SETTING), ("value", "on")])
+    button(visit, "settings.set", &[("name", SETTING), ("value", "on"), ("for_s", MINUTES)])
 }
 
 fn not_followed(trouble: &Trouble) -> Markup {
@@ -72,7 +74,7 @@ fn not_followed(trouble: &Trouble) -> Markup {
     empty(
         "The log cannot be followed now",
         html! {
-            "Set " (parts::code("log_tail")) " to " (parts::code("on")) ", best for some minutes only: "
+            "Set " (parts::code("log_tail")) " to " (parts::code("on")) " for a while, 24 hours at most: "
             (parts::code("understudy settings set log_tail on --why … --for 10min"))
         },
     )

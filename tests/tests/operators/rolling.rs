@@ -239,6 +239,10 @@ async fn one_that_went_down_again_is_waited_for(stage: &mut Stage) {
     let what = ("the run has ended", ALL);
     supervisor.until(&mut stage.cluster, what, async |cluster| ended(cluster).await).await;
     oracle!("the run", end_of(stage, run), "cancelled: cancelled by operator");
+    let log = stage.get(&format!("/v1/runs/{run}/log?limit=1000")).await.expect(200).text;
+    assert!(log.contains("is not told yet"), "{log}");
+    let said = log.matches("nobody leads while").count();
+    oracle!("times that it said that nobody leads, while it waited", said, 0);
     oracle!("nodes that run", running(stage), 2);
 }
 

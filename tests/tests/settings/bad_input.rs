@@ -88,6 +88,14 @@ fn wrong_values(
         (settings, json!({ "value": "debug", "why": "x", "for_s": "60" }), 400, "for_s"),
         (settings, json!({ "value": "debug", "why": "x", "fors": 1 }), 400, "fors"),
         ("/v1/settings/log_tail", json!({ "value": "yes", "why": "x" }), 422, "value"),
+        // It must have an end.
+        ("/v1/settings/log_tail", json!({ "value": "on", "why": "x" }), 422, "for_s"),
+        (
+            "/v1/settings/log_tail",
+            json!({ "value": "on", "why": "x", "for_s": 86_401 }),
+            422,
+            "for_s",
+        ),
         (maintenance, json!({ "why": "x" }), 400, "mode"),
         (maintenance, json!({ "mode": "on", "why": "x" }), 422, "mode"),
         (maintenance, json!({ "mode": true, "why": "x" }), 400, "mode"),

@@ -94,7 +94,8 @@ async fn g4_while_redis_is_away_a_change_reaches_all_through_the_database() {
     oracle!("nodes of which it is not known", named, r#"["node-b","node-c"]"#);
     let (at_once, took) = revoked(&stage).await;
     oracle!("status where it was ended, while the others cannot be told", at_once[0], 401);
-    oracle!("ms until it counted nowhere", took.as_millis(), <= 7_500);
+    // They read the list every 5 s; the rest is for a machine with much to do.
+    oracle!("ms until it counted nowhere", took.as_millis(), <= 15_000);
     stage.cluster.redis.restart(Data::Lost).await;
     let off = json!({ "mode": "off", "why": "redis is back" });
     wait::until("nodes hear again", LIMIT, async || {

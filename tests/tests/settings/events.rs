@@ -21,7 +21,11 @@ struct Watcher {
 
 impl Watcher {
     async fn of(node: &Node) -> Self {
-        let client = Client::new().bearing(VIEWER);
+        Self::bearing(VIEWER, node).await
+    }
+
+    async fn bearing(token: &str, node: &Node) -> Self {
+        let client = Client::new().bearing(token);
         let request = client.build(Method::GET, node.admin_url(), "/v1/events");
         let mut answer = request.timeout(Duration::from_secs(600)).send().await.unwrap();
         assert_eq!(answer.status(), 200);
@@ -94,6 +98,7 @@ async fn u18_what_happens_on_another_node_is_seen_and_a_drain_ends_the_stream() 
     let file = folder.join("health");
     let path = file.display().to_string();
     let stage = Stage::with(Cluster::builder().node_env(1, "FIXTURE_HEALTH", &path)).await;
+    a_stream_ends_with_its_token(stage.node(0)).await;
     let watcher = Watcher::of(stage.node(0)).await;
     let settings = watcher.count("settings");
     stage.maintenance(1, json!({ "mode": "read_only", "why": "a look" })).await;
@@ -159,4 +164,19 @@ async fn u18_a_silent_stream_is_kept_alive_and_watchers_are_bounded() {
     .await;
     admin().get(stage.node(0).admin_url(), "/v1/events?x=1").await.unwrap().expect(400);
     Client::new().get(stage.node(0).admin_url(), "/v1/events").await.unwrap().expect(401);
+}
+
+/// Who may no longer look is told no more, though the stream was begun in time.
+async fn a_stream_ends_with_its_token(node: &Node) {
+    let url = node.admin_url();
+    let body = json!({ "name": "a guest", "role": "viewer" });
+    let made: Value = admin().post_json(url, "/v1/tokens", &body).await.unwrap().expect(201).json();
+    let watcher = Watcher::bearing(made["token"].as_str().unwrap(), node).await;
+    let stays = Watcher::of(node).await;
+    let path = format!("/v1/tokens/{}", made["id"].as_str().unwrap());
+    admin().delete(url, &path).await.unwrap().expect(204);
+    wait::until("the stream ends", LIMIT, async || watcher.ended.is_finished()).await;
+    let before = stays.heard().len();
+    wait::until("others go on", LIMIT, async || stays.heard().len() > before).await;
+    stays.ended.abort();
 }

@@ -108,6 +108,18 @@ async fn stays_without_a_lease(handle: &LeaseHandle, server: &RedisServer, id: &
 }
 
 #[actix_rt::test]
+async fn the_first_renewal_waits_for_the_connection_and_is_no_failure() {
+    let server = RedisServer::start().await;
+    server.freeze();
+    let handle = start(server.config(), &node("a"), None).await;
+    stays("nothing has failed", TTL / 3, || handle.trouble().is_none()).await;
+    eventually("that none comes is told", || handle.trouble().is_some()).await;
+    server.thaw();
+    held(&handle).await;
+    handle.release().await;
+}
+
+#[actix_rt::test]
 async fn r4_a_lease_lapses_without_the_store_and_comes_back_as_another_one() {
     let server = RedisServer::start().await;
     let handle = start(server.config(), &node("a"), None).await;

@@ -11,8 +11,13 @@ fn node() -> NodeName {
     "web-1".parse().unwrap()
 }
 
+fn origin(tail: &Tail) -> Origin {
+    let switched = tail.0.switched.load(Ordering::Acquire);
+    Origin { level: Level::INFO, target: "a::b".to_owned(), switched }
+}
+
 fn keep(tail: &Tail, number: usize) {
-    tail.keep(Level::INFO, "a::b".to_owned(), format!("line {number}\n").as_bytes());
+    tail.keep(origin(tail), format!("line {number}\n").as_bytes());
 }
 
 fn texts(lines: &[Arc<Line>]) -> Vec<&str> {
@@ -138,15 +143,59 @@ fn u14_a_late_writer_puts_no_old_line_in_the_place_of_a_newer_one() {
 }
 
 fn line_like(line: &Line) -> Line {
-    let (level, target, written) = (line.level, line.target.clone(), line.written.clone());
-    Line { number: line.number, level, target, written }
+    let Line { number, level, switched, cut_from, .. } = *line;
+    let (target, written) = (line.target.clone(), line.written.clone());
+    Line { number, level, target, switched, written, cut_from }
+}
+
+#[test]
+fn u14_what_was_written_before_the_end_is_not_shown_after_the_next_beginning() {
+    let tail = Tail::new();
+    tail.switch(true);
+    let late = origin(&tail);
+    tail.switch(false);
+    tail.switch(true);
+    // These writers stood still meanwhile.
+    tail.keep(late.clone(), b"of before\n");
+    let (lines, mut listening) = tail.listen(KEPT).unwrap();
+    assert!(lines.is_empty(), "{lines:?}");
+    tail.keep(late, b"of before\n");
+    keep(&tail, 1);
+    let Some(Heard::Lines(lines)) = now(&mut listening) else { panic!("there is a line") };
+    assert_eq!(texts(&lines), ["line 1"]);
 }
 
 #[test]
 fn a_line_of_any_length_is_kept_in_part() {
     let tail = Tail::new();
     tail.switch(true);
-    tail.keep(Level::WARN, "t".to_owned(), "ä".repeat(LONGEST).as_bytes());
+    tail.keep(origin(&tail), "ä".repeat(LONGEST).as_bytes());
     let (lines, _listening) = tail.listen(1).unwrap();
     assert_eq!(lines[0].written.len(), LONGEST);
+}
+
+#[test]
+fn u14_of_a_line_that_is_too_long_time_and_message_are_told_and_that_it_was_cut() {
+    let long = "x".repeat(LONGEST);
+    let say = || {
+        info!(place = long.as_str(), "session loaded");
+        info!("{long}");
+    };
+    for is_json in [true, false] {
+        let tail = Tail::new();
+        tail.switch(true);
+        let writer = watched(io::sink, &tail);
+        if is_json {
+            with_default(json(EnvFilter::new("info"), &node(), writer), say);
+        } else {
+            with_default(text(EnvFilter::new("info"), &node(), Colours::Off, writer), say);
+        }
+        let (lines, _listening) = tail.listen(KEPT).unwrap();
+        for (line, begins) in lines.iter().zip(["session loaded", "xxxx"]) {
+            let (at, text) = line.told();
+            assert!(at.ends_with('Z') && text.starts_with(begins), "{at} {text}");
+            assert!(text.ends_with(" bytes)") && text.contains("(cut: the line has 16"), "{text}");
+        }
+        assert_eq!(lines.len(), 2);
+    }
 }

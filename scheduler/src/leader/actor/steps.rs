@@ -39,8 +39,15 @@ impl LeaderActor {
             "peek"
         };
         let handling = self.spec.probe.begin(what);
+        let is_first = !std::mem::replace(&mut self.has_asked, true);
+        let first_connection = self.reconnects.clone().filter(|_| is_first);
         let step = async move {
             let _handling = handling;
+            if let Some(mut connects) = first_connection {
+                // What is sent before it is there fails at once.
+                let connected = connects.wait_for(|connects| *connects > 0);
+                tokio::time::timeout(limit, connected).await.ok();
+            }
             if bid && reconnected {
                 // What the bid relies on was learnt over another connection; the news is on its way to the actor.
                 return Ok(Event::Failed);

@@ -79,3 +79,16 @@ async fn u9_an_actor_that_is_never_idle_stays_and_goes_on() {
     drop(waits);
     assert_eq!(stop_actor(node, locator).await, Stopped::Gone);
 }
+
+#[actix_rt::test]
+async fn u9_an_actor_that_looks_given_up_and_stays_is_not_told_as_gone() {
+    let store = memory();
+    let node = node_over(Arc::new(store.clone()));
+    let locator = logged_in(&store, "ann").await;
+    assert_eq!(increment(&node, locator).await, 1);
+    let resident = Resident::clone(&node.0.residents.get(&locator).unwrap());
+    // As it is for an instant when an actor wants to give up and then sees that somebody waits.
+    assert!(resident.cell.give_up());
+    assert_eq!(stop_actor(node.clone(), locator).await, Stopped::Busy);
+    assert!(node.0.residents.contains_key(&locator), "it is still there");
+}
