@@ -295,7 +295,6 @@ impl SessionStore for PersistedStore {
         let reply = self.redis.create(locator, record, lifetime_ms).await?;
         if let (CreateReply::Created { now_ms }, PersistMode::WriteThrough) = (&reply, self.mode) {
             let record = Record {
-                epoch: 1,
                 version: 1,
                 created_ms: *now_ms,
                 last_access_ms: *now_ms,

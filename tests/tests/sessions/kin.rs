@@ -21,6 +21,19 @@ struct Refused {
 }
 
 #[derive(Debug, Deserialize)]
+struct Sessions {
+    sessions: Vec<Begun>,
+}
+
+/// A session as operators see it.
+#[derive(Debug, Deserialize)]
+struct Begun {
+    user: Option<String>,
+    epoch: u64,
+    created_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
 struct Files {
     files: Vec<File>,
 }
@@ -113,6 +126,14 @@ async fn children_are_sessions(cluster: &Cluster) {
         wrong += usize::from(counter(&client, url).await.is_some());
     }
     oracle!("counters of two children and their parent that are wrong, of 9", wrong, 0);
+    let operator = Client::new().bearing(OPERATOR);
+    let page = operator.get(cluster.nodes[0].admin_url(), "/v1/sessions?limit=100").await.unwrap();
+    let begun = page.expect(200).json::<Sessions>().sessions.into_iter();
+    let begun: Vec<Begun> = begun.filter(|session| session.user.is_none()).collect();
+    // A copy of one that ended has a lower epoch: those of before began more than a minute earlier.
+    let low = begun.iter().filter(|child| child.epoch + 30_000 < child.created_ms).count();
+    oracle!("children of which there is one", begun.len(), 2);
+    oracle!("children whose epoch one of before may have had", low, 0);
     client.post(cluster.url(1), "/child/end?name=a").await.unwrap().expect(204);
     for node in 0..3 {
         assert_eq!(child(&client, cluster.url(node), "a").await, Value::Null, "it was ended");
