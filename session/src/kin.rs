@@ -198,6 +198,13 @@ impl Kin {
         Ok(noted.await?)
     }
 
+    /// Counts children, by their notes.
+    pub(crate) async fn count_children(&self) -> Result<u64, StoreError> {
+        let count = "SELECT count(*) AS children FROM us_session_child";
+        let rows = self.rows(self.statement(count, Vec::new())).await?;
+        rows.first().map_or(Ok(0), |row| number(row, "children"))
+    }
+
     /// Removes what hangs on sessions that have ended, as long as the node runs. What fails is left to the sweep.
     pub(crate) async fn tidy(&self, handle: &SessionHandle, ended: &mut mpsc::Receiver<Ending>) {
         let mut some = Vec::with_capacity(AT_ONCE);

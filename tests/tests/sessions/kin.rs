@@ -34,6 +34,12 @@ struct Begun {
 }
 
 #[derive(Debug, Deserialize)]
+struct Counted {
+    anonymous: u64,
+    children: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
 struct Files {
     files: Vec<File>,
 }
@@ -128,14 +134,7 @@ async fn children_are_sessions(cluster: &Cluster) {
         wrong += usize::from(counter(&client, url).await.is_some());
     }
     oracle!("counters of two children and their parent that are wrong, of 9", wrong, 0);
-    let operator = Client::new().bearing(OPERATOR);
-    let page = operator.get(cluster.nodes[0].admin_url(), "/v1/sessions?limit=100").await.unwrap();
-    let begun = page.expect(200).json::<Sessions>().sessions.into_iter();
-    let begun: Vec<Begun> = begun.filter(|session| session.user.is_none()).collect();
-    // A copy of one that ended has a lower epoch: those of before began more than a minute earlier.
-    let low = begun.iter().filter(|child| child.epoch + 30_000 < child.created_ms).count();
-    oracle!("children of which there is one", begun.len(), 2);
-    oracle!("children whose epoch one of before may have had", low, 0);
+    operators_tell_children_from_visitors(cluster).await;
     client.post(cluster.url(1), "/child/end?name=a").await.unwrap().expect(204);
     for node in 0..3 {
         assert_eq!(child(&client, cluster.url(node), "a").await, Value::Null, "it was ended");
@@ -155,6 +154,22 @@ async fn children_are_sessions(cluster: &Cluster) {
     let refused = client.post(cluster.url(0), "/child/incr?name=more").await.unwrap().expect(409);
     assert_eq!(refused.json::<Refused>().code, "session_too_many_children");
     client.post(cluster.url(2), "/logout").await.unwrap().expect(204);
+}
+
+/// There is a session with a user, and on it hang two children.
+async fn operators_tell_children_from_visitors(cluster: &Cluster) {
+    let (operator, url) = (Client::new().bearing(OPERATOR), cluster.nodes[0].admin_url());
+    let page = operator.get(url, "/v1/sessions?limit=100").await.unwrap();
+    let begun = page.expect(200).json::<Sessions>().sessions.into_iter();
+    let begun: Vec<Begun> = begun.filter(|session| session.user.is_none()).collect();
+    // A copy of one that ended has a lower epoch: those of before began more than a minute earlier.
+    let low = begun.iter().filter(|child| child.epoch + 30_000 < child.created_ms).count();
+    oracle!("children that operators see", begun.len(), 2);
+    oracle!("children whose epoch one of before may have had", low, 0);
+    let count = operator.get(url, "/v1/sessions/count").await.unwrap().expect(200);
+    let count: Counted = count.json();
+    oracle!("children counted", count.children.expect("the database is there"), 2);
+    oracle!("children counted as visitors", count.anonymous, 0);
 }
 
 fn rows_of_children(cluster: &Cluster) -> u64 {
