@@ -270,6 +270,14 @@ impl Redis {
         Ok(findings::judge(&self.info("default").await?, self.topology()))
     }
 
+    /// Looks whether a server whose changes a replica must have has one; on a Cluster one of them.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub(crate) async fn lack_of_replicas(&self) -> Result<Option<Finding>, RedisError> {
+        Ok(findings::unreplicated(&self.info("replication").await?))
+    }
+
     /// Sends a command that has no script around it; on a Cluster to any of its servers.
     ///
     /// # Errors
