@@ -70,7 +70,7 @@ script!(SEEN, new, "seen");
 script!(ONLINE, new, "online");
 script!(ONLINE_COUNT, new, "online_count");
 // These make room.
-script!(SWEEP, even_when_full, "sweep", "index", "entry", "remains");
+script!(SWEEP, even_when_full, "sweep", "index", "entry", "remains", "unsaved");
 script!(ACKNOWLEDGE, even_when_full, "acknowledge");
 script!(CONDEMN, even_when_full, "condemn", "place");
 script!(STRIKE, even_when_full, "strike", "place");
