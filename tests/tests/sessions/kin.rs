@@ -106,7 +106,22 @@ async fn s16_children_and_files_end_with_their_session_however_it_ends() {
         files_are_read_at_every_node(&cluster).await;
         they_end_with_their_session(&cluster).await;
         the_next_user_sees_nothing(&cluster).await;
+        if persist != "off" {
+            what_saves_is_supervised(&cluster).await;
+        }
     }
+}
+
+/// What brings sessions to the database is started again when it panics.
+async fn what_saves_is_supervised(cluster: &Cluster) {
+    let (operator, url) = (Client::new().bearing(OPERATOR), cluster.nodes[0].admin_url());
+    // A node that has much to do may not say in time what it does.
+    wait::until("all nodes tell of what saves", LIMIT, async || {
+        let told: Value = operator.get(url, "/v1/actors").await.unwrap().expect(200).json();
+        let tasks = told["tasks"].as_array().expect("a list");
+        tasks.iter().filter(|task| task["name"] == "session-saver").count() == 3
+    })
+    .await;
 }
 
 async fn children_are_sessions(cluster: &Cluster) {

@@ -33,9 +33,9 @@ for i = 5, #ARGV do
 end
 local queue = KEYS[many + 1]
 
--- What the database has is older than what this server had, and may last longer: a login may have made the times shorter since.
--- So it must hear of the end, which it would else find out by its own copy.
-local function is_over(locator)
+-- What waits in the queue the database has in an older state, which may last longer: a login may have made the times shorter
+-- since. So it must hear of the end, or its copy would come back.
+local function leave_end(locator)
   if queue and redis.call('ZREM', queue, locator) == 1 then unsaved(queue, '!' .. locator, now) end
 end
 
@@ -48,7 +48,7 @@ local function look(locator, key, remains, due)
   if kind == 'none' then
     redis.call('ZREM', index, locator)
     redis.call('ZREM', KEYS[3], locator)
-    is_over(locator)
+    leave_end(locator)
     return hand_out(string.format('%s|vanished||%.0f|', locator, due), 0)
   end
   local s = kind == 'hash' and redis.call('HMGET', key, 'c', 'x', 'la', 'i', 'u', 'st', 'e', 'sv', 'pa') or {}
@@ -65,7 +65,7 @@ local function look(locator, key, remains, due)
   lay_out(key, remains, s[9] and '' or ARGV[4])
   redis.call('ZREM', index, locator)
   redis.call('ZREM', KEYS[3], locator)
-  is_over(locator)
+  leave_end(locator)
   if not s[9] then hand_out(entry(locator, s, slack, now), 0) end
 end
 
