@@ -33,6 +33,7 @@ mod detect;
 mod error;
 pub(crate) mod findings;
 mod health;
+mod replicated;
 mod script;
 mod sentinel;
 mod settings;
@@ -43,6 +44,7 @@ pub(crate) mod testing;
 mod tls;
 
 pub use error::{ConnectError, RedisError};
+pub use replicated::Replicated;
 pub use script::Script;
 pub use subscription::{Incoming, Subscription};
 
@@ -70,6 +72,8 @@ pub enum Role {
     Leader,
     /// Ordinary commands; the number tells several apart.
     Data(usize),
+    /// Changes that a replica must have before they count; see [`Redis::call_replicated`].
+    Replicated(usize),
     /// Sending messages to other nodes.
     Bus,
     /// Receiving messages.
@@ -82,6 +86,7 @@ impl fmt::Display for Role {
             Self::Lease => f.write_str("lease"),
             Self::Leader => f.write_str("leader"),
             Self::Data(number) => write!(f, "data{number}"),
+            Self::Replicated(number) => write!(f, "replicated{number}"),
             Self::Bus => f.write_str("bus"),
             Self::Subscriber => f.write_str("subscriber"),
         }
@@ -133,8 +138,10 @@ impl Redis {
             }
         };
         let mut settings = settings::Settings::new(config, &topology, tls)?;
-        if role == Role::Subscriber {
-            settings = settings.with_inbox();
+        match role {
+            Role::Subscriber => settings = settings.with_inbox(),
+            Role::Replicated(_) => settings = settings.without_redirections(),
+            Role::Lease | Role::Leader | Role::Data(_) | Role::Bus => {}
         }
         let name = format!("us-{}-{role}", node.name());
         let health = Arc::new(Health::new(config.command_timeout));
@@ -156,10 +163,7 @@ impl Redis {
         args: Vec<Arg>,
     ) -> Result<Reply, RedisError> {
         let client = self.shared.link.commands();
-        let slot = self
-            .is_cluster()
-            .then(|| keys.first().map(|key| redis_keyslot(key.as_bytes())))
-            .flatten();
+        let slot = self.slot_of(&keys);
         let sent = script_arguments(script.hash(), keys, args);
         // Kept for a second attempt; the texts in it are shared, not copied.
         let mut again = sent.clone();
@@ -183,6 +187,9 @@ impl Redis {
     /// have it. The connection does nothing else meanwhile, so use one that is nobody else's, and a limit that is
     /// shorter than [`command_timeout`](Self::command_timeout). `key` is what was written: on a Cluster it names the
     /// server that is asked.
+    ///
+    /// When the connection is another one by now, what was written before it is not waited for, and nobody notices: where
+    /// that must not be, use [`call_replicated`](Self::call_replicated).
     ///
     /// # Errors
     /// [`RedisError`].
@@ -263,6 +270,14 @@ impl Redis {
         Ok(findings::judge(&self.info("default").await?, self.topology()))
     }
 
+    /// Looks whether a server whose changes a replica must have has one; on a Cluster one of them.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub(crate) async fn lack_of_replicas(&self) -> Result<Option<Finding>, RedisError> {
+        Ok(findings::unreplicated(&self.info("replication").await?))
+    }
+
     /// Sends a command that has no script around it; on a Cluster to any of its servers.
     ///
     /// # Errors
@@ -333,6 +348,12 @@ impl Redis {
 
     fn is_cluster(&self) -> bool {
         self.shared.topology == Topology::Cluster
+    }
+
+    /// Gives the slot of what a script is about, on a Cluster.
+    fn slot_of(&self, keys: &[String]) -> Option<u16> {
+        let first = keys.first().filter(|_| self.is_cluster());
+        first.map(|key| redis_keyslot(key.as_bytes()))
     }
 
     fn client(&self) -> Arc<WithOptions<Client>> {

@@ -18,6 +18,10 @@
 //! | ran out of time and is swept | the leader, right after that |
 //! | any of these, and the node dies, stands still or cannot reach the database | the leader: the duty `session-kin` looks at the sessions that the database names |
 //!
+//! The note of a child that ended while its parent lives makes room for another in the same two ways. The child may begin again
+//! under its name meanwhile: a note that was made after the end was told of, or after the child was seen to be missing, is of the
+//! next one, and stays.
+//!
 //! The duty believes that a session is gone when it has seen that twice with time in between (`gone_since_ms`), more than what
 //! a Redis that comes back empty takes to be given back what living owners have. All of it may be done twice, by two nodes at
 //! once too: what is gone is gone.
@@ -26,7 +30,7 @@
 //!
 //! | the process dies | what is left | who tidies up |
 //! |---|---|---|
-//! | after the note, before the child or file | a note of nothing | whoever removes what hangs on the session |
+//! | after the note, before the child or file | a note of nothing | whoever removes what hangs on the session; of a child the duty, after [`STALLED`](sweep) |
 //! | while a file is written | a part of a file under no name | the duty, after [`UPLOAD_LIMIT`]; until then it counts |
 //! | after the session ended | all that hung on it, out of reach | the duty |
 //! | while that is removed | the rest | the duty |
@@ -46,6 +50,7 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, QueryResult, Statement, TryGetable, Value};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use understudy_runtime::config::FilesConfig;
 use understudy_runtime::database::{Backend, Database, DatabaseError};
 
@@ -66,20 +71,29 @@ const AT_ONCE: usize = 256;
 /// How many ended sessions may wait for that; the sweep finds what does not fit.
 const WAITING: usize = 16_384;
 
+/// A session that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending {
+    session: Locator,
+    /// When that was told.
+    at: Instant,
+}
+
 /// Hears of sessions that have ended. The default tells nobody.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Endings(Option<mpsc::Sender<Locator>>);
+pub(crate) struct Endings(Option<mpsc::Sender<Ending>>);
 
 impl Endings {
-    pub(crate) fn channel() -> (Self, mpsc::Receiver<Locator>) {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Ending>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(Some(sender)), receiver)
     }
 
     /// Tells of an end, without waiting.
-    pub(crate) fn tell(&self, locator: Locator) {
+    pub(crate) fn tell(&self, session: Locator) {
         if let Some(sender) = &self.0 {
-            sender.try_send(locator).ok(); // when there are too many, the sweep comes
+            // When there are too many, the sweep comes.
+            sender.try_send(Ending { session, at: Instant::now() }).ok();
         }
     }
 }
@@ -143,7 +157,7 @@ impl Kin {
         self.statement(&format!("{sql} ({})", marks.join(", ")), values)
     }
 
-    /// Notes that a session is about to have a child, before that is there.
+    /// Notes that a session is about to have a child, before that is there. One that was noted before is noted anew.
     pub(crate) async fn note_child(
         &self,
         session: Locator,
@@ -151,14 +165,17 @@ impl Kin {
     ) -> Result<Noted, StoreError> {
         let others =
             "SELECT count(*) AS children FROM us_session_child WHERE session = $1 AND child <> $2";
-        let note = "INSERT INTO us_session_child (session, child) VALUES ($1, $2) \
-                    ON CONFLICT (child) DO NOTHING";
+        let now = self.backend().now_ms();
+        let note = format!(
+            "INSERT INTO us_session_child (session, child, noted_ms) VALUES ($1, $2, {now}) \
+             ON CONFLICT (child) DO UPDATE SET noted_ms = excluded.noted_ms, gone_since_ms = NULL"
+        );
         let both = || -> Vec<Value> { vec![session.to_string().into(), child.to_string().into()] };
         let statements = [
             self.ensure(session),
             self.lock(session),
             self.statement(others, both()),
-            self.statement(note, both()),
+            self.statement(&note, both()),
         ];
         let noted = self.database.transaction(move |executor| {
             let [ensure, lock, others, note] = statements.clone();
@@ -181,17 +198,45 @@ impl Kin {
         Ok(noted.await?)
     }
 
+    /// Counts children, by their notes.
+    pub(crate) async fn count_children(&self) -> Result<u64, StoreError> {
+        let count = "SELECT count(*) AS children FROM us_session_child";
+        let rows = self.rows(self.statement(count, Vec::new())).await?;
+        rows.first().map_or(Ok(0), |row| number(row, "children"))
+    }
+
     /// Removes what hangs on sessions that have ended, as long as the node runs. What fails is left to the sweep.
-    pub(crate) async fn tidy(self, handle: SessionHandle, mut ended: mpsc::Receiver<Locator>) {
+    pub(crate) async fn tidy(&self, handle: &SessionHandle, ended: &mut mpsc::Receiver<Ending>) {
         let mut some = Vec::with_capacity(AT_ONCE);
         while ended.recv_many(&mut some, AT_ONCE).await > 0 {
-            some.sort_unstable();
-            some.dedup();
-            if let Err(error) = self.finish(&handle, &some).await {
+            let mut sessions: Vec<Locator> = some.iter().map(|ending| ending.session).collect();
+            sessions.sort_unstable();
+            sessions.dedup();
+            let forgotten = self.forget_ended(&some, &sessions).await;
+            if let Err(error) = self.finish(handle, &sessions).await.and(forgotten) {
                 tracing::debug!(%error, "what hangs on ended sessions is left to the sweep");
             }
             some.clear();
         }
+    }
+
+    /// Forgets the notes of children that have ended by themselves, which makes room for others. `sessions` are those of `ended`.
+    ///
+    /// This may come late, and then a child may have begun again under its name: a note that was made after the end was told of
+    /// stays.
+    async fn forget_ended(&self, ended: &[Ending], sessions: &[Locator]) -> Result<(), StoreError> {
+        let children = "SELECT child AS locator FROM us_session_child WHERE child IN";
+        let now = self.backend().now_ms();
+        let forget =
+            format!("DELETE FROM us_session_child WHERE child = $1 AND noted_ms <= {now} - $2");
+        for child in self.locators(self.about(children, sessions)).await? {
+            let told = ended.iter().filter(|ending| ending.session == child);
+            let Some(at) = told.map(|ending| ending.at).max() else { continue };
+            let ago_ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let values = vec![child.to_string().into(), stored(ago_ms)];
+            self.change(self.statement(&forget, values)).await?;
+        }
+        Ok(())
     }
 
     /// Removes what hangs on sessions that are over. Children are ended before their note goes.
@@ -202,13 +247,6 @@ impl Kin {
     ) -> Result<(), StoreError> {
         if ended.is_empty() {
             return Ok(());
-        }
-        // A child that ended by itself makes room for another.
-        let own = "SELECT child AS locator FROM us_session_child WHERE child IN";
-        let own = self.locators(self.about(own, ended)).await?;
-        if !own.is_empty() {
-            let forget = self.about("DELETE FROM us_session_child WHERE child IN", &own);
-            self.change(forget).await?;
         }
         let with_kin = "SELECT session AS locator FROM us_session_kin WHERE session IN";
         for session in self.locators(self.about(with_kin, ended)).await? {

@@ -1,5 +1,7 @@
 //! How a node starts the session service, drains it and stops it.
 
+mod background;
+
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
@@ -14,7 +16,6 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use futures_util::future::BoxFuture;
 use sea_orm_migration::MigrationTrait;
-use tokio::sync::mpsc;
 use understudy_runtime::admin::Operation;
 use understudy_runtime::broadcast::Broadcast;
 use understudy_runtime::config::{MaxPolicy, StoreKind};
@@ -36,13 +37,12 @@ use crate::handle::{
 };
 use crate::keeper;
 use crate::keyring::KeyRing;
-use crate::kin::{Endings, Kin, KinSweeper};
+use crate::kin::{Endings, Kin};
 use crate::lockout::Lockout;
 use crate::metrics::Counters;
 use crate::middleware::SessionWrap;
 use crate::options::SessionOptions;
 use crate::realtime::{News, Realtime};
-use crate::record::Locator;
 use crate::saving::{self, Saving};
 use crate::schema::{Schema, Schemas, SessionState};
 use crate::sealing::SealRing;
@@ -222,20 +222,15 @@ impl Service for SessionService {
         let (endings, ended) = Endings::channel();
         let given = Given { on_limit: self.on_limit.clone(), schemas, estate, endings };
         let started = begin(node, given).await?;
-        let handle = started.handle.clone();
-        hear(node, &handle);
-        answer_about_actors(node, &handle);
+        let handle = &started.handle;
+        hear(node, handle);
+        answer_about_actors(node, handle);
         let inner = Arc::clone(&handle.0);
         node.lease.before_settling(Arc::new(move |bucket, _stamp| {
             Box::pin(keeper::put_back(Arc::clone(&inner), bucket))
         }));
-        look_after_kin(node, &started, ended);
-        if let Some(arbiter) = started.arbiters.first() {
-            if let Some(saving) = &started.saving {
-                arbiter.spawn(saving::save(handle.clone(), Arc::clone(saving)));
-            }
-            arbiter.spawn(keeper::keep(handle, node.membership.clone()));
-        }
+        background::look_after_kin(node, &started, ended);
+        background::keep_at_it(node, &started);
         if let Some(shard) = started.handle.0.shards.first() {
             let (store, buckets) = (Arc::clone(&shard.store), node.keys.all_buckets());
             let clock = Arc::clone(&node.clock);
@@ -352,15 +347,6 @@ fn hear(node: &NodeContext, handle: &SessionHandle) {
     let parting = handle.clone();
     node.bus
         .handle::<MoveMessage, _, _>(move |_from, message| serve_moves(parting.clone(), message));
-}
-
-/// Has what hangs on sessions end with them: at once where their end is known, else by the leader.
-fn look_after_kin(node: &NodeContext, started: &Started, ended: mpsc::Receiver<Locator>) {
-    let handle = &started.handle;
-    if let (Some(kin), Some(arbiter)) = (&handle.0.kin, started.arbiters.first()) {
-        arbiter.spawn(kin.clone().tidy(handle.clone(), ended));
-        node.duties.add(KinSweeper::new(kin.clone(), handle.clone()).duty());
-    }
 }
 
 /// What a node gives to all that has to do with its sessions.

@@ -26,8 +26,6 @@ use crate::store::redis::RedisStore;
 use crate::store::sealed::SealedStore;
 use crate::store::{Estate, PersistedStore, Saver, SharedStore};
 
-/// What the number of a connection is raised by when changes go over it alone.
-const WRITER: usize = 1_000;
 /// How much longer than any session an end is kept: the clocks of Redis and of the database may differ.
 const LONGER: Duration = Duration::from_secs(3_600);
 
@@ -177,7 +175,7 @@ impl Stores {
         let persist = &node.config.session.persist;
         let store = match persist.durability {
             Durability::Replicated => {
-                store.replicated(connected(node, config, number + WRITER).await?)
+                store.replicated(connected(node, config, Role::Replicated(number)).await?)
             }
             Durability::Stored | Durability::Database => store,
         };
@@ -208,7 +206,7 @@ async fn in_redis(
     config: &RedisConfig,
     number: usize,
 ) -> Result<RedisStore, ServiceError> {
-    let redis = connected(node, config, number).await?;
+    let redis = connected(node, config, Role::Data(number)).await?;
     let (ttl, slack) = (node.config.cluster.node_ttl, node.config.session.touch);
     Ok(RedisStore::new(redis, Arc::clone(&node.keys), ttl, slack))
 }
@@ -224,9 +222,9 @@ fn persisted(node: &NodeContext, store: RedisStore) -> PersistedStore {
 async fn connected(
     node: &NodeContext,
     config: &RedisConfig,
-    number: usize,
+    role: Role,
 ) -> Result<Redis, ServiceError> {
-    let redis = Redis::connect(config, Role::Data(number), &node.node_id).await;
+    let redis = Redis::connect(config, role, &node.node_id).await;
     let redis = redis
         .map_err(|error| failed("cannot connect to the session store", Some(Box::new(error))))?;
     // Else the first requests of a node that says it is ready would be refused. The sender lives as long as the connection.

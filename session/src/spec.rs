@@ -93,7 +93,7 @@ impl Spec {
             return CreateReply::Exists;
         }
         let mut record = record.clone();
-        record.epoch = 1;
+        record.epoch = record.epoch.max(1);
         record.version = 1;
         record.created_ms = now_ms;
         record.last_access_ms = now_ms;

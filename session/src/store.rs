@@ -36,7 +36,8 @@ pub use sealed::SealedStore;
 /// carried out; every one of them may be sent again with the same arguments.
 #[async_trait]
 pub trait SessionStore: SessionRegister + Send + Sync + fmt::Debug + 'static {
-    /// Puts a new session in, owned by `record.owner` with epoch 1 and version 1.
+    /// Puts a new session in, owned by `record.owner` with the epoch that it says and version 1. That epoch is 1, but for a
+    /// [child](Record::is_child), which may begin again under its locator: then it is higher than any that one had before.
     ///
     /// The store sets `created_ms` and `last_access_ms` to its own now, and `absolute_ms` to now + `lifetime_ms`.
     ///

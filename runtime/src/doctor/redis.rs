@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::{Check, Outcome, Patient, over};
-use crate::config::{RedisConfig, Topology};
+use crate::config::{Durability, RedisConfig, Topology};
 use crate::problems::TOLERATED_MS;
 use crate::redis::findings::value;
 use crate::redis::{Redis, Reply};
@@ -30,6 +30,8 @@ pub(super) struct Server {
     info: Result<String, String>,
     /// How long it took to tell.
     took: Duration,
+    /// Whether changes of sessions wait for a replica of it.
+    needs_replica: bool,
 }
 
 pub(super) const CHECKS: &[Check] = &[
@@ -103,7 +105,10 @@ pub(super) async fn servers(node: &NodeContext) -> Vec<Server> {
             Ok(info) => info.map_err(|error| error.to_string()),
             Err(_elapsed) => Err(format!("no answer within {} s", LIMIT.as_secs())),
         };
-        servers.push(Server { name, redis, config, info, took: begun.elapsed() });
+        let has_sessions = node.lease_redis.as_ref().is_some_and(|it| it.is_same(&redis));
+        let durability = node.config.session.persist.durability;
+        let needs_replica = has_sessions && durability == Durability::Replicated;
+        servers.push(Server { name, redis, config, info, took: begun.elapsed(), needs_replica });
     }
     servers
 }
@@ -224,6 +229,12 @@ pub(super) async fn setting(redis: &Redis, name: &str) -> Option<String> {
 }
 
 fn replicas(server: &Server, info: &str) -> Outcome {
+    if server.needs_replica && number(info, "connected_slaves") == 0 {
+        return Outcome::critical(
+            "it has no replica, and changes of sessions wait for one: none is acknowledged",
+        )
+        .fix("add a replica, or set UNDERSTUDY_SESSION_DURABILITY to stored");
+    }
     if *server.redis.topology() == Topology::Cluster {
         return Outcome::skipped("in a Cluster the minority stops by itself");
     }

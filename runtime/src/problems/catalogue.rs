@@ -51,6 +51,7 @@ static CATALOGUE: &[Entry] = &[
     entry("redis_evicts", "critical", "Redis evicts keys when it is full: sessions would vanish.", "Set `maxmemory-policy` to `noeviction`."),
     entry("redis_forgets", "warning", "Redis keeps nothing on disk and has no replica: a restart loses what neither a living node nor the database holds.", "Set `appendonly` to `yes`, add a replica, or keep sessions in the database as well (`UNDERSTUDY_SESSION_PERSIST`): with `write_through` nothing of them is lost."),
     entry("redis_splits", "warning", "Redis has replicas but acknowledges writes without them: an old primary that is cut off would go on.", "Set `min-replicas-to-write` to 1, and `min-replicas-max-lag` below the time after which Sentinel takes a server for dead."),
+    entry("redis_unreplicated", "critical", "The session store acknowledges no change: `UNDERSTUDY_SESSION_DURABILITY` is `replicated`, and Redis has no replica.", "Add a replica, or set `UNDERSTUDY_SESSION_DURABILITY` to `stored`."),
 
     entry("database_away", "critical", "A node gets no answer from the database.", "Start PostgreSQL, or mend the network between; nodes connect again by themselves."),
     entry("sessions_unsaved", "warning", "Sessions in Redis have not been brought to the database for ten intervals, at least 30 s. With `write_behind` a loss of Redis would cost their latest changes.", "Look at the database, and in the log for sessions that it refuses."),

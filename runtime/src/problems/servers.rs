@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::clocks::Skew;
+use crate::config::Durability;
 use crate::database::{Backend, Database, DatabaseError};
 use crate::finding::Finding;
 use crate::service::NodeContext;
@@ -101,7 +102,17 @@ async fn redis(node: &NodeContext) -> Option<Vec<Finding>> {
             }
         }
     }
+    findings.extend(lack_of_replicas(node).await);
     Some(findings)
+}
+
+/// Changes of sessions may have to wait for a replica.
+async fn lack_of_replicas(node: &NodeContext) -> Option<Finding> {
+    if node.config.session.persist.durability != Durability::Replicated {
+        return None;
+    }
+    let redis = node.lease_redis.as_ref()?;
+    timeout(LIMIT, Box::pin(redis.lack_of_replicas())).await.ok()?.ok()?
 }
 
 /// Returns by how much the database's clock is ahead of this node's, in ms, and how far that may be wrong.

@@ -30,6 +30,13 @@ const SPLITS: Finding = known(
     "set min-replicas-to-write to 1, and min-replicas-max-lag below the time after which Sentinel takes a server for dead",
 );
 
+const UNREPLICATED: Finding = known(
+    Severity::Critical,
+    "redis_unreplicated",
+    "changes of sessions wait for a replica of redis (UNDERSTUDY_SESSION_DURABILITY is replicated), and there is none: no change is acknowledged",
+    "add a replica, or set UNDERSTUDY_SESSION_DURABILITY to stored",
+);
+
 const fn known(
     severity: Severity,
     code: &'static str,
@@ -66,6 +73,11 @@ pub(super) fn judge(info: &str, topology: &Topology) -> Vec<Finding> {
     all.into_iter().filter_map(|(found, finding)| found.then_some(finding)).collect()
 }
 
+/// Says of the text of `INFO` of a server whose changes a replica must have that there is none.
+pub(super) fn unreplicated(info: &str) -> Option<Finding> {
+    (value(info, "connected_slaves") == Some("0")).then_some(UNREPLICATED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +101,10 @@ mod tests {
         assert_eq!(codes(replicated, &Topology::Cluster), [""; 0]);
         let waiting = format!("{replicated}min_slaves_good_slaves:2\r\n");
         assert_eq!(codes(&waiting, &sentinel), [""; 0]);
+        assert_eq!(
+            unreplicated(good).map(|finding| finding.code),
+            Some("redis_unreplicated".into())
+        );
+        assert!(unreplicated(replicated).is_none());
     }
 }

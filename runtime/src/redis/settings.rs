@@ -85,6 +85,13 @@ impl Settings {
         self
     }
 
+    /// Follows no redirection of a Cluster: what is sent together then stays together. The client learns by it where a slot is
+    /// all the same, so that the next attempt goes there.
+    pub(super) fn without_redirections(mut self) -> Self {
+        self.connection.max_redirections = 0;
+        self
+    }
+
     /// Makes a client that is not connected yet.
     pub(super) fn client(&self, attempt: FirstAttempt) -> Client {
         self.client_to(Config { fail_fast: attempt == FirstAttempt::AtOnce, ..self.config.clone() })

@@ -1,6 +1,8 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::testing::{
@@ -234,6 +236,111 @@ async fn k2_a_cluster_is_recognised_and_spread_over_64_buckets() {
         servers.iter().all(|server| server.cli(&["client", "list"]).contains("us-a-data0"))
     })
     .await;
+    what_is_waited_for_is_not_redirected(&servers, &config).await;
+}
+
+/// A slot goes to another server: the attempt fails, since the old one would say how many replicas *it* has, and the next one
+/// goes to the new one.
+async fn what_is_waited_for_is_not_redirected(servers: &[RedisServer], config: &RedisConfig) {
+    let writer = Redis::connect(config, Role::Replicated(0), &node("a")).await.unwrap();
+    connected(&writer).await;
+    let key = "us:t:{elsewhere}:n";
+    let slot = servers[0].cli(&["cluster", "keyslot", key]).trim().to_owned();
+    let has_it = |server: &RedisServer| !server.cli(&["get", key]).contains("MOVED");
+    let owner = servers.iter().position(has_it).unwrap();
+    let heir = (owner + 1) % servers.len();
+    let id = servers[heir].cli(&["cluster", "myid"]).trim().to_owned();
+    for server in [heir, owner, (owner + 2) % servers.len()] {
+        let done = servers[server].cli(&["cluster", "setslot", &slot, "node", &id]);
+        assert_eq!(done.trim(), "OK");
+    }
+    let error = increment_and_wait(&writer, key).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert_eq!(servers[heir].cli(&["exists", key]).trim(), "0", "it was not followed");
+    let begin = Instant::now();
+    let there = loop {
+        match increment_and_wait(&writer, key).await {
+            Ok(there) => break there,
+            Err(error) => assert!(begin.elapsed() < Duration::from_secs(10), "{error}"),
+        }
+    };
+    assert_eq!(there.replicas, 0);
+    assert_eq!(servers[heir].cli(&["exists", key]).trim(), "1");
+}
+
+async fn increment_and_wait(redis: &Redis, key: &str) -> Result<Replicated, RedisError> {
+    let (keys, by, limit) = (vec![key.to_owned()], vec![Arg::from(2)], Duration::from_millis(100));
+    redis.call_replicated(&INCREMENT, keys, by, limit).await
+}
+
+/// Passes on what clients send to the server on `port`, and shows it; its answers only while they are not withheld.
+async fn pass_on(
+    listener: TcpListener,
+    port: u16,
+    withheld: watch::Receiver<bool>,
+    sent: watch::Sender<Vec<u8>>,
+) {
+    while let Ok((client, _)) = listener.accept().await {
+        let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+            (client.into_split(), server.into_split());
+        let sent = sent.clone();
+        tokio::spawn(async move {
+            let mut some = vec![0; 65_536];
+            while let Ok(count @ 1..) = from_client.read(&mut some).await {
+                sent.send_modify(|sent| sent.extend_from_slice(&some[..count]));
+                if to_server.write_all(&some[..count]).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut withheld = withheld.clone();
+        tokio::spawn(async move {
+            let mut some = vec![0; 65_536];
+            while let Ok(count @ 1..) = from_server.read(&mut some).await {
+                let open = withheld.wait_for(|withheld| !*withheld).await.is_ok();
+                if !open || to_client.write_all(&some[..count]).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn s2_a_replica_is_asked_for_together_with_the_change_over_one_connection() {
+    let server = RedisServer::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (withhold, withheld) = watch::channel(false);
+    let (sender, mut sent) = watch::channel(Vec::new());
+    let passing = tokio::spawn(pass_on(listener, server.port, withheld, sender));
+    let config = config(vec![port], Topology::Standalone);
+    let redis = Redis::connect(&config, Role::Replicated(0), &node("a")).await.unwrap();
+    connected(&redis).await;
+    // The first time with the text of the script, which the server does not know.
+    let alone = increment_and_wait(&redis, "us:t:{0}:n").await.unwrap();
+    assert_eq!((alone.reply.as_i64(), alone.replicas), (Some(2), 0));
+    let primary = server.port.to_string();
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &primary]).await;
+    eventually("the replica follows", || {
+        replica.cli(&["info", "replication"]).contains("master_link_status:up")
+    })
+    .await;
+    let begin = Instant::now();
+    while increment_and_wait(&redis, "us:t:{0}:n").await.unwrap().replicas == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(10), "the replica says that it has it");
+    }
+    // The server's answer does not come: were `WAIT` sent after it, nobody could say over which connection, and to whom.
+    withhold.send_replace(true);
+    sent.mark_unchanged();
+    let begun = sent.borrow().len();
+    let change = tokio::spawn(async move { increment_and_wait(&redis, "us:t:{0}:n").await });
+    let is_asked = |sent: &Vec<u8>| sent[begun..].windows(4).any(|some| some == b"WAIT");
+    let asked = sent.wait_for(is_asked);
+    drop(tokio::time::timeout(Duration::from_secs(10), asked).await.expect("it is asked").unwrap());
+    assert!(change.await.unwrap().unwrap_err().is_retryable(), "nobody knows whether it is in");
+    passing.abort();
 }
 
 #[tokio::test]

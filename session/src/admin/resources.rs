@@ -26,6 +26,8 @@ use crate::users::{Tally, is_name};
 
 /// How long nodes have to say how many sessions they have in memory.
 const RESIDENTS_LIMIT: Duration = Duration::from_secs(1);
+/// How long the database has to say how many children there are.
+const CHILDREN_LIMIT: Duration = Duration::from_secs(1);
 /// Fewest and most digits by which a session is looked for.
 const DIGITS: std::ops::RangeInclusive<usize> = 8..=32;
 /// What must be said to end all sessions.
@@ -164,9 +166,11 @@ async fn of_user(
 #[derive(Serialize)]
 struct CountBody {
     sessions: u64,
-    /// Those in which somebody is logged in, and the others.
+    /// Those in which somebody is logged in, and the others, but for children.
     named: u64,
     anonymous: u64,
+    /// Sessions within a session; `null` when the database did not say.
+    children: Option<u64>,
     users: Option<u64>,
     /// How many each node has in memory; `null` when it did not say.
     residents: BTreeMap<String, Option<u64>>,
@@ -179,13 +183,29 @@ async fn count(admin: Data<Admin>, request: HttpRequest) -> Answer {
     let residents = asked.answers.into_iter();
     let residents =
         residents.map(|answer| (answer.node.name().as_str().to_owned(), answer.result.ok()));
+    let children = children(&admin.handle).await;
+    let without_user = count.sessions.saturating_sub(count.named);
     Ok(ok(&CountBody {
         sessions: count.sessions,
         named: count.named,
-        anonymous: count.sessions.saturating_sub(count.named),
+        anonymous: without_user.saturating_sub(children.unwrap_or(0)),
+        children,
         users: count.users,
         residents: residents.collect(),
     }))
+}
+
+/// Children have no user, and are no visitors. How many there are the database knows.
+async fn children(handle: &SessionHandle) -> Option<u64> {
+    let kin = handle.0.kin.as_ref()?;
+    match tokio::time::timeout(CHILDREN_LIMIT, kin.count_children()).await {
+        Ok(Ok(children)) => Some(children),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "children are counted as anonymous sessions");
+            None
+        }
+        Err(_elapsed) => None,
+    }
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,11 @@
 //! what opens it follow from its parent and its name, so that every node finds it without asking anybody; what opens it is no
 //! hash of anything that fits into a cookie, so no cookie ever does. It may begin again after it ended. And it does not run
 //! out before its parent does: that it ends with its parent is the business of [`crate::kin`].
+//!
+//! What one child leaves behind that ended, a copy in the memory of a node that was cut off, must never be taken for the next
+//! one of its name. Its epoch tells them apart: it begins with the time of the store in ms. An epoch grows by one with each
+//! claim, so by far less than time does; and between the end of a child and the beginning of the next there is a minute (the
+//! tombstone), more than by which two servers' clocks differ.
 
 use sha2::{Digest as _, Sha256};
 
@@ -104,12 +109,13 @@ impl SessionHandle {
     ) -> Result<ChildBegan, SessionError> {
         let inner = &self.0;
         let Some(kin) = &inner.kin else { return Err(SessionError::NotInstalled) };
+        let now_ms = inner.board.server_now_ms(&*inner.clock);
         let mut blank = self.blank(id.secret, &Token::new(&inner.node_id));
         blank.owner = None;
+        blank.epoch = now_ms.max(1);
         blank.idle_ms = id.lifetime_ms;
         blank.unknown.insert(Mark::Parent.field().to_owned(), id.parent.to_string());
         let mut ask = Ask { secret: id.secret, task: Task::Op(op), remote: None };
-        let now_ms = inner.board.server_now_ms(&*inner.clock);
         let planned = plan(&blank, &mut [&mut ask], &inner.options.limits, now_ms);
         let outcome = planned.outcomes.into_iter().next().unwrap_or(Outcome::Done);
         let Some((_, after)) = planned.write else { return Ok(ChildBegan::Vain(outcome)) };

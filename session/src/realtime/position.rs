@@ -5,7 +5,8 @@ use std::fmt;
 /// Longest text of a position: two times two numbers.
 const LONGEST: usize = 96;
 
-/// A place in a stream. A stream that begins anew has another birth, so a place of the one before means nothing in it.
+/// A place in a stream. A stream that begins anew has another birth, so a place of the one before means nothing in it. It does
+/// at a server that comes after another one, too: that may lack the newest events, and gives their numbers to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     /// When the stream began, µs since 1970.

@@ -187,6 +187,7 @@ const CASES: &[(&str, Case)] = cases![
         what_was_put_back_is_told_when_it_is_over,
     },
     recovery::{
+        a_copy_of_what_has_ended_does_not_replace_what_began_after_it,
         an_owner_puts_back_a_newer_copy,
         outside_the_grace_nothing_else_is_put_back,
         a_changed_server_lets_nobody_claim_for_a_while,

@@ -35,8 +35,10 @@
 //! it, what it has is brought to Redis before the database forgets it. Whoever dies in between has it told twice at worst. The
 //! end is not told when the queue took it to the database first, and that forgot what there was to tell.
 //!
-//! *Time.* Accesses come to the database with the next change, or by the queue. What ran out of time needs no word to the
-//! database: its copy is as old or older, and so has run out too. It may have an access that Redis passed over, by a quarter of
+//! *Time.* Accesses come to the database with the next change, or by the queue. What ran out of time after the database heard all of it
+//! needs no word: its copy has run out too. Of what ran out before, which waits in the queue, the database has an older copy, which may
+//! last longer, for a login may have made the times shorter; so the sweep leaves its end in the queue, and who empties that and finds
+//! no session ends the copy. What is in the database may have an access that Redis passed over, by a quarter of
 //! the slack, so it comes back that much less than the slack after its idle time: what a sweep ended and told of stays over.
 
 mod register;
@@ -295,7 +297,6 @@ impl SessionStore for PersistedStore {
         let reply = self.redis.create(locator, record, lifetime_ms).await?;
         if let (CreateReply::Created { now_ms }, PersistMode::WriteThrough) = (&reply, self.mode) {
             let record = Record {
-                epoch: 1,
                 version: 1,
                 created_ms: *now_ms,
                 last_access_ms: *now_ms,

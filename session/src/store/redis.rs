@@ -70,7 +70,7 @@ script!(SEEN, new, "seen");
 script!(ONLINE, new, "online");
 script!(ONLINE_COUNT, new, "online_count");
 // These make room.
-script!(SWEEP, even_when_full, "sweep", "index", "entry", "remains");
+script!(SWEEP, even_when_full, "sweep", "index", "entry", "remains", "unsaved");
 script!(ACKNOWLEDGE, even_when_full, "acknowledge");
 script!(CONDEMN, even_when_full, "condemn", "place");
 script!(STRIKE, even_when_full, "strike", "place");
@@ -132,8 +132,9 @@ impl RedisStore {
         Self { notes_unsaved: true, ..self }.with_new_gate()
     }
 
-    /// Has changes and ends acknowledged when a replica has them too. They go over `writer`, a connection that nobody else
-    /// uses, since it does nothing else while it waits: half of the time that a command may take at most.
+    /// Has changes and ends acknowledged when a replica has them too. They go over `writer`, a connection of
+    /// [`Role::Replicated`](understudy_runtime::redis::Role::Replicated) that nobody else uses, since it does nothing else
+    /// while it waits: half of the time that a command may take at most.
     #[must_use]
     pub fn replicated(self, writer: Redis) -> Self {
         let replica = Some(writer.command_timeout() / 2);
@@ -208,11 +209,7 @@ impl RedisStore {
         keys: Vec<String>,
         args: Vec<Arg>,
     ) -> Result<Vec<Reply>, StoreError> {
-        let first = keys.first().cloned().unwrap_or_default();
-        let reply = self.writer.call(script, keys, args).await.map_err(failed)?;
-        if let Some(limit) = self.replica {
-            replica_has(&self.writer, &first, limit).await?;
-        }
+        let reply = call_and_wait(&self.writer, script, keys, args, self.replica).await?;
         if let Reply::Array(items) = reply { Ok(items) } else { Ok(vec![reply]) }
     }
 
@@ -458,15 +455,24 @@ impl SessionStore for RedisStore {
     }
 }
 
-/// Waits until a replica has what was written over this connection. Without one the change is at the primary all the same, and
-/// whoever asked is told that it may be.
-async fn replica_has(redis: &Redis, key: &str, limit: Duration) -> Result<(), StoreError> {
-    let replicas = redis.wait_replicas(key, 1, limit).await.map_err(failed)?;
-    if replicas == 0 {
+/// Calls a script, and waits for as long as `replica` says until a replica has what it changed. Without one the change is at
+/// the primary all the same, and whoever asked is told that it may be.
+async fn call_and_wait(
+    redis: &Redis,
+    script: &'static Script,
+    keys: Vec<String>,
+    args: Vec<Arg>,
+    replica: Option<Duration>,
+) -> Result<Reply, StoreError> {
+    let Some(limit) = replica else {
+        return redis.call(script, keys, args).await.map_err(failed);
+    };
+    let done = redis.call_replicated(script, keys, args, limit).await.map_err(failed)?;
+    if done.replicas == 0 {
         metrics::counter!("session_unreplicated_total").increment(1);
         return Err(StoreError::Unavailable("no replica said in time that it has it".to_owned()));
     }
-    Ok(())
+    Ok(done.reply)
 }
 
 fn ms(duration: Duration) -> u64 {

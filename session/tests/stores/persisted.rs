@@ -305,6 +305,30 @@ async fn s2_a_session_that_was_ended_never_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s2_what_ran_out_of_time_before_it_was_brought_over_does_not_come_back() {
+    let both = Persisted::start(PersistMode::WriteBehind).await;
+    let (swept, gone) = (both.begun("ann").await.locator, both.begun("bob").await.locator);
+    let (mut swept, mut gone) = (both.claimed(swept, "a").await, both.claimed(gone, "a").await);
+    let saver = both.store.saver("a");
+    assert_eq!(saver.run_once().await.sessions, 2, "the database has them with an hour to live");
+    both.written(&mut swept, "1").await;
+    both.written(&mut gone, "1").await;
+    // As if these had made their idle times short, and the database had been away until they were over.
+    let (index, key) = (both.below.index(), both.below.key(swept.locator));
+    both.below.command(&["HSET", &key, "i", "0", "la", "1"]).await;
+    both.below.command(&["ZADD", &index, "0", &swept.locator.to_string()]).await;
+    assert_eq!(both.told().await.len(), 1, "one is swept");
+    both.below.command(&["DEL", &both.below.key(gone.locator)]).await;
+    let report = saver.run_once().await;
+    assert_eq!((report.sessions, report.ends, report.failed), (0, 2, 0), "{report:?}");
+    assert_eq!(both.waiting().await, 0);
+    for over in [&swept, &gone] {
+        let reply = both.store.claim(over.locator, &token("b"), None).await.unwrap();
+        assert_eq!(reply, ClaimReply::Missing);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s2_an_owner_that_puts_back_what_was_ended_is_found_out() {
     let both = Persisted::start(PersistMode::WriteThrough).await;
     let mut owned = both.begun("ann").await;

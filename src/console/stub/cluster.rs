@@ -313,7 +313,7 @@ fn requests() -> Value {
 
 fn sessions(asked: &Asked<'_>, now_ms: i64) -> Value {
     if asked.path.ends_with("count") {
-        return json!({ "sessions": 1_204, "named": 387, "anonymous": 817, "users": 311, "residents": { "hamlet": 412, "horatio": 209, "ophelia": 583 } });
+        return json!({ "sessions": 1_204, "named": 387, "anonymous": 785, "children": 32, "users": 311, "residents": { "hamlet": 412, "horatio": 209, "ophelia": 583 } });
     }
     if asked.query.contains("user=nobody") {
         return json!({ "sessions": [], "next": null, "total": 0 });

@@ -71,9 +71,15 @@ async fn h7_rights_that_are_missing_or_too_many_are_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn h7_replicas_that_nobody_waits_for_or_that_fall_behind_are_found() {
     let replica = Redis::standalone().await;
-    let stage = Stage::of(2).await;
+    let builder = Cluster::builder().nodes(2).env("UNDERSTUDY_SESSION_DURABILITY", "replicated");
+    let stage = Stage::with(builder).await;
     let port = stage.cluster.redis.primary_port().to_string();
-    found(stage.node(0), "redis_replicas", "skipped").await;
+    // Changes of sessions wait for a replica that is not there.
+    found(stage.node(0), "redis_replicas", "critical").await;
+    wait::until("it is told", LIMIT, async || {
+        problem(stage.node(1), "redis_unreplicated", "").await.is_some()
+    })
+    .await;
     replica.cli(&["REPLICAOF", "127.0.0.1", &port]);
     let replicas = found(stage.node(0), "redis_replicas", "warning").await;
     assert!(replicas["fix"].as_str().unwrap().contains("min-replicas-to-write"), "{replicas}");

@@ -11,6 +11,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// What `UNDERSTUDY_SESSION_MOVES_PER_MINUTE` is in the test of the bound.
 const PER_MINUTE: u32 = 6;
 const MOVES: &str = "session_moves_total";
+/// Times that a node's lease was interrupted.
+const GAPS: &str = "understudy_lease_gaps_total";
 const ELSEWHERE: &str = "session_reads_total{where=\"elsewhere\"}";
 
 async fn add(client: &Client, url: &str) -> Answer {
@@ -97,13 +99,19 @@ async fn sticks_to(cluster: &Cluster, number: usize, client: &Client, added: &mu
         node.metric(MOVES).await > before
     })
     .await;
-    let elsewhere = node.metric(ELSEWHERE).await;
-    for _ in 0..50 {
-        add(client, url).await;
-        *added += 1;
-        assert_eq!(counter(client, url).await, Some(*added));
-    }
-    let elsewhere = node.metric(ELSEWHERE).await - elsewhere;
+    // A lease that lapses on a busy machine has the store asked once more: of such fifty nothing can be said.
+    let elsewhere = loop {
+        let (before, gaps) = (node.metric(ELSEWHERE).await, node.metric(GAPS).await);
+        for _ in 0..50 {
+            add(client, url).await;
+            *added += 1;
+            assert_eq!(counter(client, url).await, Some(*added));
+        }
+        let elsewhere = node.metric(ELSEWHERE).await - before;
+        if elsewhere <= 0.0 || node.metric(GAPS).await <= gaps {
+            break elsewhere;
+        }
+    };
     oracle!("reads of 50 that had to ask the store", elsewhere, 0.0);
     oracle!(
         "moves to the node that the balancer sticks to",

@@ -21,6 +21,25 @@ struct Refused {
 }
 
 #[derive(Debug, Deserialize)]
+struct Sessions {
+    sessions: Vec<Begun>,
+}
+
+/// A session as operators see it.
+#[derive(Debug, Deserialize)]
+struct Begun {
+    user: Option<String>,
+    epoch: u64,
+    created_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Counted {
+    anonymous: u64,
+    children: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
 struct Files {
     files: Vec<File>,
 }
@@ -73,10 +92,12 @@ async fn with_kin(cluster: &Cluster, user: &str) -> Client {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s16_children_and_files_end_with_their_session_however_it_ends() {
-    for store in ["redis", "database"] {
+    // With a copy in the database, which knows of ends for longer than Redis; and without Redis.
+    for (store, persist) in [("redis", "write_behind"), ("database", "off")] {
         let cluster = Cluster::builder()
             .env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR)
             .env("UNDERSTUDY_SESSION_STORE", store)
+            .env("UNDERSTUDY_SESSION_PERSIST", persist)
             .env("UNDERSTUDY_SESSION_MAX_FILE_BYTES", "800000")
             .env("UNDERSTUDY_SESSION_MAX_FILES_BYTES", "1500000")
             .start()
@@ -85,7 +106,22 @@ async fn s16_children_and_files_end_with_their_session_however_it_ends() {
         files_are_read_at_every_node(&cluster).await;
         they_end_with_their_session(&cluster).await;
         the_next_user_sees_nothing(&cluster).await;
+        if persist != "off" {
+            what_saves_is_supervised(&cluster).await;
+        }
     }
+}
+
+/// What brings sessions to the database is started again when it panics.
+async fn what_saves_is_supervised(cluster: &Cluster) {
+    let (operator, url) = (Client::new().bearing(OPERATOR), cluster.nodes[0].admin_url());
+    // A node that has much to do may not say in time what it does.
+    wait::until("all nodes tell of what saves", LIMIT, async || {
+        let told: Value = operator.get(url, "/v1/actors").await.unwrap().expect(200).json();
+        let tasks = told["tasks"].as_array().expect("a list");
+        tasks.iter().filter(|task| task["name"] == "session-saver").count() == 3
+    })
+    .await;
 }
 
 async fn children_are_sessions(cluster: &Cluster) {
@@ -113,6 +149,7 @@ async fn children_are_sessions(cluster: &Cluster) {
         wrong += usize::from(counter(&client, url).await.is_some());
     }
     oracle!("counters of two children and their parent that are wrong, of 9", wrong, 0);
+    operators_tell_children_from_visitors(cluster).await;
     client.post(cluster.url(1), "/child/end?name=a").await.unwrap().expect(204);
     for node in 0..3 {
         assert_eq!(child(&client, cluster.url(node), "a").await, Value::Null, "it was ended");
@@ -132,6 +169,22 @@ async fn children_are_sessions(cluster: &Cluster) {
     let refused = client.post(cluster.url(0), "/child/incr?name=more").await.unwrap().expect(409);
     assert_eq!(refused.json::<Refused>().code, "session_too_many_children");
     client.post(cluster.url(2), "/logout").await.unwrap().expect(204);
+}
+
+/// There is a session with a user, and on it hang two children.
+async fn operators_tell_children_from_visitors(cluster: &Cluster) {
+    let (operator, url) = (Client::new().bearing(OPERATOR), cluster.nodes[0].admin_url());
+    let page = operator.get(url, "/v1/sessions?limit=100").await.unwrap();
+    let begun = page.expect(200).json::<Sessions>().sessions.into_iter();
+    let begun: Vec<Begun> = begun.filter(|session| session.user.is_none()).collect();
+    // A copy of one that ended has a lower epoch: those of before began more than a minute earlier.
+    let low = begun.iter().filter(|child| child.epoch + 30_000 < child.created_ms).count();
+    oracle!("children that operators see", begun.len(), 2);
+    oracle!("children whose epoch one of before may have had", low, 0);
+    let count = operator.get(url, "/v1/sessions/count").await.unwrap().expect(200);
+    let count: Counted = count.json();
+    oracle!("children counted", count.children.expect("the database is there"), 2);
+    oracle!("children counted as visitors", count.anonymous, 0);
 }
 
 fn rows_of_children(cluster: &Cluster) -> u64 {

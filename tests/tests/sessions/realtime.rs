@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Method, Response};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use understudy_tests::{Client, Node, NodeSpec, Program, oracle, wait};
+use understudy_tests::{Client, Cluster, Node, NodeSpec, Program, oracle, wait};
 
 use super::stage::Stage;
 use super::visitor::{begun, logged_in};
@@ -144,7 +144,42 @@ pub(super) async fn t11_a_page_misses_nothing_when_its_node_dies(stage: &Stage) 
     let refused = listen(&client, cluster.url(2), Some(&last)).await;
     oracle!("status of a page that comes back after it", refused.status().as_u16(), 401);
     assert!(!elsewhere.reading.is_finished(), "others stay");
+    what_took_the_numbers_of_lost_events_is_not_missed(&cluster).await;
     cluster.restart(0).await;
+}
+
+/// What a failover leaves: streams that another server has added to, without the newest entry.
+const LOSE_THE_NEWEST: &str = "
+    if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then return 0 end
+    local all = redis.call('XRANGE', KEYS[1], '-', '+')
+    redis.call('DEL', KEYS[1])
+    for i = 1, math.max(1, #all - 1) do
+      local fields = all[i][2]
+      if fields[#fields - 1] == 'r' then fields[#fields] = '0123456789abcdef' end
+      redis.call('XADD', KEYS[1], all[i][1], unpack(fields))
+    end
+    return #all";
+
+async fn what_took_the_numbers_of_lost_events_is_not_missed(cluster: &Cluster) {
+    let user = "t11-failover";
+    let client = logged_in(cluster.url(1), user).await;
+    let page = Page::open(&client, cluster.url(1), None).await;
+    tell(&client, cluster.url(1), user, 1..=2).await;
+    page.until_told(2).await;
+    let last = page.last_id().expect("something came");
+    let keys = cluster.redis.all_keys().into_iter();
+    let mut streams = 0;
+    for key in keys.filter(|key| key.contains("}:t:") || key.ends_with("}:t")) {
+        let entries = cluster.redis.cli(&["-c", "EVAL", LOSE_THE_NEWEST, "1", &key]);
+        streams += usize::from(entries.trim() != "0");
+    }
+    oracle!("t11: streams of which the newest event was lost", streams, >= 2);
+    // They have the numbers of those that were lost.
+    tell(&client, cluster.url(1), user, 3..=4).await;
+    let again = Page::open(&client, cluster.url(2), Some(&last)).await;
+    wait::until("who may have missed events is told so", LIMIT, async || again.resets() > 0).await;
+    wait::until("also who never left", LIMIT, async || page.resets() > 0).await;
+    client.post(cluster.url(1), "/logout").await.unwrap().expect(204);
 }
 
 /// Without Redis; and what ends connections, and what does not.

@@ -190,7 +190,8 @@ async fn h3_what_a_process_is_doing_is_told_by_any_node() {
         .filter(|task| task["state"] == "runs" && task["restarts"] == 0)
         .map(|task| task["name"].as_str().unwrap())
         .collect();
-    for name in ["readiness", "settings", "events", "gauges", "problems"] {
+    let of_runtime = ["readiness", "settings", "events", "gauges", "problems"];
+    for name in of_runtime.into_iter().chain(["session-keeper", "session-kin"]) {
         assert!(running.contains(&name), "{name} in {doing}");
     }
     let threads = &doing["threads"];

@@ -1,12 +1,13 @@
 //! Files on SQLite and on PostgreSQL: whole or not there, within their limits, and sealed when there are keys.
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 use understudy_runtime::config::{DatabaseUrl, EncryptionWrites, FilesConfig, MigrateMode};
 use understudy_runtime::database::Database;
 use understudy_runtime::database::test_postgres::{TestPostgres, test_config};
 
 use super::*;
-use crate::kin::{MAX_CHILDREN, Noted};
+use crate::kin::{Ending, MAX_CHILDREN, Noted};
 use crate::sealing::SealRing;
 use crate::sealing::tests::{ring, sealing};
 use crate::store::database::migrations;
@@ -120,6 +121,23 @@ async fn s16_what_hangs_on_a_session_goes_with_it_and_nothing_is_written_afterwa
         assert!(!kin.publish_file(&home, "under way", "m").await.unwrap());
         assert_eq!(kin.remove(home.session, &children[2..]).await.unwrap(), 0);
         assert_eq!(counted(&kin, &home).await, None);
+    }
+}
+
+#[tokio::test]
+async fn s16_an_end_that_is_handled_late_leaves_the_note_of_the_child_that_began_after_it() {
+    for bench in Bench::both().await {
+        let (kin, parent) = (bench.kin(plain()), folder(6, "").session);
+        let child = Locator::from_bytes([60; 16]);
+        let forget = async |at: Instant| {
+            kin.forget_ended(&[Ending { session: child, at }], &[child]).await.unwrap();
+            let notes = "SELECT child AS locator FROM us_session_child";
+            kin.locators(kin.statement(notes, Vec::new())).await.unwrap()
+        };
+        let ended = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
+        assert_eq!(kin.note_child(parent, child).await.unwrap(), Noted::In);
+        assert_eq!(forget(ended).await, [child], "it was noted after that end");
+        assert!(forget(Instant::now()).await.is_empty());
     }
 }
 

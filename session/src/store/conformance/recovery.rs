@@ -105,6 +105,30 @@ pub(super) async fn in_the_grace_owners_put_back_what_is_missing_or_older(bench:
     assert!(matches!(reply, WriteReply::Written { version: 5, .. }), "it goes on: {reply:?}");
 }
 
+pub(super) async fn a_copy_of_what_has_ended_does_not_replace_what_began_after_it(
+    bench: &Bench<'_>,
+) {
+    let ended = bench.session(&node("a")).await;
+    if bench.fixture.change_identity().await.is_none() {
+        return;
+    }
+    // A child that has begun again under its name, and a node that still has a copy of the one before, which was used more.
+    let locator = Locator::random();
+    let owner = Some(Token::new(&node("a")));
+    let before = Owned {
+        locator,
+        record: Record { owner, epoch: 90, version: 9, ..ended.record.clone() },
+        ..ended
+    };
+    let next = Record { owner: None, epoch: 1_000, ..blank(&node("b")) };
+    let reply = bench.store.create(locator, &next, ms(LONG)).await.expect("create answers");
+    assert!(matches!(reply, CreateReply::Created { .. }), "{reply:?}");
+    // The copy is the first that a server hears which has just changed.
+    assert_eq!(restore(bench, &before).await, RestoreReply::Refused);
+    let found = bench.found(locator).await;
+    assert_eq!((found.epoch, found.version), (1_000, 1));
+}
+
 pub(super) async fn a_copy_may_be_the_first_that_a_changed_server_hears(bench: &Bench<'_>) {
     let mut owned = bench.session(&node("a")).await;
     if bench.fixture.change_identity().await.is_none() {

@@ -15,6 +15,7 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(Online),
         Box::new(Ends),
         Box::new(Kin),
+        Box::new(Notes),
     ]
 }
 
@@ -311,5 +312,29 @@ impl MigrationTrait for Kin {
             )"
         );
         manager.get_connection().execute_unprepared(&create).await.map(|_| ())
+    }
+}
+
+/// When a child was noted the last time, and since when it is missing: it may end, and begin again under its name, while its
+/// parent lives.
+struct Notes;
+
+impl MigrationName for Notes {
+    fn name(&self) -> &'static str {
+        "session_0009_notes"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Notes {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let add = "
+            ALTER TABLE us_session_child ADD COLUMN noted_ms bigint NOT NULL DEFAULT 0;
+            ALTER TABLE us_session_child ADD COLUMN gone_since_ms bigint";
+        manager.get_connection().execute_unprepared(add).await.map(|_| ())
     }
 }

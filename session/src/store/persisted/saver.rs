@@ -12,7 +12,7 @@ use understudy_runtime::ids::Bucket;
 
 use super::within;
 use crate::record::{Locator, Record};
-use crate::store::database::{DatabaseStore, Kept, Put};
+use crate::store::database::{DatabaseStore, Kept, Known, Put};
 use crate::store::redis::{RedisStore, Saved, Take, Unsaved};
 use crate::store::{ReadReply, SessionStore as _, StoreError};
 
@@ -61,6 +61,9 @@ pub struct SaveReport {
 /// What a session holds by now.
 enum Held {
     Record(Box<Record>),
+    /// It has run out of time: its key and its place in the queue were written in one step, and only the key runs out by itself.
+    Over,
+    /// It was ended.
     Nothing,
     Unreadable(StoreError),
 }
@@ -155,6 +158,10 @@ impl Saver {
         let (mut puts, mut those) = (Vec::new(), Vec::new());
         for (locator, held) in sessions.into_iter().zip(held) {
             match held? {
+                Held::Over => {
+                    self.end_older_copy(locator, report).await?;
+                    saved.push(Saved::Nothing(locator));
+                }
                 Held::Nothing => saved.push(Saved::Nothing(locator)),
                 Held::Unreadable(error) => saved.push(fail(locator, &error, report)),
                 Held::Record(record) => match self.archive.prepare(locator, &record) {
@@ -190,11 +197,27 @@ impl Saver {
         Ok(())
     }
 
+    /// Ends in the database what ran out of time in Redis before it was brought over: the older copy may last longer, for a
+    /// login may have made the times shorter.
+    async fn end_older_copy(
+        &self,
+        locator: Locator,
+        report: &mut SaveReport,
+    ) -> Result<(), StoreError> {
+        if matches!(within(self.archive.known_of(locator)).await?, Known::Version(_)) {
+            within(self.archive.keep_end(locator, self.longest)).await?;
+            report.ends += 1;
+            metrics::counter!("session_saved_total", "what" => "end").increment(1);
+        }
+        Ok(())
+    }
+
     async fn held(&self, locator: Locator) -> Result<Held, StoreError> {
         match self.redis.read(locator).await {
             Ok(ReadReply::Found(record)) => Ok(Held::Record(record)),
+            Ok(ReadReply::Missing) => Ok(Held::Over),
             // An end has a mark of its own in the queue.
-            Ok(ReadReply::Missing | ReadReply::Revoked) => Ok(Held::Nothing),
+            Ok(ReadReply::Revoked) => Ok(Held::Nothing),
             Err(error @ StoreError::Unavailable(_)) => Err(error),
             Err(error @ (StoreError::Refused(_) | StoreError::Unreadable(_))) => {
                 Ok(Held::Unreadable(error))

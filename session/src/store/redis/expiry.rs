@@ -41,6 +41,9 @@ impl RedisStore {
             let locator = told.map_or(member.as_str(), locator_of);
             keys.push(self.keys.session_remains(bucket, locator));
         }
+        if self.notes_unsaved {
+            keys.push(self.keys.unsaved_sessions(bucket));
+        }
         // Of what nobody is to be told nothing is kept.
         let keep = hold.map_or_else(|| text(""), |_| self.keep_remains());
         let hold = hold.map_or_else(|| text(""), |hold| number(ms(hold)));

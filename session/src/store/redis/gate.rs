@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use understudy_runtime::ids::Bucket;
 use understudy_runtime::redis::{Arg, Redis, Reply};
 
-use super::{AFTER_END_MS, WRITE, as_text, failed, int, number, packed, tag, unexpected};
+use super::{AFTER_END_MS, WRITE, as_text, call_and_wait, int, number, packed, tag, unexpected};
 use crate::store::{StoreError, Write, WriteReply};
 
 /// Most writes in one flight: the server does nothing else meanwhile, for 5 to 10 microseconds each.
@@ -173,15 +173,11 @@ async fn fly(lane: &Lane, flight: &mut Vec<Waiting>) -> Result<(), StoreError> {
     let Way { redis, slack_ms, replica } = &lane.way;
     let sessions = flight.iter().map(|waiting| waiting.write.key.clone());
     let keys: Vec<String> = sessions.chain(lane.unsaved.clone()).collect();
-    let first = keys.first().cloned().unwrap_or_default();
     let writes = packed::list(flight.iter().map(|waiting| &*waiting.write.packed));
     let keep_ms = slack_ms.saturating_add(AFTER_END_MS);
     let args = vec![number(*slack_ms), number(keep_ms), Arg::Bytes(writes.into())];
-    let reply = redis.call(&WRITE, keys, args).await.map_err(failed)?;
-    if let Some(limit) = replica {
-        // Sent again with their ids they are recognised, and a replica is waited for once more.
-        super::replica_has(redis, &first, *limit).await?;
-    }
+    // Sent again with their ids they are recognised, and a replica is waited for once more.
+    let reply = call_and_wait(redis, &WRITE, keys, args, *replica).await?;
     let (now_ms, answers) = answers(reply, flight.len())?;
     for (waiting, answer) in flight.drain(..).zip(answers) {
         drop(waiting.answer.send(judge(answer, waiting.write.version, now_ms)));

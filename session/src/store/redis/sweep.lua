@@ -1,5 +1,6 @@
 -- Ends sessions that are over, and hands out what is to be told. KEYS[1] index, KEYS[2] lease table of the bucket, KEYS[3] its
--- sessions with a user, then for each member the session, if it names one, and what it held; ARGV: slack in ms, lease in ms, how long what is handed out is held in
+-- sessions with a user, then for each member the session, if it names one, and what it held, and at the end (if there is one) what the
+-- database does not have yet; ARGV: slack in ms, lease in ms, how long what is handed out is held in
 -- ms or '' when nothing is to be kept, how long what sessions held is kept in ms or '', member, ... Members: a locator, or an
 -- entry (see entry.lua) with its mark.
 -- Replies {'GRACE'} or {'OK', entry, 1 if it was handed out before else 0, ...}. Meaning: Spec::sweep; what is no session is
@@ -25,6 +26,19 @@ local function hand_out(text, again)
   answer[#answer + 1] = again
 end
 
+local many = 3
+for i = 5, #ARGV do
+  local mark = string.sub(ARGV[i], 1, 1)
+  many = many + ((mark == '!' or mark == '?') and 1 or 2)
+end
+local queue = KEYS[many + 1]
+
+-- What waits in the queue the database has in an older state, which may last longer: a login may have made the times shorter
+-- since. So it must hear of the end, or its copy would come back.
+local function leave_end(locator)
+  if queue and redis.call('ZREM', queue, locator) == 1 then unsaved(queue, '!' .. locator, now) end
+end
+
 local function is_number(text)
   return text and string.match(text, '^%d+$')
 end
@@ -34,6 +48,7 @@ local function look(locator, key, remains, due)
   if kind == 'none' then
     redis.call('ZREM', index, locator)
     redis.call('ZREM', KEYS[3], locator)
+    leave_end(locator)
     return hand_out(string.format('%s|vanished||%.0f|', locator, due), 0)
   end
   local s = kind == 'hash' and redis.call('HMGET', key, 'c', 'x', 'la', 'i', 'u', 'st', 'e', 'sv', 'pa') or {}
@@ -50,6 +65,7 @@ local function look(locator, key, remains, due)
   lay_out(key, remains, s[9] and '' or ARGV[4])
   redis.call('ZREM', index, locator)
   redis.call('ZREM', KEYS[3], locator)
+  leave_end(locator)
   if not s[9] then hand_out(entry(locator, s, slack, now), 0) end
 end
 
