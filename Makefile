@@ -45,7 +45,7 @@ upgrade: packages
 	cargo build --workspace --bins
 	UNDERSTUDY_TESTS_OLDER=$(CURDIR)/target/older/fixture cargo test --workspace --test operators -- h9_behind_haproxy_too
 
-# With very many sessions at one node: `make bench BENCH_SESSIONS=1000000`, for which 8 GB of memory are enough.
+# With very many sessions at one node: `make bench BENCH_SESSIONS=1000000`: some 6 GB of memory, by docs/performance.md.
 bench:
 	cargo build --release --workspace --bins
 	cargo run --release -p understudy-tests --bin bench -- $(if $(BENCH_SESSIONS),--sessions $(BENCH_SESSIONS))
