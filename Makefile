@@ -31,11 +31,13 @@ test: packages
 	$(call both,RUST_TEST_THREADS=4 cargo test --workspace $(TOGETHER:%=--test %),$(BESIDE:%=--test %))
 	cargo test --workspace --doc
 
-# The same faults as in `make test`, as often as it takes to believe it: about two hours.
+# The same faults as in `make test`, as often as it takes to believe it, and at the size that was asked for: some hours.
 soak: packages
 	cargo build --workspace --bins
 	UNDERSTUDY_SOAK=1 cargo test -p understudy-tests --test scheduler -- --test-threads 1
 	UNDERSTUDY_SOAK=1 cargo test -p understudy-scheduler
+	UNDERSTUDY_SOAK=1 cargo test -p understudy-tests --test sessions -- --test-threads 1 d4_ s7_a_thousand_ s7_lists_
+	UNDERSTUDY_SOAK=1 cargo test -p understudy-tests --test faults -- --test-threads 1 o2_ redis_killed_ redis_paused_
 
 # A rolling restart under load from an older version into this one: `make upgrade OLDER=v0.1.0`, a tag or commit of this repository.
 upgrade: packages
@@ -43,9 +45,10 @@ upgrade: packages
 	cargo build --workspace --bins
 	UNDERSTUDY_TESTS_OLDER=$(CURDIR)/target/older/fixture cargo test --workspace --test operators -- h9_behind_haproxy_too
 
+# With very many sessions at one node: `make bench BENCH_SESSIONS=1000000`: some 6 GB of memory, by docs/performance.md.
 bench:
 	cargo build --release --workspace --bins
-	cargo run --release -p understudy-tests --bin bench
+	cargo run --release -p understudy-tests --bin bench -- $(if $(BENCH_SESSIONS),--sessions $(BENCH_SESSIONS))
 
 check:
 	cargo fmt --all --check

@@ -3,8 +3,9 @@
 //! Every number is a ratio to something measured in the same round on the same machine, because
 //! rates of a shared machine mean little by themselves. The parts: [`Load`] is the clients, [`Meter`]
 //! counts what servers and Redis did meanwhile, [`Stage`] starts everything that is compared,
-//! [`Case`] is one line of the table, [`Report`] is the table; [`jobs`] is the same for the scheduler, on clusters of its
-//! own. It does not test: a lost update is counted here and forbidden elsewhere.
+//! [`Case`] is one line of the table, [`Report`] is the table. On clusters of their own: [`settings`] is what options cost a
+//! write, [`pages`] what it costs to tell many, [`multitude`] a node with very many sessions, and [`jobs`] the same for the
+//! scheduler. It does not test: a lost update is counted here and forbidden elsewhere.
 
 mod case;
 pub mod jobs;
@@ -12,9 +13,12 @@ mod latency;
 mod load;
 mod memory;
 mod meter;
+pub mod multitude;
+pub mod pages;
 pub mod peers;
 mod report;
 mod run;
+pub mod settings;
 mod stage;
 mod wire;
 

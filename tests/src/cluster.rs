@@ -12,6 +12,8 @@ pub struct ClusterBuilder {
     nodes: usize,
     redis: RedisBuilder,
     nginx: bool,
+    /// Another configuration than deploy/nginx.conf.
+    nginx_config: Option<String>,
     proxies: bool,
     program: Program,
     environment: Vec<(String, String)>,
@@ -46,6 +48,13 @@ impl ClusterBuilder {
     pub fn nginx(mut self, wanted: bool) -> Self {
         self.nginx = wanted;
         self
+    }
+
+    /// Puts nginx before the nodes with another configuration, as [`Nginx::with_config`] takes it.
+    #[must_use]
+    pub fn nginx_with(mut self, config: &str) -> Self {
+        self.nginx_config = Some(config.to_owned());
+        self.nginx(true)
     }
 
     /// Leads each node to Redis and PostgreSQL through proxies of its own, so that one node can be
@@ -103,7 +112,11 @@ impl ClusterBuilder {
         }
         if cluster.builder.nginx {
             let ports: Vec<u16> = specs.iter().map(NodeSpec::public_port).collect();
-            cluster.nginx = Some(Nginx::start(&ports).await);
+            let nginx = match &cluster.builder.nginx_config {
+                Some(config) => Nginx::with_config(config, &ports).await,
+                None => Nginx::start(&ports).await,
+            };
+            cluster.nginx = Some(nginx);
         }
         let external = cluster.nginx.as_ref().map(Nginx::url);
         for (number, spec) in specs.into_iter().enumerate() {
@@ -155,6 +168,7 @@ impl Cluster {
             nodes: 3,
             redis: Redis::builder(Topology::Standalone),
             nginx: false,
+            nginx_config: None,
             proxies: false,
             program: Program::Fixture,
             environment: Vec::new(),

@@ -36,6 +36,7 @@ mod observe;
 pub mod oracle;
 mod proxy;
 pub mod servers;
+mod soak;
 mod topologies;
 pub mod wait;
 
@@ -45,3 +46,4 @@ pub use crowd::crowd;
 pub use node::{Node, NodeSpec, Program, Usage, binary};
 pub use proxy::{Direction, Fault, Proxy, Traffic};
 pub use servers::{Data, Nginx, Postgres, Redis, RedisBuilder, Server, Signal, Topology};
+pub use soak::rounds;

@@ -29,6 +29,8 @@ pub enum Case {
     ReadElsewhere,
     /// An increment at a node that is not the owner.
     WriteElsewhere,
+    /// An increment of a child of the session, at the owner of both.
+    WriteChild,
     /// A read with actix-session.
     ActixRead,
     /// An increment with actix-session.
@@ -49,13 +51,14 @@ pub enum Case {
 
 impl Case {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Floor,
         Self::Bare,
         Self::Read,
         Self::ActixRead,
         Self::FredGet,
         Self::Write,
+        Self::WriteChild,
         Self::ActixWrite,
         Self::FredEvalsha,
         Self::ReadElsewhere,
@@ -73,6 +76,7 @@ impl Case {
             Self::Bare => "actix-web alone",
             Self::Read => "read at the owner",
             Self::Write => "write at the owner",
+            Self::WriteChild => "write of a child at the owner",
             Self::ReadElsewhere => "read elsewhere",
             Self::WriteElsewhere => "write elsewhere",
             Self::ActixRead => "actix-session read",
@@ -94,7 +98,9 @@ impl Case {
     /// Who serves it, the server that requests go to first.
     pub fn sites(self, stage: &Stage) -> Vec<Site> {
         match self {
-            Self::Floor | Self::Read | Self::Write | Self::Hammer => vec![stage.node(0)],
+            Self::Floor | Self::Read | Self::Write | Self::WriteChild | Self::Hammer => {
+                vec![stage.node(0)]
+            }
             Self::ReadElsewhere | Self::WriteElsewhere => vec![stage.node(1), stage.node(0)],
             Self::HammerTwo => vec![stage.node(0), stage.node(1)],
             Self::Bare => vec![stage.bare.site()],
@@ -127,7 +133,7 @@ pub(super) async fn prepare(case: Case, stage: &Stage) -> Prepared {
             Prepared { visitors: vec![visitor; CLIENTS], counter: None }
         }
         Case::FredGet | Case::FredEvalsha | Case::LuaHammer => keys(case, sites[0]).await,
-        Case::Read | Case::Write | Case::ActixRead | Case::ActixWrite => {
+        Case::Read | Case::Write | Case::WriteChild | Case::ActixRead | Case::ActixWrite => {
             sessions(case, sites[0], sites[0]).await
         }
         // Born at the second site, which thereby owns them.
@@ -141,7 +147,13 @@ fn is_read(case: Case) -> bool {
 }
 
 async fn sessions(case: Case, born: Site, asked: Site) -> Prepared {
-    let line = if is_read(case) { "GET /read" } else { "POST /incr" };
+    let line = if is_read(case) {
+        "GET /read"
+    } else if case == Case::WriteChild {
+        "POST /child/incr?name=basket"
+    } else {
+        "POST /incr"
+    };
     let mut visitors = Vec::new();
     for _ in 0..CLIENTS {
         let cookie = session(born).await;

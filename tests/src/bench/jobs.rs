@@ -5,7 +5,7 @@
 //! (it is claimed, started, ended, and its cursor moves), so the ratios say how much more. The harness's PostgreSQL does
 //! not wait for the disk: ratios are of work, not of waiting.
 
-mod costs;
+pub(super) mod costs;
 mod floor;
 mod many;
 mod report;
@@ -40,7 +40,7 @@ const WANTED: [u64; 3] = [500, 2_000, 4_000];
 
 /// Whether `--only` asks for this part.
 pub fn is_wanted(options: &Options) -> bool {
-    options.only.as_deref().is_none_or(|only| only == "jobs")
+    options.wants_part("jobs")
 }
 
 /// Measures all of it, on clusters of its own; `progress` is told each measurement.

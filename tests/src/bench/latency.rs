@@ -28,6 +28,15 @@ pub struct Latency {
     pub p99_us: f64,
 }
 
+impl Latency {
+    /// Judges the times of some requests, one at least.
+    pub(super) fn of(what: &'static str, mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let at = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e6;
+        Self { what, p50_us: at(50), p99_us: at(99) }
+    }
+}
+
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "| {} | {:.0} | {:.0} |", self.what, self.p50_us, self.p99_us)
@@ -86,9 +95,7 @@ impl Line {
         }
     }
 
-    fn judge(mut self) -> Latency {
-        self.times.sort_unstable();
-        let at = |percent: usize| self.times[self.times.len() * percent / 100].as_secs_f64() * 1e6;
-        Latency { what: self.what, p50_us: at(50), p99_us: at(99) }
+    fn judge(self) -> Latency {
+        Latency::of(self.what, self.times)
     }
 }

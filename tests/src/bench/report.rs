@@ -190,7 +190,8 @@ impl fmt::Display for Report {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// `None` of none.
+pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
     let lower = values[(values.len() - 1) / 2];

@@ -15,6 +15,11 @@ use super::{latency, memory};
 /// Increments of a session before those that are timed: the first ones meet cold caches.
 const BURSTS: usize = 5;
 
+/// What is measured besides the cases, each on clusters of its own.
+const PARTS: [&str; 4] = ["settings", "pages", "multitude", "jobs"];
+/// Sessions whose memory is measured beside the cases; more are for the multitude.
+const MOST_SESSIONS: u64 = 100_000;
+
 /// How a run is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -26,9 +31,10 @@ pub struct Options {
     pub warm_up: Duration,
     /// Threads of the clients.
     pub threads: usize,
-    /// Measures only cases whose name contains this, and the floor.
+    /// Measures only cases whose name contains this, and the floor; or one of the other parts.
     pub only: Option<String>,
-    /// Sessions created to measure memory; none to leave that out.
+    /// How many sessions the multitude has; beside the cases the memory of as many is measured, of 100,000 at most. 0 leaves
+    /// both out.
     pub sessions: u64,
     /// Variables of the nodes, to compare settings.
     pub environment: Vec<(String, String)>,
@@ -49,6 +55,16 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether the cases are to be measured.
+    pub fn wants_cases(&self) -> bool {
+        self.only.as_deref().is_none_or(|only| !PARTS.contains(&only))
+    }
+
+    /// Whether another part is.
+    pub fn wants_part(&self, part: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == part)
+    }
+
     fn wants(&self, case: Case) -> bool {
         let wanted = self.only.as_ref();
         case == Case::Floor || wanted.is_none_or(|part| case.name().contains(part.as_str()))
@@ -74,7 +90,8 @@ pub async fn run(options: &Options, stage: &mut Stage, mut progress: impl FnMut(
         report.latencies = latency::measure(stage, options).await;
     }
     if options.sessions > 0 {
-        report.memory = Some(memory::measure(stage, options).await);
+        let few = Options { sessions: options.sessions.min(MOST_SESSIONS), ..options.clone() };
+        report.memory = Some(memory::measure(stage, &few).await);
     }
     report
 }

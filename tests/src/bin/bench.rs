@@ -6,11 +6,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use understudy_tests::bench::{Options, Stage, jobs, run};
+use understudy_tests::bench::{Options, Stage, jobs, multitude, pages, run, settings};
 
 const USAGE: &str = "\
-usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N] [--only PART-OF-A-NAME|jobs]
-             [--env NAME=VALUE]...";
+usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N]
+             [--only PART-OF-A-NAME|settings|pages|multitude|jobs] [--env NAME=VALUE]...";
 
 fn options(arguments: &[String]) -> Option<Options> {
     let mut options = Options::default();
@@ -52,11 +52,20 @@ fn main() -> ExitCode {
 }
 
 async fn measure(options: &Options) {
-    if options.only.as_deref() != Some("jobs") {
+    if options.wants_cases() {
         let mut stage = Stage::start(&options.environment).await;
         let report = run(options, &mut stage, |line| eprintln!("{line}")).await;
         // Before the stage is dropped, which panics when a node has logged an error.
         println!("{report}");
+    }
+    if options.wants_part("settings") {
+        println!("{}", settings::measure(options, |line| eprintln!("{line}")).await);
+    }
+    if options.wants_part("pages") {
+        println!("{}", pages::measure(options, |line| eprintln!("{line}")).await);
+    }
+    if options.wants_part("multitude") && options.sessions > 0 {
+        println!("{}", multitude::measure(options, |line| eprintln!("{line}")).await);
     }
     if jobs::is_wanted(options) {
         println!("{}", jobs::measure(options, |line| eprintln!("{line}")).await);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use understudy_tests::{Answer, Cluster, Data, Program, Redis, Topology, crowd, oracle, wait};
+use understudy_tests::{
+    Answer, Cluster, Data, Program, Redis, Topology, crowd, oracle, rounds, wait,
+};
 
 use self::bystanders::Bystanders;
 use super::ledger::{Came, Ledger, acquainted, turn};
@@ -23,6 +25,16 @@ const BACK_MS: u128 = 1_000;
 const PUT_BACK_MS: u128 = 2_000;
 /// Nodes that have just begun cannot say who else may own sessions: these wait for one lease (3 s).
 const UNACQUAINTED_MS: u128 = 4_000;
+
+/// How long Redis is away where its coming back is timed.
+fn outage() -> Duration {
+    Duration::from_secs(rounds(5, 20) as u64)
+}
+
+/// How long a node may take to say that Redis is away; a soak run, which has the machine for itself, asks for more.
+fn told_within_ms() -> u128 {
+    rounds(1_000, 300) as u128
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Away {
@@ -43,7 +55,11 @@ async fn redis_paused_is_told_within_a_second_and_over_within_a_second() {
 async fn away(how: Away) {
     let _turn = turn().await;
     let redis = Redis::builder(Topology::Standalone).append_only();
-    let mut cluster = Cluster::builder().nodes(2).redis_with(redis).start().await;
+    // The default; and less where answers may take less, since each may wait for one command.
+    let command_ms = rounds(500, 200).to_string();
+    let builder = Cluster::builder().nodes(2).redis_with(redis);
+    let builder = builder.env("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS", &command_ms);
+    let mut cluster = builder.start().await;
     ready_made(&mut cluster).await;
     let ready = Instant::now();
     let ledger = Ledger::begin(cluster.url(0), SESSIONS).await;
@@ -100,7 +116,7 @@ async fn ready_made(cluster: &mut Cluster) {
 /// Everybody is told at once, until the outage is long enough.
 async fn while_away(cluster: &Cluster, ledger: &Ledger, since: Instant) {
     let (mut slowest, mut wrong, mut round) = (0, 0, 0);
-    wait::until("the outage is long enough", OUTAGE * 3, async || {
+    wait::until("the outage is long enough", outage() * 3, async || {
         round += 1;
         let answers = crowd(SESSIONS, SESSIONS, async |number| {
             let sent = Instant::now();
@@ -113,7 +129,7 @@ async fn while_away(cluster: &Cluster, ledger: &Ledger, since: Instant) {
             slowest = slowest.max(took.as_millis());
             wrong += usize::from(!tells_outage(answer));
         }
-        since.elapsed() >= OUTAGE
+        since.elapsed() >= outage()
     })
     .await;
     // Now no lease is left: reads are told as well.
@@ -129,7 +145,7 @@ async fn while_away(cluster: &Cluster, ledger: &Ledger, since: Instant) {
     slowest = slowest.max(sent.elapsed().as_millis());
     wrong += usize::from(!tells_outage(&begun));
     oracle!("answers that are not 503 with Retry-After and without a cookie", wrong, 0);
-    oracle!("slowest of them, ms", slowest, <= 1_000);
+    oracle!("slowest of them, ms", slowest, <= told_within_ms());
 }
 
 pub(super) fn tells_outage(answer: &Answer) -> bool {

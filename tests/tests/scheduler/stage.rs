@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
+pub(crate) use understudy_tests::rounds;
 use understudy_tests::{Answer, Client, Cluster, ClusterBuilder, oracle, wait};
 
 /// How long anything may take that only must happen.
@@ -47,11 +48,6 @@ pub(crate) fn soon_orphaned(builder: ClusterBuilder) -> ClusterBuilder {
 /// Waits until few enough other tests of this binary run.
 pub(crate) async fn turn() -> SemaphorePermit<'static> {
     TURN.acquire().await.expect("the semaphore is never closed")
-}
-
-/// How often a fault is repeated: the long loop is for soak runs (`UNDERSTUDY_SOAK=1`), the short form runs always.
-pub(crate) fn rounds(short: usize, long: usize) -> usize {
-    if std::env::var_os("UNDERSTUDY_SOAK").is_some_and(|value| value == "1") { long } else { short }
 }
 
 impl Stage {

@@ -8,7 +8,7 @@ use rand::RngExt as _;
 use serde::Deserialize;
 use tokio::time::Instant;
 use understudy_tests::{
-    Client, Cluster, ClusterBuilder, Node, NodeSpec, Program, Topology, crowd, oracle, wait,
+    Client, Cluster, ClusterBuilder, Node, NodeSpec, Program, Topology, crowd, oracle, rounds, wait,
 };
 
 use super::visitor::{cookie, dice, logged_in, whoami, with_cookie};
@@ -86,6 +86,13 @@ async fn listed(node: &Node, query: &str) -> Vec<Shown> {
 
 async fn of_user(node: &Node, user: &str) -> Vec<Shown> {
     listed(node, &format!("&user={user}")).await
+}
+
+/// How many sessions the list of a user has, as its first page says.
+async fn count_of_user(node: &Node, user: &str) -> u64 {
+    let path = format!("/v1/sessions?limit=1&user={user}");
+    let page: Page = operator().get(node.admin_url(), &path).await.unwrap().expect(200).json();
+    page.total.expect("a list of one user says how long it is")
 }
 
 /// At which of the nodes this browser is logged in.
@@ -272,42 +279,63 @@ async fn s7_an_owner_that_stands_still_cannot_hold_an_end_up_nor_undo_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s7_a_thousand_sessions_of_a_user_end_on_three_nodes() {
-    const SESSIONS: usize = 1_000;
-    let cluster = with_operators(Cluster::builder()).start().await;
+    let sessions = rounds(1_000, 10_000);
+    // All are in memory when they are ended, however long it took to begin them.
+    let builder = Cluster::builder().env("UNDERSTUDY_SESSION_PASSIVATE_AFTER_MS", "3600000");
+    let cluster = with_operators(builder).start().await;
     let http = Client::new();
-    let clients = crowd(48, SESSIONS, async |number| {
+    let clients = crowd(48, sessions, async |number| {
         let client = http.stranger();
         client.post(cluster.url(number % 3), "/login?user=bob").await.unwrap().expect(204);
         client
     })
     .await;
     let stays = logged_in(cluster.url(0), "ann").await;
-    oracle!("sessions of the user", of_user(&cluster.nodes[1], "bob").await.len(), SESSIONS);
+    let listed = count_of_user(&cluster.nodes[1], "bob").await;
+    oracle!("sessions of the user", listed, sessions as u64);
     let count: Count =
         operator().get(cluster.nodes[2].admin_url(), "/v1/sessions/count").await.unwrap().json();
-    oracle!("sessions counted", count.sessions, >= SESSIONS as u64);
+    oracle!("sessions counted", count.sessions, >= sessions as u64);
     oracle!("of them with a user, and without", count.named + count.anonymous, count.sessions);
-    oracle!("sessions counted with a user", count.named, >= SESSIONS as u64);
+    oracle!("sessions counted with a user", count.named, >= sessions as u64);
     // A node that has much to do may not say in time how many it has in memory.
     wait::until("all sessions are in the memory of nodes", LIMIT, async || {
         let count = operator().get(cluster.nodes[2].admin_url(), "/v1/sessions/count").await;
         let count = count.unwrap().json::<Count>();
-        count.residents.values().flatten().sum::<u64>() >= SESSIONS as u64
+        count.residents.values().flatten().sum::<u64>() >= sessions as u64
     })
     .await;
-    let sent = Instant::now();
-    let path = "/v1/users/bob/sessions";
-    let ended = operator().delete(cluster.nodes[0].admin_url(), path).await.unwrap().expect(200);
-    let took = sent.elapsed();
-    oracle!("sessions ended", ended.json::<Ended>().ended, SESSIONS as u64);
-    oracle!("answered after, ms", took.as_millis(), <= 10_000);
-    let accepted = crowd(48, 3 * SESSIONS, async |at| {
-        whoami(&clients[at % SESSIONS], cluster.url(at / SESSIONS)).await.is_some()
+    let (ended, took) = bob_ended(&cluster).await;
+    oracle!("sessions ended", ended, sessions as u64);
+    oracle!("answered after, ms", took.as_millis(), <= rounds(10_000, 30_000) as u128);
+    let accepted = crowd(48, 3 * sessions, async |at| {
+        whoami(&clients[at % sessions], cluster.url(at / sessions)).await.is_some()
     });
     let accepted = accepted.await.into_iter().filter(|accepted| *accepted).count();
-    oracle!("cookies of 1,000 accepted on any node afterwards", accepted, 0);
-    oracle!("sessions listed afterwards", of_user(&cluster.nodes[2], "bob").await.len(), 0);
+    oracle!("cookies accepted on any node afterwards", accepted, 0);
+    oracle!("sessions listed afterwards", count_of_user(&cluster.nodes[2], "bob").await, 0);
     oracle!("nodes on which another user stays", logged_in_at(&cluster, &stays).await, 3);
+}
+
+/// Ends all sessions of that user; gives how many there were, and how long that took. In a soak run the third node, which owns a
+/// third of them, stands still meanwhile.
+async fn bob_ended(cluster: &Cluster) -> (u64, Duration) {
+    let stands_still = rounds(0, 1) == 1;
+    if stands_still {
+        cluster.nodes[2].stop();
+    }
+    let client = Client::with_timeout(Duration::from_secs(60)).bearing(OPERATOR);
+    let (path, sent) = ("/v1/users/bob/sessions", Instant::now());
+    let ended = client.delete(cluster.nodes[0].admin_url(), path).await.unwrap().expect(200);
+    let took = sent.elapsed();
+    if stands_still {
+        cluster.nodes[2].cont();
+        wait::until("the third node answers again", LIMIT, async || {
+            Client::new().get(cluster.url(2), "/nothing").await.is_ok()
+        })
+        .await;
+    }
+    (ended.json::<Ended>().ended, took)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -394,15 +422,17 @@ async fn lists_show_what_the_records_say(cluster: &Cluster) {
 /// Kills a node while users log in and out, and compares each list with what browsers can still do. Redis sends no
 /// notifications here, as it does unless it is told to.
 async fn d12_lists_miss_nobody_when_a_node_is_killed(cluster: &mut Cluster) {
-    const STEPS: usize = 400;
+    // Each kill but the last is followed by a new life.
+    let (steps, kills, limit) = (rounds(400, 50_000), rounds(1, 5), rounds(20, 1_800));
+    let limit = Duration::from_secs(limit as u64);
     let mut dice = dice("logins while a node is killed");
     let throws: Vec<[usize; 4]> =
-        (0..STEPS).map(|_| [30, 5, 3, 6].map(|sides: usize| dice.random_range(0..sides))).collect();
+        (0..steps).map(|_| [30, 5, 3, 6].map(|sides: usize| dice.random_range(0..sides))).collect();
     let http = Client::new();
     let clients: Vec<Client> = (0..30).map(|_| http.stranger()).collect();
     let urls: Vec<String> = cluster.nodes.iter().map(|node| node.public_url().to_owned()).collect();
     let done = AtomicUsize::new(0);
-    let steps = crowd(8, STEPS, async |step| {
+    let stepping = crowd(8, steps, async |step| {
         let [client, action, node, user] = throws[step];
         let path = match action {
             0..=2 => format!("/login?user=user-{user}"),
@@ -415,10 +445,17 @@ async fn d12_lists_miss_nobody_when_a_node_is_killed(cluster: &mut Cluster) {
     });
     let victim = &mut cluster.nodes[2];
     let kill = async {
-        wait::until("they are busy", LIMIT, async || done.load(Ordering::SeqCst) >= 100).await;
-        victim.kill9();
+        for number in 1..=kills {
+            let due = steps * number / (kills + 3);
+            wait::until("they are busy", limit, async || done.load(Ordering::SeqCst) >= due).await;
+            victim.kill9();
+            if number < kills {
+                victim.start_again();
+                victim.ready(LIMIT).await;
+            }
+        }
     };
-    tokio::join!(steps, kill);
+    tokio::join!(stepping, kill);
     let mut lists: BTreeMap<String, Vec<Shown>> = BTreeMap::new();
     for user in (0..6).map(|number| format!("user-{number}")) {
         let list = of_user(&cluster.nodes[0], &user).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::stage::JobStage;
+use crate::Postgres;
 
 /// Processor time of both, and transactions, between two looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -62,8 +63,15 @@ impl Costs {
     }
 }
 
+/// The process id of the server.
+pub(in crate::bench) fn postmaster(postgres: &Postgres) -> u32 {
+    let file = postgres.query("SELECT pg_read_file('postmaster.pid')");
+    let first = file.lines().next().and_then(|line| line.trim().parse().ok());
+    first.expect("PostgreSQL keeps its process id there")
+}
+
 /// Processor time of the server process, of its children, and of those children that have ended; to 10 ms each.
-pub(super) fn postgres_time(postmaster: u32) -> Duration {
+pub(in crate::bench) fn postgres_time(postmaster: u32) -> Duration {
     let mut ticks = 0;
     let folders = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = folders.filter_map(|folder| folder.file_name().to_str()?.parse::<u32>().ok());

@@ -7,6 +7,7 @@ use understudy_runtime::database::sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, Statement,
 };
 
+use super::costs::postmaster;
 use crate::{Client, Cluster, Node, wait};
 
 /// How long anything may take that must happen.
@@ -59,11 +60,9 @@ impl JobStage {
             .iter()
             .fold(Cluster::builder().nodes(1), |builder, (name, value)| builder.env(name, value));
         let cluster = builder.start().await;
-        let file = cluster.postgres.query("SELECT pg_read_file('postmaster.pid')");
-        let postmaster = file.lines().next().and_then(|line| line.trim().parse().ok());
         let stage = Self {
             client: Client::new().bearing(OPERATOR),
-            postmaster: postmaster.expect("PostgreSQL keeps its process id there"),
+            postmaster: postmaster(&cluster.postgres),
             database: connect(cluster.postgres.url(), 1).await,
             environment: own,
             cluster,
