@@ -230,14 +230,12 @@ impl Caches {
         told.map_err(ForgetError::Untold)
     }
 
-    /// Waits until what was forgotten of a region before now is out of the memory of this node; says how it is then. None when it
-    /// was not opened here, or cannot be reached by such news in time.
+    /// Waits until what was forgotten of a region before now is out of the memory of this node; says how it is then.
     pub(crate) async fn caught_up(&self, region: &str, limit: Duration) -> Caught {
-        match self.find(region) {
-            Some(core) if core.catches_up(limit).await => Caught::Up(core.report()),
-            Some(core) => Caught::Not(core.report()),
-            None => Caught::Unopened,
-        }
+        let Some(core) = self.find(region) else { return Caught::Unopened };
+        let caught_up = core.catches_up(limit).await;
+        let report = core.report();
+        if caught_up { Caught::Up(report) } else { Caught::Not(report) }
     }
 
     fn find(&self, region: &str) -> Option<Arc<Core>> {
