@@ -28,10 +28,11 @@ use crate::http::problem::Problem;
 use crate::ids::NodeId;
 use crate::service::NodeContext;
 
-/// How long other nodes may take to answer.
+/// How long other nodes may take to tell.
 const LIMIT: Duration = Duration::from_secs(1);
-/// How long a node that was told to forget looks for whether it has.
-const CATCHES_UP: Duration = Duration::from_millis(800);
+/// How long a node may take to hear of what was forgotten, and to answer that it has.
+const HEARS: Duration = Duration::from_millis(2_500);
+const ANSWERS: Duration = Duration::from_secs(3);
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -64,7 +65,7 @@ pub(crate) fn listen(context: &NodeContext) {
     let caught = context.caches.clone();
     context.bus.handle(move |_from, CatchUp { region }: CatchUp| {
         let caches = caught.clone();
-        async move { caches.caught_up(&region, CATCHES_UP).await }
+        async move { caches.caught_up(&region, HEARS).await }
     });
 }
 
@@ -184,7 +185,7 @@ async fn forget_everywhere(
     regions: BTreeSet<String>,
     key: Option<String>,
 ) -> Answer {
-    let broadcast = Broadcast::of(context).within(LIMIT);
+    let broadcast = Broadcast::of(context).within(ANSWERS);
     let (mut caches, mut behind, mut unreachable) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for region in &regions {
         context.caches.forget(region, key.as_deref()).await.map_err(|error| untold(&error))?;

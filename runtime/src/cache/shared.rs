@@ -29,7 +29,7 @@ static NEWS: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// How long a value is waited for: whoever asks for one would rather load it than wait.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How many entries a log has, about.
 const MOST_ENTRIES: u32 = 10_000;
 /// How many entries are read at a time.
