@@ -13,7 +13,7 @@
 //!
 //! async fn price(node: &NodeContext, article: u64) -> Result<u64, CacheError<std::io::Error>> {
 //!     let prices: Cache<u64, u64> = node.caches.open(PRICES).expect("opened the same way everywhere");
-//!     let price = prices.get_with(&article, async || Ok(199)).await?; // from the database, say
+//!     let price = prices.get_with(&article, async || Ok::<_, std::io::Error>(199)).await?;
 //!     Ok(*price)
 //! }
 //! ```

@@ -188,7 +188,8 @@ async fn forget_everywhere(
     let broadcast = Broadcast::of(context).within(ANSWERS);
     let (mut caches, mut behind, mut unreachable) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for region in &regions {
-        context.caches.forget(region, key.as_deref()).await.map_err(|error| untold(&error))?;
+        let forgotten = Box::pin(context.caches.forget(region, key.as_deref())).await;
+        forgotten.map_err(|error| untold(&error))?;
     }
     for region in &regions {
         let told = broadcast.ask(&CatchUp { region: region.clone() }).await;

@@ -22,7 +22,7 @@ pub enum CacheError<E> {
 impl<E> fmt::Display for CacheError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadKey(bad) => bad.fmt(f),
+            Self::BadKey(bad) => fmt::Display::fmt(bad, f),
             Self::Load(_) => f.write_str("the value could not be loaded"),
             Self::TooLong(limit) => {
                 write!(f, "the value was not loaded within {} ms", limit.as_millis())

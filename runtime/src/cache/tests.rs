@@ -12,6 +12,8 @@ use crate::clock::{ManualClock, SystemClock};
 use crate::redis::Role;
 use crate::redis::testing::{RedisServer, eventually, node};
 
+mod history;
+
 const PRICES: Region = Region::new("prices").lives(Duration::from_secs(60));
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -24,25 +26,28 @@ struct Seat {
 
 impl Seat {
     async fn on(server: &RedisServer, name: &str) -> Self {
-        let shared = Shared {
-            redis: server.connect(Role::Data(0), &node(name)).await,
-            keys: Arc::new(KeySpace::new(&"t".parse().unwrap(), 1)),
-            region: PRICES.name().to_owned(),
-            // It tells nobody: all messages are lost.
-            bus: Bus::local(&LocalHub::new(), node(name)),
-            nodes: Arc::new(Vec::new),
-        };
-        let mut seat = Self::with(PRICES, Some(shared));
+        let shared = Self::shared(server, name).await;
+        let mut seat = Self::with(PRICES, Some(shared), Arc::new(ManualClock::new()));
         seat.look().await;
         seat
     }
 
-    fn alone() -> Self {
-        Self::with(PRICES, None)
+    /// What a node has in Redis; it tells nobody, as if all messages were lost.
+    async fn shared(server: &RedisServer, name: &str) -> Shared {
+        Shared {
+            redis: server.connect(Role::Data(0), &node(name)).await,
+            keys: Arc::new(KeySpace::new(&"t".parse().unwrap(), 1)),
+            region: PRICES.name().to_owned(),
+            bus: Bus::local(&LocalHub::new(), node(name)),
+            nodes: Arc::new(Vec::new),
+        }
     }
 
-    fn with(region: Region, shared: Option<Shared>) -> Self {
-        let clock = Arc::new(ManualClock::new());
+    fn alone() -> Self {
+        Self::with(PRICES, None, Arc::new(ManualClock::new()))
+    }
+
+    fn with(region: Region, shared: Option<Shared>, clock: Arc<ManualClock>) -> Self {
         let core = Core::new(region, TypeId::of::<u64>(), shared, clock.clone());
         let cache = Cache { core: Arc::new(core), shape: PhantomData };
         Self { cache, place: Place::default(), clock }
@@ -113,7 +118,8 @@ async fn c7_what_was_read_before_a_change_is_not_kept_after_it() {
 #[tokio::test]
 async fn loading_that_fails_or_takes_too_long_is_told_to_all_who_wait_and_nothing_is_kept() {
     let limit = Duration::from_millis(20);
-    let seat = Seat::with(PRICES.load_limit(limit), None);
+    let region = PRICES.load_limit(limit);
+    let seat = Seat::with(region, None, Arc::new(ManualClock::new()));
     let failing = || {
         seat.cache.get_with("k", || async {
             tokio::task::yield_now().await;
