@@ -311,7 +311,7 @@ where
         Fut: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
-        let key = checked(key).map_err(CacheError::BadKey)?;
+        let key = checked(key).map_err(CacheError::<E>::BadKey)?;
         if let Some(value) = self.core.peek(&key) {
             return Ok(typed(value));
         }
@@ -427,7 +427,7 @@ where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let key = checked(key).map_err(|bad| ChangeError::NotBegun(bad.into()))?;
+        let key = checked(key).map_err(|bad| ChangeError::<E>::NotBegun(bad.into()))?;
         let core = &self.core;
         let word = format!("{:032x}", rand::random::<u128>());
         let asked = core.now();
@@ -435,8 +435,8 @@ where
         let _forgotten = ForgottenHere { core, key: &key };
         tell(core, &key, (Step::Begin, word.as_str()))
             .await
-            .map_err(|error| ChangeError::NotBegun(ForgetError::Untold(error)))?;
-        let left = left_of(asked, core.now()).ok_or(ChangeError::TooLong)?;
+            .map_err(|error| ChangeError::<E>::NotBegun(ForgetError::Untold(error)))?;
+        let left = left_of(asked, core.now()).ok_or(ChangeError::<E>::TooLong)?;
         let Ok(changed) = tokio::time::timeout(left, change()).await else {
             return Err(ChangeError::TooLong);
         };

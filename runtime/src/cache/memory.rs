@@ -88,7 +88,7 @@ impl Memory {
         self.cache.weight()
     }
 
-    /// How many entries had to make room for others so far.
+    /// How many entries had to make room for others so far, or for a newer one of their key.
     pub(super) fn evicted(&self) -> u64 {
         self.made_room.0.load(Ordering::Relaxed)
     }

@@ -40,7 +40,7 @@ pub struct RegionReport {
     pub loaded: u64,
     /// How many times it was loaded for those who asked just then.
     pub unkept: u64,
-    /// How many values made room for others.
+    /// How many values made room for others, or for a newer one of their key.
     pub evicted: u64,
     /// How many values were forgotten because somebody changed them, on any node.
     pub forgotten: u64,
