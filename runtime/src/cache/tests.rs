@@ -9,8 +9,9 @@ use super::tail::{Look, look};
 use super::*;
 use crate::bus::LocalHub;
 use crate::clock::{ManualClock, SystemClock};
+use crate::config::Topology;
 use crate::redis::Role;
-use crate::redis::testing::{RedisServer, eventually, node};
+use crate::redis::testing::{RedisServer, cluster, config, connected, eventually, node};
 
 mod history;
 
@@ -26,7 +27,10 @@ struct Seat {
 
 impl Seat {
     async fn on(server: &RedisServer, name: &str) -> Self {
-        let shared = Self::shared(server, name).await;
+        Self::sharing(Self::shared(server, name).await).await
+    }
+
+    async fn sharing(shared: Shared) -> Self {
         let mut seat = Self::with(PRICES, Some(shared), Arc::new(ManualClock::new()));
         seat.look().await;
         seat
@@ -34,9 +38,13 @@ impl Seat {
 
     /// What a node has in Redis; it tells nobody, as if all messages were lost.
     async fn shared(server: &RedisServer, name: &str) -> Shared {
+        Self::shared_over(server.connect(Role::Data(0), &node(name)).await, name)
+    }
+
+    fn shared_over(redis: Redis, name: &str) -> Shared {
         Shared {
-            redis: server.connect(Role::Data(0), &node(name)).await,
-            keys: Arc::new(KeySpace::new(&"t".parse().unwrap(), 1)),
+            keys: Arc::new(KeySpace::new(&"t".parse().unwrap(), redis.buckets())),
+            redis,
             region: PRICES.name().to_owned(),
             bus: Bus::local(&LocalHub::new(), node(name)),
             nodes: Arc::new(Vec::new),
@@ -355,4 +363,25 @@ async fn a_region_that_is_opened_reads_its_log_by_itself() {
     let report = caches[1].reports().remove(0);
     assert!(report.trusted && report.entries == 1 && report.bytes > 0, "{report:?}");
     assert_eq!((report.redis, report.loaded, report.forgotten), (1, 1, 1), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_works_on_a_redis_cluster_where_a_script_has_one_slot() {
+    let servers = cluster().await;
+    let ports = servers.iter().map(|server| server.port).collect();
+    let config = config(ports, Topology::Cluster);
+    let mut seats = Vec::new();
+    for name in ["a", "b"] {
+        let redis = Redis::connect(&config, Role::Data(0), &node(name)).await.unwrap();
+        connected(&redis).await;
+        seats.push(Seat::sharing(Seat::shared_over(redis, name)).await);
+    }
+    assert_eq!((seats[0].get("{k}", 1).await, seats[1].get("{k}", 2).await), (1, 1));
+    let change = || ready(Ok::<(), Infallible>(()));
+    seats[0].cache.change_with("{k}", change).await.unwrap();
+    seats[1].look().await;
+    assert_eq!((seats[1].get("{k}", 3).await, seats[0].get("{k}", 4).await), (3, 3));
+    seats[0].cache.clear().await.unwrap();
+    seats[1].look().await;
+    assert_eq!(seats[1].get("{k}", 5).await, 5);
 }
