@@ -227,6 +227,7 @@ impl Caches {
             }
             None => shared.clear().await,
         };
+        shared.tell();
         told.map_err(ForgetError::Untold)
     }
 
@@ -478,15 +479,16 @@ async fn clear(core: &Core) -> Result<(), ForgetError> {
         Some(shared) => shared.clear().await,
         None => Ok(()),
     };
+    core.told.notify_one();
     core.forget_all();
     told.map_err(ForgetError::Untold)
 }
 
 async fn tell(core: &Core, key: &str, step: (Step, &str)) -> Result<(), RedisError> {
-    match &core.shared {
-        Some(shared) => shared.forget(key, step, HOLD).await,
-        None => Ok(()),
-    }
+    let Some(shared) = &core.shared else { return Ok(()) };
+    let told = shared.forget(key, step, HOLD).await;
+    core.told.notify_one();
+    told
 }
 
 fn check(key: &str) -> Result<(), BadKey> {

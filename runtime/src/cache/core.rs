@@ -41,6 +41,8 @@ pub(super) struct Core {
     pub(super) shared: Option<Shared>,
     /// Has the reader of the log look at once.
     pub(super) wake: Notify,
+    /// Has it tell the other nodes that there is news: once for many changes at a time.
+    pub(super) told: Notify,
     pub(super) tally: Tally,
     memory: Memory,
     flights: DashMap<Arc<str>, Flight>,
@@ -103,6 +105,7 @@ impl Core {
             kind,
             shared,
             wake: Notify::new(),
+            told: Notify::new(),
             tally: Tally::default(),
             flights: DashMap::new(),
             numbers: AtomicU64::new(0),
@@ -175,7 +178,9 @@ impl Core {
 
     /// Forgets a value on this node, and has nobody keep what is being loaded of it.
     pub(super) fn forget(&self, key: &str) {
-        self.tally.forgotten.fetch_add(1, Ordering::Relaxed);
+        if self.shared.is_none() {
+            self.tally.forgotten.fetch_add(1, Ordering::Relaxed);
+        }
         // The place is held until the value is out of memory.
         match self.flights.entry(Arc::from(key)) {
             Entry::Occupied(flight) => {

@@ -165,18 +165,14 @@ impl Shared {
     ) -> Result<(), RedisError> {
         let mut args = vec![Arg::from(key), Arg::from(step.as_str()), Arg::from(word)];
         args.extend([millis(hold), Arg::from(MOST_ENTRIES.to_string())]);
-        self.redis.call(&FORGET, self.keys_of(key), args).await?;
-        self.tell();
-        Ok(())
+        self.redis.call(&FORGET, self.keys_of(key), args).await.map(drop)
     }
 
     /// Forgets all values of the region on all nodes.
     pub(super) async fn clear(&self) -> Result<(), RedisError> {
         let keys = vec![self.key(CachePart::Head), self.key(CachePart::Log)];
         let args = vec![Arg::from(MOST_ENTRIES.to_string())];
-        self.redis.call(&CLEAR, keys, args).await?;
-        self.tell();
-        Ok(())
+        self.redis.call(&CLEAR, keys, args).await.map(drop)
     }
 
     /// Reads what came after a place in the log.
@@ -190,7 +186,7 @@ impl Shared {
     }
 
     /// Has the other nodes look.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         let news = LookForNews { region: self.region.clone() };
         for node in (self.nodes)() {
             if node != *self.bus.node_id() {

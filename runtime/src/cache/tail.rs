@@ -5,6 +5,7 @@
 //! to which memory is trusted, and it moves it to where the look *began*.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -46,6 +47,7 @@ pub(super) async fn follow(core: Arc<Core>) -> Stopped {
         }
         tokio::select! {
             () = core.wake.notified() => {}
+            () = core.told.notified() => shared.tell(),
             () = sleep(EVERY) => {}
         }
     }
@@ -66,7 +68,10 @@ pub(super) async fn look(
         News::Follow(entries, newest) => {
             for entry in entries {
                 match entry {
-                    Forgotten::One(key) => core.forget(&key),
+                    Forgotten::One(key) => {
+                        core.tally.forgotten.fetch_add(1, Ordering::Relaxed);
+                        core.forget(&key);
+                    }
                     Forgotten::All => core.forget_all(),
                 }
                 place.last += 1;
