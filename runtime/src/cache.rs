@@ -75,7 +75,7 @@ use crate::service::NodeContext;
 use crate::supervise::{Supervised, spawn};
 
 use self::core::{Boarding, Core, Landed, Pilot, Taken};
-use self::memory::AnyValue;
+use self::memory::{AnyValue, Tags};
 use self::shared::{LookForNews, Shared, Step};
 
 pub use self::core::{BOUND, LARGEST_VALUE};
@@ -312,12 +312,34 @@ where
         Fut: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
+        self.get_tagged(key, &[], load).await
+    }
+
+    /// Gives a value as [`get_with`](Self::get_with) does, one that is also forgotten when one of its tags is: those of the
+    /// things that it was made of, say. Ask for a value with the same tags everywhere: whoever asks with others may be given one
+    /// that is not forgotten by them.
+    ///
+    /// # Errors
+    /// [`CacheError`]; a tag is checked as a key is.
+    pub async fn get_tagged<F, Fut, E>(
+        &self,
+        key: &K,
+        tags: &[&str],
+        load: F,
+    ) -> Result<Arc<V>, CacheError<E>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+        E: Send + Sync + 'static,
+    {
         let key = checked(key).map_err(CacheError::<E>::BadKey)?;
         if let Some(value) = self.core.peek(&key) {
             return Ok(typed(value));
         }
+        tags.iter().try_for_each(|tag| check(tag)).map_err(CacheError::<E>::BadKey)?;
+        let tags: Tags = tags.iter().map(|tag| Arc::from(*tag)).collect();
         loop {
-            match Core::board(&self.core, &key) {
+            match Core::board(&self.core, &key, &tags) {
                 Boarding::Lead(pilot) => return Box::pin(self.lead(pilot, load)).await,
                 Boarding::Join(mut landed) => {
                     // Ends with whoever loads it, and that takes as long as the region allows, at most.
@@ -347,7 +369,7 @@ where
         E: Send + Sync + 'static,
     {
         let core = &self.core;
-        let taken = core.take(pilot.key()).await;
+        let taken = core.take(pilot.wanted()).await;
         if let Taken::Held(text, left) = &taken
             && let Ok(value) = serde_json::from_str::<V>(text)
         {
@@ -361,12 +383,12 @@ where
             Ok(Ok(value)) => Arc::new(value),
             Ok(Err(error)) => {
                 let error = Arc::new(error);
-                core.give_up(pilot.key(), &taken).await;
+                core.give_up(pilot.wanted(), &taken).await;
                 pilot.crash(Landed::Failed(untyped(&error)));
                 return Err(CacheError::Load(error));
             }
             Err(_late) => {
-                core.give_up(pilot.key(), &taken).await;
+                core.give_up(pilot.wanted(), &taken).await;
                 pilot.crash(Landed::TooLong);
                 return Err(CacheError::TooLong(limit));
             }
@@ -382,13 +404,13 @@ where
     async fn keep(&self, pilot: &Pilot, taken: &Taken, value: &V) -> Option<(usize, Duration)> {
         match serde_json::to_string(value) {
             Ok(text) => {
-                let lives = self.core.fill(pilot.key(), taken, &text).await?;
+                let lives = self.core.fill(pilot.wanted(), taken, &text).await?;
                 Some((text.len(), lives))
             }
             Err(error) => {
                 let region = self.core.region.name();
                 tracing::warn!(cache.region = region, %error, "a value is no JSON and is not kept");
-                self.core.give_up(pilot.key(), taken).await;
+                self.core.give_up(pilot.wanted(), taken).await;
                 None
             }
         }
@@ -405,6 +427,23 @@ where
     pub async fn forget(&self, key: &K) -> Result<(), ForgetError> {
         let key = checked(key)?;
         forget(&self.core, &key).await
+    }
+
+    /// Forgets all values that carry a tag on all nodes, as [`forget`](Self::forget) does one. Each node looks through its memory
+    /// of the region for that: tags are for what changes seldom.
+    ///
+    /// # Errors
+    /// [`ForgetError`].
+    pub async fn forget_tag(&self, tag: &str) -> Result<(), ForgetError> {
+        check(tag)?;
+        let core = &self.core;
+        let told = match &core.shared {
+            Some(shared) => shared.forget_tag(tag, core.longest()).await,
+            None => Ok(()),
+        };
+        core.told.notify_one();
+        core.forget_tag(tag);
+        told.map_err(ForgetError::Untold)
     }
 
     /// Forgets all values of the region on all nodes, as [`forget`](Self::forget) does one.

@@ -146,6 +146,7 @@ impl KeySpace {
             CachePart::Value(key) => format!("{prefix}:v:{key}"),
             CachePart::Lease(key) => format!("{prefix}:f:{key}"),
             CachePart::Writers(key) => format!("{prefix}:b:{key}"),
+            CachePart::Tag(tag) => format!("{prefix}:t:{tag}"),
         }
     }
 
@@ -194,6 +195,8 @@ pub enum CachePart<'a> {
     Lease(&'a str),
     /// The hash of those who are changing what a value is loaded from.
     Writers(&'a str),
+    /// The string that is the version of a tag, for a while after it was forgotten.
+    Tag(&'a str),
 }
 
 /// CRC-16/XMODEM, the sum by which Redis Cluster chooses slots.
@@ -240,6 +243,7 @@ mod tests {
         assert_eq!(keys.cache("p", CachePart::Value("a}b")), "us:shop:{cp}:v:a}b");
         assert_eq!(keys.cache("p", CachePart::Lease("a")), "us:shop:{cp}:f:a");
         assert_eq!(keys.cache("p", CachePart::Writers("a")), "us:shop:{cp}:b:a");
+        assert_eq!(keys.cache("p", CachePart::Tag("a")), "us:shop:{cp}:t:a");
         assert_eq!(keys.members(), "us:shop:{m}:nodes");
         assert_eq!(keys.broadcast_channel(), "us:shop:{m}:bus");
         assert_eq!(keys.leader(), "us:shop:{leader}:lease");
@@ -273,6 +277,7 @@ mod tests {
             keys.cache("p", CachePart::Value("a")),
             keys.cache("p", CachePart::Lease("a")),
             keys.cache("p", CachePart::Writers("a")),
+            keys.cache("p", CachePart::Tag("a")),
             keys.members(),
             keys.leader(),
             keys.probe(&node),

@@ -17,10 +17,10 @@ use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::memory::{AnyValue, Kept, Memory};
+use super::memory::{AnyValue, Kept, Memory, Tags, carries};
 use super::region::Region;
 use super::report::{RegionReport, Tally};
-use super::shared::{Found, Shared};
+use super::shared::{Found, Shared, Wanted};
 use crate::clock::{BootInstant, SharedClock};
 
 /// How old a value may be that a node gives without asking anybody.
@@ -57,6 +57,7 @@ pub(super) struct Core {
 /// A value that is being loaded.
 struct Flight {
     number: u64,
+    tags: Tags,
     began: BootInstant,
     landed: watch::Receiver<Option<Landed>>,
 }
@@ -161,7 +162,7 @@ impl Core {
 
     /// Finds who loads a value, or has the asker do so. One that began longer ago than a value in memory may be old is not
     /// waited for.
-    pub(super) fn board(core: &Arc<Self>, key: &str) -> Boarding {
+    pub(super) fn board(core: &Arc<Self>, key: &str, tags: &Tags) -> Boarding {
         let key: Arc<str> = Arc::from(key);
         let now = core.clock.now();
         let place = core.flights.entry(Arc::clone(&key));
@@ -172,8 +173,9 @@ impl Core {
         }
         let (tell, landed) = watch::channel(None);
         let number = core.numbers.fetch_add(1, Ordering::Relaxed);
-        drop(place.insert(Flight { number, began: now, landed }));
-        Boarding::Lead(Pilot { core: Arc::clone(core), key, number, tell })
+        let tags = Arc::clone(tags);
+        drop(place.insert(Flight { number, tags: Arc::clone(&tags), began: now, landed }));
+        Boarding::Lead(Pilot { core: Arc::clone(core), key, tags, number, tell })
     }
 
     /// Forgets a value on this node, and has nobody keep what is being loaded of it.
@@ -189,6 +191,17 @@ impl Core {
             }
             Entry::Vacant(_place) => self.memory.remove(key),
         }
+    }
+
+    /// Forgets what carries a tag on this node: first the flights, as [`forget_all`](Self::forget_all) does.
+    pub(super) fn forget_tag(&self, tag: &str) {
+        self.flights.retain(|_key, flight| !carries(&flight.tags, tag));
+        self.memory.remove_tagged(tag);
+    }
+
+    /// Says for how long the version of a tag must be kept: no value that carries an earlier one is there, or loaded, after that.
+    pub(super) fn longest(&self) -> Duration {
+        self.region.life() + self.region.limit() + LONGER * 10
     }
 
     /// Forgets everything on this node: first the flights, so that what lands in between is forgotten too.
@@ -207,7 +220,7 @@ impl Core {
     }
 
     /// Asks those who share the region for a value, or for the right to load it.
-    pub(super) async fn take(&self, key: &str) -> Taken {
+    pub(super) async fn take(&self, wanted: Wanted<'_>) -> Taken {
         let Some(shared) = &self.shared else { return Taken::Alone };
         if !self.is_fresh() {
             // Redis does not answer, so nobody waits for it.
@@ -217,7 +230,7 @@ impl Core {
         let lease = self.region.limit() + LONGER;
         let until = Instant::now() + self.region.patience();
         loop {
-            match shared.take(key, &word, lease).await {
+            match shared.take(wanted, &word, lease).await {
                 Found::Held(text, left) => return Taken::Held(text, left),
                 Found::Lease => return Taken::Lease(word),
                 Found::Busy if Instant::now() < until => tokio::time::sleep(STEP).await,
@@ -227,25 +240,30 @@ impl Core {
     }
 
     /// Brings to those who share the region what was loaded; says for how long it lives, if it may be kept here.
-    pub(super) async fn fill(&self, key: &str, taken: &Taken, text: &str) -> Option<Duration> {
+    pub(super) async fn fill(
+        &self,
+        wanted: Wanted<'_>,
+        taken: &Taken,
+        text: &str,
+    ) -> Option<Duration> {
         if text.len() > LARGEST_VALUE {
-            self.give_up(key, taken).await;
+            self.give_up(wanted, taken).await;
             return None;
         }
         let lives = self.region.life().mul_f64(rand::rng().random_range(0.9..=1.0));
         match (taken, &self.shared) {
             (Taken::Alone, _) => Some(lives),
             (Taken::Lease(word), Some(shared)) => {
-                shared.fill(key, word, text, lives).await.then_some(lives)
+                shared.fill(wanted, word, text, lives).await.then_some(lives)
             }
             (Taken::Lease(_), None) | (Taken::Held(..) | Taken::Unkept, _) => None,
         }
     }
 
     /// Has the next one who asks load a value that could not be loaded.
-    pub(super) async fn give_up(&self, key: &str, taken: &Taken) {
+    pub(super) async fn give_up(&self, wanted: Wanted<'_>, taken: &Taken) {
         if let (Taken::Lease(word), Some(shared)) = (taken, &self.shared) {
-            shared.give_up(key, word).await;
+            shared.give_up(wanted, word).await;
         }
     }
 
@@ -278,20 +296,22 @@ impl Core {
 pub(super) struct Pilot {
     core: Arc<Core>,
     key: Arc<str>,
+    tags: Tags,
     number: u64,
     tell: watch::Sender<Option<Landed>>,
 }
 
 impl Pilot {
-    pub(super) fn key(&self) -> &str {
-        &self.key
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        Wanted { key: &self.key, tags: &self.tags }
     }
 
     /// Gives a value to all who wait for it, and keeps it if it has a length and a life.
     pub(super) fn land(self, value: AnyValue, kept: Option<(usize, Duration)>) {
         if let Some((bytes, lives)) = kept {
             let until = self.core.clock.now() + lives;
-            let kept = Kept { value: Arc::clone(&value), bytes: bytes as u64, until };
+            let (value, tags) = (Arc::clone(&value), Arc::clone(&self.tags));
+            let kept = Kept { value, tags, bytes: bytes as u64, until };
             self.core.keep(&self.key, self.number, kept);
         }
         self.tell.send_replace(Some(Landed::Value(value)));

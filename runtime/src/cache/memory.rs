@@ -17,10 +17,20 @@ const USUAL: u64 = 1_024;
 /// A value of whatever type its region has.
 pub(super) type AnyValue = Arc<dyn Any + Send + Sync>;
 
+/// The tags of a value.
+pub(super) type Tags = Arc<[Arc<str>]>;
+
+/// Whether a tag is among some.
+pub(super) fn carries(tags: &[Arc<str>], tag: &str) -> bool {
+    tags.iter().any(|carried| **carried == *tag)
+}
+
 /// A value, and what is known of it.
 #[derive(Clone)]
 pub(super) struct Kept {
     pub(super) value: AnyValue,
+    /// What else it is forgotten by.
+    pub(super) tags: Tags,
     /// Its length as JSON.
     pub(super) bytes: u64,
     /// When its life ends.
@@ -76,6 +86,11 @@ impl Memory {
         drop(self.cache.remove(key));
     }
 
+    /// Takes out what carries a tag. It looks at everything, so it is for what happens seldom.
+    pub(super) fn remove_tagged(&self, tag: &str) {
+        self.cache.retain(|_key, kept| !carries(&kept.tags, tag));
+    }
+
     pub(super) fn clear(&self) {
         self.cache.clear();
     }
@@ -99,7 +114,8 @@ mod tests {
     use super::*;
 
     fn kept(bytes: u64) -> Kept {
-        Kept { value: Arc::new(bytes), bytes, until: BootInstant::from_nanos(u64::MAX) }
+        let (tags, until) = (Tags::from(Vec::new()), BootInstant::from_nanos(u64::MAX));
+        Kept { value: Arc::new(bytes), tags, bytes, until }
     }
 
     #[test]

@@ -19,6 +19,10 @@ static FORGET: LazyLock<Script> = LazyLock::new(|| {
     let text = concat!(include_str!("head.lua"), include_str!("forget.lua"));
     Script::even_when_full("cache.forget", text)
 });
+static FORGET_TAG: LazyLock<Script> = LazyLock::new(|| {
+    let text = concat!(include_str!("head.lua"), include_str!("forget_tag.lua"));
+    Script::even_when_full("cache.forget_tag", text)
+});
 static CLEAR: LazyLock<Script> = LazyLock::new(|| {
     let text = concat!(include_str!("head.lua"), include_str!("clear.lua"));
     Script::even_when_full("cache.clear", text)
@@ -53,6 +57,13 @@ pub(super) struct Shared {
     pub(super) region: String,
     pub(super) bus: Bus,
     pub(super) nodes: Targets,
+}
+
+/// A value that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) key: &'a str,
+    pub(super) tags: &'a [Arc<str>],
 }
 
 /// What becomes of somebody who asks for a value.
@@ -114,6 +125,8 @@ pub(super) enum News {
 pub(super) enum Forgotten {
     /// The value of this key.
     One(String),
+    /// Those that carry this tag.
+    Tagged(String),
     /// All of them.
     All,
 }
@@ -135,25 +148,38 @@ impl Shared {
         parts.into_iter().map(|part| self.key(part)).collect()
     }
 
+    /// The same, and its tags.
+    fn keys_of_wanted(&self, wanted: Wanted<'_>) -> Vec<String> {
+        let mut keys = self.keys_of(wanted.key);
+        keys.extend(wanted.tags.iter().map(|tag| self.key(CachePart::Tag(tag))));
+        keys
+    }
+
     /// Looks for a value; `word` is that of the asker.
-    pub(super) async fn take(&self, key: &str, word: &str, lease: Duration) -> Found {
+    pub(super) async fn take(&self, wanted: Wanted<'_>, word: &str, lease: Duration) -> Found {
         let args = vec![Arg::from(word), millis(lease)];
-        let call = self.redis.call(&TAKE, self.keys_of(key), args);
+        let call = self.redis.call(&TAKE, self.keys_of_wanted(wanted), args);
         let reply = tokio::time::timeout(PATIENCE, call).await;
         reply.ok().and_then(Result::ok).and_then(found).unwrap_or(Found::Unknown)
     }
 
     /// Stores what was loaded under the lease; says whether it is there.
-    pub(super) async fn fill(&self, key: &str, word: &str, value: &str, lives: Duration) -> bool {
+    pub(super) async fn fill(
+        &self,
+        wanted: Wanted<'_>,
+        word: &str,
+        value: &str,
+        lives: Duration,
+    ) -> bool {
         let args = vec![Arg::from(word), Arg::from(value), millis(lives)];
-        let call = self.redis.call(&FILL, self.keys_of(key), args);
+        let call = self.redis.call(&FILL, self.keys_of_wanted(wanted), args);
         let reply = tokio::time::timeout(PATIENCE, call).await;
         matches!(reply, Ok(Ok(reply)) if reply.as_u64() == Some(1))
     }
 
     /// Gives a lease back.
-    pub(super) async fn give_up(&self, key: &str, word: &str) {
-        self.fill(key, word, "", Duration::ZERO).await;
+    pub(super) async fn give_up(&self, wanted: Wanted<'_>, word: &str) {
+        self.fill(wanted, word, "", Duration::ZERO).await;
     }
 
     /// Forgets a value on all nodes.
@@ -166,6 +192,14 @@ impl Shared {
         let mut args = vec![Arg::from(key), Arg::from(step.as_str()), Arg::from(word)];
         args.extend([millis(hold), Arg::from(MOST_ENTRIES.to_string())]);
         self.redis.call(&FORGET, self.keys_of(key), args).await.map(drop)
+    }
+
+    /// Forgets all values that carry a tag on all nodes; `longest` is longer than any of them lives or is loaded.
+    pub(super) async fn forget_tag(&self, tag: &str, longest: Duration) -> Result<(), RedisError> {
+        let parts = [CachePart::Head, CachePart::Log, CachePart::Tag(tag)];
+        let keys = parts.into_iter().map(|part| self.key(part)).collect();
+        let args = vec![Arg::from(tag), millis(longest), Arg::from(MOST_ENTRIES.to_string())];
+        self.redis.call(&FORGET_TAG, keys, args).await.map(drop)
     }
 
     /// Forgets all values of the region on all nodes.
@@ -235,6 +269,7 @@ fn news(reply: &Reply) -> Option<News> {
     for [field, key] in pairs {
         forgotten.push(match field.as_string()?.as_str() {
             "k" => Forgotten::One(key.as_string()?),
+            "t" => Forgotten::Tagged(key.as_string()?),
             // Also what a newer release means by a word that this one does not know: all is never too little.
             _ => Forgotten::All,
         });

@@ -72,6 +72,7 @@ pub(super) async fn look(
                         core.tally.forgotten.fetch_add(1, Ordering::Relaxed);
                         core.forget(&key);
                     }
+                    Forgotten::Tagged(tag) => core.forget_tag(&tag),
                     Forgotten::All => core.forget_all(),
                 }
                 place.last += 1;

@@ -74,6 +74,11 @@ impl Seat {
         *self.cache.get_with(key, load).await.unwrap()
     }
 
+    async fn get_tagged(&self, key: &str, tags: &[&str], loaded: u64) -> u64 {
+        let load = || ready(Ok::<u64, Infallible>(loaded));
+        *self.cache.get_tagged(key, tags, load).await.unwrap()
+    }
+
     fn cleared(&self) -> u64 {
         self.cache.core.report().cleared
     }
@@ -384,4 +389,30 @@ async fn a_region_works_on_a_redis_cluster_where_a_script_has_one_slot() {
     seats[0].cache.clear().await.unwrap();
     seats[1].look().await;
     assert_eq!(seats[1].get("{k}", 5).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c1_a_tag_forgets_all_values_that_carry_it_and_no_others() {
+    let server = RedisServer::start().await;
+    let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
+    let tagged: [(&str, &[&str]); 3] = [("k", &["x"]), ("l", &["y"]), ("m", &["y", "x"])];
+    for (key, tags) in tagged {
+        assert_eq!(a.get_tagged(key, tags, 1).await, 1);
+        assert_eq!(b.get_tagged(key, tags, 2).await, 1);
+    }
+    a.cache.forget_tag("x").await.unwrap();
+    b.look().await;
+    for ((key, tags), given) in tagged.into_iter().zip([3, 1, 3]) {
+        assert_eq!(b.get_tagged(key, tags, 3).await, given, "{key}");
+        assert_eq!(a.get_tagged(key, tags, 4).await, given, "{key}");
+    }
+    let old = a.cache.get_tagged("n", &["x"], async || {
+        b.cache.forget_tag("x").await.unwrap();
+        Ok::<u64, Infallible>(1)
+    });
+    assert_eq!(*old.await.unwrap(), 1);
+    assert_eq!(b.get_tagged("n", &["x"], 2).await, 2, "it was not stored");
+    assert_eq!(a.get_tagged("n", &["x"], 3).await, 2, "nor kept in memory");
+    let kept: u128 = server.cli(&["PTTL", "us:t:{cprices}:t:x"]).trim().parse().unwrap();
+    assert!(kept > PRICES.life().as_millis(), "longer than any value: {kept}");
 }
