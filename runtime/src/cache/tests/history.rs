@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::clock::BootInstant;
 
 const STEPS: u32 = 600;
 const SEEDS: u64 = 4;
