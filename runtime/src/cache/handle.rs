@@ -206,7 +206,8 @@ where
     /// keeps what is not committed yet, and after it. Wherever the process dies, what was committed is seen on all nodes
     /// within [`HOLD`] and [`BOUND`](super::BOUND), or within [`BOUND`](super::BOUND) if it does not die.
     ///
-    /// The change has [`LONGEST_CHANGE`] at most. It must not be made any more after that: give its statements a time limit.
+    /// If the change fails nobody keeps what is loaded for [`HOLD`] either, since its error may be that of a commit whose answer
+    /// was lost; so refuse what is wrong before this is called. The change has [`LONGEST_CHANGE`] at most. It must not be made any more after that: give its statements a time limit.
     ///
     /// # Errors
     /// [`ChangeError`]. What is dropped while it waits counts as one that takes too long.
@@ -228,11 +229,13 @@ where
         let Ok(changed) = tokio::time::timeout(left, change()).await else {
             return Err(ChangeError::TooLong);
         };
+        // An error may be that of a commit whose answer was lost, and which is still to be carried out: the hold is waited for.
+        let changed = changed.map_err(ChangeError::Failed)?;
         if let Err(error) = tell(core, &key, (Step::End, word.as_str())).await {
             // Nobody has the old value, nor keeps it until the hold is over.
             tracing::debug!(cache.region = core.region.name(), %error, "a change is held up longer");
         }
-        changed.map_err(ChangeError::Failed)
+        Ok(changed)
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) enum Step {
     Once,
     /// It begins.
     Begin,
-    /// It was made, or surely will not be.
+    /// It was made.
     End,
 }
 
