@@ -54,8 +54,8 @@ pub use backstage::Backstage;
 use api::Api;
 use layout::Page;
 use pages::{
-    actors, audit, configuration, doctor, doing_now, job, job_edit, jobs, leader, locks, log,
-    maintenance, migrations, node, nodes, overview, problems, requests, run, runs, session,
+    actors, audit, caches, configuration, doctor, doing_now, job, job_edit, jobs, leader, locks,
+    log, maintenance, migrations, node, nodes, overview, problems, requests, run, runs, session,
     sessions, settings, tokens,
 };
 use visit::Visit;
@@ -127,6 +127,7 @@ fn cluster_pages(app: &mut ServiceConfig) {
         .route("/console/settings", page(async |visit| settings::show(visit).await))
         .route("/console/maintenance", page(async |visit| maintenance::show(visit).await))
         .route("/console/locks", page(async |visit| locks::show(visit).await))
+        .route("/console/caches", page(async |visit| caches::show(visit).await))
         .route("/console/actors", page(async |visit| actors::show(visit).await))
         .route("/console/requests", page(async |visit| requests::show(visit).await))
         .route("/console/audit", page(async |visit| audit::show(visit).await))

@@ -50,6 +50,9 @@ pub mod prelude {
     pub use actix_web::{HttpRequest, HttpResponse, Responder, web};
     pub use understudy_runtime::broadcast::{Broadcast, BroadcastResult, Target};
     pub use understudy_runtime::bus::{BusError, BusRequest};
+    pub use understudy_runtime::cache::{
+        Cache, CacheError, CacheKey, Caches, ChangeError, ForgetError, Region,
+    };
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};

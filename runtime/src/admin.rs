@@ -9,6 +9,7 @@
 mod access;
 pub(crate) mod actors;
 pub(crate) mod audit;
+pub(crate) mod caches;
 mod config;
 mod diag;
 mod events;

@@ -136,6 +136,20 @@ impl KeySpace {
         format!("{}{{r{digest}}}:r", self.prefix)
     }
 
+    /// Returns a key of a region of the cache; all of them lie in one slot.
+    #[must_use]
+    pub fn cache(&self, region: &str, part: CachePart<'_>) -> String {
+        let prefix = format!("{}{{c{region}}}", self.prefix);
+        match part {
+            CachePart::Head => format!("{prefix}:h"),
+            CachePart::Log => format!("{prefix}:l"),
+            CachePart::Value(key) => format!("{prefix}:v:{key}"),
+            CachePart::Lease(key) => format!("{prefix}:f:{key}"),
+            CachePart::Writers(key) => format!("{prefix}:b:{key}"),
+            CachePart::Tag(tag) => format!("{prefix}:t:{tag}"),
+        }
+    }
+
     /// Returns the hash of all nodes, by name.
     #[must_use]
     pub fn members(&self) -> String {
@@ -166,6 +180,23 @@ impl KeySpace {
     pub fn broadcast_channel(&self) -> String {
         format!("{}{{m}}:bus", self.prefix)
     }
+}
+
+/// What is kept of a region of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CachePart<'a> {
+    /// The hash of which life it is in, and how often values of it were forgotten.
+    Head,
+    /// The stream of what was forgotten.
+    Log,
+    /// The hash of a value.
+    Value(&'a str),
+    /// The string that says who may load a value.
+    Lease(&'a str),
+    /// The hash of those who are changing what a value is loaded from.
+    Writers(&'a str),
+    /// The string that is the version of a tag, for a while after it was forgotten.
+    Tag(&'a str),
 }
 
 /// CRC-16/XMODEM, the sum by which Redis Cluster chooses slots.
@@ -207,6 +238,12 @@ mod tests {
         assert_eq!(keys.seen_guests(Bucket(7)), "us:shop:{7}:g");
         assert_eq!(keys.lockout("abc"), "us:shop:{kabc}:k");
         assert_eq!(keys.rate_limit("abc"), "us:shop:{rabc}:r");
+        assert_eq!(keys.cache("p", CachePart::Head), "us:shop:{cp}:h");
+        assert_eq!(keys.cache("p", CachePart::Log), "us:shop:{cp}:l");
+        assert_eq!(keys.cache("p", CachePart::Value("a}b")), "us:shop:{cp}:v:a}b");
+        assert_eq!(keys.cache("p", CachePart::Lease("a")), "us:shop:{cp}:f:a");
+        assert_eq!(keys.cache("p", CachePart::Writers("a")), "us:shop:{cp}:b:a");
+        assert_eq!(keys.cache("p", CachePart::Tag("a")), "us:shop:{cp}:t:a");
         assert_eq!(keys.members(), "us:shop:{m}:nodes");
         assert_eq!(keys.broadcast_channel(), "us:shop:{m}:bus");
         assert_eq!(keys.leader(), "us:shop:{leader}:lease");
@@ -235,6 +272,12 @@ mod tests {
             keys.seen_guests(Bucket(0)),
             keys.lockout("d"),
             keys.rate_limit("d"),
+            keys.cache("p", CachePart::Head),
+            keys.cache("p", CachePart::Log),
+            keys.cache("p", CachePart::Value("a")),
+            keys.cache("p", CachePart::Lease("a")),
+            keys.cache("p", CachePart::Writers("a")),
+            keys.cache("p", CachePart::Tag("a")),
             keys.members(),
             keys.leader(),
             keys.probe(&node),

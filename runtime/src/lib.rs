@@ -11,6 +11,7 @@ pub mod actors;
 pub mod admin;
 pub mod broadcast;
 pub mod bus;
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod database;

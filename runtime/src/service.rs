@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::actors::Actors;
 use crate::admin::{AdminPort, Operation};
 use crate::bus::Bus;
+use crate::cache::Caches;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::database::Database;
@@ -237,6 +238,8 @@ pub struct NodeContext {
     pub locks: ClusterLocks,
     /// How often something may be done, over all nodes together.
     pub rate_limits: RateLimits,
+    /// What is dear to load, kept for all nodes.
+    pub caches: Caches,
     /// Periodic work for the whole cluster; a service adds its own when it starts.
     pub duties: Duties,
     /// Options that are changed while the cluster runs.

@@ -76,6 +76,7 @@ impl Problem {
             "unknown_setting" => "`understudy settings` lists the settings",
             "unknown_session" => "`understudy sessions` lists the sessions",
             "unknown_actor_type" => "`understudy actors` lists the types",
+            "unknown_region" => "`understudy caches` lists the regions",
             "unknown_token" => "`understudy token list` lists the tokens",
             "log_tail_off" => {
                 "`settings set log_tail on --why ... --for 10min` lets it be followed, on all nodes"

@@ -1,6 +1,7 @@
 //! All verbs that ask the admin port for something, in the order in which the help shows them.
 
 mod actors;
+mod caches;
 mod cluster;
 mod jobs;
 mod nodes;
@@ -11,8 +12,15 @@ use super::verb::{Kind, Parameter, Verb};
 
 /// All verbs.
 pub(super) fn all() -> impl Iterator<Item = &'static Verb> {
-    let groups =
-        [nodes::VERBS, actors::VERBS, cluster::VERBS, jobs::VERBS, runs::VERBS, sessions::VERBS];
+    let groups = [
+        nodes::VERBS,
+        actors::VERBS,
+        caches::VERBS,
+        cluster::VERBS,
+        jobs::VERBS,
+        runs::VERBS,
+        sessions::VERBS,
+    ];
     groups.into_iter().flatten()
 }
 

@@ -1,6 +1,7 @@
 //! How each answer is shown; [`super::view`] says what a view is.
 
 pub(super) mod actors;
+pub(super) mod caches;
 pub(super) mod cluster;
 pub(super) mod findings;
 pub(super) mod jobs;

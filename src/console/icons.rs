@@ -7,7 +7,7 @@ use maud::{Markup, PreEscaped, html};
 pub(super) const FAVICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E%3Crect width='24' height='24' rx='6' fill='%2314181f'/%3E%3Ccircle cx='14.5' cy='12' r='5.5' fill='none' stroke='%238fa6d8' stroke-width='1.6'/%3E%3Ccircle cx='9.5' cy='12' r='5.5' fill='%23f2b84b'/%3E%3C/svg%3E";
 
 /// Name and drawing on a square of 16.
-const SIGNS: [(&str, &str); 32] = [
+const SIGNS: [(&str, &str); 33] = [
     ("ok", r#"<circle cx="8" cy="8" r="6.2"/><path d="m5.2 8.2 2 2 3.8-4.2"/>"#),
     ("warn", r#"<path d="M8 2 14.6 13.5H1.4Z"/><path d="M8 6.4v3.4M8 11.6v.1"/>"#),
     (
@@ -44,6 +44,10 @@ const SIGNS: [(&str, &str); 32] = [
     (
         "actors",
         r#"<circle cx="4.4" cy="4.6" r="2.4"/><circle cx="11.6" cy="4.6" r="2.4"/><circle cx="8" cy="11.8" r="2.4"/><path d="M6.8 4.6h2.4M5.5 6.8l1.4 2.8M10.5 6.8 9.1 9.6"/>"#,
+    ),
+    (
+        "cache",
+        r#"<ellipse cx="8" cy="4" rx="5.6" ry="2.2"/><path d="M2.4 4v8c0 1.2 2.5 2.2 5.6 2.2s5.6-1 5.6-2.2V4M2.4 8c0 1.2 2.5 2.2 5.6 2.2s5.6-1 5.6-2.2"/>"#,
     ),
     (
         "lock",

@@ -12,6 +12,7 @@ use super::{parts, words};
 
 pub(super) mod actors;
 pub(super) mod audit;
+pub(super) mod caches;
 pub(super) mod configuration;
 pub(super) mod doctor;
 pub(super) mod doing_now;

@@ -245,7 +245,7 @@ struct Asked<'a> {
 }
 
 /// What is new in the API: an old node has none of it.
-const NEW: [&str; 15] = [
+const NEW: [&str; 16] = [
     "/v1/events",
     "/v1/whoami",
     "/v1/config/drift",
@@ -254,6 +254,7 @@ const NEW: [&str; 15] = [
     "/v1/problems",
     "/v1/diag",
     "/v1/requests",
+    "/v1/caches",
     "/v1/actors",
     "/v1/sessions",
     "/v1/users",

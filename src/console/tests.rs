@@ -43,6 +43,7 @@ pub(super) const PAGES: [&str; 36] = [
     "/console/requests",
     "/console/log",
     "/console/locks",
+    "/console/caches",
     "/console/audit",
     "/console/tokens",
     "/console/do/nodes.drain?name=hamlet",

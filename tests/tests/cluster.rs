@@ -7,6 +7,7 @@ mod cluster {
     mod administration;
     mod broadcast;
     mod bus;
+    mod caches;
     mod configuration;
     mod draining;
     mod ground;

@@ -27,6 +27,14 @@ const ONLY_AT: Parameter = Parameter::new(
     r#"{"type":"string"}"#,
     "Only when it has this revision; 0 when nobody has set it",
 );
+const FORGOTTEN: &[(u16, &str)] = &[
+    (
+        200,
+        "It is forgotten; `behind` and `unreachable` name the nodes that may give it for up to `bound_ms` more",
+    ),
+    (404, "unknown_region: no node has opened one of this name"),
+    (503, "redis_unavailable: the other nodes could not be told"),
+];
 const CHANGES: &[(u16, &str)] = &[
     (404, "unknown_setting: there is none of this name"),
     (409, "other_resource: it is changed through a resource of its own"),
@@ -288,6 +296,21 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         ])
         .cli("actors stop")
         .console("actors"),
+    Operation::get("caches.list", "/v1/caches", "Lists the regions of the cache: what they hold and did on each node")
+        .cli("caches")
+        .console("caches"),
+    Operation::delete("caches.clear_all", "/v1/caches", "Forgets all cached values of all regions, on all nodes")
+        .answers(FORGOTTEN)
+        .cli("caches clear-all")
+        .console("caches"),
+    Operation::delete("caches.clear", "/v1/caches/{region}", "Forgets all cached values of a region, on all nodes")
+        .answers(FORGOTTEN)
+        .cli("caches clear")
+        .console("caches"),
+    Operation::delete("caches.forget", "/v1/caches/{region}/{key*}", "Forgets one cached value, on all nodes")
+        .answers(FORGOTTEN)
+        .cli("caches forget")
+        .console("caches"),
     Operation::get("requests.list", "/v1/requests", "Lists the requests that a node's public port is working on")
         .role(Role::Admin)
         .query(&[NODE])

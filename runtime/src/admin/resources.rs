@@ -87,6 +87,7 @@ fn configure_all(app: &mut web::ServiceConfig, state: &AdminState) {
     super::tasks::configure(app, state);
     super::migrations::configure(app, state);
     super::actors::configure(app, state);
+    super::caches::configure(app, state);
     let about = state.clone();
     let nodes = state.clone();
     app.route("/v1/about", web::get().to(move || std::future::ready(json(&about.about()))))

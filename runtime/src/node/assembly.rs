@@ -15,6 +15,7 @@ use crate::actors::Actors;
 use crate::admin::{AdminPort, Audit};
 use crate::broadcast::Broadcast;
 use crate::bus::{BUS, Bus, LocalHub};
+use crate::cache::Caches;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, MigrateMode, RedisConfig, StoreKind};
 use crate::database::{
@@ -118,6 +119,7 @@ impl Base {
             locks.free_all().await.map_err(|error| NodeError::Failed(chain(&error)))?;
         }
         let settings = self.settings(&database, (&bus, &membership));
+        let caches = Caches::new(None, (&bus, &membership), &self.clock);
         let context = NodeContext {
             config: Arc::clone(&self.config),
             node_id: self.node_id.clone(),
@@ -131,6 +133,7 @@ impl Base {
             database,
             locks,
             rate_limits: RateLimits::new(None, &self.clock),
+            caches,
             duties: Duties::default(),
             settings,
             events: self.events.clone(),
@@ -166,7 +169,8 @@ impl Base {
         let locks = ClusterLocks::new(&database, &bus, &membership, &self.clock);
         let settings = self.settings(&database, (&bus, &membership));
         let keys = Arc::new(keys);
-        let counted = Some((redis.clone(), Arc::clone(&keys)));
+        let shared = Some((redis.clone(), Arc::clone(&keys)));
+        let caches = Caches::new(shared.clone(), (&bus, &membership), &self.clock);
         let context = NodeContext {
             config: Arc::clone(&self.config),
             node_id: self.node_id.clone(),
@@ -179,7 +183,8 @@ impl Base {
             bus,
             database,
             locks,
-            rate_limits: RateLimits::new(counted, &self.clock),
+            rate_limits: RateLimits::new(shared, &self.clock),
+            caches,
             duties: Duties::default(),
             settings,
             events: self.events.clone(),

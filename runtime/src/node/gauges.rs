@@ -14,6 +14,7 @@ use crate::membership::{Member, MemberState};
 use crate::service::NodeContext;
 
 mod actors;
+mod caches;
 mod process;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -66,6 +67,7 @@ impl Gauges {
         }
         node.database.show_pool("main");
         node.actors.look().iter().for_each(actors::tell);
+        node.caches.reports().iter().for_each(caches::tell);
         self.look_around();
     }
 

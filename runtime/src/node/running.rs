@@ -145,6 +145,7 @@ impl Booting {
         let followed = follow(&context).await?;
         admin::requests::listen(&context.bus, &self.admin.requests);
         admin::actors::listen(&context);
+        admin::caches::listen(&context);
         // Before the services: the one that schedules looks for duties when it starts.
         let keep = self.base.config.admin.audit_keep;
         context.duties.add(admin::audit::purging(&context.database, keep));

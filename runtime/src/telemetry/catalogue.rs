@@ -181,6 +181,16 @@ static CATALOGUE: &[Metric] = &[
     Metric::gauge("understudy_locks_held", "Cluster-wide locks that this node holds"),
     Metric::counter("understudy_locks_lost_total", "Cluster-wide locks that ended under their holder: they ran out, or were taken away"),
 
+    Metric::gauge("understudy_cache_entries", "Cached values in the memory of the node").by(&[Label::any("region")]),
+    Metric::gauge("understudy_cache_bytes", "What they take, keys included").by(&[Label::any("region")]),
+    Metric::gauge("understudy_cache_bytes_max", "What they may take").by(&[Label::any("region")]),
+    Metric::gauge("understudy_cache_trusted", "1 while values are given from memory, 0 while nothing is heard of changes").by(&[Label::any("region")]),
+    Metric::gauge("understudy_cache_age_seconds", "For how long nothing was heard of changes; values are given from memory up to 2 s").by(&[Label::any("region")]),
+    Metric::counter("understudy_cache_reads_total", "Cached values that were asked for, by where they came from: the memory of the node, Redis, `loaded` and kept, or loaded for those who asked just then (`unkept`)").by(&[Label::any("region"), Label::of("from", &["memory", "redis", "loaded", "unkept"])]),
+    Metric::counter("understudy_cache_evicted_total", "Cached values that made room for others, or for a newer one of their key").by(&[Label::any("region")]),
+    Metric::counter("understudy_cache_forgotten_total", "Cached values that were forgotten because somebody changed them, on any node").by(&[Label::any("region")]),
+    Metric::counter("understudy_cache_cleared_total", "Times that all values of a region were forgotten: by an operator or the application, or because not all changes could be heard of").by(&[Label::any("region")]),
+
     Metric::counter("understudy_trace_spans_sent_total", "Spans that the collector has taken"),
     Metric::counter("understudy_trace_spans_dropped_total", "Spans that were not sent: they came faster than they could be (`queue_full`), or the collector was away, too slow, or refused them").by(&[Label::of("why", &["queue_full", "collector"])]),
 

@@ -53,6 +53,7 @@ pub(super) fn told(asked: &Asked<'_>, now_ms: i64) -> Option<Value> {
             { "name": "invoices/2026-11", "token": 812, "node": life("hamlet"), "acquired_ms": now_ms - 42_000, "remaining_ms": 18_000 },
             { "name": "import", "token": 3, "node": life("ophelia"), "acquired_ms": now_ms - 3_000, "remaining_ms": 27_000 },
         ] }),
+        "/v1/caches" => caches(),
         "/v1/requests" => requests(),
         "/v1/users/online" => json!({
             "users": [
@@ -302,6 +303,15 @@ fn settings(now_ms: i64) -> Value {
         { "name": "maintenance", "value": "off", "default": "off", "by": null, "why": null, "at_ms": null, "until_ms": null,
           "role": "operator", "resource": "/v1/maintenance", "meaning": "Whether the public port serves everybody, readers only, or nobody" },
     ] })
+}
+
+fn caches() -> Value {
+    json!({ "caches": [
+        { "region": "prices", "node": "hamlet", "entries": 4_211, "bytes": 3_120_444, "max_bytes": 16_777_216, "memory": 912_004, "redis": 4_019,
+          "loaded": 812, "unkept": 3, "evicted": 0, "forgotten": 611, "cleared": 1, "trusted": true, "age_ms": 210 },
+        { "region": "prices", "node": "ophelia", "entries": 0, "bytes": 0, "max_bytes": 16_777_216, "memory": 0, "redis": 0,
+          "loaded": 0, "unkept": 42, "evicted": 0, "forgotten": 0, "cleared": 1, "trusted": false, "age_ms": 14_200 },
+    ], "unreachable": ["horatio"] })
 }
 
 fn requests() -> Value {

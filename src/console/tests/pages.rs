@@ -241,6 +241,7 @@ async fn every_shown_operation_is_asked_for_by_some_page() {
         ("actors.show", "/v1/actors/session/9f86d0818884c7d659a2feaa0c55ad00"),
         ("requests.list", "/v1/requests"),
         ("locks.list", "/v1/locks"),
+        ("caches.list", "/v1/caches"),
         ("audit.list", "/v1/audit?limit=50"),
         ("tokens.list", "/v1/tokens"),
     ];

@@ -17,6 +17,8 @@ use understudy::session::Lockout;
 mod basket;
 #[path = "fixture/blocking.rs"]
 mod blocking;
+#[path = "fixture/caching.rs"]
+mod caching;
 #[path = "fixture/health.rs"]
 mod health;
 #[path = "fixture/jobs.rs"]
@@ -270,6 +272,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/poll", web::get().to(poll))
         .route("/all", web::get().to(all))
         .configure(blocking::routes)
+        .configure(caching::routes)
         .configure(realtime::routes)
         .configure(together::routes)
         .configure(kin::routes)

@@ -1,0 +1,226 @@
+//! The regions of the cache, on all nodes from any: `/v1/caches`. What they are is told by [`crate::cache`].
+//!
+//! | resource | what it does |
+//! |---|---|
+//! | `GET /v1/caches` | what each region holds and did, node by node |
+//! | `DELETE /v1/caches` | forgets all values of all regions |
+//! | `DELETE /v1/caches/{region}` | forgets all values of a region |
+//! | `DELETE /v1/caches/{region}/{key}` | forgets one value |
+//!
+//! What is forgotten stands in the log of its region when that is answered, so a node that does not answer gives nothing of it any
+//! more either, from [`BOUND`] on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{self, Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+use super::asked::Query;
+use super::note;
+use super::resources::{AdminState, Started, json};
+use crate::broadcast::{Broadcast, BroadcastResult};
+use crate::bus::BusRequest;
+use crate::cache::{BOUND, Caught, ForgetError, RegionReport};
+use crate::http::problem::Problem;
+use crate::ids::NodeId;
+use crate::service::NodeContext;
+
+/// How long other nodes may take to tell.
+const LIMIT: Duration = Duration::from_secs(1);
+/// How long a node may take to hear of what was forgotten, and to answer that it has.
+const HEARS: Duration = Duration::from_millis(2_500);
+const ANSWERS: Duration = Duration::from_secs(3);
+
+type Answer = Result<HttpResponse, Problem>;
+
+/// Asks a node how its regions are.
+#[derive(Debug, Serialize, Deserialize)]
+struct LookAtCaches {}
+
+impl BusRequest for LookAtCaches {
+    const NAME: &'static str = "cache.look";
+    type Reply = Vec<RegionReport>;
+}
+
+/// Asks a node whether it has heard of all that was forgotten.
+#[derive(Debug, Serialize, Deserialize)]
+struct CatchUp {
+    region: String,
+}
+
+impl BusRequest for CatchUp {
+    const NAME: &'static str = "cache.catch_up";
+    type Reply = Caught;
+}
+
+/// Answers other nodes.
+pub(crate) fn listen(context: &NodeContext) {
+    let looked = context.caches.clone();
+    context
+        .bus
+        .handle(move |_from, LookAtCaches {}: LookAtCaches| std::future::ready(looked.reports()));
+    let caught = context.caches.clone();
+    context.bus.handle(move |_from, CatchUp { region }: CatchUp| {
+        let caches = caught.clone();
+        async move { caches.caught_up(&region, HEARS).await }
+    });
+}
+
+/// Adds the resources.
+pub(super) fn configure(app: &mut web::ServiceConfig, state: &AdminState) {
+    app.app_data(Started::of(state))
+        .service(
+            web::resource("/v1/caches")
+                .route(web::get().to(list))
+                .route(web::delete().to(clear_all)),
+        )
+        .route("/v1/caches/{region}", web::delete().to(clear))
+        // A key may have slashes.
+        .route("/v1/caches/{region}/{key:.*}", web::delete().to(forget));
+}
+
+/// A region on a node.
+#[derive(Serialize)]
+struct OfNode {
+    node: String,
+    #[serde(flatten)]
+    report: RegionReport,
+}
+
+#[derive(Serialize)]
+struct CachesBody {
+    /// By region, and then by node.
+    caches: Vec<OfNode>,
+    /// Nodes that did not answer in time, or could not be asked.
+    unreachable: BTreeSet<String>,
+}
+
+async fn list(started: Data<Started>, request: HttpRequest) -> Answer {
+    let context = started.context()?;
+    Query::of(&request, &[])?;
+    Ok(json(&look_everywhere(context).await))
+}
+
+async fn look_everywhere(context: &NodeContext) -> CachesBody {
+    let broadcast = Broadcast::of(context).within(LIMIT);
+    let told = broadcast.ask(&LookAtCaches {}).await;
+    let unreachable = silent(&broadcast, &told);
+    let mut caches = Vec::new();
+    for (node, reports) in told.ok() {
+        caches.extend(reports.iter().map(|report| of_node(node, report)));
+    }
+    caches.sort_by(|one, other| one.report.region.cmp(&other.report.region)); // and by node, as they are
+    CachesBody { caches, unreachable }
+}
+
+fn of_node(node: &NodeId, report: &RegionReport) -> OfNode {
+    OfNode { node: node.name().as_str().to_owned(), report: report.clone() }
+}
+
+fn silent<R>(broadcast: &Broadcast, told: &BroadcastResult<R>) -> BTreeSet<String> {
+    let failed = told.failed().map(|failed| failed.node.name().as_str().to_owned());
+    failed.chain(broadcast.unasked(told)).collect()
+}
+
+async fn clear_all(started: Data<Started>, request: HttpRequest) -> Answer {
+    let context = started.context()?;
+    Query::of(&request, &[])?;
+    note(&request, "all regions");
+    let known = look_everywhere(context).await.caches.into_iter();
+    let regions: BTreeSet<String> = known.map(|known| known.report.region).collect();
+    forget_everywhere(context, regions, None).await
+}
+
+async fn clear(started: Data<Started>, request: HttpRequest, region: Path<String>) -> Answer {
+    let context = started.context()?;
+    Query::of(&request, &[])?;
+    let region = region.into_inner();
+    note(&request, format!("region {region}"));
+    is_known(context, &region).await?;
+    forget_everywhere(context, BTreeSet::from([region]), None).await
+}
+
+async fn forget(
+    started: Data<Started>,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+) -> Answer {
+    let context = started.context()?;
+    Query::of(&request, &[])?;
+    let (region, key) = path.into_inner();
+    note(&request, format!("{key} of region {region}"));
+    is_known(context, &region).await?;
+    forget_everywhere(context, BTreeSet::from([region]), Some(key)).await
+}
+
+/// Finds out whether some node has opened a region.
+async fn is_known(context: &NodeContext, region: &str) -> Result<(), Problem> {
+    let known = look_everywhere(context).await;
+    if known.caches.iter().any(|known| known.report.region == region) {
+        return Ok(());
+    }
+    let (status, code) = (StatusCode::NOT_FOUND, "unknown_region");
+    Err(Problem::new(status, code, "No node has opened a region of this name")
+        .with_detail("`GET /v1/caches` lists the regions"))
+}
+
+#[derive(Serialize)]
+struct ForgottenBody {
+    /// Of these regions all was forgotten, or the value of the key.
+    regions: BTreeSet<String>,
+    key: Option<String>,
+    /// How they are on the nodes that have heard of it.
+    caches: Vec<OfNode>,
+    /// Nodes that have not heard of it yet: they give nothing from memory, or hear of it within `bound_ms`.
+    behind: BTreeSet<String>,
+    unreachable: BTreeSet<String>,
+    bound_ms: u64,
+}
+
+async fn forget_everywhere(
+    context: &NodeContext,
+    regions: BTreeSet<String>,
+    key: Option<String>,
+) -> Answer {
+    let broadcast = Broadcast::of(context).within(ANSWERS);
+    let (mut caches, mut behind, mut unreachable) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for region in &regions {
+        let forgotten = Box::pin(context.caches.forget(region, key.as_deref())).await;
+        forgotten.map_err(|error| untold(&error))?;
+    }
+    for region in &regions {
+        let told = broadcast.ask(&CatchUp { region: region.clone() }).await;
+        unreachable.extend(silent(&broadcast, &told));
+        for (node, caught) in told.ok() {
+            match caught {
+                Caught::Up(report) => caches.push(of_node(node, report)),
+                Caught::Not(_) => {
+                    behind.insert(node.name().as_str().to_owned());
+                }
+                Caught::Unopened => {}
+            }
+        }
+    }
+    let bound_ms = u64::try_from(BOUND.as_millis()).unwrap_or(u64::MAX);
+    Ok(json(&ForgottenBody { regions, key, caches, behind, unreachable, bound_ms }))
+}
+
+fn untold(error: &ForgetError) -> Problem {
+    match error {
+        ForgetError::BadKey(bad) => {
+            let (status, code) = (StatusCode::BAD_REQUEST, "bad_key");
+            Problem::new(status, code, "No value has such a key")
+                .with_detail(bad.to_string())
+                .with_member("parameter", "key")
+        }
+        ForgetError::Untold(_) => {
+            let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, "redis_unavailable");
+            Problem::new(status, code, "Redis does not answer")
+                .with_detail("only the node that was asked has forgotten; ask again")
+                .with_retry_after(Duration::from_secs(1))
+        }
+    }
+}

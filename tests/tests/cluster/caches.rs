@@ -1,0 +1,176 @@
+//! The cache of three nodes: loaded once, never older than the bound, whoever is cut off or stands still, and cleared everywhere.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+use understudy::runtime::cache::BOUND;
+use understudy_tests::servers::Scratch;
+use understudy_tests::{Client, Cluster, Fault, crowd, oracle, wait};
+
+use super::ground::{LIMIT, cluster_of};
+
+const OPERATOR: &str = "operator-token-of-this-test";
+
+/// Three nodes, each with its own way to Redis, and the file that their numbers are loaded from.
+struct Stage {
+    cluster: Cluster,
+    folder: Scratch,
+    client: Client,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        let builder = cluster_of(3).proxies().env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR);
+        let (cluster, folder) = (builder.start().await, Scratch::new("cache"));
+        std::fs::write(folder.join("number"), "1").unwrap();
+        Self { cluster, folder, client: Client::new() }
+    }
+
+    fn path(&self, key: &str, to: u64) -> String {
+        let file = self.folder.join("number");
+        format!("/cached?file={}&key={key}&to={to}", file.display())
+    }
+
+    async fn get(&self, node: usize, key: &str) -> Value {
+        let url = self.cluster.url(node);
+        self.client.get(url, &self.path(key, 0)).await.unwrap().expect(200).json()
+    }
+
+    async fn value(&self, node: usize) -> u64 {
+        self.get(node, "k").await["value"].as_u64().expect("a number")
+    }
+
+    /// Changes the number through a node; returns when that was answered.
+    async fn change(&self, node: usize, to: u64) -> Instant {
+        let url = self.cluster.url(node);
+        self.client.post(url, &self.path("k", to)).await.unwrap().expect(204);
+        Instant::now()
+    }
+
+    /// Asks a node until long after a change was answered; returns how often it was asked so late that it had to know, and how
+    /// often it did not.
+    async fn late_and_old(&self, node: usize, newest: u64, changed: Instant) -> (usize, usize) {
+        let (mut late, mut old) = (0, 0);
+        wait::until("it was asked for long", LIMIT, async || {
+            // Taken before the question: it is answered later still.
+            if changed.elapsed() > BOUND {
+                late += 1;
+                old += usize::from(self.value(node).await < newest);
+            } else {
+                self.value(node).await;
+            }
+            changed.elapsed() > BOUND * 2
+        })
+        .await;
+        (late, old)
+    }
+
+    async fn trusts(&self, node: usize, trusts: f64) {
+        wait::until("it says whether it hears of changes", LIMIT, async || {
+            let said = self.cluster.nodes[node].metric("understudy_cache_trusted").await;
+            (said - trusts).abs() < f64::EPSILON
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c1_c3_c4_a_cache_of_three_nodes_is_loaded_once_and_never_older_than_its_bound() {
+    let stage = Stage::start().await;
+    for node in 0..3 {
+        stage.get(node, "first").await;
+        stage.trusts(node, 1.0).await;
+    }
+    loaded_once(&stage).await;
+    heard_of_soon(&stage).await;
+    cut_off_from_redis(&stage).await;
+    standing_still(&stage).await;
+    cleared_everywhere(&stage).await;
+}
+
+async fn loads(stage: &Stage) -> u64 {
+    let mut loads = 0;
+    for node in 0..3 {
+        loads += stage.get(node, "first").await["loads"].as_u64().expect("a number");
+    }
+    loads
+}
+
+async fn loaded_once(stage: &Stage) {
+    // Each of these may load it once more: it was asked for before all heard of changes.
+    for node in 0..3 {
+        stage.get(node, "first").await;
+    }
+    let before = loads(stage).await;
+    let given = crowd(60, 102, async |number| stage.value(number % 3).await).await;
+    oracle!(
+        "answers of 102 that are another number",
+        given.iter().filter(|it| **it != 1).count(),
+        0
+    );
+    oracle!(
+        "times that 102 who asked three nodes at once had it loaded",
+        loads(stage).await - before,
+        1
+    );
+}
+
+async fn heard_of_soon(stage: &Stage) {
+    let changed = stage.change(0, 2).await;
+    oracle!("what the node that changed it gives", stage.value(0).await, 2);
+    for node in [1, 2] {
+        wait::until("the others give it", LIMIT, async || stage.value(node).await == 2).await;
+    }
+    oracle!("ms until all three gave it", changed.elapsed().as_millis(), <= BOUND.as_millis());
+}
+
+async fn cut_off_from_redis(stage: &Stage) {
+    stage.cluster.proxies[2].redis.cut(Fault::Silent).await;
+    let changed = stage.change(0, 3).await;
+    let (late, old) = stage.late_and_old(2, 3, changed).await;
+    oracle!("questions to a node without Redis after the bound", late, >= 1);
+    oracle!("of these answered with the old value", old, 0);
+    stage.trusts(2, 0.0).await;
+    let refused = stage.client.post(stage.cluster.url(2), &stage.path("k", 99)).await.unwrap();
+    oracle!("status of a change there", refused.status, 503);
+    stage.cluster.proxies[2].redis.heal().await;
+    stage.trusts(2, 1.0).await;
+    oracle!("what it gives when it is back", stage.value(2).await, 3);
+}
+
+async fn standing_still(stage: &Stage) {
+    oracle!("what it gives before it stands still", stage.value(1).await, 3);
+    stage.cluster.nodes[1].stop();
+    let changed = stage.change(0, 4).await;
+    wait::until("it stood still for long", LIMIT, async || changed.elapsed() > BOUND).await;
+    stage.cluster.nodes[1].cont();
+    let (late, old) = stage.late_and_old(1, 4, changed).await;
+    oracle!("questions to a node that stood still", late, >= 1);
+    oracle!("of these answered with the old value", old, 0);
+}
+
+async fn cleared_everywhere(stage: &Stage) {
+    let operator = Client::new().bearing(OPERATOR);
+    let admin = stage.cluster.nodes[1].admin_url();
+    stage.trusts(1, 1.0).await;
+    for node in 0..3 {
+        oracle!("what each node gives", stage.value(node).await, 4);
+    }
+    let one = operator.delete(admin, "/v1/caches/fixture/k").await.unwrap().expect(200);
+    let one: Value = one.json();
+    oracle!("the key that was forgotten", one["key"].as_str().unwrap_or_default(), "k");
+    let all = operator.delete(admin, "/v1/caches/fixture").await.unwrap().expect(200);
+    let all: Value = all.json();
+    let caches = all["caches"].as_array().expect("a list");
+    let left: u64 = caches.iter().filter_map(|cache| cache["entries"].as_u64()).sum();
+    oracle!("nodes that have heard of it", caches.len(), 3);
+    oracle!("values that are left", left, 0);
+    let unknown = operator.delete(admin, "/v1/caches/nothing").await.unwrap().expect(404);
+    let unknown: Value = unknown.json();
+    oracle!("what there is not", unknown["code"].as_str().unwrap_or_default(), "unknown_region");
+    operator.delete(admin, "/v1/caches").await.unwrap().expect(200);
+    let listed = operator.get(admin, "/v1/caches").await.unwrap().expect(200);
+    let listed: Value = listed.json();
+    oracle!("regions of all nodes", listed["caches"].as_array().map_or(0, Vec::len), 3);
+}
