@@ -51,6 +51,9 @@ pub mod prelude {
     pub use understudy_runtime::broadcast::{Broadcast, BroadcastResult, Target};
     pub use understudy_runtime::bus::{BusError, BusRequest};
     pub use understudy_runtime::config::Config;
+    pub use understudy_runtime::files::{
+        FileError, FileInfo, Files, PutOptions, PutWhen, Space, StoredFile,
+    };
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};
     pub use understudy_runtime::node::HealthCheck;

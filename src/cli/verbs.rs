@@ -2,6 +2,7 @@
 
 mod actors;
 mod cluster;
+mod files;
 mod jobs;
 mod nodes;
 mod runs;
@@ -11,8 +12,15 @@ use super::verb::{Kind, Parameter, Verb};
 
 /// All verbs.
 pub(super) fn all() -> impl Iterator<Item = &'static Verb> {
-    let groups =
-        [nodes::VERBS, actors::VERBS, cluster::VERBS, jobs::VERBS, runs::VERBS, sessions::VERBS];
+    let groups = [
+        nodes::VERBS,
+        actors::VERBS,
+        cluster::VERBS,
+        jobs::VERBS,
+        runs::VERBS,
+        sessions::VERBS,
+        files::VERBS,
+    ];
     groups.into_iter().flatten()
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod actors;
 pub(super) mod cluster;
+pub(super) mod files;
 pub(super) mod findings;
 pub(super) mod jobs;
 pub(super) mod nodes;

@@ -106,6 +106,7 @@ const PLACES: [(&str, &[Place]); 4] = [
             place("/console/jobs", "Jobs", ("jobs", "j"), Role::Viewer),
             place("/console/runs", "Runs", ("run", "r"), Role::Viewer),
             place("/console/locks", "Locks", ("lock", "k"), Role::Viewer),
+            place("/console/files", "Files", ("copy", "i"), Role::Support),
         ],
     ),
     (

@@ -15,6 +15,7 @@ pub(super) mod audit;
 pub(super) mod configuration;
 pub(super) mod doctor;
 pub(super) mod doing_now;
+pub(super) mod files;
 pub(super) mod job;
 pub(super) mod job_edit;
 pub(super) mod jobs;

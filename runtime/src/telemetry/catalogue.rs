@@ -181,6 +181,13 @@ static CATALOGUE: &[Metric] = &[
     Metric::gauge("understudy_locks_held", "Cluster-wide locks that this node holds"),
     Metric::counter("understudy_locks_lost_total", "Cluster-wide locks that ended under their holder: they ran out, or were taken away"),
 
+    Metric::counter("understudy_files_written_total", "Files that every node sees which this node has written"),
+    Metric::counter("understudy_files_written_bytes_total", "Bytes of these"),
+    Metric::counter("understudy_files_read_bytes_total", "Bytes of files that every node sees which this node has read"),
+    Metric::counter("understudy_files_removed_total", "Contents of files that were deleted, replaced or never finished which this node removed"),
+    Metric::counter("understudy_files_damaged_total", "Times that the content of a file was not what had been written"),
+    Metric::gauge("understudy_files_store_up", "1 when the store of the contents of files did its work at the last look, else 0"),
+
     Metric::counter("understudy_trace_spans_sent_total", "Spans that the collector has taken"),
     Metric::counter("understudy_trace_spans_dropped_total", "Spans that were not sent: they came faster than they could be (`queue_full`), or the collector was away, too slow, or refused them").by(&[Label::of("why", &["queue_full", "collector"])]),
 
