@@ -17,6 +17,7 @@ mod info;
 mod naming;
 mod operations;
 mod rows;
+mod s3;
 mod schema;
 mod serve;
 mod service;

@@ -12,6 +12,7 @@ use super::contents::{ContentError, Contents, Stores};
 use super::database::DatabaseContents;
 use super::folder::FolderContents;
 use super::rows::Rows;
+use super::s3::S3Contents;
 use super::{Files, Limits, Store, operations, schema, sweep};
 use crate::admin::Operation;
 use crate::config::FileStoreKind;
@@ -21,6 +22,9 @@ use crate::supervise::{Stopped, Supervised, spawn};
 
 /// How often the store is asked whether it can do its work.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
+
+/// The same, where each question costs something.
+const PROBE_FAR_EVERY: Duration = Duration::from_secs(10);
 
 /// The service of files of a node.
 #[derive(Debug, Default)]
@@ -110,7 +114,11 @@ async fn open(node: &NodeContext) -> Result<Store, ServiceError> {
         }
         None => None,
     };
-    let stores = Stores { kind: config.store, database, folder, s3: None };
+    let s3: Option<Arc<dyn Contents>> = match &config.s3 {
+        Some(s3) => Some(Arc::new(S3Contents::new(s3).map_err(wrong)?)),
+        None => None,
+    };
+    let stores = Stores { kind: config.store, database, folder, s3 };
     let limits = Limits { file_bytes: config.file_bytes, space_bytes: config.space_bytes };
     Ok(Store { rows: Rows::new(node.database.clone()), stores, limits })
 }
@@ -124,11 +132,20 @@ fn not_yet(error: ContentError) -> ServiceError {
     ))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn wrong(error: ContentError) -> ServiceError {
+    ServiceError::Configuration(format!(
+        "the bucket for files (UNDERSTUDY_FILES_S3_*): {}",
+        chain(&error)
+    ))
+}
+
 impl Store {
     /// Asks the store again and again whether it can do its work.
     async fn watch(&self, trouble: &Trouble) -> Stopped {
         loop {
-            tokio::time::sleep(PROBE_EVERY).await;
+            let is_far = self.stores.kind == FileStoreKind::S3;
+            tokio::time::sleep(if is_far { PROBE_FAR_EVERY } else { PROBE_EVERY }).await;
             self.look(trouble).await;
         }
     }

@@ -1,6 +1,7 @@
 //! Writes a file: in pieces, one of which is in memory at a time, and under no name until all of it is there.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -8,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::contents::Writing;
+use super::contents::{Contents, Writing};
 use super::error::FileError;
 use super::info::{FileInfo, PutOptions};
 use super::rows::{Finished, MAX_FILES, NewFile, Published, Rows};
@@ -20,6 +21,7 @@ pub(super) struct Upload {
     rows: Rows,
     limits: Limits,
     file: NewFile,
+    contents: Arc<dyn Contents>,
     writing: Box<dyn Writing>,
     hash: Sha256,
     bytes: u64,
@@ -69,6 +71,7 @@ impl Upload {
             rows: store.rows.clone(),
             limits: store.limits,
             file,
+            contents: Arc::clone(contents),
             writing,
             hash: Sha256::new(),
             bytes: 0,
@@ -153,7 +156,11 @@ impl Upload {
             }
             Published::TooMany => return Err(FileError::TooManyFiles { most: MAX_FILES }),
             Published::Changed => return Err(FileError::Changed),
-            Published::Gone => return Err(FileError::Gone),
+            Published::Gone => {
+                // Who removes the contents of what was given up may have been here already.
+                self.contents.remove(&self.file.id).await.ok();
+                return Err(FileError::Gone);
+            }
         };
         self.settled = true;
         let Finished { file, bytes, sha256, .. } = finished;
