@@ -25,6 +25,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(2);
 
 /// The same, where each question costs something.
 const PROBE_FAR_EVERY: Duration = Duration::from_secs(10);
+/// How long it has to answer.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The service of files of a node.
 #[derive(Debug, Default)]
@@ -67,7 +69,6 @@ impl Service for FileService {
         let store = Arc::new(open(node).await?);
         node.duties.add(sweep::duty(&store));
         let (probed, trouble) = (Arc::clone(&store), self.trouble.clone());
-        probed.look(&trouble).await;
         self.probe = Some(spawn("files-probe", move || {
             let (store, trouble) = (Arc::clone(&probed), trouble.clone());
             async move { store.watch(&trouble).await }
@@ -144,15 +145,18 @@ impl Store {
     /// Asks the store again and again whether it can do its work.
     async fn watch(&self, trouble: &Trouble) -> Stopped {
         loop {
+            self.look(trouble).await;
             let is_far = self.stores.kind == FileStoreKind::S3;
             tokio::time::sleep(if is_far { PROBE_FAR_EVERY } else { PROBE_EVERY }).await;
-            self.look(trouble).await;
         }
     }
 
     async fn look(&self, trouble: &Trouble) {
         let Some(contents) = self.stores.chosen() else { return };
-        let found = contents.probe().await.err().map(|error| chain(&error));
+        let found = match tokio::time::timeout(PROBE_LIMIT, contents.probe()).await {
+            Ok(found) => found.err().map(|error| chain(&error)),
+            Err(_) => Some(format!("it did not answer within {} s", PROBE_LIMIT.as_secs())),
+        };
         metrics::gauge!("understudy_files_store_up").set(if found.is_none() { 1.0 } else { 0.0 });
         let before = trouble.0.swap(found.clone().map(Arc::new));
         match (before, found) {
