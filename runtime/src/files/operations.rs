@@ -43,6 +43,5 @@ pub(super) const OPERATIONS: &[Operation] = &[
         (422, "file_bad_name"),
         (503, "file_check_too_long: it cannot be read within 20 s; file_store_unavailable"),
     ])
-    .cli("files check")
-    .console("files"),
+    .cli("files check"),
 ];
