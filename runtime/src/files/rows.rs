@@ -192,10 +192,17 @@ impl Rows {
         published.await
     }
 
-    /// Gives up what is being written, unless it has got its name: whoever gave it that may not have heard so.
-    pub(super) async fn give_up(&self, id: &str) -> Result<(), DatabaseError> {
+    /// Gives up what is being written, unless it has got its name: whoever gave it that may not have heard so. False when it
+    /// was not being written any more.
+    pub(super) async fn give_up(&self, id: &str) -> Result<bool, DatabaseError> {
         let sql = gone(self.backend(), "id = $1 AND state = 'writing'");
-        self.change(self.statement(&sql, vec![id.into()])).await.map(|_| ())
+        Ok(self.change(self.statement(&sql, vec![id.into()])).await? == 1)
+    }
+
+    /// Says whether there is a row, whatever its state.
+    pub(super) async fn knows(&self, id: &str) -> Result<bool, DatabaseError> {
+        let sql = "SELECT id FROM us_file WHERE id = $1";
+        Ok(!self.rows(self.statement(sql, vec![id.into()])).await?.is_empty())
     }
 
     /// Takes a file its name away; `version` is the one that it must be.

@@ -197,6 +197,11 @@ async fn f1_what_broke_off_or_fell_silent_is_seen_by_nobody_and_leaves_nothing()
         let late = silent.publish(PutOptions::default()).await;
         assert!(matches!(late, Err(FileError::Gone)), "{late:?}");
         assert!(there(&space, "living").await == content);
+        // One that slept for so long that nobody remembers it.
+        let ghost = begin("ghost").await;
+        bench.sweep(Duration::ZERO, Duration::ZERO).await;
+        let late = ghost.publish(PutOptions::default()).await;
+        assert!(matches!(late, Err(FileError::Gone)), "{late:?}");
         // By now the one that broke off has been given up too, by its writer or by the sweep.
         bench.sweep(Duration::ZERO, Duration::ZERO).await;
         assert_eq!(bench.count("SELECT count(*) FROM us_file").await, 1);

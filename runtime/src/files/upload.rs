@@ -36,6 +36,7 @@ pub(super) struct Upload {
 /// A note that a file is being written, before it is there; given up when dropped.
 struct Begun {
     rows: Rows,
+    contents: Arc<dyn Contents>,
     id: String,
     settled: bool,
 }
@@ -43,7 +44,7 @@ struct Begun {
 impl Drop for Begun {
     fn drop(&mut self) {
         if !self.settled {
-            give_up_later(&self.rows, &self.id);
+            give_up_later(&self.rows, &self.contents, &self.id);
         }
     }
 }
@@ -63,7 +64,12 @@ impl Upload {
         let piece = contents.piece() as u64;
         let file = NewFile { id: id.clone(), space, name, kind, piece, place };
         // Noted first, so that whatever comes of it is found.
-        let mut begun = Begun { rows: store.rows.clone(), id: id.clone(), settled: false };
+        let mut begun = Begun {
+            rows: store.rows.clone(),
+            contents: Arc::clone(contents),
+            id: id.clone(),
+            settled: false,
+        };
         let room = store.rows.begin(&file, store.limits.space_bytes).await?;
         let writing = contents.begin(&id).await?;
         begun.settled = true;
@@ -96,6 +102,7 @@ impl Upload {
                 FileError::BrokeOff
             })?;
             self.grow(bytes.len() as u64)?;
+            self.be_heard().await?;
             while !bytes.is_empty() {
                 let room = size - piece.len();
                 piece.extend_from_slice(&bytes.split_to(room.min(bytes.len())));
@@ -125,13 +132,18 @@ impl Upload {
 
     async fn add(&mut self, piece: Bytes) -> Result<(), FileError> {
         self.hash.update(&piece);
-        self.writing.add(piece).await?;
-        if self.heard.elapsed() >= SILENCE / 8 {
-            if !self.rows.touch(&self.file.id).await? {
-                return Err(FileError::Gone);
-            }
-            self.heard = Instant::now();
+        Ok(self.writing.add(piece).await?)
+    }
+
+    /// Lets the row hear of it now and then, however slowly the content comes.
+    async fn be_heard(&mut self) -> Result<(), FileError> {
+        if self.heard.elapsed() < SILENCE / 8 {
+            return Ok(());
         }
+        if !self.rows.touch(&self.file.id).await? {
+            return Err(FileError::Gone);
+        }
+        self.heard = Instant::now();
         Ok(())
     }
 
@@ -156,11 +168,7 @@ impl Upload {
             }
             Published::TooMany => return Err(FileError::TooManyFiles { most: MAX_FILES }),
             Published::Changed => return Err(FileError::Changed),
-            Published::Gone => {
-                // Who removes the contents of what was given up may have been here already.
-                self.contents.remove(&self.file.id).await.ok();
-                return Err(FileError::Gone);
-            }
+            Published::Gone => return Err(FileError::Gone),
         };
         self.settled = true;
         let Finished { file, bytes, sha256, .. } = finished;
@@ -180,21 +188,29 @@ impl Drop for Upload {
     /// Also when the client went away in the middle. What this cannot do is done by the sweep.
     fn drop(&mut self) {
         if !self.settled {
-            give_up_later(&self.rows, &self.file.id);
+            give_up_later(&self.rows, &self.contents, &self.file.id);
         }
     }
 }
 
-/// Gives up what was written, unless it has got its name all the same. Its content is removed by the sweep.
-fn give_up_later(rows: &Rows, id: &str) {
+fn give_up_later(rows: &Rows, contents: &Arc<dyn Contents>, id: &str) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    let (rows, id) = (rows.clone(), id.to_owned());
+    let (rows, contents, id) = (rows.clone(), Arc::clone(contents), id.to_owned());
     let work = async move {
-        if let Err(error) = rows.give_up(&id).await {
+        if let Err(error) = give_up(&rows, &contents, &id).await {
             tracing::debug!(%error, "what was written of a file is left to the sweep");
         }
     };
     runtime.spawn(work.in_current_span());
+}
+
+/// Gives up what was written, unless it has got its name all the same. Its content is removed by the sweep; by this one when
+/// the sweep has been there already, and something was written after that.
+async fn give_up(rows: &Rows, contents: &Arc<dyn Contents>, id: &str) -> Result<(), FileError> {
+    if rows.give_up(id).await? || rows.knows(id).await? {
+        return Ok(());
+    }
+    Ok(contents.remove(id).await?)
 }
 
 /// Writes a digest as people and programs compare them.
