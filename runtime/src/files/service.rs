@@ -34,7 +34,7 @@ pub struct FileService {
     files: Files,
     /// What is wrong with the store that new files go to.
     trouble: Trouble,
-    probe: Option<Supervised>,
+    _probe: Option<Supervised>,
     kind: Option<FileStoreKind>,
 }
 
@@ -69,7 +69,7 @@ impl Service for FileService {
         let store = Arc::new(open(node).await?);
         node.duties.add(sweep::duty(&store));
         let (probed, trouble) = (Arc::clone(&store), self.trouble.clone());
-        self.probe = Some(spawn("files-probe", move || {
+        self._probe = Some(spawn("files-probe", move || {
             let (store, trouble) = (Arc::clone(&probed), trouble.clone());
             async move { store.watch(&trouble).await }
         }));
