@@ -54,9 +54,9 @@ pub use backstage::Backstage;
 use api::Api;
 use layout::Page;
 use pages::{
-    actors, audit, caches, configuration, doctor, doing_now, job, job_edit, jobs, leader, locks,
-    log, maintenance, migrations, node, nodes, overview, problems, requests, run, runs, session,
-    sessions, settings, tokens,
+    actors, audit, caches, configuration, doctor, doing_now, files, job, job_edit, jobs, leader,
+    locks, log, maintenance, migrations, node, nodes, overview, problems, requests, run, runs,
+    session, sessions, settings, tokens,
 };
 use visit::Visit;
 
@@ -144,7 +144,8 @@ fn work_pages(app: &mut ServiceConfig) {
         .route("/console/tasks", page(async |visit| runs::tasks(visit).await))
         .route("/console/runs/{id}", page(async |visit| run::show(visit).await))
         .route("/console/sessions", page(async |visit| sessions::show(visit).await))
-        .route("/console/sessions/{id}", page(async |visit| session::show(visit).await));
+        .route("/console/sessions/{id}", page(async |visit| session::show(visit).await))
+        .route("/console/files", page(async |visit| files::show(visit).await));
 }
 
 /// The route of a page: what all pages tell is asked for while the page asks for its own.

@@ -54,6 +54,9 @@ pub mod prelude {
         Cache, CacheError, CacheKey, Caches, ChangeError, ForgetError, Region,
     };
     pub use understudy_runtime::config::Config;
+    pub use understudy_runtime::files::{
+        FileError, FileInfo, Files, PutOptions, PutWhen, Space, StoredFile,
+    };
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};
     pub use understudy_runtime::node::HealthCheck;

@@ -1,11 +1,12 @@
-//! One node of an application, put together: sessions first, then the application's own services, then jobs, and the
-//! console.
+//! One node of an application, put together: sessions and files first, then the application's own services, then jobs, and
+//! the console.
 
 use std::path::{Path, PathBuf};
 
 use actix_web::web::ServiceConfig;
 use serde::Serialize;
 use understudy_runtime::config::{Config, ConfigErrors};
+use understudy_runtime::files::{FileService, Files};
 use understudy_runtime::node::{HealthCheck, NodeBuilder, NodeError};
 use understudy_runtime::service::{Health, NodeContext, Service};
 use understudy_scheduler::schedule::ZoneName;
@@ -29,6 +30,7 @@ type Addition = Box<dyn FnOnce(NodeBuilder) -> NodeBuilder>;
 pub struct Node {
     config: Config,
     sessions: SessionService,
+    files: FileService,
     additions: Vec<Addition>,
     scheduler: SchedulerService,
     deployments: Vec<String>,
@@ -48,6 +50,7 @@ impl Node {
         Self {
             config,
             sessions: SessionService::new(),
+            files: FileService::new(),
             additions: Vec::new(),
             scheduler: SchedulerService::new(),
             deployments: Vec::new(),
@@ -201,6 +204,13 @@ impl Node {
         self.sessions.sessions()
     }
 
+    /// Gives the files that every node sees, for handlers of jobs and whatever else is put together before the node starts.
+    /// Handlers of requests are given them as an argument.
+    #[must_use]
+    pub fn files(&self) -> Files {
+        self.files.files()
+    }
+
     /// Has `tell` called for each session that ran out of time, on one node of the cluster; see
     /// [`SessionService::on_expired`] for what happens when it fails. The last one given counts.
     pub fn on_session_expired<F, Fut>(mut self, tell: F) -> Self
@@ -251,12 +261,12 @@ impl Node {
     /// # Errors
     /// [`NodeError::Configuration`] with all mistakes of the jobs file, each with line and field.
     pub fn build(self) -> Result<NodeBuilder, NodeError> {
-        let Self { config, sessions, additions, mut scheduler, deployments } = self;
+        let Self { config, sessions, files, additions, mut scheduler, deployments } = self;
         let file = config.jobs.file.as_deref().map(|path| load(path, &config)).transpose()?;
         if file.is_some() {
             jobs::register(scheduler.registry());
         }
-        let builder = NodeBuilder::new(config).service(sessions);
+        let builder = NodeBuilder::new(config).service(sessions).service(files);
         let builder = additions.into_iter().fold(builder, |builder, add| add(builder));
         let scheduling = Scheduling::new(scheduler, file, deployments);
         Ok(builder.service(scheduling).service(ConsoleService::new()))

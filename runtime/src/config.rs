@@ -11,6 +11,7 @@ mod effective;
 mod environment;
 mod errors;
 mod external_url;
+mod files;
 mod http;
 mod jobs;
 mod leader;
@@ -41,6 +42,7 @@ pub use database::{DatabaseConfig, DatabaseUrl, MigrateMode};
 pub use effective::{Comparable, Source};
 pub use errors::ConfigErrors;
 pub use external_url::{ExternalUrl, Scheme};
+pub use files::{FileStoreConfig, FileStoreKind, S3Config};
 pub use http::HttpConfig;
 pub use jobs::{JobsConfig, JobsEnabled};
 pub use leader::{LeaderConfig, LeaderFallback};
@@ -80,6 +82,8 @@ pub struct Config {
     pub leader: LeaderConfig,
     /// `JOBS_*`: scheduled jobs.
     pub jobs: JobsConfig,
+    /// `FILES_*`: files that all nodes see.
+    pub files: FileStoreConfig,
     /// `OPS_*`: readiness and drain.
     pub ops: OpsConfig,
     /// `LOG_*`.
@@ -176,6 +180,7 @@ impl Config {
             admin: AdminConfig::read(read),
             leader: LeaderConfig::read(read, &redis),
             jobs: JobsConfig::read(read),
+            files: FileStoreConfig::read(read),
             database: DatabaseConfig::read(read, &node.data_dir),
             ops: OpsConfig::read(read),
             log: LogConfig::read(read),

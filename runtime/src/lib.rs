@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod duty;
 pub mod error;
 pub mod events;
+pub mod files;
 pub mod finding;
 pub mod http;
 pub mod ids;

@@ -85,6 +85,8 @@ impl Problem {
             "not_waiting" => {
                 "start a node with UNDERSTUDY_DATABASE_MIGRATE=wait, and ask it while it waits"
             }
+            "unknown_file" => "`understudy files list` lists the files of a space",
+            "file_check_too_long" => "download it and compare it, or ask when less is going on",
             "lock_not_held" => "`understudy locks` lists the locks",
             "already_running" => {
                 return self

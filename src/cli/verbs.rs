@@ -3,6 +3,7 @@
 mod actors;
 mod caches;
 mod cluster;
+mod files;
 mod jobs;
 mod nodes;
 mod runs;
@@ -20,6 +21,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Verb> {
         jobs::VERBS,
         runs::VERBS,
         sessions::VERBS,
+        files::VERBS,
     ];
     groups.into_iter().flatten()
 }

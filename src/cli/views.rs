@@ -3,6 +3,7 @@
 pub(super) mod actors;
 pub(super) mod caches;
 pub(super) mod cluster;
+pub(super) mod files;
 pub(super) mod findings;
 pub(super) mod jobs;
 pub(super) mod nodes;

@@ -37,6 +37,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("problems/doctor", &["diag.run"]),
     ("actors", &["actors.list", "actors.slow", "actors.show"]),
     ("requests", &["requests.list"]),
+    ("files", &["files.spaces", "files.list"]),
     ("locks", &["locks.list"]),
     ("caches", &["caches.list"]),
     ("audit", &["audit.list"]),
@@ -84,7 +85,8 @@ mod tests {
             runs.show runs.progress runs.log runs.errors runs.cancel runs.retry scheduler.show scheduler.pause \
             scheduler.resume scheduler.jobs_enabled sessions.list sessions.count sessions.show sessions.end \
             sessions.end_others sessions.end_user sessions.end_all actors.list actors.slow actors.show actors.stop \
-            users.online caches.list caches.clear_all caches.clear caches.forget";
+            users.online caches.list caches.clear_all caches.clear caches.forget files.spaces files.list \
+            files.delete";
         let mut wanted: Vec<&str> = contract.split_whitespace().collect();
         wanted.sort_unstable();
         let listed: Vec<&str> = actions().iter().map(|action| action.operation).collect();

@@ -107,6 +107,7 @@ const PLACES: [(&str, &[Place]); 4] = [
             place("/console/runs", "Runs", ("run", "r"), Role::Viewer),
             place("/console/locks", "Locks", ("lock", "k"), Role::Viewer),
             place("/console/caches", "Caches", ("cache", "h"), Role::Viewer),
+            place("/console/files", "Files", ("copy", "i"), Role::Support),
         ],
     ),
     (

@@ -16,6 +16,7 @@ pub(super) mod caches;
 pub(super) mod configuration;
 pub(super) mod doctor;
 pub(super) mod doing_now;
+pub(super) mod files;
 pub(super) mod job;
 pub(super) mod job_edit;
 pub(super) mod jobs;

@@ -42,6 +42,8 @@ pub(super) const PAGES: [&str; 36] = [
     "/console/actors?type=session&id=9f86d0818884c7d659a2feaa0c55ad00",
     "/console/requests",
     "/console/log",
+    "/console/files",
+    "/console/files?space=avatars",
     "/console/locks",
     "/console/caches",
     "/console/audit",

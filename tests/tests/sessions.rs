@@ -20,6 +20,7 @@ mod sessions {
     mod releases;
     mod residency;
     mod rotation;
+    mod shared_files;
     mod stage;
     mod survival;
     mod timeouts;

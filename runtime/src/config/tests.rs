@@ -85,6 +85,36 @@ fn s16_one_file_of_a_session_is_not_larger_than_all_may_be() {
 }
 
 #[test]
+fn f1_a_store_of_files_is_told_what_it_needs() {
+    const STORE: &str = "UNDERSTUDY_FILES_STORE";
+    const DIR: &str = "UNDERSTUDY_FILES_DIR";
+    const BUCKET: &str = "UNDERSTUDY_FILES_S3_BUCKET";
+    const ACCESS: &str = "UNDERSTUDY_FILES_S3_ACCESS_KEY";
+    const SECRET_KEY: &str = "UNDERSTUDY_FILES_S3_SECRET_KEY";
+    assert_eq!(good(&[]).files.store, FileStoreKind::Database);
+    assert_eq!(wrong(&[(STORE, "folder")]), [DIR]);
+    assert_eq!(wrong(&[(STORE, "folder"), (DIR, "shared")]), [DIR]);
+    assert_eq!(wrong(&[(STORE, "s3")]), [BUCKET]);
+    assert_eq!(wrong(&[(BUCKET, "b")]), [BUCKET]);
+    let folder = good(&[(STORE, "folder"), (DIR, "/srv/files")]).files;
+    assert_eq!(folder.dir.as_deref(), Some(std::path::Path::new("/srv/files")));
+    let s3 = good(&[(STORE, "s3"), (BUCKET, "shop"), (ACCESS, "id"), (SECRET_KEY, "canary")]);
+    let shown = format!("{:?} {:?}", s3.files, s3.redacted());
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(s3.files.s3.is_some_and(|s3| s3.path_style && s3.keys.is_some()));
+    assert_eq!(wrong(&[(BUCKET, "shop"), (ACCESS, "id")]), [SECRET_KEY]);
+    assert_eq!(wrong(&[(BUCKET, "shop"), (SECRET_KEY, "canary")]), [ACCESS]);
+    for bad in ["s3.example.com", "http://", "http://user:word@host", "https://host/path"] {
+        assert_eq!(
+            wrong(&[("UNDERSTUDY_FILES_S3_ENDPOINT", bad)]),
+            ["UNDERSTUDY_FILES_S3_ENDPOINT"]
+        );
+    }
+    let one = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
+    assert_eq!(wrong(&[(one, "6"), ("UNDERSTUDY_FILES_MAX_SPACE_BYTES", "5")]), [one]);
+}
+
+#[test]
 fn x6_keys_for_sessions_have_names_and_the_first_seals() {
     const NAME: &str = "UNDERSTUDY_SESSION_ENCRYPTION_KEYS";
     // The bytes from 0 to 31, and from 255 down, in base64 of both alphabets.
@@ -194,6 +224,11 @@ fn every_option_that_takes_no_free_text_refuses_nonsense() {
         "COOKIE_DOMAIN",
         "JOBS_ENABLED",
         "JOBS_TIMEZONE",
+        "S3_BUCKET",
+        "S3_REGION",
+        "S3_PREFIX",
+        "S3_ACCESS_KEY",
+        "S3_SECRET_KEY",
     ];
     for variable in registry().iter().filter(|v| !free.iter().any(|part| v.name.contains(part))) {
         let value = ("canary-nonsense", variable.name);

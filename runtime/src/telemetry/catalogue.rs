@@ -191,6 +191,13 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("understudy_cache_forgotten_total", "Cached values that were forgotten because somebody changed them, on any node").by(&[Label::any("region")]),
     Metric::counter("understudy_cache_cleared_total", "Times that all values of a region were forgotten: by an operator or the application, or because not all changes could be heard of").by(&[Label::any("region")]),
 
+    Metric::counter("understudy_files_written_total", "Files that every node sees which this node has written"),
+    Metric::counter("understudy_files_written_bytes_total", "Bytes of these"),
+    Metric::counter("understudy_files_read_bytes_total", "Bytes of files that every node sees which this node has read"),
+    Metric::counter("understudy_files_removed_total", "Contents of files that were deleted, replaced or never finished which this node removed"),
+    Metric::counter("understudy_files_damaged_total", "Times that the content of a file was not what had been written"),
+    Metric::gauge("understudy_files_store_up", "1 when the store of the contents of files did its work at the last look, else 0"),
+
     Metric::counter("understudy_trace_spans_sent_total", "Spans that the collector has taken"),
     Metric::counter("understudy_trace_spans_dropped_total", "Spans that were not sent: they came faster than they could be (`queue_full`), or the collector was away, too slow, or refused them").by(&[Label::of("why", &["queue_full", "collector"])]),
 

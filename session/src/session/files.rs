@@ -9,16 +9,15 @@ use actix_web::web::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::Serialize;
 use tracing::Instrument as _;
+use understudy_runtime::files::type_of;
 
 use super::Session;
 use crate::error::SessionError;
 use crate::kin::{Added, Begun, CHUNK, FileRow, Folder, Kin, MAX_FILES};
 use crate::record::Locator;
 
-/// Longest name of a file, and of its type.
+/// Longest name of a file.
 const LONGEST_NAME: usize = 255;
-/// The type of a file whose type is not known.
-const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// The temporary files of a session. They lie in the database, where every node finds them, and end with the session, however
 /// that ends: out of reach at once on every node, and removed right after that, or by the leader when the node dies in
@@ -313,13 +312,6 @@ fn file_name(name: &str) -> Result<String, SessionError> {
     Ok(name.to_owned())
 }
 
-/// A type that can stand in an answer.
-fn type_of(given: &str) -> String {
-    let plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-    let good = given.len() <= LONGEST_NAME && given.contains('/') && given.bytes().all(plain);
-    if good { given.to_owned() } else { UNKNOWN_TYPE.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,16 +323,6 @@ mod tests {
         }
         for bad in ["", "a/b", "..\\b", "a\nb", "\u{85}", &"x".repeat(256)] {
             assert!(matches!(file_name(bad), Err(SessionError::BadFileName)), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_type_that_no_header_takes_is_unknown() {
-        assert_eq!(type_of("text/plain; charset=utf-8"), "text/plain; charset=utf-8");
-        for odd in
-            ["", "plain", "text/ü", "a/b\r\nset-cookie: x", &format!("a/{}", "b".repeat(300))]
-        {
-            assert_eq!(type_of(odd), UNKNOWN_TYPE, "{odd}");
         }
     }
 }

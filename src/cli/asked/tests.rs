@@ -17,6 +17,8 @@ const SENT: &[(&[&str], &str, &str, &str)] = &[
         r#"{"why":"x"}"#,
     ),
     (&["node", "resume", "a"], "POST", "/v1/nodes/a/resume", ""),
+    (&["files", "show", "a b", "ü%.txt"], "GET", "/v1/files/a%20b/%C3%BC%25.txt", ""),
+    (&["files", "list", "a", "--after", "b"], "GET", "/v1/files/a?after=b", ""),
     (&["locks", "clear", "a/b c"], "DELETE", "/v1/locks/a%2Fb%20c", ""),
     (
         &["runs", "--state", "dead,lost", "--stale", "90s", "--system"],

@@ -96,6 +96,11 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("sessions.end_others", "DELETE /v1/sessions/{id}/others", "session end-others"),
     ("sessions.end_user", "DELETE /v1/users/{user}/sessions", "sessions end-user"),
     ("sessions.end_all", "POST /v1/sessions/end-all", "sessions end-all"),
+    ("files.spaces", "GET /v1/files", "files"),
+    ("files.list", "GET /v1/files/{space}", "files list"),
+    ("files.show", "GET /v1/files/{space}/{name}", "files show"),
+    ("files.delete", "DELETE /v1/files/{space}/{name}", "files delete"),
+    ("files.check", "POST /v1/files/{space}/{name}/check", "files check"),
 ];
 
 #[test]

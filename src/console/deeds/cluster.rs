@@ -1,4 +1,4 @@
-//! What can be done to nodes, to the leader, to settings and to locks.
+//! What can be done to nodes, to the leader, to settings, to locks and to files.
 
 use understudy_runtime::admin::Role;
 
@@ -299,6 +299,20 @@ pub(super) const DEEDS: &[Deed] = &[
             Field::target("region"),
             Field::new("key", "Key of the value", (Kind::Line, Place::Path)),
         ],
+        weight: Weight::Grave,
+    },
+    Deed {
+        id: "files.delete",
+        page: "files",
+        role: Role::Operator,
+        call: ("DELETE", "/v1/files/{space}/{name}"),
+        label: "Remove",
+        title: "Remove the file {name} of {space}?",
+        effect: "It is gone for everybody at once, and its content is removed ten minutes later. \
+            Whoever is just reading it can do so to its end.",
+        done: "The file {name} was removed.",
+        back: "/console/files?space={space}",
+        fields: &[NAME, Field::target("space")],
         weight: Weight::Grave,
     },
 ];

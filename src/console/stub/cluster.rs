@@ -54,6 +54,14 @@ pub(super) fn told(asked: &Asked<'_>, now_ms: i64) -> Option<Value> {
             { "name": "import", "token": 3, "node": life("ophelia"), "acquired_ms": now_ms - 3_000, "remaining_ms": 27_000 },
         ] }),
         "/v1/caches" => caches(),
+        "/v1/files" => json!({ "next": null, "spaces": [
+            { "name": "avatars", "files": 1_204, "bytes": 81_204_992 },
+            { "name": "annual reports", "files": 1, "bytes": 0 },
+        ] }),
+        "/v1/files/avatars" => json!({ "space": "avatars", "next": "yorick", "files": [
+            { "space": "avatars", "name": "claudius", "content_type": "application/octet-stream", "bytes": 48_211, "sha256": "00", "version": "1", "created_ms": now_ms - 7_200_000 },
+            { "space": "avatars", "name": "yorick", "content_type": "image/png", "bytes": 3, "sha256": "00", "version": "2", "created_ms": now_ms - 4_000 },
+        ] }),
         "/v1/requests" => requests(),
         "/v1/users/online" => json!({
             "users": [

@@ -240,6 +240,8 @@ async fn every_shown_operation_is_asked_for_by_some_page() {
         ("actors.slow", "/v1/actors/slow"),
         ("actors.show", "/v1/actors/session/9f86d0818884c7d659a2feaa0c55ad00"),
         ("requests.list", "/v1/requests"),
+        ("files.spaces", "/v1/files?limit=50"),
+        ("files.list", "/v1/files/avatars?limit=50"),
         ("locks.list", "/v1/locks"),
         ("caches.list", "/v1/caches"),
         ("audit.list", "/v1/audit?limit=50"),

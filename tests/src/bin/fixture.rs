@@ -29,6 +29,8 @@ mod kin;
 mod notes;
 #[path = "fixture/realtime.rs"]
 mod realtime;
+#[path = "fixture/shared.rs"]
+mod shared;
 #[path = "fixture/together.rs"]
 mod together;
 
@@ -276,6 +278,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .configure(realtime::routes)
         .configure(together::routes)
         .configure(kin::routes)
+        .configure(shared::routes)
         .configure(jobs::routes);
 }
 

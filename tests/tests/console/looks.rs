@@ -39,6 +39,7 @@ const PAGES: [&str; 34] = [
     "/actors?type=session&id=9f86d0818884c7d659a2feaa0c55ad00",
     "/requests",
     "/log",
+    "/files",
     "/locks",
     "/audit",
     "/tokens",

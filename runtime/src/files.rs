@@ -1,0 +1,249 @@
+//! Files that every node sees: what is known of them in the database, their contents there too, in a folder that all nodes
+//! share, or in a bucket.
+//!
+//! A file is in a *space*, a name under which files are kept together and counted: a user, a tenant, what they are for. It is
+//! written in pieces under no name, and gets its name when all of it is there, in one transaction; so every node sees all of
+//! it or the one before. See [`rows`] for what a crash leaves behind, and [`sweep`] for who tidies up.
+//!
+//! No actor owns a file: what must be decided at one place is decided by the database, in the row of its space. Deliberately
+//! not here: folders within spaces, who may read what (the application knows its users), contents that change in place.
+
+mod admin;
+mod contents;
+mod database;
+mod error;
+mod folder;
+mod info;
+mod naming;
+mod operations;
+mod rows;
+mod s3;
+mod schema;
+mod serve;
+mod service;
+mod stored;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::fmt;
+use std::fmt::Display;
+use std::future::{Ready, ready};
+use std::sync::{Arc, OnceLock};
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::{FromRequest, HttpRequest};
+use bytes::Bytes;
+use futures_util::Stream;
+
+use self::contents::Stores;
+use self::rows::{Deleted, Rows};
+use self::upload::Upload;
+use crate::http::problem::Problem;
+
+pub use error::FileError;
+pub use info::{FileInfo, PutOptions, PutWhen, SpaceInfo};
+pub use naming::{UNKNOWN_TYPE, type_of};
+pub use service::FileService;
+pub use stored::StoredFile;
+
+/// Digits of a digest.
+const DIGITS: usize = 64;
+
+/// Files that every node sees; a cheap clone. Handlers are given it as an argument.
+///
+/// ```
+/// use actix_web::{HttpRequest, HttpResponse, web};
+/// use understudy_runtime::files::{FileError, Files};
+///
+/// async fn upload(files: Files, content: web::Payload) -> Result<HttpResponse, FileError> {
+///     let avatar = files.space("avatars").put("ann", "image/png", content).await?;
+///     Ok(HttpResponse::Ok().json(avatar))
+/// }
+///
+/// async fn download(request: HttpRequest, files: Files) -> Result<HttpResponse, FileError> {
+///     Ok(match files.space("avatars").get("ann").await? {
+///         Some(file) => file.response(&request),
+///         None => HttpResponse::NotFound().finish(),
+///     })
+/// }
+/// # let _ = (web::put().to(upload), web::get().to(download));
+/// ```
+#[derive(Clone, Default)]
+pub struct Files(Arc<OnceLock<Arc<Store>>>);
+
+/// Files that are kept together and counted; a cheap clone. Nothing is looked up before it is asked.
+#[derive(Debug, Clone)]
+pub struct Space {
+    files: Files,
+    name: String,
+}
+
+/// What everything here stands on.
+#[derive(Debug)]
+struct Store {
+    rows: Rows,
+    stores: Stores,
+    limits: Limits,
+}
+
+/// How much may be there.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    file_bytes: u64,
+    space_bytes: u64,
+}
+
+impl Files {
+    /// Gives the files of a space. It need not be there: it is while there is something in it.
+    #[must_use]
+    pub fn space(&self, name: &str) -> Space {
+        Space { files: self.clone(), name: name.to_owned() }
+    }
+
+    /// Lists the spaces in which there is something by name, those behind `after`.
+    ///
+    /// # Errors
+    /// When they cannot be listed now.
+    pub async fn spaces(&self, after: &str, limit: u32) -> Result<Vec<SpaceInfo>, FileError> {
+        Ok(self.store()?.rows.spaces(after, limit).await?)
+    }
+
+    fn store(&self) -> Result<&Arc<Store>, FileError> {
+        self.0.get().ok_or(FileError::NotInstalled)
+    }
+}
+
+impl Space {
+    /// Writes a file. One of that name is replaced when all of the new one is there; before that, and when anything goes
+    /// wrong, it stays as it is. The content is never in memory as a whole.
+    ///
+    /// If the node dies in the middle nothing is seen of it, and what was written is removed within about 20 minutes. After
+    /// an error that [may pass](FileError::is_retryable) the file may be there.
+    ///
+    /// # Errors
+    /// [`FileError::BadName`]; [`FileError::TooLarge`], [`FileError::SpaceFull`], [`FileError::TooManyFiles`] and
+    /// [`FileError::NoRoom`] at the limits; [`FileError::BrokeOff`] when `content` does; else when it cannot be stored now.
+    pub async fn put<S, E>(
+        &self,
+        name: &str,
+        content_type: &str,
+        content: S,
+    ) -> Result<FileInfo, FileError>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+        E: Display,
+    {
+        self.put_with(PutOptions::default(), (name, content_type), content).await
+    }
+
+    /// Writes a file under conditions: that there is none yet, or a certain one, and that its content has a certain digest.
+    /// Of many who write at once under one condition, one succeeds.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); [`FileError::Changed`], [`FileError::OtherDigest`] and [`FileError::BadDigest`] too.
+    pub async fn put_with<S, E>(
+        &self,
+        options: PutOptions,
+        (name, content_type): (&str, &str),
+        content: S,
+    ) -> Result<FileInfo, FileError>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+        E: Display,
+    {
+        let (store, space) = self.entered()?;
+        let name = naming::file_name(name)?;
+        if options.sha256.as_deref().is_some_and(|digest| !is_digest(digest)) {
+            return Err(FileError::BadDigest);
+        }
+        // What is known to be in vain is not written first. What counts is decided when it gets its name.
+        if options.when != PutWhen::Always {
+            let found = store.rows.find(&space, &name).await?.map(|row| row.info.version);
+            if !options.when.allows(found.as_deref()) {
+                return Err(FileError::Changed);
+            }
+        }
+        let kind = type_of(content_type);
+        let mut upload = Upload::begin(store, space, name, kind).await?;
+        upload.fill(content).await?;
+        let info = upload.publish(options).await?;
+        metrics::counter!("understudy_files_written_total").increment(1);
+        metrics::counter!("understudy_files_written_bytes_total").increment(info.bytes);
+        Ok(info)
+    }
+
+    /// Finds a file; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`FileError::BadName`], [`FileError::OtherStore`]; else when it cannot be looked for now.
+    pub async fn get(&self, name: &str) -> Result<Option<StoredFile>, FileError> {
+        let (store, space) = self.entered()?;
+        let name = naming::file_name(name)?;
+        let Some(row) = store.rows.find(&space, &name).await? else { return Ok(None) };
+        StoredFile::of(store, row).map(Some)
+    }
+
+    /// Lists files by name, those behind `after`.
+    ///
+    /// # Errors
+    /// [`FileError::BadName`]; else when they cannot be listed now.
+    pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<FileInfo>, FileError> {
+        let (store, space) = self.entered()?;
+        Ok(store.rows.list(&space, after, limit).await?)
+    }
+
+    /// Removes a file; says whether there was one. Whoever is just reading it can do so to its end.
+    ///
+    /// # Errors
+    /// [`FileError::BadName`]; else when it cannot be removed now.
+    pub async fn delete(&self, name: &str) -> Result<bool, FileError> {
+        self.delete_version(name, None).await
+    }
+
+    /// Removes a file if it is this [version](FileInfo::version) of it; says whether there was one.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete); [`FileError::Changed`] when it is another.
+    pub async fn delete_if(&self, name: &str, version: &str) -> Result<bool, FileError> {
+        self.delete_version(name, Some(version)).await
+    }
+
+    async fn delete_version(&self, name: &str, version: Option<&str>) -> Result<bool, FileError> {
+        let (store, space) = self.entered()?;
+        let name = naming::file_name(name)?;
+        match store.rows.delete(&space, &name, version).await? {
+            Deleted::Out => Ok(true),
+            Deleted::None => Ok(false),
+            Deleted::Changed => Err(FileError::Changed),
+        }
+    }
+
+    fn entered(&self) -> Result<(&Arc<Store>, String), FileError> {
+        Ok((self.files.store()?, naming::space_name(&self.name)?))
+    }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").field("started", &self.0.get().is_some()).finish()
+    }
+}
+
+impl FromRequest for Files {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(request.app_data::<Self>().cloned().ok_or_else(|| {
+            let (status, code) = (StatusCode::INTERNAL_SERVER_ERROR, "files_not_installed");
+            Problem::new(status, code, "Files need a node")
+        }))
+    }
+}

@@ -1,0 +1,165 @@
+//! What can go wrong with a file, for applications and, through them, for clients.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+
+use super::contents::ContentError;
+use crate::database::DatabaseError;
+use crate::http::problem::{ApiError, Problem};
+
+/// Why a file could not be written or read.
+///
+/// As a response it is a problem document with a stable `code`.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// A name will not do.
+    #[error(
+        "the {field} of a file has 1 to 255 bytes, no slash and nothing invisible, and is not . or .."
+    )]
+    BadName {
+        /// Which one: `name` or `space`.
+        field: &'static str,
+    },
+    /// The digest that was said is none.
+    #[error("a digest is the SHA-256 of the content, as 64 hexadecimal digits")]
+    BadDigest,
+    /// The file is larger than a file may be.
+    #[error("the file is larger than {most} bytes")]
+    TooLarge {
+        /// How many bytes a file may have.
+        most: u64,
+    },
+    /// The files of the space would be larger together than they may be.
+    #[error("the files of the space would be larger than {most} bytes together")]
+    SpaceFull {
+        /// How many bytes they may have.
+        most: u64,
+    },
+    /// The space has as many files as it may have.
+    #[error("the space has {most} files, as many as it may have")]
+    TooManyFiles {
+        /// How many that is.
+        most: u64,
+    },
+    /// The file is another one than the caller knows, or there is one although there must be none.
+    #[error("the file was changed meanwhile, or is not as it must be for this")]
+    Changed,
+    /// What came is not what was announced by its digest.
+    #[error("what came does not have the digest that was announced")]
+    OtherDigest,
+    /// What was to be written broke off; there is no such file.
+    #[error("what was to be written into the file broke off")]
+    BrokeOff,
+    /// The file was removed, or replaced, while it was read or written.
+    #[error("the file has been removed meanwhile")]
+    Gone,
+    /// The content is not what was written.
+    #[error("the content of the file is damaged")]
+    Damaged,
+    /// The content lies in a store that this node has no options for.
+    #[error("the content of the file lies in the store `{place}`, which this node does not know")]
+    OtherStore {
+        /// Which one: `folder` or `s3`.
+        place: String,
+    },
+    /// The store of the contents cannot be reached.
+    #[error("the store of the contents of files is not available")]
+    Unavailable,
+    /// The store of the contents has no room left.
+    #[error("the store of the contents of files has no room left")]
+    NoRoom,
+    /// The database is away or refuses.
+    #[error("what is known of files could not be read or written")]
+    Database(#[source] DatabaseError),
+    /// The node has not started the service.
+    #[error("files need a node that runs")]
+    NotInstalled,
+}
+
+impl FileError {
+    /// Says whether the same call may succeed a little later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unavailable => true,
+            Self::Database(error) => error.is_retryable(),
+            Self::BadName { .. }
+            | Self::BadDigest
+            | Self::TooLarge { .. }
+            | Self::SpaceFull { .. }
+            | Self::TooManyFiles { .. }
+            | Self::Changed
+            | Self::OtherDigest
+            | Self::BrokeOff
+            | Self::Gone
+            | Self::Damaged
+            | Self::OtherStore { .. }
+            | Self::NoRoom
+            | Self::NotInstalled => false,
+        }
+    }
+
+    fn kind(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::BadName { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "file_bad_name"),
+            Self::BadDigest => (StatusCode::UNPROCESSABLE_ENTITY, "file_bad_digest"),
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "file_too_large"),
+            Self::SpaceFull { .. } => (StatusCode::INSUFFICIENT_STORAGE, "file_space_full"),
+            Self::TooManyFiles { .. } => (StatusCode::INSUFFICIENT_STORAGE, "file_too_many"),
+            Self::Changed => (StatusCode::PRECONDITION_FAILED, "file_changed"),
+            Self::OtherDigest => (StatusCode::UNPROCESSABLE_ENTITY, "file_other_digest"),
+            Self::BrokeOff => (StatusCode::BAD_REQUEST, "file_broke_off"),
+            Self::Gone => (StatusCode::CONFLICT, "file_gone"),
+            Self::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, "file_damaged"),
+            Self::OtherStore { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "file_other_store"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "file_store_unavailable"),
+            Self::NoRoom => (StatusCode::INSUFFICIENT_STORAGE, "file_store_full"),
+            Self::Database(error) if error.is_retryable() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "file_store_unavailable")
+            }
+            Self::Database(_) => (StatusCode::INTERNAL_SERVER_ERROR, "file_store_refuses"),
+            Self::NotInstalled => (StatusCode::INTERNAL_SERVER_ERROR, "files_not_installed"),
+        }
+    }
+}
+
+impl From<DatabaseError> for FileError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<ContentError> for FileError {
+    /// What the store said is for the log, which the one who meets it writes.
+    fn from(error: ContentError) -> Self {
+        match error {
+            ContentError::Database(error) => Self::Database(error),
+            ContentError::Gone => Self::Gone,
+            ContentError::NoRoom => Self::NoRoom,
+            ContentError::Away(why) => {
+                tracing::warn!(error = %why, "the store of the contents of files does not do its work");
+                Self::Unavailable
+            }
+        }
+    }
+}
+
+impl ApiError for FileError {
+    fn problem(&self) -> Problem {
+        let (status, code) = self.kind();
+        let problem = Problem::new(status, code, self.to_string());
+        if self.is_retryable() {
+            return problem.with_retry_after(Duration::from_secs(1));
+        }
+        if let Self::TooLarge { most } | Self::SpaceFull { most } = self {
+            return problem.with_member("limit_bytes", *most);
+        }
+        if let Self::BadName { field } = self {
+            return problem.with_member("field", *field);
+        }
+        problem
+    }
+}
+
+crate::answer_with_problem!(FileError);

@@ -1,0 +1,226 @@
+//! Contents in a bucket of a server that speaks the protocol of S3. **The only module that knows the client library.**
+//!
+//! An object is written once, under an id that is never used again, and is there when all of it is. So it needs nothing of
+//! the server but to take, to give and to remove objects. Parts of uploads that never ended are not objects: the server removes
+//! them, if it is told to by a rule of the bucket (`AbortIncompleteMultipartUpload`).
+//!
+//! A connection belongs to the runtime that opened it, so all of it is done on that of the node.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::{ClientOptions, MultipartUpload, ObjectStoreExt as _, PutPayload, RetryConfig};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use super::contents::{ContentError, Contents, Piece, Writing};
+use crate::config::S3Config;
+use crate::error::chain;
+
+/// How many bytes are written and read at once: more than the 5 MiB that servers want of a part, less than two of them take.
+const PIECE: usize = 8 << 20;
+/// How long a connection may take to be made.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How often a request is repeated that failed.
+const RETRIES: usize = 2;
+/// An object that is there if the bucket is.
+const MARKER: &str = "understudy-store";
+
+/// The store; a cheap clone.
+#[derive(Clone)]
+pub(super) struct S3Contents {
+    bucket: Arc<AmazonS3>,
+    prefix: String,
+    home: Handle,
+    limit: Duration,
+}
+
+impl S3Contents {
+    /// Makes the store; asks nobody. Must be called on the runtime of the node.
+    pub(super) fn new(config: &S3Config) -> Result<Self, ContentError> {
+        let client = ClientOptions::default()
+            .with_timeout(config.request_timeout)
+            .with_connect_timeout(CONNECT_LIMIT.min(config.request_timeout));
+        let retry = RetryConfig {
+            max_retries: RETRIES,
+            retry_timeout: config.request_timeout,
+            ..RetryConfig::default()
+        };
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(config.bucket.as_str())
+            .with_region(config.region.as_str())
+            .with_virtual_hosted_style_request(!config.path_style)
+            .with_retry(retry)
+            .with_client_options(client);
+        if let Some(endpoint) = &config.endpoint {
+            let address = if config.path_style {
+                endpoint.clone()
+            } else {
+                endpoint.replacen("://", &format!("://{}.", config.bucket), 1)
+            };
+            let is_plain = address.starts_with("http://");
+            builder = builder.with_endpoint(address).with_allow_http(is_plain);
+        }
+        if let Some((id, secret)) = &config.keys {
+            builder = builder
+                .with_access_key_id(id.as_str())
+                .with_secret_access_key(secret.expose().as_str());
+        }
+        let bucket = builder.build().map_err(|error| away(&error))?;
+        Ok(Self {
+            bucket: Arc::new(bucket),
+            prefix: config.prefix.clone(),
+            home: Handle::current(),
+            limit: config.request_timeout.saturating_mul(2),
+        })
+    }
+
+    fn path(&self, id: &str) -> Path {
+        Path::from(format!("{}/{id}", self.prefix))
+    }
+
+    /// Does something on the runtime of the node, within a limit of time.
+    async fn at_home<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> Result<T, ContentError> {
+        match self.home.spawn(timeout(self.limit, work).in_current_span()).await {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(object_store::Error::NotFound { .. }))) => Err(ContentError::Gone),
+            Ok(Ok(Err(error))) => Err(away(&error)),
+            Ok(Err(_)) => {
+                let text = format!("it did not answer within {} ms", self.limit.as_millis());
+                Err(ContentError::Away(text))
+            }
+            Err(error) => Err(ContentError::Away(error.to_string())),
+        }
+    }
+
+    async fn put(&self, path: Path, content: Bytes) -> Result<(), ContentError> {
+        let bucket = Arc::clone(&self.bucket);
+        let put = async move {
+            let put = bucket.put(&path, PutPayload::from(content)).await;
+            put.map(|_| ())
+        };
+        self.at_home(put).await.map_err(missing)
+    }
+}
+
+fn away(error: &object_store::Error) -> ContentError {
+    ContentError::Away(chain(error))
+}
+
+/// Where something is written nothing can be missing but the bucket.
+fn missing(error: ContentError) -> ContentError {
+    match error {
+        ContentError::Gone => ContentError::Away("there is no such bucket".to_owned()),
+        other @ (ContentError::NoRoom | ContentError::Away(_) | ContentError::Database(_)) => other,
+    }
+}
+
+#[async_trait]
+impl Contents for S3Contents {
+    fn piece(&self) -> usize {
+        PIECE
+    }
+
+    async fn begin(&self, id: &str) -> Result<Box<dyn Writing>, ContentError> {
+        let path = self.path(id);
+        Ok(Box::new(S3Writing { store: self.clone(), path, first: None, upload: None }))
+    }
+
+    async fn read(&self, id: &str, piece: Piece) -> Result<Bytes, ContentError> {
+        let (bucket, path) = (Arc::clone(&self.bucket), self.path(id));
+        let range = piece.offset..piece.offset + piece.bytes as u64;
+        let read = self.at_home(async move { bucket.get_range(&path, range).await }).await?;
+        if read.len() == piece.bytes { Ok(read) } else { Err(ContentError::Gone) }
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), ContentError> {
+        let (bucket, path) = (Arc::clone(&self.bucket), self.path(id));
+        match self.at_home(async move { bucket.delete(&path).await }).await {
+            Ok(()) | Err(ContentError::Gone) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn probe(&self) -> Result<(), ContentError> {
+        let (bucket, path) = (Arc::clone(&self.bucket), self.path(MARKER));
+        let look = async move { bucket.head(&path).await.map(|_| ()) };
+        match self.at_home(look).await {
+            Ok(()) => Ok(()),
+            Err(ContentError::Gone) => self.put(self.path(MARKER), Bytes::new()).await,
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl fmt::Debug for S3Contents {
+    /// Shows no key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Contents").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// An object that is being written: at once when it is small, else in parts.
+struct S3Writing {
+    store: S3Contents,
+    path: Path,
+    /// The first piece, while there is no second one.
+    first: Option<Bytes>,
+    upload: Option<Box<dyn MultipartUpload>>,
+}
+
+impl S3Writing {
+    async fn part(&mut self, bytes: Bytes) -> Result<(), ContentError> {
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        let part = upload.put_part(PutPayload::from(bytes));
+        self.store.at_home(part).await.map_err(missing)
+    }
+}
+
+#[async_trait]
+impl Writing for S3Writing {
+    async fn add(&mut self, bytes: Bytes) -> Result<(), ContentError> {
+        let Some(first) = self.first.take() else {
+            if self.upload.is_some() {
+                return self.part(bytes).await;
+            }
+            self.first = Some(bytes);
+            return Ok(());
+        };
+        let (bucket, path) = (Arc::clone(&self.store.bucket), self.path.clone());
+        let begin = async move { bucket.put_multipart(&path).await };
+        self.upload = Some(self.store.at_home(begin).await.map_err(missing)?);
+        self.part(first).await?;
+        self.part(bytes).await
+    }
+
+    async fn finish(&mut self) -> Result<(), ContentError> {
+        let Some(mut upload) = self.upload.take() else {
+            let content = self.first.take().unwrap_or_default();
+            return self.store.put(self.path.clone(), content).await;
+        };
+        let complete = async move { upload.complete().await.map(|_| ()) };
+        self.store.at_home(complete).await.map_err(missing)
+    }
+}
+
+impl Drop for S3Writing {
+    /// What this cannot do is done by the rule of the bucket.
+    fn drop(&mut self) {
+        let Some(mut upload) = self.upload.take() else { return };
+        let (limit, abort) = (self.store.limit, async move { upload.abort().await });
+        self.store.home.spawn(async move {
+            if !matches!(timeout(limit, abort).await, Ok(Ok(()))) {
+                tracing::debug!("parts of an object are left to the rule of the bucket");
+            }
+        });
+    }
+}

@@ -1,0 +1,170 @@
+//! How a node starts the service of files, and looks after its stores.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::ServiceConfig;
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use sea_orm_migration::MigrationTrait;
+
+use super::contents::{ContentError, Contents, Stores};
+use super::database::DatabaseContents;
+use super::folder::FolderContents;
+use super::rows::Rows;
+use super::s3::S3Contents;
+use super::{Files, Limits, Store, operations, schema, sweep};
+use crate::admin::Operation;
+use crate::config::FileStoreKind;
+use crate::error::chain;
+use crate::service::{Health, NodeContext, Service, ServiceError};
+use crate::supervise::{Stopped, Supervised, spawn};
+
+/// How often the store is asked whether it can do its work.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+
+/// The same, where each question costs something.
+const PROBE_FAR_EVERY: Duration = Duration::from_secs(10);
+/// How long it has to answer.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The service of files of a node.
+#[derive(Debug, Default)]
+pub struct FileService {
+    files: Files,
+    /// What is wrong with the store that new files go to.
+    trouble: Trouble,
+    _probe: Option<Supervised>,
+    kind: Option<FileStoreKind>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Trouble(Arc<ArcSwapOption<String>>);
+
+impl FileService {
+    /// Makes the service; nothing happens before the node starts it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives the files, for whatever is put together before the node starts. Until then, what is asked of them fails.
+    #[must_use]
+    pub fn files(&self) -> Files {
+        self.files.clone()
+    }
+}
+
+#[async_trait(?Send)]
+impl Service for FileService {
+    fn name(&self) -> &'static str {
+        "files"
+    }
+
+    fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
+        schema::migrations()
+    }
+
+    async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
+        let store = Arc::new(open(node).await?);
+        node.duties.add(sweep::duty(&store));
+        let (probed, trouble) = (Arc::clone(&store), self.trouble.clone());
+        self._probe = Some(spawn("files-probe", move || {
+            let (store, trouble) = (Arc::clone(&probed), trouble.clone());
+            async move { store.watch(&trouble).await }
+        }));
+        self.kind = Some(store.stores.kind);
+        if self.files.0.set(store).is_err() {
+            let message = "the service of files was started twice".to_owned();
+            return Err(ServiceError::Failed { message, source: None });
+        }
+        Ok(())
+    }
+
+    /// Without its folder a node serves nobody: another one has it. Without the bucket none has files, and all have the rest.
+    fn health(&self) -> Health {
+        let Some(why) = self.trouble.0.load_full() else { return Health::Ready };
+        match self.kind {
+            Some(FileStoreKind::S3) => Health::Degraded(String::clone(&why)),
+            Some(FileStoreKind::Folder | FileStoreKind::Database) | None => {
+                Health::Failed(String::clone(&why))
+            }
+        }
+    }
+
+    fn web(&self, app: &mut ServiceConfig) {
+        app.app_data(self.files.clone());
+    }
+
+    fn operations(&self) -> &'static [Operation] {
+        operations::OPERATIONS
+    }
+
+    fn admin(&self, app: &mut ServiceConfig) {
+        super::admin::configure(app, &self.files);
+    }
+}
+
+async fn open(node: &NodeContext) -> Result<Store, ServiceError> {
+    let config = &node.config.files;
+    let database: Arc<dyn Contents> = Arc::new(DatabaseContents::new(node.database.clone()));
+    let folder: Option<Arc<dyn Contents>> = match &config.dir {
+        Some(root) => {
+            let folder = FolderContents::open(root, &node.database).await.map_err(not_yet)?;
+            Some(Arc::new(folder))
+        }
+        None => None,
+    };
+    let s3: Option<Arc<dyn Contents>> = match &config.s3 {
+        Some(s3) => Some(Arc::new(S3Contents::new(s3).map_err(wrong)?)),
+        None => None,
+    };
+    let stores = Stores { kind: config.store, database, folder, s3 };
+    let limits = Limits { file_bytes: config.file_bytes, space_bytes: config.space_bytes };
+    Ok(Store { rows: Rows::new(node.database.clone()), stores, limits })
+}
+
+/// A folder can be mounted while the node waits, also when it is another cluster's now.
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn not_yet(error: ContentError) -> ServiceError {
+    ServiceError::Retryable(format!(
+        "the folder for files (UNDERSTUDY_FILES_DIR): {}",
+        chain(&error)
+    ))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn wrong(error: ContentError) -> ServiceError {
+    ServiceError::Configuration(format!(
+        "the bucket for files (UNDERSTUDY_FILES_S3_*): {}",
+        chain(&error)
+    ))
+}
+
+impl Store {
+    /// Asks the store again and again whether it can do its work.
+    async fn watch(&self, trouble: &Trouble) -> Stopped {
+        loop {
+            self.look(trouble).await;
+            let is_far = self.stores.kind == FileStoreKind::S3;
+            tokio::time::sleep(if is_far { PROBE_FAR_EVERY } else { PROBE_EVERY }).await;
+        }
+    }
+
+    async fn look(&self, trouble: &Trouble) {
+        let Some(contents) = self.stores.chosen() else { return };
+        let found = match tokio::time::timeout(PROBE_LIMIT, contents.probe()).await {
+            Ok(found) => found.err().map(|error| chain(&error)),
+            Err(_) => Some(format!("it did not answer within {} s", PROBE_LIMIT.as_secs())),
+        };
+        metrics::gauge!("understudy_files_store_up").set(if found.is_none() { 1.0 } else { 0.0 });
+        let before = trouble.0.swap(found.clone().map(Arc::new));
+        match (before, found) {
+            (None, Some(why)) => {
+                tracing::warn!(error = %why, "the store of the contents of files is away");
+            }
+            (Some(_), None) => tracing::info!("the store of the contents of files is back"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+}

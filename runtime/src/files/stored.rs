@@ -1,0 +1,145 @@
+//! Reads a file: in pieces, one of which is in memory at a time.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
+
+use super::Store;
+use super::contents::{ContentError, Contents, Piece};
+use super::error::FileError;
+use super::info::FileInfo;
+use super::rows::FileRow;
+use super::upload::hex;
+
+/// A file, found and not read yet.
+///
+/// It is the one that had the name when it was asked for. When another is written meanwhile, this one can be read on for at
+/// least ten minutes; then, reading it ends with [`FileError::Gone`].
+pub struct StoredFile {
+    info: FileInfo,
+    piece: u64,
+    contents: Arc<dyn Contents>,
+    store: Arc<Store>,
+}
+
+impl StoredFile {
+    pub(super) fn of(store: &Arc<Store>, row: FileRow) -> Result<Self, FileError> {
+        let FileRow { info, piece, place } = row;
+        let Some(contents) = store.stores.find(&place) else {
+            return Err(FileError::OtherStore { place });
+        };
+        Ok(Self { info, piece, contents: Arc::clone(contents), store: Arc::clone(store) })
+    }
+
+    /// Tells what is known of it.
+    #[must_use]
+    pub fn info(&self) -> &FileInfo {
+        &self.info
+    }
+
+    /// Reads all of it, piece by piece. The last piece comes only when all of them together are what was written; else the
+    /// stream ends with [`FileError::Damaged`], so that nobody takes what came for the whole.
+    pub fn stream(self) -> impl Stream<Item = Result<Bytes, FileError>> + 'static {
+        let all = 0..self.info.bytes;
+        let hash = Some(Sha256::new());
+        pieces(Reading { file: self, left: all, hash })
+    }
+
+    /// Reads a part of it, piece by piece; what is behind its end is left out. A part is not compared with the digest.
+    pub fn part(self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, FileError>> + 'static {
+        let end = range.end.min(self.info.bytes);
+        let left = range.start.min(end)..end;
+        pieces(Reading { file: self, left, hash: None })
+    }
+
+    /// Reads all of it and compares it with its digest.
+    ///
+    /// # Errors
+    /// [`FileError::Damaged`] when it is not what was written; else when it cannot be read now.
+    pub async fn verify(self) -> Result<(), FileError> {
+        let mut pieces = std::pin::pin!(self.stream());
+        while let Some(piece) = pieces.next().await {
+            piece?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for StoredFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredFile").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// How far a file has been read.
+struct Reading {
+    file: StoredFile,
+    left: Range<u64>,
+    hash: Option<Sha256>,
+}
+
+fn pieces(reading: Reading) -> impl Stream<Item = Result<Bytes, FileError>> + 'static {
+    stream::try_unfold(reading, |mut reading: Reading| async move {
+        let piece = reading.next().await?;
+        Ok::<_, FileError>(piece.map(|piece| (piece, reading)))
+    })
+}
+
+impl Reading {
+    /// Reads what is next; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, FileError> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let StoredFile { info, piece, contents, .. } = &self.file;
+        let number = self.left.start / piece;
+        let offset = number * piece;
+        let bytes = usize::try_from((info.bytes - offset).min(*piece)).unwrap_or(usize::MAX);
+        let read = contents.read(&info.version, Piece { number, offset, bytes }).await;
+        let read = match read {
+            Ok(read) => read,
+            Err(ContentError::Gone) => return Err(self.missing().await),
+            Err(
+                error @ (ContentError::NoRoom | ContentError::Away(_) | ContentError::Database(_)),
+            ) => return Err(error.into()),
+        };
+        let whole_to = offset + read.len() as u64;
+        if let Some(hash) = &mut self.hash {
+            hash.update(&read);
+            let is_last = whole_to == info.bytes;
+            if is_last && hex(hash.clone().finalize().as_slice()) != info.sha256 {
+                return Err(damaged(info));
+            }
+        }
+        let from = usize::try_from(self.left.start - offset).unwrap_or(usize::MAX);
+        let end = whole_to.min(self.left.end);
+        let to = usize::try_from(end - offset).unwrap_or(usize::MAX);
+        self.left.start = end;
+        metrics::counter!("understudy_files_read_bytes_total").increment((to - from) as u64);
+        Ok(Some(read.slice(from..to)))
+    }
+
+    /// Why content is missing: because the file is not there any more, or although it is.
+    async fn missing(&self) -> FileError {
+        let info = &self.file.info;
+        match self.file.store.rows.find(&info.space, &info.name).await {
+            Ok(Some(row)) if row.info.version == info.version => damaged(info),
+            Ok(_) => FileError::Gone,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+fn damaged(info: &FileInfo) -> FileError {
+    metrics::counter!("understudy_files_damaged_total").increment(1);
+    tracing::error!(
+        file.version = %info.version,
+        file.bytes = info.bytes,
+        "the content of a file is not what was written: restore it, or remove it"
+    );
+    FileError::Damaged
+}

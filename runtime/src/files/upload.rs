@@ -1,0 +1,219 @@
+//! Writes a file: in pieces, one of which is in memory at a time, and under no name until all of it is there.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::contents::{Contents, Writing};
+use super::error::FileError;
+use super::info::{FileInfo, PutOptions};
+use super::rows::{Finished, MAX_FILES, NewFile, Published, Rows};
+use super::sweep::SILENCE;
+use super::{Limits, Store};
+
+/// A file that is being written. Dropped before it has its name, it is given up.
+pub(super) struct Upload {
+    rows: Rows,
+    limits: Limits,
+    file: NewFile,
+    contents: Arc<dyn Contents>,
+    writing: Box<dyn Writing>,
+    hash: Sha256,
+    bytes: u64,
+    /// How many bytes the space had room for when this began.
+    room: u64,
+    /// When the row last heard of it.
+    heard: Instant,
+    /// Nothing is left to be given up.
+    settled: bool,
+}
+
+/// A note that a file is being written, before it is there; given up when dropped.
+struct Begun {
+    rows: Rows,
+    contents: Arc<dyn Contents>,
+    id: String,
+    settled: bool,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if !self.settled {
+            give_up_later(&self.rows, &self.contents, &self.id);
+        }
+    }
+}
+
+impl Upload {
+    /// Begins to write; the names have been checked.
+    pub(super) async fn begin(
+        store: &Store,
+        space: String,
+        name: String,
+        kind: String,
+    ) -> Result<Self, FileError> {
+        let place = store.stores.kind.as_str();
+        let contents = store.stores.chosen();
+        let contents = contents.ok_or_else(|| FileError::OtherStore { place: place.to_owned() })?;
+        let id = format!("{:032x}", rand::random::<u128>());
+        let piece = contents.piece() as u64;
+        let file = NewFile { id: id.clone(), space, name, kind, piece, place };
+        // Noted first, so that whatever comes of it is found.
+        let mut begun = Begun {
+            rows: store.rows.clone(),
+            contents: Arc::clone(contents),
+            id: id.clone(),
+            settled: false,
+        };
+        let room = store.rows.begin(&file, store.limits.space_bytes).await?;
+        let writing = contents.begin(&id).await?;
+        begun.settled = true;
+        Ok(Self {
+            rows: store.rows.clone(),
+            limits: store.limits,
+            file,
+            contents: Arc::clone(contents),
+            writing,
+            hash: Sha256::new(),
+            bytes: 0,
+            room,
+            heard: Instant::now(),
+            settled: false,
+        })
+    }
+
+    /// Writes all of `content`.
+    pub(super) async fn fill<S, E>(&mut self, content: S) -> Result<(), FileError>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+        E: Display,
+    {
+        let size = usize::try_from(self.file.piece).unwrap_or(usize::MAX);
+        let mut content = std::pin::pin!(content);
+        let mut piece = BytesMut::new();
+        while let Some(bytes) = content.next().await {
+            let mut bytes = bytes.map_err(|error| {
+                tracing::debug!(%error, "the content of a file broke off");
+                FileError::BrokeOff
+            })?;
+            self.grow(bytes.len() as u64)?;
+            self.be_heard().await?;
+            while !bytes.is_empty() {
+                let room = size - piece.len();
+                piece.extend_from_slice(&bytes.split_to(room.min(bytes.len())));
+                if piece.len() == size {
+                    self.add(piece.split().freeze()).await?;
+                }
+            }
+        }
+        if !piece.is_empty() {
+            self.add(piece.freeze()).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts what came, and refuses too much before it is kept.
+    fn grow(&mut self, bytes: u64) -> Result<(), FileError> {
+        self.bytes += bytes;
+        if self.bytes > self.limits.file_bytes {
+            return Err(FileError::TooLarge { most: self.limits.file_bytes });
+        }
+        // A file that it replaces may make room; that is known when it gets its name.
+        if self.bytes > self.room.saturating_add(self.limits.file_bytes) {
+            return Err(FileError::SpaceFull { most: self.limits.space_bytes });
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, piece: Bytes) -> Result<(), FileError> {
+        self.hash.update(&piece);
+        Ok(self.writing.add(piece).await?)
+    }
+
+    /// Lets the row hear of it now and then, however slowly the content comes.
+    async fn be_heard(&mut self) -> Result<(), FileError> {
+        if self.heard.elapsed() < SILENCE / 8 {
+            return Ok(());
+        }
+        if !self.rows.touch(&self.file.id).await? {
+            return Err(FileError::Gone);
+        }
+        self.heard = Instant::now();
+        Ok(())
+    }
+
+    /// Gives the file its name.
+    pub(super) async fn publish(mut self, options: PutOptions) -> Result<FileInfo, FileError> {
+        let sha256 = hex(self.hash.clone().finalize().as_slice());
+        if options.sha256.is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&sha256)) {
+            return Err(FileError::OtherDigest);
+        }
+        self.writing.finish().await?;
+        let finished = Finished {
+            file: self.file.clone(),
+            bytes: self.bytes,
+            sha256,
+            when: options.when,
+            space_bytes: self.limits.space_bytes,
+        };
+        let created_ms = match self.rows.publish(&finished).await? {
+            Published::In { created_ms } => created_ms,
+            Published::Full => {
+                return Err(FileError::SpaceFull { most: self.limits.space_bytes });
+            }
+            Published::TooMany => return Err(FileError::TooManyFiles { most: MAX_FILES }),
+            Published::Changed => return Err(FileError::Changed),
+            Published::Gone => return Err(FileError::Gone),
+        };
+        self.settled = true;
+        let Finished { file, bytes, sha256, .. } = finished;
+        Ok(FileInfo {
+            space: file.space,
+            name: file.name,
+            content_type: file.kind,
+            bytes,
+            sha256,
+            version: file.id,
+            created_ms,
+        })
+    }
+}
+
+impl Drop for Upload {
+    /// Also when the client went away in the middle. What this cannot do is done by the sweep.
+    fn drop(&mut self) {
+        if !self.settled {
+            give_up_later(&self.rows, &self.contents, &self.file.id);
+        }
+    }
+}
+
+fn give_up_later(rows: &Rows, contents: &Arc<dyn Contents>, id: &str) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let (rows, contents, id) = (rows.clone(), Arc::clone(contents), id.to_owned());
+    let work = async move {
+        if let Err(error) = give_up(&rows, &contents, &id).await {
+            tracing::debug!(%error, "what was written of a file is left to the sweep");
+        }
+    };
+    runtime.spawn(work.in_current_span());
+}
+
+/// Gives up what was written, unless it has got its name all the same. Its content is removed by the sweep; by this one when
+/// the sweep has been there already, and something was written after that.
+async fn give_up(rows: &Rows, contents: &Arc<dyn Contents>, id: &str) -> Result<(), FileError> {
+    if rows.give_up(id).await? || rows.knows(id).await? {
+        return Ok(());
+    }
+    Ok(contents.remove(id).await?)
+}
+
+/// Writes a digest as people and programs compare them.
+pub(super) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,43 @@
+//! Verbs about files that every node sees. What is in a file is not shown.
+
+use super::super::verb::{Kind, Parameter, Verb};
+use super::super::view::View;
+use super::super::views;
+use super::LIMIT;
+
+const SPACE: Parameter = Parameter::path("space", "SPACE", "Name of the space, from `files`");
+const FILE: Parameter = Parameter::path("name", "FILE", "Name of the file, from `files list`");
+
+pub(super) const VERBS: &[Verb] = &[
+    Verb::get("files.spaces", "files", "/v1/files", "Lists the spaces in which there are files")
+        .with(&[Parameter::query("after", Kind::Text("SPACE"), "Those behind this one"), LIMIT])
+        .pages("spaces")
+        .view(View::Parts(views::files::SPACES)),
+    Verb::get("files.list", "files list", "/v1/files/{space}", "Lists the files of a space")
+        .with(&[
+            SPACE,
+            Parameter::query("after", Kind::Text("FILE"), "Those behind this one"),
+            LIMIT,
+        ])
+        .pages("files")
+        .view(View::Parts(views::files::FILES)),
+    Verb::get(
+        "files.show",
+        "files show",
+        "/v1/files/{space}/{name}",
+        "Shows what is known of a file",
+    )
+    .with(&[SPACE, FILE])
+    .view(View::Parts(views::files::FILE)),
+    Verb::delete("files.delete", "files delete", "/v1/files/{space}/{name}", "Removes a file")
+        .with(&[SPACE, FILE])
+        .asks("The file is gone for everybody, and its content is removed ten minutes later."),
+    Verb::post(
+        "files.check",
+        "files check",
+        "/v1/files/{space}/{name}/check",
+        "Reads a file and compares it with its digest",
+    )
+    .with(&[SPACE, FILE])
+    .view(View::Parts(views::files::CHECKED)),
+];

@@ -1,0 +1,42 @@
+//! Files that every node sees: how much is where.
+
+use super::super::show::Show;
+use super::super::view::{Part, column, table};
+
+pub(in super::super) const SPACES: &[Part] = &[table(
+    "/spaces",
+    &[
+        column("SPACE", "/name", Show::Name),
+        column("FILES", "/files", Show::Text),
+        column("SIZE", "/bytes", Show::Bytes),
+    ],
+    "there are no files",
+)];
+
+pub(in super::super) const FILES: &[Part] = &[table(
+    "/files",
+    &[
+        column("FILE", "/name", Show::Name),
+        column("SIZE", "/bytes", Show::Bytes),
+        column("WRITTEN", "/created_ms", Show::Ago),
+        column("TYPE", "/content_type", Show::Text),
+    ],
+    "there are no such files",
+)];
+
+pub(in super::super) const FILE: &[Part] = &[Part::Fields(&[
+    column("space", "/space", Show::Name),
+    column("file", "/name", Show::Name),
+    column("size", "/bytes", Show::Bytes),
+    column("type", "/content_type", Show::Text),
+    column("written", "/created_ms", Show::When),
+    column("version", "/version", Show::Text),
+    column("sha256", "/sha256", Show::Text),
+])];
+
+pub(in super::super) const CHECKED: &[Part] = &[Part::Fields(&[
+    column("intact", "/intact", Show::Text),
+    column("file", "/file/name", Show::Name),
+    column("size", "/file/bytes", Show::Bytes),
+    column("sha256", "/file/sha256", Show::Text),
+])];

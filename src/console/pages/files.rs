@@ -1,0 +1,87 @@
+//! Files that every node sees: how much is where. What is in them is shown to nobody.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::super::api::{encoded, target};
+use super::super::doing::button;
+use super::super::layout::Page;
+use super::super::look::Look as _;
+use super::super::parts::{self, cell, empty, heading, number_cell, pager, section, table};
+use super::super::visit::Visit;
+use super::super::words;
+
+/// So many are on a page.
+const LIMIT: &str = "50";
+
+/// Shows the page: the spaces, or the files of one.
+pub(in super::super) async fn show(visit: &Visit) -> Page {
+    let space = visit.asked("space");
+    let query = [("after", visit.asked("after")), ("limit", LIMIT)];
+    if space.is_empty() {
+        let told = visit.get(&target("/v1/files", &query)).await;
+        let about = "Spaces and how much is in them. What a file holds is not shown.";
+        let body = html! {
+            (heading("Files", about, parts::nothing()))
+            section.card { (section(&told, |told| spaces(visit, told))) }
+        };
+        return Page::new("Files", "", body);
+    }
+    let told = visit.get(&target(&format!("/v1/files/{}", encoded(space)), &query)).await;
+    let back = html! { a.button href="/console/files" { "All spaces" } };
+    let body = html! {
+        (heading("Files", html! { "In the space " strong { (space) } "." }, back))
+        section.card { (section(&told, |told| files(visit, space, told))) }
+    };
+    Page::new("Files", "", body)
+}
+
+fn size(of: &Value) -> String {
+    of.number("bytes").map(words::bytes).unwrap_or_default()
+}
+
+fn spaces(visit: &Visit, told: &Value) -> Markup {
+    let spaces = told.list("spaces");
+    if spaces.is_empty() {
+        return empty("There are no files", "A handler writes one with `Files`.");
+    }
+    html! {
+        (table("Spaces", &["Space", "#Files", "#Size"], html! {
+            @for space in spaces {
+                tr {
+                    (cell("Space", html! {
+                        a href={ "/console/files?space=" (encoded(space.text("name"))) } {
+                            (space.text("name"))
+                        }
+                    }))
+                    (number_cell("Files", words::count(space.number("files").unwrap_or_default())))
+                    (number_cell("Size", size(space)))
+                }
+            }
+        }))
+        (pager(visit, "after", told.text("next")))
+    }
+}
+
+fn files(visit: &Visit, space: &str, told: &Value) -> Markup {
+    let files = told.list("files");
+    if files.is_empty() {
+        return empty("There is no file in this space", "A space is there while it has a file.");
+    }
+    html! {
+        (table("Files", &["File", "Type", "#Written", "#Size", ""], html! {
+            @for file in files {
+                tr {
+                    (cell("File", html! { strong { (file.text("name")) } }))
+                    (cell("Type", file.text("content_type")))
+                    (number_cell("Written", parts::time(visit, file.number("created_ms"))))
+                    (number_cell("Size", size(file)))
+                    td.do { div {
+                        (button(visit, "files.delete", &[("name", file.text("name")), ("space", space)]))
+                    } }
+                }
+            }
+        }))
+        (pager(visit, "after", told.text("next")))
+    }
+}
