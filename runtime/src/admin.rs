@@ -36,7 +36,7 @@ pub(crate) mod tokens;
 pub use access::{AdminPort, BROWSER, Principal, ROLES, Role, principal, require};
 pub mod asked;
 pub use audit::{Audit, note};
-pub use operation::{Operation, Operations, Parameter};
+pub use operation::{Audited, BodyForm, Operation, Operations, Parameter};
 pub(crate) use operations::OPERATIONS;
 pub(crate) use resources::{AdminState, configure, metrics};
 pub use signed_out::SignOuts;

@@ -15,6 +15,7 @@ mod error;
 mod folder;
 mod info;
 mod naming;
+mod near;
 mod operations;
 mod rows;
 mod s3;
@@ -25,7 +26,9 @@ mod stored;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod upload;
+mod verify;
 
 use std::fmt;
 use std::fmt::Display;

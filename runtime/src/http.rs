@@ -6,7 +6,7 @@
 
 mod access_log;
 mod answer;
-mod body;
+pub(crate) mod body;
 pub mod client_addr;
 pub(crate) mod cross_site;
 mod drain;

@@ -19,11 +19,12 @@ use subtle::{Choice, ConstantTimeEq};
 use tracing::info;
 
 use super::audit::{Audit, Entry};
-use super::operation::{Asked, Operation, Operations};
+use super::operation::{Asked, BodyForm, Operation, Operations};
 use super::seal::{Purpose, Seals};
 use super::tokens::KnownToken;
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::http::body::Streamed;
 use crate::http::problem::Problem;
 use crate::http::{cross_site, health, links, request_id};
 
@@ -274,6 +275,9 @@ impl AdminPort {
             info!(role = %who.role, by = %who.name, operation = operation.id, request_id = %id, http.method = %method, http.path = path, "admin action");
         }
         request.extensions_mut().insert(operation);
+        if operation.body_form == BodyForm::Stream {
+            request.extensions_mut().insert(Streamed);
+        }
         Ok(())
     }
 

@@ -186,7 +186,7 @@ struct Watch(Audit);
 impl RequestWrap for Watch {
     fn on_response(&self, request: &HttpRequest, status: u16, _: &mut HeaderMap) {
         let Some(operation) = operation(request) else { return };
-        if operation.changes() || matches!(status, 401 | 403) {
+        if operation.is_written_down() || matches!(status, 401 | 403) {
             self.0.write(Entry::of(request, operation.id, status));
         }
     }

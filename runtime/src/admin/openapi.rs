@@ -4,7 +4,7 @@ use actix_web::web;
 use serde_json::{Map, Value, json};
 
 use super::AdminPort;
-use super::operation::{Operation, Operations, Parameter};
+use super::operation::{BodyForm, Operation, Operations, Parameter};
 use super::resources::json as answer;
 
 /// Adds the resource.
@@ -48,6 +48,13 @@ fn described(operation: &Operation) -> Value {
         "parameters": parameters(operation),
         "responses": responses(operation),
     });
+    if operation.body_form == BodyForm::Stream {
+        let bytes = json!({ "type": "string", "format": "binary" });
+        described["requestBody"] = json!({
+            "required": true,
+            "content": { "application/octet-stream": { "schema": bytes } },
+        });
+    }
     if !operation.body.is_empty() {
         described["requestBody"] = json!({
             "required": !operation.body_optional,

@@ -27,6 +27,10 @@ pub struct Operation {
     pub body: &'static str,
     /// Whether the body may be left out.
     pub body_optional: bool,
+    /// How its body is sent.
+    pub body_form: BodyForm,
+    /// When the audit log has it.
+    pub audited: Audited,
     /// Further headers that it looks at.
     pub headers: &'static [Parameter],
     /// Statuses it may answer with, and when; those that any may answer with are left out.
@@ -35,6 +39,24 @@ pub struct Operation {
     pub cli: &'static str,
     /// The page of the console that has it, `nodes`; empty when none has.
     pub console: &'static str,
+}
+
+/// How the body of an operation is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyForm {
+    /// As JSON, if at all, within the limits of bodies.
+    Json,
+    /// As bytes that are taken piece by piece, within limits of their own.
+    Stream,
+}
+
+/// When the audit log has an operation. It has every one that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audited {
+    /// When it may change something.
+    Changes,
+    /// Always: what it shows is nobody's business as a rule.
+    Always,
 }
 
 /// Something in a query or a header.
@@ -95,6 +117,8 @@ impl Operation {
             query: &[],
             body: "",
             body_optional: false,
+            body_form: BodyForm::Json,
+            audited: Audited::Changes,
             headers: &[],
             answers: &[],
             cli: "",
@@ -131,6 +155,20 @@ impl Operation {
         self
     }
 
+    /// Says that the body is bytes that are taken piece by piece, within limits of their own.
+    #[must_use]
+    pub const fn streamed(mut self) -> Self {
+        self.body_form = BodyForm::Stream;
+        self
+    }
+
+    /// Says that the audit log has it although it changes nothing.
+    #[must_use]
+    pub const fn always_audited(mut self) -> Self {
+        self.audited = Audited::Always;
+        self
+    }
+
     /// Describes headers.
     #[must_use]
     pub const fn headers(mut self, headers: &'static [Parameter]) -> Self {
@@ -163,6 +201,12 @@ impl Operation {
     #[must_use]
     pub fn changes(&self) -> bool {
         self.method != "GET"
+    }
+
+    /// Returns whether the audit log has it when it is carried out.
+    #[must_use]
+    pub fn is_written_down(&self) -> bool {
+        self.changes() || self.audited == Audited::Always
     }
 
     fn has_path(&self, path: &str) -> bool {

@@ -4,7 +4,8 @@
 //! The key is claimed with one row before the action begins, and the answer is kept with it for a day. If the node dies in
 //! between, the claim stays without an answer: asking again gives 409 until [`ABANDONED`] is over, since nobody knows how far
 //! it came, and the same key may then be tried again. Resources that have a key of their own meaning (starting a run) are
-//! left alone, and so is making a token, whose answer must not be kept. After draft-ietf-httpapi-idempotency-key-header.
+//! left alone, and so are making a token, whose answer must not be kept, and what answers with a stream. After
+//! draft-ietf-httpapi-idempotency-key-header.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +36,15 @@ const LARGEST_ANSWER: usize = 65_536;
 const KEPT: Duration = Duration::from_secs(86_400);
 /// After how long an action without an answer counts as abandoned: longer than any request may take.
 const ABANDONED: Duration = Duration::from_secs(600);
-/// Operations for which the header means something of its own, or whose answer is nobody's business later.
-const LEFT_ALONE: [&str; 5] =
-    ["cluster.restart", "jobs.run", "maintenance.bypass", "runs.retry", "tokens.create"];
+/// Operations for which the header means something of its own, whose answer is nobody's business later, or a stream.
+const LEFT_ALONE: [&str; 6] = [
+    "cluster.restart",
+    "files.verify",
+    "jobs.run",
+    "maintenance.bypass",
+    "runs.retry",
+    "tokens.create",
+];
 
 /// What is known of a key.
 enum Claim {

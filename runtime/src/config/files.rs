@@ -10,6 +10,8 @@ use crate::secret::Secret;
 
 /// The largest limit that can be set: 1 PiB.
 const MOST: u64 = 1 << 50;
+/// The least that can be kept near: a few pieces of the largest kind.
+const LEAST_NEAR: u64 = 64 << 20;
 /// The longest name of a bucket.
 const LONGEST_BUCKET: usize = 63;
 
@@ -26,6 +28,17 @@ pub struct FileStoreConfig {
     pub space_bytes: u64,
     /// `FILES_S3_*`; none when no bucket is named.
     pub s3: Option<S3Config>,
+    /// `FILES_CACHE_*`; none when no folder is named.
+    pub near: Option<NearConfig>,
+}
+
+/// Contents that a node keeps near, on a disk of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearConfig {
+    /// `FILES_CACHE_DIR`: the folder.
+    pub dir: PathBuf,
+    /// `FILES_CACHE_MAX_BYTES`: how much is kept in it.
+    pub bytes: u64,
 }
 
 /// Where the contents of files go. What is known of them is in the database in any case.
@@ -85,6 +98,8 @@ struct Raw {
     s3_secret_key: Option<String>,
     s3_path_style: Option<String>,
     s3_request_timeout_ms: Option<String>,
+    cache_dir: Option<String>,
+    cache_max_bytes: Option<String>,
 }
 
 impl FileStoreConfig {
@@ -100,6 +115,7 @@ impl FileStoreConfig {
             Path::new(text).is_absolute().then(|| PathBuf::from(text))
         });
         let (file_bytes, space_bytes) = limits(read, &raw);
+        let near = near(read, &raw);
         let s3 = s3(read, raw);
         if store == FileStoreKind::Folder && dir.is_none() && !read.has_problem(DIR) {
             read.problem(DIR, format!("must be set, since {STORE} is folder"));
@@ -107,7 +123,7 @@ impl FileStoreConfig {
         if store == FileStoreKind::S3 && s3.is_none() && !read.has_problem(BUCKET) {
             read.problem(BUCKET, format!("must be set, since {STORE} is s3"));
         }
-        Self { store, dir, file_bytes, space_bytes, s3 }
+        Self { store, dir, file_bytes, space_bytes, s3, near }
     }
 }
 
@@ -120,6 +136,16 @@ fn limits(read: &mut Reader, raw: &Raw) -> (u64, u64) {
         read.problem(ONE, format!("must not be more than {ALL}"));
     }
     (file_bytes, space_bytes)
+}
+
+fn near(read: &mut Reader, raw: &Raw) -> Option<NearConfig> {
+    const DIR: &str = "UNDERSTUDY_FILES_CACHE_DIR";
+    const BYTES: &str = "UNDERSTUDY_FILES_CACHE_MAX_BYTES";
+    let dir = read.optional(DIR, raw.cache_dir.as_deref(), "an absolute path", |text| {
+        Path::new(text).is_absolute().then(|| PathBuf::from(text))
+    });
+    let bytes: u64 = read.number(BYTES, raw.cache_max_bytes.as_deref(), LEAST_NEAR..=MOST);
+    dir.map(|dir| NearConfig { dir, bytes })
 }
 
 fn s3(read: &mut Reader, raw: Raw) -> Option<S3Config> {

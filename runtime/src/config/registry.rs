@@ -171,6 +171,8 @@ static VARIABLES: &[Variable] = &[
     secret("UNDERSTUDY_FILES_S3_SECRET_KEY", "", "The key."),
     shared("UNDERSTUDY_FILES_S3_PATH_STYLE", "true", "The bucket is named in the path, as most servers want it; `false`: in the host."),
     shared("UNDERSTUDY_FILES_S3_REQUEST_TIMEOUT_MS", "50000", "How long one request may take, 100 to 600000."),
+    local("UNDERSTUDY_FILES_CACHE_DIR", "", "Folder on a disk of this node alone in which it keeps what it has read of files; an absolute path. Nothing is kept when not set."),
+    shared("UNDERSTUDY_FILES_CACHE_MAX_BYTES", "1073741824", "How much of files a node keeps there, from 67108864."),
 
     shared("UNDERSTUDY_OPS_DRAIN_DELAY_MS", "5000", "How long a stopping node goes on accepting after it has said it is not ready."),
     shared("UNDERSTUDY_OPS_DRAIN_TIMEOUT_MS", "30000", "How long requests may then take to finish, and open streams once more."),

@@ -110,6 +110,11 @@ fn f1_a_store_of_files_is_told_what_it_needs() {
             ["UNDERSTUDY_FILES_S3_ENDPOINT"]
         );
     }
+    assert_eq!(good(&[]).files.near, None);
+    let (near, bytes) = ("UNDERSTUDY_FILES_CACHE_DIR", "UNDERSTUDY_FILES_CACHE_MAX_BYTES");
+    let kept = good(&[(near, "/var/cache/files"), (bytes, "67108864")]).files.near.unwrap();
+    assert_eq!((kept.dir.to_str(), kept.bytes), (Some("/var/cache/files"), 64 << 20));
+    assert_eq!(wrong(&[(near, "cache"), (bytes, "67108863")]), [near, bytes]);
     let one = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
     assert_eq!(wrong(&[(one, "6"), ("UNDERSTUDY_FILES_MAX_SPACE_BYTES", "5")]), [one]);
 }

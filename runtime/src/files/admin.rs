@@ -1,4 +1,5 @@
-//! Files for operators: how much is where, and taking a file away. What is in one is not shown.
+//! Files for operators: how much is where, and taking a file away. What is in one is not shown here; see
+//! [`transfer`](super::transfer).
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 use super::error::FileError;
 use super::info::{FileInfo, SpaceInfo};
 use super::stored::StoredFile;
-use super::{Files, naming};
+use super::{Files, naming, transfer};
 use crate::admin::asked::{Nothing, Query, body};
 use crate::admin::note;
 use crate::http::problem::{ApiError as _, Problem};
@@ -19,13 +20,14 @@ use crate::http::problem::{ApiError as _, Problem};
 /// How long a check may take while somebody waits.
 const CHECK_LIMIT: Duration = Duration::from_secs(20);
 
-type Answer = Result<HttpResponse, Problem>;
-type Named = Path<(String, String)>;
+pub(super) type Answer = Result<HttpResponse, Problem>;
+pub(super) type Named = Path<(String, String)>;
 
 /// Adds the resources.
 pub(super) fn configure(app: &mut ServiceConfig, files: &Files) {
     let one = web::resource("/v1/files/{space}/{name}")
         .route(web::get().to(show))
+        .route(web::put().to(transfer::put))
         .route(web::delete().to(delete));
     app.app_data(Data::new(files.clone()))
         .service(web::resource("/v1/files").route(web::get().to(spaces)))
@@ -61,13 +63,13 @@ struct CheckedBody {
     file: FileInfo,
 }
 
-fn ok(body: &impl Serialize) -> HttpResponse {
+pub(super) fn ok(body: &impl Serialize) -> HttpResponse {
     let no_store = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
     HttpResponse::Ok().insert_header(no_store).json(body)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
-fn told(error: FileError) -> Problem {
+pub(super) fn told(error: FileError) -> Problem {
     if let FileError::Database(error) = &error {
         let error = crate::error::chain(error);
         tracing::warn!(error, "a request of an operator about files failed at the database");
@@ -106,7 +108,10 @@ async fn list(files: Data<Files>, request: HttpRequest, space: Path<String>) -> 
     Ok(ok(&FilesBody { space, files, next }))
 }
 
-async fn found(files: &Files, (space, name): &(String, String)) -> Result<StoredFile, Problem> {
+pub(super) async fn found(
+    files: &Files,
+    (space, name): &(String, String),
+) -> Result<StoredFile, Problem> {
     files.space(space).get(name).await.map_err(told)?.ok_or_else(unknown)
 }
 

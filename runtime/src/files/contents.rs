@@ -29,6 +29,11 @@ pub(super) trait Contents: fmt::Debug + Send + Sync {
     /// Removes what was written under an id, all of it or in part; nothing may be there.
     async fn remove(&self, id: &str) -> Result<(), ContentError>;
 
+    /// The store itself, when this one keeps pieces of it near.
+    fn direct(&self) -> Option<&Arc<dyn Contents>> {
+        None
+    }
+
     /// Says whether the store can do its work.
     async fn probe(&self) -> Result<(), ContentError>;
 }

@@ -10,7 +10,30 @@ const PAGE: &[Parameter] = &[
     Parameter::new("limit", LIMIT, "How many at most"),
 ];
 
-/// The operations of the service of files. What is in a file is shown to nobody.
+const WALK: &str = r#"{"type":"object","additionalProperties":false,"properties":{
+    "space":{"type":"string","description":"Only the files of this space"},
+    "after":{"type":"string","description":"Only those behind this one; with `space`"}
+}}"#;
+const DIGEST: &[Parameter] = &[Parameter::new(
+    "sha256",
+    r#"{"type":"string","pattern":"^[0-9A-Fa-f]{64}$"}"#,
+    "The SHA-256 that the content must have; if it has another, nothing is written",
+)];
+const CONDITIONS: &[Parameter] = &[
+    Parameter::new(
+        "If-None-Match",
+        r#"{"type":"string","enum":["*"]}"#,
+        "Only if there is none of this name",
+    ),
+    Parameter::new("If-Match", TEXT, "Only if it still is this version, in quotes"),
+];
+const PARTS: &[Parameter] = &[
+    Parameter::new("Range", TEXT, "One range of bytes"),
+    Parameter::new("If-Match", TEXT, "Only if it still is this version, in quotes"),
+];
+
+/// The operations of the service of files. What is in a file is shown to administrators only, and that they asked is
+/// written down.
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("files.spaces", "/v1/files", "Lists the spaces in which there are files")
         .role(Role::Support)
@@ -44,4 +67,47 @@ pub(super) const OPERATIONS: &[Operation] = &[
         (503, "file_check_too_long: it cannot be read within 20 s; file_store_unavailable"),
     ])
     .cli("files check"),
+    Operation::put(
+        "files.put",
+        "/v1/files/{space}/{name}",
+        "Writes a file, or all of a new one in its place",
+    )
+    .streamed()
+    .query(DIGEST)
+    .headers(CONDITIONS)
+    .answers(&[
+        (200, "What is known of the file"),
+        (412, "file_changed: there is one, or another one"),
+        (413, "file_too_large"),
+        (422, "file_bad_name; file_other_digest: the content has another SHA-256 than was said"),
+        (503, "file_store_unavailable"),
+        (507, "file_space_full; file_too_many; file_store_full"),
+    ])
+    .cli("files put"),
+    Operation::get("files.get", "/v1/files/{space}/{name}/content", "Gives the content of a file")
+        .role(Role::Admin)
+        .always_audited()
+        .headers(PARTS)
+        .answers(&[
+            (200, "The content, or (206) a part of it"),
+            (404, "unknown_file: there is none of this name"),
+            (412, "file_changed: it is another version"),
+            (416, "range_not_satisfiable"),
+            (422, "file_bad_name"),
+            (503, "file_store_unavailable"),
+        ])
+        .cli("files get"),
+    Operation::post(
+        "files.verify",
+        "/v1/files-verify",
+        "Reads all files, or those of a space, and tells which are damaged or missing",
+    )
+    .optional_body(WALK)
+    .answers(&[
+        (200, "Lines of JSON: how far it is, each file that is not what was written, and at the end a count"),
+        (409, "files_verify_under_way: this node reads all files for somebody already"),
+        (422, "file_bad_name"),
+        (503, "file_store_unavailable"),
+    ])
+    .cli("files verify"),
 ];

@@ -11,9 +11,11 @@ use sea_orm_migration::MigrationTrait;
 use super::contents::{ContentError, Contents, Stores};
 use super::database::DatabaseContents;
 use super::folder::FolderContents;
+use super::near::Near;
 use super::rows::Rows;
 use super::s3::S3Contents;
-use super::{Files, Limits, Store, operations, schema, sweep};
+use super::verify::Turn;
+use super::{Files, Limits, Store, operations, schema, sweep, transfer, verify};
 use crate::admin::Operation;
 use crate::config::FileStoreKind;
 use crate::error::chain;
@@ -36,6 +38,8 @@ pub struct FileService {
     trouble: Trouble,
     _probe: Option<Supervised>,
     kind: Option<FileStoreKind>,
+    /// Whose turn it is to have all files read.
+    verifying: Turn,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -102,6 +106,8 @@ impl Service for FileService {
 
     fn admin(&self, app: &mut ServiceConfig) {
         super::admin::configure(app, &self.files);
+        transfer::configure(app);
+        verify::configure(app, &self.verifying);
     }
 }
 
@@ -119,6 +125,9 @@ async fn open(node: &NodeContext) -> Result<Store, ServiceError> {
         Some(s3) => Some(Arc::new(S3Contents::new(s3).map_err(wrong)?)),
         None => None,
     };
+    let near = Near::open(node).await;
+    let near = |contents: Arc<dyn Contents>| Near::around(near.as_ref(), contents);
+    let (database, folder, s3) = (near(database), folder.map(near), s3.map(near));
     let stores = Stores { kind: config.store, database, folder, s3 };
     let limits = Limits { file_bytes: config.file_bytes, space_bytes: config.space_bytes };
     Ok(Store { rows: Rows::new(node.database.clone()), stores, limits })

@@ -56,12 +56,37 @@ impl StoredFile {
         pieces(Reading { file: self, left, hash: None })
     }
 
-    /// Reads all of it and compares it with its digest.
+    /// Has it read where it lies, past what a node keeps near.
+    pub(super) fn past_what_is_near(mut self) -> Self {
+        let direct = self.contents.direct().map(Arc::clone);
+        if let Some(direct) = direct {
+            self.contents = direct;
+        }
+        self
+    }
+
+    /// Says whether its content is not there at all: not even where it begins.
+    pub(super) async fn is_missing(&self) -> Result<bool, FileError> {
+        let bytes = usize::try_from(self.info.bytes.min(self.piece)).unwrap_or(usize::MAX);
+        if bytes == 0 {
+            return Ok(false);
+        }
+        let first = Piece { number: 0, offset: 0, bytes };
+        match self.contents.read(&self.info.version, first).await {
+            Ok(_) => Ok(false),
+            Err(ContentError::Gone) => Ok(true),
+            Err(
+                error @ (ContentError::NoRoom | ContentError::Away(_) | ContentError::Database(_)),
+            ) => Err(error.into()),
+        }
+    }
+
+    /// Reads all of it, where it lies, and compares it with its digest.
     ///
     /// # Errors
     /// [`FileError::Damaged`] when it is not what was written; else when it cannot be read now.
     pub async fn verify(self) -> Result<(), FileError> {
-        let mut pieces = std::pin::pin!(self.stream());
+        let mut pieces = std::pin::pin!(self.past_what_is_near().stream());
         while let Some(piece) = pieces.next().await {
             piece?;
         }

@@ -15,11 +15,34 @@ use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::Bytes;
+use actix_web::{HttpMessage as _, HttpRequest};
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::problem::Problem;
 use super::settings::BodyPace;
+
+/// Marks a request whose body is a stream that its handler takes piece by piece, with limits of its own: the limit of bodies
+/// and that of the time until an answer are not for it. How slowly it may arrive is bounded all the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Streamed;
+
+/// How long the handler of a streamed body may take: at the slowest pace that is allowed, more than 80 MB arrive in this time.
+const STREAMED: Duration = Duration::from_secs(86_400);
+
+fn is_streamed(request: &HttpRequest) -> bool {
+    request.extensions().get::<Streamed>().is_some()
+}
+
+/// How large the body of a request may be, where this is the usual limit.
+pub(crate) fn limit_for(request: &HttpRequest, usual: u64) -> u64 {
+    if is_streamed(request) { u64::MAX } else { usual }
+}
+
+/// How long a handler may take until the head of its answer, where this is the usual limit.
+pub(crate) fn time_for(request: &HttpRequest, usual: Duration) -> Duration {
+    if is_streamed(request) { STREAMED } else { usual }
+}
 
 /// What the guard found and left; looked at after the handler has answered.
 #[derive(Default)]

@@ -146,6 +146,8 @@ where
         seen.span = span.clone();
         let proxies = &finisher.context.settings.trusted_proxies;
         let place = self.requests.enter(Visit::of(&request, proxies, seen.began()));
+        let usual = finisher.context.settings.request_timeout;
+        let limit = body::time_for(request.request(), usual);
         // A guard or a middleware of the application may panic before there is a future to catch it.
         let called = {
             let _entered = seen.span.enter();
@@ -154,7 +156,6 @@ where
         Box::pin(
             async move {
                 let _under_way = under_way;
-                let limit = finisher.context.settings.request_timeout;
                 let outcome = match called {
                     Ok(answer) => {
                         let answered = place.or_cancelled(bounded(answer, limit)).await;
@@ -212,7 +213,8 @@ fn admit(request: &ServiceRequest, context: &EdgeContext) -> Result<(), Problem>
     if settings.csrf && cross_site::is_unsafe(&head.method) {
         cross_site::check(&head.headers, || links::own_origin(request.request()))?;
     }
-    body::check_announced(&head.headers, settings.body_limit)
+    let limit = body::limit_for(request.request(), settings.body_limit);
+    body::check_announced(&head.headers, limit)
 }
 
 fn check_form(request: &ServiceRequest) -> Result<(), Problem> {
@@ -246,7 +248,8 @@ fn guard_body(request: &mut ServiceRequest, settings: &Shared) -> Option<Rc<Watc
         request.set_payload(payload);
         return None;
     }
-    let (guarded, watch) = body::guard(payload, settings.body_limit, settings.body_pace);
+    let limit = body::limit_for(request.request(), settings.body_limit);
+    let (guarded, watch) = body::guard(payload, limit, settings.body_pace);
     request.set_payload(guarded);
     Some(watch)
 }

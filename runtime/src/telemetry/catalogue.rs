@@ -197,6 +197,10 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("understudy_files_removed_total", "Contents of files that were deleted, replaced or never finished which this node removed"),
     Metric::counter("understudy_files_damaged_total", "Times that the content of a file was not what had been written"),
     Metric::gauge("understudy_files_store_up", "1 when the store of the contents of files did its work at the last look, else 0"),
+    Metric::counter("understudy_files_near_hits_total", "Pieces of files that this node read from its own disk (`UNDERSTUDY_FILES_CACHE_DIR`)"),
+    Metric::counter("understudy_files_near_misses_total", "Pieces of files that were not there, and came from the store"),
+    Metric::counter("understudy_files_near_failures_total", "Times that a piece of a file could not be kept there, or was not what had been kept"),
+    Metric::gauge("understudy_files_near_bytes", "How much of files this node keeps there"),
 
     Metric::counter("understudy_trace_spans_sent_total", "Spans that the collector has taken"),
     Metric::counter("understudy_trace_spans_dropped_total", "Spans that were not sent: they came faster than they could be (`queue_full`), or the collector was away, too slow, or refused them").by(&[Label::of("why", &["queue_full", "collector"])]),
