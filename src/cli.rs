@@ -8,6 +8,7 @@
 //! | `client`, `problem`, `failure` | sending it, and what can go wrong, with exit statuses and advice |
 //! | `call`, `paging`, `wait`, `events`, `run_log` | carrying a verb out |
 //! | `view`, `views/*`, `show`, `paper`, `harmless` | showing the answer to people |
+//! | `files`, `transfer`, `folder`, `manifest` | files: their contents on the way, and whole spaces as folders |
 //! | `local`, `balancer`, `top` | commands that are more, or less, than one request |
 //!
 //! It deliberately knows nothing of a cluster but its API: what it can do, whoever writes a program can do too.
@@ -19,8 +20,11 @@ mod client;
 mod command;
 mod events;
 mod failure;
+mod files;
+mod folder;
 mod harmless;
 mod local;
+mod manifest;
 mod paging;
 mod paper;
 mod problem;
@@ -30,6 +34,7 @@ mod run_log;
 mod show;
 mod terminal;
 mod top;
+mod transfer;
 mod verb;
 mod verbs;
 mod view;
@@ -230,6 +235,9 @@ async fn dispatch(words: &str, typed: &ArgMatches, caller: &mut Caller) -> Resul
         "reference" => reference::print(terminal),
         "lb nginx" => balancer::print("nginx", typed, client, terminal).await,
         "lb haproxy" => balancer::print("haproxy", typed, client, terminal).await,
+        "files export" => folder::export(typed, caller).await,
+        "files import" => folder::import(typed, caller).await,
+        "files gc" => files::collect(typed, caller).await,
         "top" => top::top(typed, caller).await,
         words => {
             let verb = verbs::all().find(|verb| verb.words == words);

@@ -51,7 +51,10 @@ pub(super) fn request(
         | Manner::RunLog
         | Manner::Doctor
         | Manner::Waits(_)
-        | Manner::Options => {}
+        | Manner::Options
+        | Manner::Upload
+        | Manner::Download
+        | Manner::Verify => {}
     }
     if !body.is_empty() {
         request.body = Some(Value::Object(body).to_string().into_bytes());

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::terminal::Terminal;
 use super::verb::{Manner, Verb};
 use super::view::View;
-use super::{events, local, paging, run_log, wait};
+use super::{events, files, local, paging, run_log, wait};
 
 /// Who asks: the way to the node, and where the answer is shown.
 #[derive(Debug)]
@@ -41,6 +41,9 @@ pub(super) async fn call(
             wait::done(what, &request, typed, caller).await
         }
         Manner::Doctor => doctor(verb, &request, caller).await,
+        Manner::Upload => files::put(verb, request, typed, caller).await,
+        Manner::Download => files::get(&request, typed, caller).await,
+        Manner::Verify => files::verify(&request, caller).await,
         Manner::Plain
         | Manner::Waits(_)
         | Manner::Document

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+};
 use reqwest::redirect::Policy;
-use reqwest::{Method, Response, Url};
+use reqwest::{Method, RequestBuilder, Response, Url};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -126,6 +128,30 @@ impl Client {
 
     /// Sends a request; an answer that is a problem is a failure.
     pub(super) async fn send(&self, request: &Request) -> Result<Answer, Failure> {
+        let mut building = self.building(request)?;
+        if let Some(body) = &request.body {
+            building = building.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        let sent = timeout(self.patience, building.send()).await.map_err(|_| self.silent())?;
+        self.answered(sent).await
+    }
+
+    /// Sends a request whose body comes piece by piece, of this length if that is known. How long that may take is decided
+    /// by the caller, who sees how far it is.
+    pub(super) async fn stream(
+        &self,
+        request: &Request,
+        body: reqwest::Body,
+        length: Option<u64>,
+    ) -> Result<Answer, Failure> {
+        let mut building = self.building(request)?.body(body);
+        if let Some(length) = length {
+            building = building.header(CONTENT_LENGTH, length);
+        }
+        self.answered(building.send().await).await
+    }
+
+    fn building(&self, request: &Request) -> Result<RequestBuilder, Failure> {
         let method =
             Method::from_bytes(request.method.as_bytes()).expect("the table has methods only");
         let mut building = self.http.request(method, format!("{}{}", self.base, request.target()));
@@ -136,10 +162,10 @@ impl Client {
         for (name, value) in &request.headers {
             building = building.header(*name, value);
         }
-        if let Some(body) = &request.body {
-            building = building.header(CONTENT_TYPE, "application/json").body(body.clone());
-        }
-        let sent = timeout(self.patience, building.send()).await.map_err(|_| self.silent())?;
+        Ok(building)
+    }
+
+    async fn answered(&self, sent: reqwest::Result<Response>) -> Result<Answer, Failure> {
         let response = sent.map_err(|error| self.unreachable(error))?;
         let mut answer = Answer { response, client: self.clone() };
         match answer.response.status().as_u16() {
@@ -163,7 +189,8 @@ impl Client {
         }
     }
 
-    fn silent(&self) -> Failure {
+    /// It took too long.
+    pub(super) fn silent(&self) -> Failure {
         let waited = humantime::format_duration(self.patience);
         let why = format!("no answer within {waited} (--timeout)");
         Failure::Unreachable { url: self.base.clone(), why }
@@ -184,6 +211,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Whether it is a part of what was asked for.
+    pub(super) fn is_part(&self) -> bool {
+        self.response.status() == reqwest::StatusCode::PARTIAL_CONTENT
+    }
+
     /// The next part; `None` at the end.
     pub(super) async fn part(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         self.part_within(self.client.patience).await

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, Args as _, Command, value_parser};
 
 use super::failure::STATUSES;
 use super::verb::{Kind, Manner, Parameter, Verb};
-use super::{balancer, local, top, verbs};
+use super::{balancer, files, local, top, verbs};
 
 const TEMPLATE: &str = "{about-with-newline}\nusage: {usage}\n\n{all-args}{after-help}";
 
@@ -55,6 +55,7 @@ impl Common {
 pub(super) fn root() -> Command {
     let mut commands = local::commands();
     commands.extend(verbs::all().map(entry));
+    commands.extend(files::commands());
     commands.extend(top::commands());
     commands.extend(balancer::commands());
     commands.extend(local::others());
@@ -127,6 +128,7 @@ fn entry(verb: &'static Verb) -> (&'static str, Command) {
     let name = verb.words.rsplit(' ').next().unwrap_or_default();
     let typed = verb.parameters.iter().filter(|parameter| !is_constant(parameter.kind));
     let command = Command::new(name).about(verb.about).args(typed.map(argument));
+    let command = if verb.words == "files list" { command.visible_alias("ls") } else { command };
     (verb.words, command.args(extras(verb)))
 }
 
@@ -164,7 +166,12 @@ fn extras(verb: &Verb) -> Vec<Arg> {
         extras.push(flag("yes", "Do not ask").short('y'));
     }
     match verb.manner {
-        Manner::Plain | Manner::Doctor => {}
+        Manner::Plain | Manner::Doctor | Manner::Verify => {}
+        Manner::Upload => extras.push(path("File with the content; - for the standard input")),
+        Manner::Download => extras.extend([
+            path("Where it is written; a folder: under its name; - for the standard output"),
+            flag("replace", "Even if there is something already"),
+        ]),
         Manner::Events => extras.extend([
             option("only", "TYPES", "Only events of these types, separated by commas"),
             option("count", "NUMBER", "End after so many events"),
@@ -206,12 +213,20 @@ fn extras(verb: &Verb) -> Vec<Arg> {
     extras
 }
 
-fn flag(name: &'static str, help: &'static str) -> Arg {
+pub(super) fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
 fn option(name: &'static str, word: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(word).help(help)
+}
+
+pub(super) fn path(help: &'static str) -> Arg {
+    Arg::new("path")
+        .value_name("PATH")
+        .required(true)
+        .value_parser(value_parser!(PathBuf))
+        .help(help)
 }
 
 fn file(help: &'static str) -> Arg {

@@ -55,6 +55,12 @@ pub(super) enum Manner {
     Schedule,
     /// The options in effect, which can also be worked out without a node.
     Options,
+    /// The body is the content of a file, which is sent piece by piece.
+    Upload,
+    /// The answer is the content of a file, which is written piece by piece.
+    Download,
+    /// The answer is lines that tell how far it is and what was found; the result is told by the exit status.
+    Verify,
 }
 
 /// What can be waited for.

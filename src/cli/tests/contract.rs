@@ -101,6 +101,9 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("files.show", "GET /v1/files/{space}/{name}", "files show"),
     ("files.delete", "DELETE /v1/files/{space}/{name}", "files delete"),
     ("files.check", "POST /v1/files/{space}/{name}/check", "files check"),
+    ("files.put", "PUT /v1/files/{space}/{name}", "files put"),
+    ("files.get", "GET /v1/files/{space}/{name}/content", "files get"),
+    ("files.verify", "POST /v1/files-verify", "files verify"),
 ];
 
 #[test]
@@ -126,9 +129,10 @@ fn what_is_special_about_a_verb_suits_its_request() {
             | Manner::LogTail
             | Manner::RunLog
             | Manner::Doctor
-            | Manner::Options => "GET",
-            Manner::Waits(_) | Manner::Schedule => "POST",
-            Manner::Document | Manner::Definition => "PUT",
+            | Manner::Options
+            | Manner::Download => "GET",
+            Manner::Waits(_) | Manner::Schedule | Manner::Verify => "POST",
+            Manner::Document | Manner::Definition | Manner::Upload => "PUT",
         };
         assert_eq!(verb.method, method, "{}", verb.words);
         assert!(

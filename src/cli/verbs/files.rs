@@ -1,12 +1,15 @@
-//! Verbs about files that every node sees. What is in a file is not shown.
+//! Verbs about files that every node sees. What is in a file is never shown: it goes into files, or to other programs.
 
-use super::super::verb::{Kind, Parameter, Verb};
+use super::super::verb::{Kind, Manner, Parameter, Verb};
 use super::super::view::View;
 use super::super::views;
 use super::LIMIT;
 
 const SPACE: Parameter = Parameter::path("space", "SPACE", "Name of the space, from `files`");
 const FILE: Parameter = Parameter::path("name", "FILE", "Name of the file, from `files list`");
+
+const NEW_SPACE: Parameter = Parameter::path("space", "SPACE", "Name of the space");
+const NEW_FILE: Parameter = Parameter::path("name", "FILE", "Name of the file in it");
 
 pub(super) const VERBS: &[Verb] = &[
     Verb::get("files.spaces", "files", "/v1/files", "Lists the spaces in which there are files")
@@ -40,4 +43,44 @@ pub(super) const VERBS: &[Verb] = &[
     )
     .with(&[SPACE, FILE])
     .view(View::Parts(views::files::CHECKED)),
+    Verb::put(
+        "files.put",
+        "files put",
+        "/v1/files/{space}/{name}",
+        "Writes a file, or all of a new one in its place",
+    )
+    .with(&[
+        NEW_SPACE,
+        NEW_FILE,
+        Parameter::query("Content-Type", Kind::Text("TYPE"), "Its type, such as image/png")
+            .called("type")
+            .header(),
+        Parameter::query("If-None-Match", Kind::Mark("*"), "Only if there is none of this name")
+            .called("if-absent")
+            .header(),
+        Parameter::query("If-Match", Kind::Text("VERSION"), "Only if it still is this version")
+            .called("if-version")
+            .header(),
+    ])
+    .view(View::Parts(views::files::FILE))
+    .manner(Manner::Upload),
+    Verb::get(
+        "files.get",
+        "files get",
+        "/v1/files/{space}/{name}/content",
+        "Gives the content of a file",
+    )
+    .with(&[SPACE, FILE])
+    .manner(Manner::Download),
+    Verb::post(
+        "files.verify",
+        "files verify",
+        "/v1/files-verify",
+        "Reads all files where they lie, and tells which are damaged or missing; 1 if any is",
+    )
+    .with(&[
+        Parameter::body("space", Kind::Text("SPACE"), "Only those of this space"),
+        Parameter::body("after", Kind::Text("FILE"), "Only those behind this one of the space"),
+    ])
+    .manner(Manner::Verify),
 ];
