@@ -42,7 +42,7 @@ pub(super) async fn call(
         }
         Manner::Doctor => doctor(verb, &request, caller).await,
         Manner::Upload => files::put(verb, request, typed, caller).await,
-        Manner::Download => files::get(&request, typed, caller).await,
+        Manner::Download => files::get(verb, &request, typed, caller).await,
         Manner::Verify => files::verify(&request, caller).await,
         Manner::Plain
         | Manner::Waits(_)

@@ -70,6 +70,7 @@ async fn send(
 
 /// Takes a file out; `request` is that of its content.
 pub(super) async fn get(
+    verb: &Verb,
     request: &Request,
     typed: &ArgMatches,
     caller: &mut Caller,
@@ -78,8 +79,7 @@ pub(super) async fn get(
     let place = if typed.get_flag("replace") { Place::Replaced } else { Place::New };
     let target = target(path(typed), name, place, caller)?;
     let shown = request.path.strip_suffix("/content").unwrap_or(&request.path);
-    let answer = caller.client.json(&Request::get(shown)).await?;
-    let info = info(&answer, caller)?;
+    let (answer, info) = look_up(shown, caller).await?;
     let mut meter = Meter::new(name, caller.json);
     let mut with = Fetching { meter: &mut meter, caller: &mut *caller };
     let fetched = fetch(request, &info, (target.as_deref(), place), &mut with);
@@ -89,8 +89,7 @@ pub(super) async fn get(
     if target.is_none() {
         caller.terminal.flush()?;
     } else if caller.json {
-        caller.terminal.pass_on(format!("{answer}\n").as_bytes())?;
-        caller.terminal.flush()?;
+        print(verb, &answer, caller)?;
     } else {
         let size = show::bytes(i64::try_from(info.bytes).unwrap_or(i64::MAX));
         let line = format!("{name}: {size}, SHA-256 {}", info.sha256);
@@ -99,10 +98,12 @@ pub(super) async fn get(
     Ok(0)
 }
 
-/// Reads what the cluster knows of a file.
-pub(super) fn info(answer: &Value, caller: &Caller) -> Result<Info, Failure> {
-    serde_json::from_value(answer.clone())
-        .map_err(|_| caller.client.stranger("it did not tell of the file that it was asked for"))
+/// Asks what the cluster knows of a file; gives the answer as it came, too.
+pub(super) async fn look_up(path: &str, caller: &Caller) -> Result<(Vec<u8>, Info), Failure> {
+    let bytes = caller.client.send(&Request::get(path)).await?.bytes().await?;
+    let info: Info = serde_json::from_slice(&bytes)
+        .map_err(|_| caller.client.stranger("it did not tell of the file that it was asked for"))?;
+    Ok((bytes, info))
 }
 
 /// Where a file is written; `None` for the output.

@@ -14,7 +14,7 @@ use super::call::Caller;
 use super::client::{Request, encoded};
 use super::command::{flag, path as path_argument};
 use super::failure::Failure;
-use super::files::info;
+use super::files::look_up;
 use super::manifest::{Entry, Line, MANIFEST, Manifest, Totals, is_file_name};
 use super::show;
 use super::transfer::{
@@ -107,8 +107,8 @@ impl<'a> Pair<'a> {
 
     /// What the cluster knows of a file; `None` when there is none.
     async fn look_up(&self, name: &str, caller: &Caller) -> Result<Option<Info>, Failure> {
-        match caller.client.json(&Request::get(self.api(name))).await {
-            Ok(answer) => info(&answer, caller).map(Some),
+        match look_up(&self.api(name), caller).await {
+            Ok((_, info)) => Ok(Some(info)),
             Err(failure) if is_refused(&failure, &["unknown_file"]) => Ok(None),
             Err(failure) => Err(failure),
         }

@@ -86,7 +86,9 @@ impl Problem {
                 "start a node with UNDERSTUDY_DATABASE_MIGRATE=wait, and ask it while it waits"
             }
             "unknown_file" => "`understudy files list` lists the files of a space",
-            "file_check_too_long" => "download it and compare it, or ask when less is going on",
+            "file_check_too_long" => "`understudy files verify` takes as long as it takes",
+            "file_changed" => "`understudy files show` shows what is there now",
+            "files_verify_under_way" => "wait until it is done, or ask another node, with --url",
             "lock_not_held" => "`understudy locks` lists the locks",
             "already_running" => {
                 return self

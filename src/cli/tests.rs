@@ -1,6 +1,7 @@
 //! Whole commands towards a server of a few lines: what is sent, what is printed, and how the process ends.
 
 mod contract;
+mod files;
 mod long_work;
 mod node;
 mod passed_on;

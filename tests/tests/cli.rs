@@ -4,5 +4,6 @@
 mod cli {
     mod alone;
     mod cluster;
+    mod files;
     mod typed;
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use understudy_tests::{Cluster, oracle, wait};
 
+use super::files;
 use super::typed::{Ended, typed};
 
 const OPERATOR: &str = "an-operator-of-these-tests";
+const ADMIN: &str = "an-administrator-of-these-tests";
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A cluster, and a prompt on one of its nodes.
@@ -18,8 +20,14 @@ struct Prompt {
 
 impl Prompt {
     async fn start() -> Self {
-        let builder = Cluster::builder().nodes(2).env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR);
-        let prompt = Self { cluster: builder.start().await, folder: tempfile::tempdir().unwrap() };
+        let folder = tempfile::tempdir().unwrap();
+        let builder = Cluster::builder()
+            .nodes(2)
+            .env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR)
+            .env("UNDERSTUDY_ADMIN_TOKEN", ADMIN)
+            .env("UNDERSTUDY_FILES_CACHE_DIR", folder.path().join("near").to_str().unwrap())
+            .allow_error("the content of a file is not what was written");
+        let prompt = Self { cluster: builder.start().await, folder };
         wait::until("one node leads", LIMIT, async || {
             let leader = prompt.type_in(&["leader", "show", "--json"]).await;
             leader.status == 0 && leader.json()["leaderNodeId"].is_string()
@@ -53,6 +61,7 @@ async fn a_cluster_is_operated_from_a_prompt() {
     is_refused(&prompt).await;
     starts_jobs(&prompt).await;
     reads_long_lists(&prompt).await;
+    files::go_in_and_out(&prompt.cluster, [ADMIN, OPERATOR]).await;
     moves_the_lead(&prompt).await;
 }
 
