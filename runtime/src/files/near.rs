@@ -161,12 +161,12 @@ impl Near {
             return None;
         }
         let key = key.to_owned();
-        let found = self.blocking(move |disk| disk.read(&key, bytes)).await??;
+        let found = self.blocking(move |disk: &Disk| disk.read(&key, bytes)).await??;
         Some(Bytes::from(found))
     }
 
     async fn keep(&self, key: String, piece: Bytes) {
-        let kept = self.blocking(move |disk| disk.write(&key, &piece)).await;
+        let kept = self.blocking(move |disk: &Disk| disk.write(&key, &piece)).await;
         if !matches!(kept, Some(Ok(()))) {
             metrics::counter!("understudy_files_near_failures_total").increment(1);
         }
@@ -178,7 +178,7 @@ impl Near {
     /// Makes room; what cannot be removed now goes when its turn comes.
     async fn forget(&self, id: &str) {
         let id = id.to_owned();
-        let forgotten = self.blocking(move |disk| disk.forget(&id)).await;
+        let forgotten = self.blocking(move |disk: &Disk| disk.forget(&id)).await;
         if forgotten.is_none() {
             tracing::debug!("what is not needed of files stays near for a while");
         }

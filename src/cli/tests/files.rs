@@ -134,5 +134,6 @@ fn a_verification_ends_with_what_it_found_and_is_no_success_without_an_end() {
     }
     let node = verify(&done(0));
     asked(&node, &["files", "verify", "--space", "s", "--after", "n"]);
-    assert_eq!(node.asked()[0].body, "{\"after\":\"n\",\"space\":\"s\"}");
+    let sent: serde_json::Value = serde_json::from_str(&node.asked()[0].body).unwrap();
+    assert_eq!(sent, serde_json::json!({ "space": "s", "after": "n" }));
 }
