@@ -169,14 +169,15 @@ async fn decide(handle: &SessionHandle, message: &MoveMessage) -> MoveReply {
         return MoveReply::Busy;
     };
     let now = inner.clock.now();
-    if resident.cell.last_use() >= now.saturating_sub(Duration::from_millis(message.for_ms)) {
+    let last_use = resident.cell.last_use();
+    if last_use >= now.saturating_sub(Duration::from_millis(message.for_ms)) {
         return MoveReply::Used;
     }
     if now < resident.cell.settled_until() {
         return MoveReply::Recent;
     }
     let (done, parted) = oneshot::channel();
-    if resident.actor.try_send(Part { every, done }).is_err() {
+    if resident.actor.try_send(Part { every, last_use, done }).is_err() {
         return MoveReply::Busy;
     }
     match timeout(ANSWER, parted).await {

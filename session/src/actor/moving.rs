@@ -25,6 +25,8 @@ pub(crate) struct WantSession {
 pub(crate) struct Part {
     /// For how long the session stays where it is after this.
     pub(crate) every: Duration,
+    /// The last use here, as the decision knew it: one after it keeps the session.
+    pub(crate) last_use: BootInstant,
     pub(crate) done: oneshot::Sender<bool>,
 }
 
@@ -40,6 +42,33 @@ impl SessionActor {
             }
             Role::Unknown(_) | Role::Elsewhere { .. } | Role::Ended => self.cell.visits().refused(),
         }
+    }
+
+    /// Gives the session to the node that wants it, if nothing is under way; else it is tried again when what is has ended, for as
+    /// long as that node waits. A visitor whose requests follow each other has one under way nearly always.
+    pub(super) fn part_if_asked(&mut self, ctx: &mut Context<Self>) {
+        let Some(Part { every, last_use, done }) = self.parting.take() else { return };
+        let moment = self.moment();
+        let used = self.cell.last_use() != last_use;
+        if self.cell.is_given_up() || used || done.is_closed() {
+            return; // the sender is dropped: that is a refusal
+        }
+        let Some(fence) = self.engine.fence().cloned() else { return };
+        if !self.engine.may_part(&moment) {
+            self.parting = Some(Part { every, last_use, done });
+            return;
+        }
+        // Whoever claims it back, it is not given away again for a while.
+        self.cell.settle(moment.now + every);
+        self.engine.forget();
+        self.cell.publish(None);
+        let (shard, locator) = (Arc::clone(&self.shard), self.cell.locator);
+        let released = async move { shard.store.release(locator, &fence).await };
+        // Nothing else is done until the store has answered, or this node might claim it back meanwhile.
+        ctx.wait(released.into_actor(self).map(|released, _actor, _ctx| {
+            log_failure("release", released.as_ref().err());
+            done.send(matches!(released, Ok(true))).ok(); // whoever waited may have given up
+        }));
     }
 
     /// Takes in what the owner said; claims the session when it has released it.
@@ -87,23 +116,12 @@ impl Handler<WantSession> for SessionActor {
 impl Handler<Part> for SessionActor {
     type Result = ();
 
-    fn handle(&mut self, Part { every, done }: Part, ctx: &mut Context<Self>) {
-        let moment = self.moment();
-        let may = !self.cell.is_given_up() && self.engine.may_part(&moment);
-        let Some(fence) = self.engine.fence().cloned().filter(|_| may) else {
-            done.send(false).ok(); // whoever waited may have given up
-            return;
-        };
-        // Whoever claims it back, it is not given away again for a while.
-        self.cell.settle(moment.now + every);
-        self.engine.forget();
-        self.cell.publish(None);
-        let (shard, locator) = (Arc::clone(&self.shard), self.cell.locator);
-        let released = async move { shard.store.release(locator, &fence).await };
-        // Nothing else is done until the store has answered, or this node might claim it back meanwhile.
-        ctx.wait(released.into_actor(self).map(|released, _actor, _ctx| {
-            log_failure("release", released.as_ref().err());
-            done.send(matches!(released, Ok(true))).ok(); // whoever waited may have given up
-        }));
+    fn handle(&mut self, part: Part, ctx: &mut Context<Self>) {
+        // Of two nodes that want it the first gets it; the other one's sender is dropped, which refuses it.
+        let waits = self.parting.as_ref().is_some_and(|earlier| !earlier.done.is_closed());
+        if !waits {
+            self.parting = Some(part);
+            self.part_if_asked(ctx);
+        }
     }
 }
