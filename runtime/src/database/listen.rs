@@ -10,9 +10,9 @@ use sea_orm::DbErr;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
+use super::Database;
 use super::error::DatabaseError;
 use super::pools::Share;
-use super::Database;
 
 /// How long connecting may take, and an answer.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -4,7 +4,6 @@
 //!
 //! It holds a connection of its own only while there is such a trigger.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ const BRIDGED: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger AS t \
     AND NOT t.tgisinternal AND t.tgenabled <> 'D') AS is_bridged";
 
 /// Listens for as long as the node runs; ends at once on SQLite, where no other program writes.
-pub(super) async fn listen(outbox: Arc<Outbox>, database: &Database, caches: &Caches) -> Stopped {
+pub(super) async fn listen(outbox: &Outbox, database: &Database, caches: &Caches) -> Stopped {
     if database.backend() == Backend::Sqlite {
         return Stopped::Drained;
     }
@@ -52,7 +51,7 @@ pub(super) async fn listen(outbox: Arc<Outbox>, database: &Database, caches: &Ca
         match database.listen(CHANNEL).await {
             Ok(Some(listener)) => {
                 backoff.reset();
-                hear(&outbox, database, listener).await;
+                hear(outbox, database, listener).await;
             }
             Ok(None) => return Stopped::Drained,
             Err(error) => debug!(error = chain(&error), "nobody hears what other programs change"),

@@ -65,7 +65,7 @@ impl Caches {
         });
         let listens = spawn("cache.listener", move || {
             let relay = listens.clone();
-            async move { listener::listen(relay.outbox(), &relay.database, &relay.caches).await }
+            async move { listener::listen(&relay.outbox(), &relay.database, &relay.caches).await }
         });
         [relays, listens]
     }

@@ -11,6 +11,7 @@ use crate::database::{Backend, Database, DatabaseError};
 pub(super) const PAGE: usize = 1_000;
 
 /// What is to be forgotten of a region.
+#[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
     pub(super) region: &'a str,
     pub(super) what: &'a Forgotten,
