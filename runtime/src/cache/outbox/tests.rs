@@ -303,6 +303,18 @@ async fn a_problem_is_told_when_something_was_wrong_for_long_and_only_while_it_i
     assert!(Outbox::is_since(&mark, second * 6, at(6)), "the first time counts");
     mark.store(0, Ordering::Relaxed);
     assert!(!Outbox::is_since(&mark, second, at(9)));
+    let bus = Bus::local(&LocalHub::new(), node("a"));
+    let nodes: Targets = Arc::new(Vec::new);
+    let caches = Caches::among(None, (&bus, nodes), &SystemClock::shared());
+    let codes = || -> Vec<String> {
+        caches.findings().iter().map(|finding| finding.code.to_string()).collect()
+    };
+    assert!(codes().is_empty());
+    let outbox = &caches.inner.outbox;
+    [&outbox.stuck, &outbox.deaf].map(|mark| mark.store(1, Ordering::Relaxed)); // since the machine began
+    assert_eq!(codes(), ["cache_outbox_stuck", "cache_bridge_lost"]);
+    outbox.stuck.store(0, Ordering::Relaxed);
+    assert_eq!(codes(), ["cache_bridge_lost"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
