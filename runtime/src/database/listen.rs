@@ -45,7 +45,7 @@ impl Database {
             listener.listen(channel).await?;
             Ok::<PgListener, DatabaseError>(listener)
         };
-        let listener = tokio::time::timeout(LIMIT, listening).await;
+        let listener = tokio::time::timeout(LIMIT, Box::pin(listening)).await;
         let listener = listener.map_err(|_| DatabaseError::TimedOut(LIMIT))??;
         Ok(Some(Listener { listener, _share: share }))
     }

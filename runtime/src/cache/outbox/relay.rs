@@ -23,7 +23,7 @@ use crate::database::{Backend, Database, DatabaseError};
 use crate::supervise::{Stopped, Supervised, spawn};
 
 /// How often a node looks when nobody says that there is something.
-pub(super) const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_secs(1);
 /// How soon it looks again when somebody does: the transaction may be about to be committed.
 const SOON: Duration = Duration::from_millis(20);
 /// How long telling what is in hand may take. The server ends transactions that pause for longer than 2 s.
@@ -213,7 +213,7 @@ fn jobs(rows: &[Row]) -> Vec<Job<'_>> {
     for row in rows {
         regions.entry(&row.region).or_default().push(row);
     }
-    let mut jobs = Vec::new();
+    let mut jobs: Vec<Job<'_>> = Vec::new();
     for (region, rows) in regions {
         let is_all = rows.len() > MANY || rows.iter().any(|row| row.what == Forgotten::All);
         let first = jobs.len();
