@@ -43,6 +43,7 @@ mod core;
 mod error;
 mod handle;
 mod memory;
+mod outbox;
 mod region;
 mod report;
 mod shared;
@@ -76,11 +77,13 @@ use crate::supervise::{Supervised, spawn};
 
 use self::core::Core;
 use self::handle::{check, clear, forget};
+use self::outbox::Outbox;
 use self::shared::{LookForNews, Shared, Step};
 
 pub use self::core::{BOUND, LARGEST_VALUE};
 pub use self::error::{BadKey, CacheError, ChangeError, ForgetError, OpenError};
 pub use self::handle::{Cache, HOLD, LONGEST_CHANGE};
+pub use self::outbox::{OutboxError, Written};
 pub use self::region::{CacheKey, LONGEST_KEY, Region};
 pub use self::report::RegionReport;
 
@@ -96,6 +99,7 @@ struct Inner {
     bus: Bus,
     nodes: Targets,
     clock: SharedClock,
+    outbox: Arc<Outbox>,
     /// Where logs are read: not on the thread of a worker, which a handler may block.
     runtime: Handle,
 }
@@ -130,6 +134,7 @@ impl Caches {
             bus: bus.clone(),
             nodes,
             clock: Arc::clone(clock),
+            outbox: Arc::default(),
             runtime: Handle::current(),
         });
         // The bus lives in there: it must not hold it in return.
@@ -177,7 +182,9 @@ impl Caches {
     fn begin(&self, region: Region, kind: TypeId) -> Opened {
         let shared = self.shared(region.name());
         let is_shared = shared.is_some();
-        let core = Arc::new(Core::new(region, kind, shared, Arc::clone(&self.inner.clock)));
+        let mut core = Core::new(region, kind, shared, Arc::clone(&self.inner.clock));
+        core.outbox = Some(Arc::clone(&self.inner.outbox));
+        let core = Arc::new(core);
         let tail = is_shared.then(|| {
             let _here = self.inner.runtime.enter();
             let core = Arc::clone(&core);

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::memory::{AnyValue, Kept, Memory, Tags, carries};
+use super::outbox::Outbox;
 use super::region::Region;
 use super::report::{RegionReport, Tally};
 use super::shared::{Found, Shared, Wanted};
@@ -44,6 +45,8 @@ pub(super) struct Core {
     /// Has it tell the other nodes that there is news: once for many changes at a time.
     pub(super) told: Notify,
     pub(super) tally: Tally,
+    /// What the node knows of changes that are told after their transactions.
+    pub(super) outbox: Option<Arc<Outbox>>,
     memory: Memory,
     flights: DashMap<Arc<str>, Flight>,
     numbers: AtomicU64,
@@ -108,6 +111,7 @@ impl Core {
             wake: Notify::new(),
             told: Notify::new(),
             tally: Tally::default(),
+            outbox: None,
             flights: DashMap::new(),
             numbers: AtomicU64::new(0),
             clock,

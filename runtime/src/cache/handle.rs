@@ -183,15 +183,7 @@ where
     /// # Errors
     /// [`ForgetError`].
     pub async fn forget_tag(&self, tag: &str) -> Result<(), ForgetError> {
-        check(tag)?;
-        let core = &self.core;
-        let told = match &core.shared {
-            Some(shared) => shared.forget_tag(tag, core.longest()).await,
-            None => Ok(()),
-        };
-        core.told.notify_one();
-        core.forget_tag(tag);
-        told.map_err(ForgetError::Untold)
+        forget_tag(&self.core, tag).await
     }
 
     /// Forgets all values of the region on all nodes, as [`forget`](Self::forget) does one.
@@ -264,6 +256,17 @@ pub(super) async fn forget(core: &Core, key: &str) -> Result<(), ForgetError> {
     told.map_err(ForgetError::Untold)
 }
 
+pub(super) async fn forget_tag(core: &Core, tag: &str) -> Result<(), ForgetError> {
+    check(tag)?;
+    let told = match &core.shared {
+        Some(shared) => shared.forget_tag(tag, core.longest()).await,
+        None => Ok(()),
+    };
+    core.told.notify_one();
+    core.forget_tag(tag);
+    told.map_err(ForgetError::Untold)
+}
+
 pub(super) async fn clear(core: &Core) -> Result<(), ForgetError> {
     let told = match &core.shared {
         Some(shared) => shared.clear().await,
@@ -288,7 +291,7 @@ pub(super) fn check(key: &str) -> Result<(), BadKey> {
     }
 }
 
-fn checked<K: CacheKey + ?Sized>(key: &K) -> Result<Cow<'_, str>, BadKey> {
+pub(super) fn checked<K: CacheKey + ?Sized>(key: &K) -> Result<Cow<'_, str>, BadKey> {
     let key = key.text();
     check(&key)?;
     Ok(key)

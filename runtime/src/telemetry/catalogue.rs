@@ -190,6 +190,9 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("understudy_cache_evicted_total", "Cached values that made room for others, or for a newer one of their key").by(&[Label::any("region")]),
     Metric::counter("understudy_cache_forgotten_total", "Cached values that were forgotten because somebody changed them, on any node").by(&[Label::any("region")]),
     Metric::counter("understudy_cache_cleared_total", "Times that all values of a region were forgotten: by an operator or the application, or because not all changes could be heard of").by(&[Label::any("region")]),
+    Metric::gauge("understudy_cache_outbox_age_seconds", "How long ago that was written which waits longest to be told to the cache after its transaction; 0 when nothing waits"),
+    Metric::counter("understudy_cache_outbox_told_total", "What transactions and other programs changed and this node found and told to the cache; what is told right after its commit is not in here"),
+    Metric::gauge("understudy_cache_listening", "1 while the node listens to what other programs change, 0 while it does not, or no table has the trigger"),
 
     Metric::counter("understudy_files_written_total", "Files that every node sees which this node has written"),
     Metric::counter("understudy_files_written_bytes_total", "Bytes of these"),
