@@ -51,7 +51,7 @@ pub mod prelude {
     pub use understudy_runtime::broadcast::{Broadcast, BroadcastResult, Target};
     pub use understudy_runtime::bus::{BusError, BusRequest};
     pub use understudy_runtime::cache::{
-        Cache, CacheError, CacheKey, Caches, ChangeError, ForgetError, Region,
+        Cache, CacheError, CacheKey, Caches, ChangeError, ForgetError, Given, Region,
     };
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::files::{

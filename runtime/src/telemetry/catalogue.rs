@@ -186,10 +186,12 @@ static CATALOGUE: &[Metric] = &[
     Metric::gauge("understudy_cache_bytes_max", "What they may take").by(&[Label::any("region")]),
     Metric::gauge("understudy_cache_trusted", "1 while values are given from memory, 0 while nothing is heard of changes").by(&[Label::any("region")]),
     Metric::gauge("understudy_cache_age_seconds", "For how long nothing was heard of changes; values are given from memory up to 2 s").by(&[Label::any("region")]),
-    Metric::counter("understudy_cache_reads_total", "Cached values that were asked for, by where they came from: the memory of the node, Redis, `loaded` and kept, or loaded for those who asked just then (`unkept`)").by(&[Label::any("region"), Label::of("from", &["memory", "redis", "loaded", "unkept"])]),
+    Metric::counter("understudy_cache_reads_total", "Cached values that were asked for, by where they came from: the memory of the node, Redis, `loaded` and kept, loaded for those who asked just then (`unkept`), or memory after their life (`stale`)").by(&[Label::any("region"), Label::of("from", &["memory", "redis", "loaded", "unkept", "stale"])]),
     Metric::counter("understudy_cache_evicted_total", "Cached values that made room for others, or for a newer one of their key").by(&[Label::any("region")]),
     Metric::counter("understudy_cache_forgotten_total", "Cached values that were forgotten because somebody changed them, on any node").by(&[Label::any("region")]),
     Metric::counter("understudy_cache_cleared_total", "Times that all values of a region were forgotten: by an operator or the application, or because not all changes could be heard of").by(&[Label::any("region")]),
+    Metric::gauge("understudy_cache_background_loads", "Values that are loaded while nobody need wait for them").by(&[Label::any("region")]),
+    Metric::counter("understudy_cache_background_ended_total", "Loads of cached values that nobody need wait for, by how they ended: `done`, `put_off` since another node loads the value, it is being changed or Redis did not say, `failed`, and those that found `no_room` and were not begun").by(&[Label::any("region"), Label::of("end", &["done", "put_off", "failed", "no_room"])]),
 
     Metric::counter("understudy_files_written_total", "Files that every node sees which this node has written"),
     Metric::counter("understudy_files_written_bytes_total", "Bytes of these"),
