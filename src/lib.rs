@@ -51,7 +51,8 @@ pub mod prelude {
     pub use understudy_runtime::broadcast::{Broadcast, BroadcastResult, Target};
     pub use understudy_runtime::bus::{BusError, BusRequest};
     pub use understudy_runtime::cache::{
-        Cache, CacheError, CacheKey, Caches, ChangeError, ForgetError, OutboxError, Region, Written,
+        Cache, CacheError, CacheKey, Caches, ChangeError, ForgetError, Given, OutboxError, Region,
+        Written,
     };
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::files::{

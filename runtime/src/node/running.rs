@@ -304,6 +304,7 @@ impl Running {
         self.context.lifecycle.enter(Phase::Stopping);
         self.listeners.public.close().await;
         let all_answered = none_under_way(&self.requests, &self.context.config).await;
+        self.context.caches.end_loads();
         // Before the services hand over: what they own is nobody's from then until the leases are given back.
         self.nobody_comes().await;
         for service in self.services.iter().rev() {
