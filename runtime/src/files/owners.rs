@@ -192,6 +192,13 @@ fn in_transaction(executor: &DatabaseExecutor<'_>) -> Result<(), DbErr> {
     Ok(())
 }
 
+/// Gives the SQL of the time at which a file is touched: always a later one than before, whatever the clock does, since it is
+/// by this that others see the touch.
+fn later(backend: Backend) -> String {
+    let now = backend.now_ms();
+    format!("CASE WHEN touched_ms < {now} THEN {now} ELSE touched_ms + 1 END")
+}
+
 /// Touches a file; false when there is none of the name.
 async fn touch(
     executor: &DatabaseExecutor<'_>,
@@ -200,7 +207,7 @@ async fn touch(
 ) -> Result<bool, DbErr> {
     let sql = format!(
         "UPDATE us_file SET touched_ms = {} WHERE space = $1 AND name = $2 AND state = 'ready'",
-        backend.now_ms()
+        later(backend)
     );
     // A file that was just replaced is another row, which only the next statement sees.
     for _ in 0..TRIES {
@@ -264,7 +271,7 @@ async fn release_all(
     let touch = format!(
         "UPDATE us_file SET touched_ms = {} WHERE state = 'ready' AND (space, name) IN \
          (SELECT space, name FROM us_file_reference WHERE kind = $1 AND owner = $2)",
-        backend.now_ms()
+        later(backend)
     );
     executor.execute_raw(backend.statement(&touch, values())).await?;
     let delete = "DELETE FROM us_file_reference WHERE kind = $1 AND owner = $2";

@@ -46,10 +46,7 @@ pub(super) const VERBS: &[Verb] = &[
         "/v1/files-orphans",
         "Lists files that nobody uses, in spaces that want those removed",
     )
-    .with(&[
-        Parameter::query("after", Kind::Text("SPACE/FILE"), "Those behind this one"),
-        LIMIT,
-    ])
+    .with(&[Parameter::query("after", Kind::Text("SPACE/FILE"), "Those behind this one"), LIMIT])
     .pages("orphans")
     .view(View::Parts(views::files::ORPHANS)),
     Verb::post(
