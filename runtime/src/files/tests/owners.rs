@@ -16,12 +16,20 @@ impl Bench {
         [sqlite, postgres]
     }
 
+    /// A second goes by.
+    async fn age(&self) {
+        self.change("UPDATE us_file SET touched_ms = touched_ms - 1000").await;
+        self.change("UPDATE us_file_rule SET since_ms = since_ms - 1000").await;
+    }
+
     async fn collect(&self, act: Act) -> OrphanReport {
+        self.age().await;
         collect(&self.store, act, ALL, &DutyRun::default()).await.unwrap()
     }
 
     /// The first look.
     async fn orphans(&self) -> Vec<Orphan> {
+        self.age().await;
         let place = (String::new(), String::new());
         self.store.rows.orphans(&place, 100).await.unwrap().orphans
     }
@@ -211,6 +219,7 @@ async fn a_run_removes_so_many_and_a_fenced_one_none(bench: &Bench) {
     let fenced = DutyRun::default().guarded(|_executor| {
         Box::pin(async { Err(DbErr::Custom("another node leads".to_owned())) })
     });
+    bench.age().await;
     assert!(collect(&bench.store, Act::Remove, ALL, &fenced).await.is_err());
     assert_eq!(names(&used).await, ["a", "b", "c"]);
     let two = Bounds { most: 2, ..ALL };
