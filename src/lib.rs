@@ -56,7 +56,8 @@ pub mod prelude {
     };
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::files::{
-        FileError, FileInfo, Files, PutOptions, PutWhen, Space, StoredFile,
+        FileError, FileInfo, Files, Owner, PutOptions, PutWhen, Sharing, Space, SpaceRule,
+        StoredFile, Unused,
     };
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};

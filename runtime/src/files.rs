@@ -3,7 +3,8 @@
 //!
 //! A file is in a *space*, a name under which files are kept together and counted: a user, a tenant, what they are for. It is
 //! written in pieces under no name, and gets its name when all of it is there, in one transaction; so every node sees all of
-//! it or the one before. See [`rows`] for what a crash leaves behind, and [`sweep`] for who tidies up.
+//! it or the one before. See [`rows`] for what a crash leaves behind, and [`sweep`] for who tidies up;
+//! [`owners`] says who uses a file, [`orphans`] removes what nobody does, and [`shared`] keeps equal contents once.
 //!
 //! No actor owns a file: what must be decided at one place is decided by the database, in the row of its space. Deliberately
 //! not here: folders within spaces, who may read what (the application knows its users), contents that change in place.
@@ -16,11 +17,15 @@ mod folder;
 mod info;
 mod naming;
 mod operations;
+mod orphans;
+mod owners;
 mod rows;
+mod rules;
 mod s3;
 mod schema;
 mod serve;
 mod service;
+mod shared;
 mod stored;
 mod sweep;
 #[cfg(test)]
@@ -46,6 +51,8 @@ use crate::http::problem::Problem;
 pub use error::FileError;
 pub use info::{FileInfo, PutOptions, PutWhen, SpaceInfo};
 pub use naming::{UNKNOWN_TYPE, type_of};
+pub use owners::Owner;
+pub use rules::{NamedRule, Sharing, SpaceRule, Unused};
 pub use service::FileService;
 pub use stored::StoredFile;
 

@@ -13,7 +13,7 @@ use super::database::DatabaseContents;
 use super::folder::FolderContents;
 use super::rows::Rows;
 use super::s3::S3Contents;
-use super::{Files, Limits, Store, operations, schema, sweep};
+use super::{Files, Limits, Store, operations, orphans, schema, sweep};
 use crate::admin::Operation;
 use crate::config::FileStoreKind;
 use crate::error::chain;
@@ -68,6 +68,7 @@ impl Service for FileService {
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
         let store = Arc::new(open(node).await?);
         node.duties.add(sweep::duty(&store));
+        node.duties.add(orphans::duty(&store));
         let (probed, trouble) = (Arc::clone(&store), self.trouble.clone());
         self._probe = Some(spawn("files-probe", move || {
             let (store, trouble) = (Arc::clone(&probed), trouble.clone());
@@ -102,6 +103,7 @@ impl Service for FileService {
 
     fn admin(&self, app: &mut ServiceConfig) {
         super::admin::configure(app, &self.files);
+        orphans::admin::configure(app);
     }
 }
 

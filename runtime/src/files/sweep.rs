@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Store;
 use super::error::FileError;
+use super::{Store, shared};
 use crate::duty::{Duty, DutyRun};
 
 /// Name of the duty.
@@ -89,6 +89,9 @@ pub(super) async fn run_once(
             break;
         }
     }
+    let (removed, failed) = shared::sweep(store, grace, run).await?;
+    report.removed += removed;
+    report.failed += failed;
     store.rows.forget_empty_spaces().await?;
     Ok(report)
 }

@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use super::contents::{Contents, Writing};
 use super::error::FileError;
 use super::info::{FileInfo, PutOptions};
-use super::rows::{Finished, MAX_FILES, NewFile, Published, Rows};
+use super::rows::{Finished, NewFile, Published, Rows};
 use super::sweep::SILENCE;
 use super::{Limits, Store};
 
@@ -163,10 +163,8 @@ impl Upload {
         };
         let created_ms = match self.rows.publish(&finished).await? {
             Published::In { created_ms } => created_ms,
-            Published::Full => {
-                return Err(FileError::SpaceFull { most: self.limits.space_bytes });
-            }
-            Published::TooMany => return Err(FileError::TooManyFiles { most: MAX_FILES }),
+            Published::Full { most } => return Err(FileError::SpaceFull { most }),
+            Published::TooMany { most } => return Err(FileError::TooManyFiles { most }),
             Published::Changed => return Err(FileError::Changed),
             Published::Gone => return Err(FileError::Gone),
         };

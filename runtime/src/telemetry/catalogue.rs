@@ -200,6 +200,8 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("understudy_files_written_bytes_total", "Bytes of these"),
     Metric::counter("understudy_files_read_bytes_total", "Bytes of files that every node sees which this node has read"),
     Metric::counter("understudy_files_removed_total", "Contents of files that were deleted, replaced or never finished which this node removed"),
+    Metric::counter("understudy_files_orphans_removed_total", "Files that nobody used which this node took their name away"),
+    Metric::counter("understudy_files_shared_total", "Files that this node has written and whose content was there already"),
     Metric::counter("understudy_files_damaged_total", "Times that the content of a file was not what had been written"),
     Metric::gauge("understudy_files_store_up", "1 when the store of the contents of files did its work at the last look, else 0"),
 

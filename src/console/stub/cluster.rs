@@ -62,6 +62,15 @@ pub(super) fn told(asked: &Asked<'_>, now_ms: i64) -> Option<Value> {
             { "space": "avatars", "name": "claudius", "content_type": "application/octet-stream", "bytes": 48_211, "sha256": "00", "version": "1", "created_ms": now_ms - 7_200_000 },
             { "space": "avatars", "name": "yorick", "content_type": "image/png", "bytes": 3, "sha256": "00", "version": "2", "created_ms": now_ms - 4_000 },
         ] }),
+        "/v1/files-orphans" => json!({
+            "rules": [
+                { "space": "avatars", "unused_seconds": 86_400, "sharing": "shared", "max_bytes": null, "max_files": 10_000 },
+            ],
+            "orphans": [
+                { "space": "avatars", "name": "rosencrantz", "bytes": 48_211, "unused_ms": now_ms - 172_800_000 },
+            ],
+            "next": null,
+        }),
         "/v1/requests" => requests(),
         "/v1/users/online" => json!({
             "users": [
