@@ -9,13 +9,18 @@
 //! not here: folders within spaces, who may read what (the application knows its users), contents that change in place.
 
 mod admin;
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
 mod contents;
 mod database;
 mod error;
 mod folder;
 mod info;
+#[cfg(any(test, feature = "test-support"))]
+mod memory;
 mod naming;
 mod operations;
+mod points;
 mod rows;
 mod s3;
 mod schema;
@@ -46,6 +51,8 @@ use crate::http::problem::Problem;
 pub use error::FileError;
 pub use info::{FileInfo, PutOptions, PutWhen, SpaceInfo};
 pub use naming::{UNKNOWN_TYPE, type_of};
+#[cfg(any(test, feature = "test-support"))]
+pub use points::{stand_still_at, stands_still};
 pub use service::FileService;
 pub use stored::StoredFile;
 

@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 use super::contents::{Contents, Writing};
 use super::error::FileError;
 use super::info::{FileInfo, PutOptions};
+use super::points::{self, Point};
 use super::rows::{Finished, MAX_FILES, NewFile, Published, Rows};
 use super::sweep::SILENCE;
 use super::{Limits, Store};
@@ -132,7 +133,9 @@ impl Upload {
 
     async fn add(&mut self, piece: Bytes) -> Result<(), FileError> {
         self.hash.update(&piece);
-        Ok(self.writing.add(piece).await?)
+        self.writing.add(piece).await?;
+        points::pass(Point::Piece).await;
+        Ok(())
     }
 
     /// Lets the row hear of it now and then, however slowly the content comes.
@@ -153,7 +156,9 @@ impl Upload {
         if options.sha256.is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&sha256)) {
             return Err(FileError::OtherDigest);
         }
+        points::pass(Point::Written).await;
         self.writing.finish().await?;
+        points::pass(Point::Kept).await;
         let finished = Finished {
             file: self.file.clone(),
             bytes: self.bytes,
@@ -170,6 +175,7 @@ impl Upload {
             Published::Changed => return Err(FileError::Changed),
             Published::Gone => return Err(FileError::Gone),
         };
+        points::pass(Point::Published).await;
         self.settled = true;
         let Finished { file, bytes, sha256, .. } = finished;
         Ok(FileInfo {
