@@ -210,10 +210,10 @@ fn give_up_later(rows: &Rows, contents: &Arc<dyn Contents>, id: &str) {
     runtime.spawn(work.in_current_span());
 }
 
-/// Gives up what was written, unless it has got its name all the same. Its content is removed by the sweep; by this one when
-/// the sweep has been there already, and something was written after that.
+/// Gives up what was written, unless it has got its name all the same, and removes it: on a disk that is full the next one would
+/// find no room else. The row stays, so that the sweep removes what was still on its way to the store.
 async fn give_up(rows: &Rows, contents: &Arc<dyn Contents>, id: &str) -> Result<(), FileError> {
-    if rows.give_up(id).await? || rows.knows(id).await? {
+    if !rows.give_up(id).await? && rows.knows(id).await? {
         return Ok(());
     }
     Ok(contents.remove(id).await?)
