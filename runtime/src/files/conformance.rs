@@ -169,7 +169,8 @@ async fn read(file: StoredFile) -> Result<Vec<u8>, FileError> {
 async fn collect(
     pieces: impl Stream<Item = Result<Bytes, FileError>>,
 ) -> Result<Vec<u8>, FileError> {
-    let (mut pieces, mut all) = (std::pin::pin!(pieces), Vec::new());
+    let mut pieces = std::pin::pin!(pieces);
+    let mut all = Vec::new();
     while let Some(piece) = pieces.next().await {
         all.extend_from_slice(&piece?);
     }

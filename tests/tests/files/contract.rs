@@ -30,7 +30,7 @@ impl Fixture for Examination<'_> {
     }
 
     fn contents(&self) -> BoxFuture<'_, usize> {
-        Box::pin(async {
+        Box::pin(async move {
             match &self.place {
                 Place::Memory => self.examined.in_memory_now().unwrap(),
                 Place::Database(database) => pieces(database).await,
@@ -71,6 +71,8 @@ fn store(kind: &str) -> (String, String) {
 
 /// Opens the files of a node with these options, and its database.
 async fn open(config: &Config) -> (Examined, Database) {
+    // What a node does first of all: the client of S3 does not begin without.
+    rustls::crypto::ring::default_provider().install_default().ok();
     let database = Database::connect(&config.database).await.unwrap();
     (Examined::open(&config.files, &database).await.unwrap(), database)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use actix_web::web::Bytes;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Key;
-use object_store::{ClientOptions, MultipartUpload as _, ObjectStoreExt as _, PutPayload};
+use object_store::{ClientOptions, MultipartUpload, ObjectStoreExt as _, PutPayload};
 
 use super::LIMIT;
 use crate::{Nginx, S3};
@@ -61,7 +61,7 @@ impl Bare {
 
     pub(super) async fn write(&self, content: &Bytes) {
         let upload = self.bucket.put_multipart(&self.key).await;
-        let mut upload = upload.expect("the server answers");
+        let mut upload: Box<dyn MultipartUpload> = upload.expect("the server answers");
         for start in (0..content.len()).step_by(PIECE) {
             let piece = content.slice(start..content.len().min(start + PIECE));
             upload.put_part(PutPayload::from(piece)).await.expect("the server takes a part");
