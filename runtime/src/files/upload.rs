@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::contents::{Contents, Writing};
+use super::contents::{ContentError, Contents, Writing};
 use super::error::FileError;
 use super::info::{FileInfo, PutOptions};
 use super::points::{self, Point};
@@ -133,9 +133,20 @@ impl Upload {
 
     async fn add(&mut self, piece: Bytes) -> Result<(), FileError> {
         self.hash.update(&piece);
-        self.writing.add(piece).await?;
+        if let Err(error) = self.writing.add(piece).await {
+            return Err(self.why(error).await);
+        }
         points::pass(Point::Piece).await;
         Ok(())
+    }
+
+    /// Why it cannot be written: what the store says, but for what has been given up and removed meanwhile, whatever the
+    /// store says of that.
+    async fn why(&self, error: ContentError) -> FileError {
+        match self.rows.touch(&self.file.id).await {
+            Ok(false) => FileError::Gone,
+            Ok(true) | Err(_) => error.into(),
+        }
     }
 
     /// Lets the row hear of it now and then, however slowly the content comes.
@@ -157,7 +168,9 @@ impl Upload {
             return Err(FileError::OtherDigest);
         }
         points::pass(Point::Written).await;
-        self.writing.finish().await?;
+        if let Err(error) = self.writing.finish().await {
+            return Err(self.why(error).await);
+        }
         points::pass(Point::Kept).await;
         let finished = Finished {
             file: self.file.clone(),

@@ -118,7 +118,7 @@ async fn f4_a_bucket_passes() {
     variables.push(store("s3"));
     let (examined, _) = open(&options(data.path(), variables)).await;
     conformance::run(&Examination { examined, place: Place::Bucket(&s3) }).await;
-    assert_eq!(s3.parts(), 0, "parts of uploads that broke off while the process lived");
+    assert_eq!(s3.parts(), 0, "parts of uploads that broke off");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,10 +75,7 @@ pub(super) async fn while_they_write(stage: &mut Stage) {
     oracle!("files that are not the one of the place of the kill", found.unexpected, 0);
     stage.sweep().await;
     stage.nothing_is_left_and_nothing_lost();
-    oracle::note(&format!(
-        "parts in the bucket, left to its rule (AbortIncompleteMultipartUpload): {}",
-        stage.s3.parts()
-    ));
+    oracle!("parts in the bucket that became no object", stage.s3.parts(), 0);
 }
 
 /// Lets every node write its file, kills each as soon as it stands at this place, and starts them again.
