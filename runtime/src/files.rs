@@ -10,15 +10,20 @@
 //! not here: folders within spaces, who may read what (the application knows its users), contents that change in place.
 
 mod admin;
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
 mod contents;
 mod database;
 mod error;
 mod folder;
 mod info;
+#[cfg(any(test, feature = "test-support"))]
+mod memory;
 mod naming;
 mod operations;
 mod orphans;
 mod owners;
+mod points;
 mod rows;
 mod rules;
 mod s3;
@@ -53,6 +58,8 @@ pub use info::{FileInfo, PutOptions, PutWhen, SpaceInfo};
 pub use naming::{UNKNOWN_TYPE, type_of};
 pub use owners::Owner;
 pub use rules::{NamedRule, Sharing, SpaceRule, Unused};
+#[cfg(any(test, feature = "test-support"))]
+pub use points::{stand_still_at, stands_still};
 pub use service::FileService;
 pub use stored::StoredFile;
 

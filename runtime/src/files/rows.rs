@@ -22,6 +22,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait as _, QueryResult, Statement, TryGetable, Value};
 
 use super::info::{FileInfo, PutWhen, SpaceInfo};
+use super::points::{self, Point};
 use super::rules::{Sharing, SpaceRule};
 use super::shared::Written;
 use super::{owners, rules, shared};
@@ -195,6 +196,7 @@ impl Rows {
                 executor.execute_raw(publishing.count(counts)).await?;
                 let row = executor.query_one_raw(publishing.look.clone()).await?;
                 let created: i64 = row.map_or(Ok(0), |row| row.try_get("", "created_ms"))?;
+                points::pass(Point::Named).await;
                 Ok(Published::In { created_ms: u64::try_from(created).unwrap_or(0) })
             })
         });

@@ -15,7 +15,8 @@ use super::rows::Rows;
 use super::s3::S3Contents;
 use super::{Files, Limits, Store, operations, orphans, schema, sweep};
 use crate::admin::Operation;
-use crate::config::FileStoreKind;
+use crate::config::{FileStoreConfig, FileStoreKind};
+use crate::database::Database;
 use crate::error::chain;
 use crate::service::{Health, NodeContext, Service, ServiceError};
 use crate::supervise::{Stopped, Supervised, spawn};
@@ -108,11 +109,18 @@ impl Service for FileService {
 }
 
 async fn open(node: &NodeContext) -> Result<Store, ServiceError> {
-    let config = &node.config.files;
-    let database: Arc<dyn Contents> = Arc::new(DatabaseContents::new(node.database.clone()));
+    open_on(&node.config.files, &node.database).await
+}
+
+/// Opens the stores that these options name.
+pub(super) async fn open_on(
+    config: &FileStoreConfig,
+    rows: &Database,
+) -> Result<Store, ServiceError> {
+    let database: Arc<dyn Contents> = Arc::new(DatabaseContents::new(rows.clone()));
     let folder: Option<Arc<dyn Contents>> = match &config.dir {
         Some(root) => {
-            let folder = FolderContents::open(root, &node.database).await.map_err(not_yet)?;
+            let folder = FolderContents::open(root, rows).await.map_err(not_yet)?;
             Some(Arc::new(folder))
         }
         None => None,
@@ -123,7 +131,7 @@ async fn open(node: &NodeContext) -> Result<Store, ServiceError> {
     };
     let stores = Stores { kind: config.store, database, folder, s3 };
     let limits = Limits { file_bytes: config.file_bytes, space_bytes: config.space_bytes };
-    Ok(Store { rows: Rows::new(node.database.clone()), stores, limits })
+    Ok(Store { rows: Rows::new(rows.clone()), stores, limits })
 }
 
 /// A folder can be mounted while the node waits, also when it is another cluster's now.

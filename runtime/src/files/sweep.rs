@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::error::FileError;
+use super::points::{self, Point};
 use super::{Store, shared};
 use crate::duty::{Duty, DutyRun};
 
@@ -74,6 +75,7 @@ pub(super) async fn run_once(
             let Some(contents) = store.stores.find(&leftover.place) else { continue };
             match contents.remove(&leftover.id).await {
                 Ok(()) => {
+                    points::pass(Point::Removed).await;
                     store.rows.forget(&leftover.id).await?;
                     report.removed += 1;
                     metrics::counter!("understudy_files_removed_total").increment(1);
