@@ -12,7 +12,7 @@ mod door;
 mod pages;
 
 /// All pages, each with something to show.
-pub(super) const PAGES: [&str; 37] = [
+pub(super) const PAGES: [&str; 40] = [
     "/console",
     "/console/problems",
     "/console/problems/doctor?node=hamlet",
