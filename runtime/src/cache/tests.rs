@@ -14,6 +14,7 @@ use crate::redis::Role;
 use crate::redis::testing::{RedisServer, cluster, config, connected, eventually, node};
 
 mod history;
+mod model;
 
 const PRICES: Region = Region::new("prices").lives(Duration::from_secs(60));
 const LIMIT: Duration = Duration::from_secs(10);
