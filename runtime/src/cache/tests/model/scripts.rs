@@ -88,7 +88,7 @@ impl Both {
 
     async fn read(&mut self) {
         let said = self.shared.news(&self.place, LONG).await.unwrap();
-        match (said, self.model.news(self.known, 1_000, Rules::ALL)) {
+        match (said, self.model.news(self.known, (1_000, 5_000), Rules::ALL)) {
             (Told::Anew(here), News::Anew { life, last }) => {
                 assert_eq!(here.last, last);
                 self.place = here;

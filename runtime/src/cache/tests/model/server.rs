@@ -169,10 +169,16 @@ impl Server {
         self.log.drain(..self.log.len() - most);
     }
 
-    pub(super) fn news(&self, (life, last): (u64, u64), most: usize, rules: Rules) -> News {
+    /// Tells what came after a place: so many entries at most, and none to who is further behind than that.
+    pub(super) fn news(
+        &self,
+        (life, last): (u64, u64),
+        (most, behind): (usize, u64),
+        rules: Rules,
+    ) -> News {
         let anew = News::Anew { life: self.life, last: self.seq };
         let is_other = life != self.life && rules.has(Rule::Life);
-        if is_other || last > self.seq || self.seq - last > 5 * most as u64 {
+        if is_other || last > self.seq || self.seq - last > behind {
             return anew;
         }
         let newer: Vec<(u64, Entry)> =

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::server::{Entry, News, Part, Server, Taken};
+use super::weather::{KINDS, PAUSES, Slow, Weather};
 use super::{Random, Rule, Rules};
 use crate::cache::{BOUND, HOLD, LONGEST_CHANGE};
 
@@ -12,12 +13,10 @@ const MOST: u64 = ms(BOUND);
 const LEASE: u64 = 6_000;
 /// A hold that is shorter than a change may take.
 const SHORT_HOLD: u64 = 1_000;
-/// How many entries of the log are read at a time.
-const AT_ONCE: usize = 2;
-/// What the clock goes on by.
-const PAUSES: [u64; 6] = [20, 200, 600, 1_500, 2_500, 9_000];
+/// How many entries of the log are read at a time, and how far behind a node may be.
+const ENTRIES: (usize, u64) = (1, 8);
 
-pub(super) const fn ms(time: Duration) -> u64 {
+const fn ms(time: Duration) -> u64 {
     time.as_millis() as u64
 }
 
@@ -171,6 +170,7 @@ enum Doing {
 pub(super) struct World {
     rules: Rules,
     random: Random,
+    weather: Weather,
     now: u64,
     /// What there is to load; it only grows.
     truth: u64,
@@ -190,10 +190,11 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, rules: Rules) -> Self {
-        let server = Server::new(1);
+        let (server, mut random) = (Server::new(1), Random::of(seed));
         Self {
             rules,
-            random: Random::of(seed),
+            weather: Weather::of(&mut random),
+            random,
             now: 100_000,
             truth: 1,
             replica: server.clone(),
@@ -209,26 +210,75 @@ impl World {
     }
 
     pub(super) fn step(&mut self) {
-        match self.random.below(1_000) {
-            0..100 => self.ask(),
-            100..430 => self.go_on_asking(),
-            430..640 => self.look(),
-            640..690 => self.change(),
-            690..870 => self.go_on_changing(),
-            870..920 => self.now += PAUSES[self.random.at(PAUSES.len())],
-            920..950 => self.replica = self.server.clone(),
-            950..962 => self.take_over(self.replica.clone()),
-            962..966 => self.take_over(Server::new(0)),
-            966..980 => self.server.trim(),
-            980..995 => self.server.forget_other(),
+        let drawn = self.random.below(self.weather.ends[KINDS - 1]);
+        match self.weather.ends.iter().position(|end| drawn < *end) {
+            Some(0) => self.ask(),
+            Some(1) => self.go_on_asking(),
+            Some(2) => self.look(),
+            Some(3) => self.change(),
+            Some(4) => self.go_on_changing(),
+            Some(5) => self.now += PAUSES[self.random.at(self.weather.pauses)],
+            Some(6) => self.replica = self.server.clone(),
+            Some(7) => self.take_over(self.replica.clone()),
+            Some(8) => self.take_over(Server::new(0)),
+            Some(9) => self.server.trim(),
+            Some(10) => self.server.forget_other(),
             _ => self.server.clear(),
         }
-        let least = self.due.last().map_or(0, |(_, version)| *version);
-        if let Some(version) = self.server.value(self.rules)
-            && version < least
-        {
-            self.broken.get_or_insert(format!("the server holds {version}, not {least}"));
+        self.judge();
+    }
+
+    /// Finds what is old, though nobody asks for it just now.
+    fn judge(&mut self) {
+        let newest = self.due.last().map_or(0, |(_, version)| *version);
+        let stored = self.server.value(self.rules).filter(|version| *version < newest);
+        let due = self.least_due();
+        let mut old = stored.map(|version| format!("the server holds {version}, not {newest}"));
+        for (number, seat) in self.nodes.iter().enumerate() {
+            let least = due.max(seat.own);
+            let is_trusted = self.trusts(seat.fresh) || !self.rules.has(Rule::Trust);
+            let memory = seat.memory.filter(|version| is_trusted && *version < least);
+            if let Some(version) = memory.or_else(|| self.joined(seat, least)) {
+                old = Some(format!("node {number} would give {version}, not {least}"));
+            }
         }
+        if self.broken.is_none() {
+            self.broken = old;
+        }
+    }
+
+    /// What somebody would be given who waited for whoever loads, if it is less than this.
+    fn joined(&self, seat: &Node, least: u64) -> Option<u64> {
+        let (listed, _) = seat.flight.filter(|(_, began)| self.joins(*began))?;
+        let loaded = self.asks.iter().filter_map(|ask| match ask.stage {
+            Stage::Loaded { number, version, .. } | Stage::Lands { number, version, .. } => {
+                (number == listed).then_some(version)
+            }
+            Stage::First
+            | Stage::Second { .. }
+            | Stage::Third { .. }
+            | Stage::Boards
+            | Stage::Waits { .. }
+            | Stage::Takes { .. }
+            | Stage::Loads { .. } => None,
+        });
+        loaded.min().filter(|version| *version < least)
+    }
+
+    /// Whether something takes longer this time.
+    fn stalls(&mut self, slow: Slow) -> bool {
+        self.weather.slow == slow && !self.random.one_in(12)
+    }
+
+    /// The least that may be given of what was forgotten by now.
+    fn least_due(&self) -> u64 {
+        let due = self.due.iter().rev().find(|(at, _)| self.now - at > MOST);
+        due.map_or(0, |(_, version)| *version)
+    }
+
+    /// Whether a load that began then is waited for.
+    fn joins(&self, began: u64) -> bool {
+        self.now - began <= MOST || !self.rules.has(Rule::Join)
     }
 
     fn number(&mut self) -> u64 {
@@ -256,6 +306,10 @@ impl World {
 
     fn look(&mut self) {
         let node = self.random.at(self.nodes.len());
+        let is_answered = matches!(self.nodes[node].look, Look::Answered(..));
+        if is_answered && self.stalls(Slow::Hearing) {
+            return;
+        }
         let is_lost = self.random.one_in(10);
         let (now, rules) = (self.now, self.rules);
         let seat = &mut self.nodes[node];
@@ -263,7 +317,7 @@ impl World {
             Look::None => Look::Asked(now),
             Look::Asked(_) | Look::Answered(..) if is_lost => Look::None,
             Look::Asked(asked) => {
-                Look::Answered(asked, self.server.news(seat.place, AT_ONCE, rules))
+                Look::Answered(asked, self.server.news(seat.place, ENTRIES, rules))
             }
             Look::Answered(asked, news) => {
                 let read_all = match news {
@@ -301,9 +355,7 @@ impl World {
             return;
         }
         let node = self.random.at(self.nodes.len());
-        let now = self.now;
-        let due = self.due.iter().rev().find(|(at, _)| now - at > MOST);
-        let least = due.map_or(0, |(_, version)| *version).max(self.nodes[node].own);
+        let least = self.least_due().max(self.nodes[node].own);
         self.asks.push(Ask { node, least, stage: Stage::First });
     }
 
@@ -313,6 +365,9 @@ impl World {
         }
         let which = self.random.at(self.asks.len());
         let Ask { node, stage, .. } = self.asks[which];
+        if matches!(stage, Stage::Second { .. }) && self.stalls(Slow::Peeking) {
+            return;
+        }
         if self.random.one_in(30) {
             // Whoever asked goes away.
             self.asks.swap_remove(which);
@@ -366,7 +421,7 @@ impl World {
 
     fn board(&mut self, node: usize) -> Stage {
         if let Some((number, began)) = self.nodes[node].flight
-            && (self.now - began <= MOST || !self.rules.has(Rule::Join))
+            && self.joins(began)
         {
             return Stage::Waits { number };
         }
@@ -464,6 +519,14 @@ impl World {
             return;
         }
         let which = self.random.at(self.changes.len());
+        let is_slow = match self.changes[which].doing {
+            Doing::Begun => self.stalls(Slow::Telling),
+            Doing::Commits => self.stalls(Slow::Changing),
+            Doing::Begins | Doing::Ends | Doing::Returns { .. } | Doing::Forgets => false,
+        };
+        if is_slow {
+            return;
+        }
         let mut change = self.changes.swap_remove(which);
         let dies = match change.doing {
             Doing::Begins => self.random.one_in(10),
