@@ -49,6 +49,7 @@ upgrade: packages
 bench:
 	cargo build --release --workspace --bins
 	cargo run --release -p understudy-tests --bin bench -- $(if $(BENCH_SESSIONS),--sessions $(BENCH_SESSIONS))
+	.ci/bentocache.sh
 
 check:
 	cargo fmt --all --check
