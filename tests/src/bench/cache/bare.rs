@@ -17,7 +17,8 @@ pub(super) struct InQuickCache(quick_cache::sync::Cache<Arc<str>, Arc<u64>>);
 
 impl InQuickCache {
     pub(super) fn filled(keys: &[String]) -> Self {
-        let cache = quick_cache::sync::Cache::new(2 * keys.len());
+        let cache: quick_cache::sync::Cache<Arc<str>, Arc<u64>> =
+            quick_cache::sync::Cache::new(2 * keys.len());
         keys.iter().for_each(|key| cache.insert(Arc::from(key.as_str()), Arc::new(1)));
         Self(cache)
     }
@@ -34,7 +35,8 @@ pub(super) struct InMoka(moka::sync::Cache<Arc<str>, Arc<u64>>);
 
 impl InMoka {
     pub(super) fn filled(keys: &[String]) -> Self {
-        let cache = moka::sync::Cache::new(2 * keys.len() as u64);
+        let cache: moka::sync::Cache<Arc<str>, Arc<u64>> =
+            moka::sync::Cache::new(2 * keys.len() as u64);
         keys.iter().for_each(|key| cache.insert(Arc::from(key.as_str()), Arc::new(1)));
         Self(cache)
     }
