@@ -15,6 +15,7 @@ use crate::redis::testing::{RedisServer, cluster, config, connected, eventually,
 
 mod history;
 mod lenient;
+mod model;
 
 const PRICES: Region = Region::new("prices").lives(Duration::from_secs(60));
 const LIMIT: Duration = Duration::from_secs(10);

@@ -6,11 +6,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use understudy_tests::bench::{Options, Stage, files, jobs, multitude, pages, run, settings};
+use understudy_tests::bench::{Options, Stage, cache, files, jobs, multitude, pages, run, settings};
 
 const USAGE: &str = "\
 usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N]
-             [--only PART-OF-A-NAME|settings|pages|multitude|files|jobs] [--env NAME=VALUE]...";
+             [--only PART-OF-A-NAME|settings|pages|cache|multitude|files|jobs] [--env NAME=VALUE]...";
 
 fn options(arguments: &[String]) -> Option<Options> {
     let mut options = Options::default();
@@ -63,6 +63,9 @@ async fn measure(options: &Options) {
     }
     if options.wants_part("pages") {
         println!("{}", pages::measure(options, |line| eprintln!("{line}")).await);
+    }
+    if options.wants_part("cache") {
+        println!("{}", cache::measure(options, |line| eprintln!("{line}")).await);
     }
     if options.wants_part("multitude") && options.sessions > 0 {
         println!("{}", multitude::measure(options, |line| eprintln!("{line}")).await);

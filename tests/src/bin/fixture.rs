@@ -19,6 +19,8 @@ mod basket;
 mod blocking;
 #[path = "fixture/caching.rs"]
 mod caching;
+#[path = "fixture/coherence.rs"]
+mod coherence;
 #[path = "fixture/health.rs"]
 mod health;
 #[path = "fixture/jobs.rs"]
@@ -278,6 +280,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .configure(blocking::routes)
         .configure(caching::routes)
         .configure(priced::routes)
+        .configure(coherence::routes)
         .configure(realtime::routes)
         .configure(together::routes)
         .configure(kin::routes)
