@@ -13,19 +13,30 @@ mod contents;
 mod database;
 mod error;
 mod folder;
+mod forms;
 mod info;
+mod judging;
+mod kinds;
+mod linked;
+mod links;
 mod naming;
 mod operations;
+mod ranges;
 mod rows;
+mod rules;
 mod s3;
+mod saving;
 mod schema;
 mod serve;
 mod service;
+#[cfg(test)]
+mod serving_tests;
 mod stored;
 mod sweep;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod verdicts;
 
 use std::fmt;
 use std::fmt::Display;
@@ -36,16 +47,23 @@ use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest};
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _, stream};
 
 use self::contents::Stores;
+use self::judging::Judge;
+use self::links::Signer;
 use self::rows::{Deleted, Rows};
+use self::rules::Rules;
 use self::upload::Upload;
 use crate::http::problem::Problem;
 
 pub use error::FileError;
+pub use forms::{Form, FormPart};
 pub use info::{FileInfo, PutOptions, PutWhen, SpaceInfo};
-pub use naming::{UNKNOWN_TYPE, type_of};
+pub use judging::Verdict;
+pub use links::{LINK_LIFE, LINK_LONGEST, Link, ReadLink, WriteLink};
+pub use naming::{UNKNOWN_TYPE, safe_name, type_of};
+pub use serve::Disposition;
 pub use service::FileService;
 pub use stored::StoredFile;
 
@@ -79,6 +97,7 @@ pub struct Files(Arc<OnceLock<Arc<Store>>>);
 pub struct Space {
     files: Files,
     name: String,
+    rules: Rules,
 }
 
 /// What everything here stands on.
@@ -87,6 +106,15 @@ struct Store {
     rows: Rows,
     stores: Stores,
     limits: Limits,
+    serving: Serving,
+}
+
+/// What serving files needs beside them.
+#[derive(Debug)]
+struct Serving {
+    signer: Signer,
+    /// Who says whether a file is clean, where somebody does.
+    judge: Option<Judge>,
 }
 
 /// How much may be there.
@@ -100,7 +128,7 @@ impl Files {
     /// Gives the files of a space. It need not be there: it is while there is something in it.
     #[must_use]
     pub fn space(&self, name: &str) -> Space {
-        Space { files: self.clone(), name: name.to_owned() }
+        Space { files: self.clone(), name: name.to_owned(), rules: Rules::default() }
     }
 
     /// Lists the spaces in which there is something by name, those behind `after`.
@@ -166,10 +194,16 @@ impl Space {
                 return Err(FileError::Changed);
             }
         }
-        let kind = type_of(content_type);
+        let mut content = std::pin::pin!(content.fuse());
+        let peeked = kinds::peek(content.as_mut()).await;
+        let kind = self.rules.kinds.admit(content_type, &peeked.head)?;
         let mut upload = Upload::begin(store, space, name, kind).await?;
-        upload.fill(content).await?;
+        upload.narrow(store.limits.within(&self.rules));
+        upload.fill(stream::iter(peeked.read).chain(content)).await?;
         let info = upload.publish(options).await?;
+        if let Some(judge) = &store.serving.judge {
+            judge.look_soon(store, &info);
+        }
         metrics::counter!("understudy_files_written_total").increment(1);
         metrics::counter!("understudy_files_written_bytes_total").increment(info.bytes);
         Ok(info)
@@ -178,8 +212,18 @@ impl Space {
     /// Finds a file; `None` if there is none.
     ///
     /// # Errors
-    /// [`FileError::BadName`], [`FileError::OtherStore`]; else when it cannot be looked for now.
+    /// [`FileError::BadName`], [`FileError::OtherStore`]; [`FileError::Quarantined`] and [`FileError::Infected`] where files are
+    /// examined; else when it cannot be looked for now.
     pub async fn get(&self, name: &str) -> Result<Option<StoredFile>, FileError> {
+        let Some(file) = self.find(name).await? else { return Ok(None) };
+        if let Some(judge) = &self.files.store()?.serving.judge {
+            judge.admit(file.info()).await?;
+        }
+        Ok(Some(file))
+    }
+
+    /// Finds a file, whatever was said of it: not for those who are served files.
+    async fn find(&self, name: &str) -> Result<Option<StoredFile>, FileError> {
         let (store, space) = self.entered()?;
         let name = naming::file_name(name)?;
         let Some(row) = store.rows.find(&space, &name).await? else { return Ok(None) };
