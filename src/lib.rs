@@ -55,7 +55,8 @@ pub mod prelude {
     };
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::files::{
-        FileError, FileInfo, Files, PutOptions, PutWhen, Space, StoredFile,
+        Disposition, FileError, FileInfo, Files, PutOptions, PutWhen, ReadLink, Space, StoredFile,
+        Verdict, WriteLink,
     };
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};
