@@ -56,7 +56,7 @@ pub mod prelude {
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::files::{
         Disposition, FileError, FileInfo, Files, PutOptions, PutWhen, ReadLink, Space, StoredFile,
-        Verdict, WriteLink,
+        Verdict,
     };
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};

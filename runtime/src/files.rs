@@ -61,7 +61,7 @@ pub use error::FileError;
 pub use forms::{Form, FormPart};
 pub use info::{FileInfo, PutOptions, PutWhen, SpaceInfo};
 pub use judging::Verdict;
-pub use links::{LINK_LIFE, LINK_LONGEST, Link, ReadLink, WriteLink};
+pub use links::{LINK_LIFE, LINK_LONGEST, Link, ReadLink};
 pub use naming::{UNKNOWN_TYPE, safe_name, type_of};
 pub use serve::Disposition;
 pub use service::FileService;

@@ -18,7 +18,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, CacheControl, CacheDirective};
 use serde::{Deserialize, Serialize};
-use understudy_runtime::files::{LINK_LIFE, Link, ReadLink, WriteLink};
+use understudy_runtime::files::{LINK_LIFE, Link};
 use understudy_runtime::http::absolute_url;
 
 use super::strict_json;
@@ -239,9 +239,11 @@ async fn link(
     let link: Link = match wish.to {
         Purpose::Read => space.link_to_read(&name, ReadLink { life, ..ReadLink::default() })?,
         Purpose::Write => {
-            // What is written by a link counts among the files of the user as ever, by the limits of the node.
-            let most_bytes = wish.bytes.unwrap_or(quota.0).min(quota.0);
-            space.link_to_write(&name, WriteLink { life, most_bytes })?
+            let space = match wish.bytes {
+                Some(bytes) => space.at_most(bytes),
+                None => space,
+            };
+            space.link_to_write(&name, life)?
         }
     };
     let expires = UNIX_EPOCH + Duration::from_millis(link.expires_ms);

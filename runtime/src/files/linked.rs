@@ -40,8 +40,10 @@ async fn serve(
             metrics::counter!("understudy_files_links_total", "result" => "read").increment(1);
             Ok(file.response_as(&request, disposition))
         }
-        Grant::Write(most) => {
-            let info = files.space(&space).at_most(most).save(&request, &name, body).await?;
+        Grant::Write(rules) => {
+            let mut space = files.space(&space);
+            space.rules = rules;
+            let info = space.save(&request, &name, body).await?;
             metrics::counter!("understudy_files_links_total", "result" => "write").increment(1);
             Ok(HttpResponse::Ok().json(info))
         }

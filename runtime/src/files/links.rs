@@ -2,7 +2,7 @@
 //! it knows, and checked by any node.
 //!
 //! A link is a path with what it lets do as its query, and an HMAC-SHA256 over the method, the path and the query *to the
-//! letter*: `key`, `method`, `expires`, `as` or `most`. So there is nothing that could be read in two ways. The key is named
+//! letter*: `key`, `method`, `expires`, and what it lets do. So there is nothing that could be read in two ways. The key is named
 //! by what is derived from it, so that there may be several: the first signs, all verify.
 //!
 //! Of a link that is not good it is never said why, and the work is the same whatever is wrong.
@@ -17,7 +17,9 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::error::FileError;
+use super::kinds::Kinds;
 use super::linked::ROOT;
+use super::rules::Rules;
 use super::serve::Disposition;
 use super::upload::hex;
 use super::{Space, naming};
@@ -64,28 +66,13 @@ impl Default for ReadLink {
     }
 }
 
-/// What a link to write lets do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WriteLink {
-    /// How long it is good, up to [`LINK_LONGEST`].
-    pub life: Duration,
-    /// Most bytes of the file; the limits of the node hold too.
-    pub most_bytes: u64,
-}
-
-impl Default for WriteLink {
-    fn default() -> Self {
-        Self { life: LINK_LIFE, most_bytes: u64::MAX }
-    }
-}
-
 /// What a link lets its bearer do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Grant {
     /// GET and HEAD.
     Read(Disposition),
-    /// PUT, of so many bytes.
-    Write(u64),
+    /// PUT, by these rules.
+    Write(Rules),
 }
 
 impl Grant {
@@ -96,13 +83,22 @@ impl Grant {
         }
     }
 
-    /// Writes it as the last field of a query.
-    fn field(self) -> String {
-        match self {
-            Self::Read(Disposition::ByType) => "as=type".to_owned(),
-            Self::Read(Disposition::Save) => "as=file".to_owned(),
-            Self::Write(most) => format!("most={most}"),
-        }
+    /// Writes it as the last fields of a query.
+    fn fields(self) -> String {
+        let rules = match self {
+            Self::Read(Disposition::ByType) => return "&as=type".to_owned(),
+            Self::Read(Disposition::Save) => return "&as=file".to_owned(),
+            Self::Write(rules) => rules,
+        };
+        let number = |name: &str, bytes: Option<u64>| -> String {
+            bytes.map(|bytes| format!("&{name}={bytes}")).unwrap_or_default()
+        };
+        let (most, all) = (number("most", rules.file_bytes), number("all", rules.space_bytes));
+        let kinds = match rules.kinds {
+            Kinds::Any => "",
+            Kinds::Pictures => "&kinds=pictures",
+        };
+        format!("{most}{all}{kinds}")
     }
 }
 
@@ -116,13 +112,13 @@ impl Space {
         self.link(name, link.life, Grant::Read(link.disposition))
     }
 
-    /// Makes a link by which whoever has it can write the file of this name (`PUT`), as often as they like while it is good. Of
-    /// the rules of this handle none goes with it but the size that is said here.
+    /// Makes a link by which whoever has it can write the file of this name (`PUT`), as often as they like while it is good: by
+    /// the rules of this handle ([`at_most`](Self::at_most), [`quota`](Self::quota), [`pictures_only`](Self::pictures_only)).
     ///
     /// # Errors
     /// [`FileError::BadName`], [`FileError::BadLink`].
-    pub fn link_to_write(&self, name: &str, link: WriteLink) -> Result<Link, FileError> {
-        self.link(name, link.life, Grant::Write(link.most_bytes))
+    pub fn link_to_write(&self, name: &str, life: Duration) -> Result<Link, FileError> {
+        self.link(name, life, Grant::Write(self.rules))
     }
 
     fn link(&self, name: &str, life: Duration, grant: Grant) -> Result<Link, FileError> {
@@ -213,9 +209,9 @@ impl Signer {
     fn seal(&self, path: String, life: Duration, grant: Grant) -> Link {
         // Whole seconds, up: a link is good for as long as was said.
         let expires = (self.clock.wall_ms() / 1_000).saturating_add(life.as_secs() + 1);
-        let (method, field) = (grant.method(), grant.field());
+        let (method, fields) = (grant.method(), grant.fields());
         let key = &self.keys[0];
-        let query = format!("key={}&method={method}&expires={expires}&{field}", key.id);
+        let query = format!("key={}&method={method}&expires={expires}{fields}", key.id);
         let signature = URL_SAFE_NO_PAD.encode(key.sign(method, &path, &query));
         let path = format!("{path}?{query}{SIGNATURE}{signature}");
         Link { path, expires_ms: expires.saturating_mul(1_000) }
@@ -235,7 +231,7 @@ impl Signer {
         let is_for_it = fields.method == method;
         let is_in_time = self.clock.wall_ms() < fields.expires.saturating_mul(1_000);
         let is_good = known.is_some() & is_whole & is_ours & is_for_it & is_in_time;
-        fields.grant.filter(|_| is_good)
+        fields.grant().filter(|_| is_good)
     }
 }
 
@@ -252,7 +248,8 @@ struct Fields<'a> {
     key: &'a str,
     method: &'a str,
     expires: u64,
-    grant: Option<Grant>,
+    disposition: Option<Disposition>,
+    rules: Rules,
 }
 
 impl<'a> Fields<'a> {
@@ -263,13 +260,24 @@ impl<'a> Fields<'a> {
                 ("key", key) => fields.key = key,
                 ("method", method) => fields.method = method,
                 ("expires", expires) => fields.expires = expires.parse().unwrap_or(0),
-                ("as", "type") => fields.grant = Some(Grant::Read(Disposition::ByType)),
-                ("as", "file") => fields.grant = Some(Grant::Read(Disposition::Save)),
-                ("most", most) => fields.grant = most.parse().ok().map(Grant::Write),
+                ("as", "type") => fields.disposition = Some(Disposition::ByType),
+                ("as", "file") => fields.disposition = Some(Disposition::Save),
+                // What is no number lets nothing be written.
+                ("most", most) => fields.rules.file_bytes = Some(most.parse().unwrap_or(0)),
+                ("all", all) => fields.rules.space_bytes = Some(all.parse().unwrap_or(0)),
+                ("kinds", _) => fields.rules.kinds = Kinds::Pictures,
                 _ => {}
             }
         }
         fields
+    }
+
+    fn grant(&self) -> Option<Grant> {
+        match self.method {
+            "GET" => self.disposition.map(Grant::Read),
+            "PUT" => Some(Grant::Write(self.rules)),
+            _ => None,
+        }
     }
 }
 
@@ -283,6 +291,8 @@ mod tests {
     const OLD: &str = "the-old-secret-of-these-tests-of-links";
     const NEW: &str = "the-new-secret-of-these-tests-of-links";
     const PATH: &str = "/files/space/na%20me";
+    const RULES: Rules =
+        Rules { file_bytes: Some(7), space_bytes: Some(70), kinds: Kinds::Pictures };
 
     fn signer(secrets: &[&str], clock: &Arc<ManualClock>) -> Signer {
         let secrets: Vec<Secret<String>> =
@@ -305,8 +315,11 @@ mod tests {
         assert_eq!(opened(&signer, "GET", &link.path), Some(read));
         assert_eq!(opened(&signer, "HEAD", &link.path), Some(read));
         assert_eq!(opened(&signer, "PUT", &link.path), None);
-        let write = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(7));
-        assert_eq!(opened(&signer, "PUT", &write.path), Some(Grant::Write(7)));
+        for rules in [RULES, Rules::default()] {
+            let write = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(rules));
+            assert_eq!(opened(&signer, "PUT", &write.path), Some(Grant::Write(rules)));
+        }
+        let write = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(RULES));
         assert_eq!(opened(&signer, "GET", &write.path), None);
         assert!(!format!("{link:?} {signer:?}").contains("signature"));
         clock.advance(LINK_LIFE);
@@ -319,7 +332,7 @@ mod tests {
     fn row_18_a_link_that_was_changed_in_any_letter_is_not_good() {
         let clock = Arc::new(ManualClock::new());
         let signer = signer(&[NEW], &clock);
-        let link = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(7)).path;
+        let link = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(RULES)).path;
         for at in 0..link.len() {
             let mut other = link.clone().into_bytes();
             other[at] ^= 1;
@@ -330,9 +343,9 @@ mod tests {
             ("/files", "/Files"),
             ("%20", "%2520"),
             ("na", "n%61"),
-            ("most=7", "most=70"),
-            ("most=7", "most=7&most=70"),
-            ("most=7", "as=type"),
+            ("most=7&", "most=70&"),
+            ("most=7&", "most=7&most=70&"),
+            ("&kinds=pictures", ""),
             ("&signature=", "&x=y&signature="),
             ("&signature=", "&signature=&signature="),
             ("?key=", "?key=x&key="),

@@ -4,10 +4,10 @@ use super::kinds::Kinds;
 use super::{Limits, Space};
 
 /// Rules of one handle; the default is that there are none.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Rules {
-    file_bytes: Option<u64>,
-    space_bytes: Option<u64>,
+    pub(super) file_bytes: Option<u64>,
+    pub(super) space_bytes: Option<u64>,
     pub(super) kinds: Kinds,
 }
 
