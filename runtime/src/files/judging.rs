@@ -115,6 +115,12 @@ impl Judge {
         }
     }
 
+    /// Leaves all files to the duty.
+    #[cfg(test)]
+    pub(super) fn in_no_hurry(self) -> Self {
+        Self { waiting: Arc::new(Semaphore::new(0)), ..self }
+    }
+
     /// Says whether a file may be served.
     pub(super) async fn admit(&self, info: &FileInfo) -> Result<(), FileError> {
         match self.verdicts.of(&info.version).await? {
