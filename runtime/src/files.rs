@@ -47,7 +47,7 @@ use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::Stream;
 
 use self::contents::Stores;
 use self::judging::Judge;
@@ -194,12 +194,13 @@ impl Space {
                 return Err(FileError::Changed);
             }
         }
-        let mut content = std::pin::pin!(content.fuse());
+        let mut content = std::pin::pin!(futures_util::StreamExt::fuse(content));
         let peeked = kinds::peek(content.as_mut()).await;
         let kind = self.rules.kinds.admit(content_type, &peeked.head)?;
         let mut upload = Upload::begin(store, space, name, kind).await?;
         upload.narrow(store.limits.within(&self.rules));
-        upload.fill(stream::iter(peeked.read).chain(content)).await?;
+        let all = futures_util::StreamExt::chain(futures_util::stream::iter(peeked.read), content);
+        upload.fill(all).await?;
         let info = upload.publish(options).await?;
         if let Some(judge) = &store.serving.judge {
             judge.look_soon(store, &info);
