@@ -46,7 +46,9 @@ pub enum FileError {
     #[error("the link is not good for this, or not any more")]
     LinkRefused,
     /// The space takes pictures only, and this is none.
-    #[error("only pictures are taken here: PNG, JPEG, GIF, WebP and AVIF, and nothing that says to be one")]
+    #[error(
+        "only pictures are taken here: PNG, JPEG, GIF, WebP and AVIF, and nothing that says to be one"
+    )]
     WrongKind,
     /// Nobody has judged yet whether the file is clean.
     #[error("the file is being examined")]
@@ -198,7 +200,8 @@ impl ApiError for FileError {
         if let Self::TooLarge { most } | Self::SpaceFull { most } = self {
             return problem.with_member("limit_bytes", *most);
         }
-        if let Self::BadName { field } | Self::BadHeader { field } | Self::BadLink { field } = self {
+        if let Self::BadName { field } | Self::BadHeader { field } | Self::BadLink { field } = self
+        {
             return problem.with_member("field", *field);
         }
         problem
