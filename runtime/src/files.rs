@@ -9,6 +9,7 @@
 //! not here: folders within spaces, who may read what (the application knows its users), contents that change in place.
 
 mod admin;
+mod bounds;
 mod contents;
 mod database;
 mod error;
@@ -23,7 +24,6 @@ mod naming;
 mod operations;
 mod ranges;
 mod rows;
-mod rules;
 mod s3;
 mod saving;
 mod schema;
@@ -49,11 +49,11 @@ use actix_web::{FromRequest, HttpRequest};
 use bytes::Bytes;
 use futures_util::Stream;
 
+use self::bounds::Bounds;
 use self::contents::Stores;
 use self::judging::Judge;
 use self::links::Signer;
 use self::rows::{Deleted, Rows};
-use self::rules::Rules;
 use self::upload::Upload;
 use crate::http::problem::Problem;
 
@@ -97,7 +97,7 @@ pub struct Files(Arc<OnceLock<Arc<Store>>>);
 pub struct Space {
     files: Files,
     name: String,
-    rules: Rules,
+    bounds: Bounds,
 }
 
 /// What everything here stands on.
@@ -128,7 +128,7 @@ impl Files {
     /// Gives the files of a space. It need not be there: it is while there is something in it.
     #[must_use]
     pub fn space(&self, name: &str) -> Space {
-        Space { files: self.clone(), name: name.to_owned(), rules: Rules::default() }
+        Space { files: self.clone(), name: name.to_owned(), bounds: Bounds::default() }
     }
 
     /// Lists the spaces in which there is something by name, those behind `after`.
@@ -196,9 +196,9 @@ impl Space {
         }
         let mut content = std::pin::pin!(futures_util::StreamExt::fuse(content));
         let peeked = kinds::peek(content.as_mut()).await;
-        let kind = self.rules.kinds.admit(content_type, &peeked.head)?;
+        let kind = self.bounds.kinds.admit(content_type, &peeked.head)?;
         let mut upload = Upload::begin(store, space, name, kind).await?;
-        upload.narrow(store.limits.within(&self.rules));
+        upload.narrow(store.limits.within(&self.bounds));
         let all = futures_util::StreamExt::chain(futures_util::stream::iter(peeked.read), content);
         upload.fill(all).await?;
         let info = upload.publish(options).await?;

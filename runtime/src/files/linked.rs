@@ -40,9 +40,9 @@ async fn serve(
             metrics::counter!("understudy_files_links_total", "result" => "read").increment(1);
             Ok(file.response_as(&request, disposition))
         }
-        Grant::Write(rules) => {
+        Grant::Write(bounds) => {
             let mut space = files.space(&space);
-            space.rules = rules;
+            space.bounds = bounds;
             let info = space.save(&request, &name, body).await?;
             metrics::counter!("understudy_files_links_total", "result" => "write").increment(1);
             Ok(HttpResponse::Ok().json(info))

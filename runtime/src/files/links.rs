@@ -16,10 +16,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::bounds::Bounds;
 use super::error::FileError;
 use super::kinds::Kinds;
 use super::linked::ROOT;
-use super::rules::Rules;
 use super::serve::Disposition;
 use super::upload::hex;
 use super::{Space, naming};
@@ -71,8 +71,8 @@ impl Default for ReadLink {
 pub(super) enum Grant {
     /// GET and HEAD.
     Read(Disposition),
-    /// PUT, by these rules.
-    Write(Rules),
+    /// PUT, by these bounds.
+    Write(Bounds),
 }
 
 impl Grant {
@@ -85,16 +85,16 @@ impl Grant {
 
     /// Writes it as the last fields of a query.
     fn fields(self) -> String {
-        let rules = match self {
+        let bounds = match self {
             Self::Read(Disposition::ByType) => return "&as=type".to_owned(),
             Self::Read(Disposition::Save) => return "&as=file".to_owned(),
-            Self::Write(rules) => rules,
+            Self::Write(bounds) => bounds,
         };
         let number = |name: &str, bytes: Option<u64>| -> String {
             bytes.map(|bytes| format!("&{name}={bytes}")).unwrap_or_default()
         };
-        let (most, all) = (number("most", rules.file_bytes), number("all", rules.space_bytes));
-        let kinds = match rules.kinds {
+        let (most, all) = (number("most", bounds.file_bytes), number("all", bounds.space_bytes));
+        let kinds = match bounds.kinds {
             Kinds::Any => "",
             Kinds::Pictures => "&kinds=pictures",
         };
@@ -113,12 +113,12 @@ impl Space {
     }
 
     /// Makes a link by which whoever has it can write the file of this name (`PUT`), as often as they like while it is good: by
-    /// the rules of this handle ([`at_most`](Self::at_most), [`quota`](Self::quota), [`pictures_only`](Self::pictures_only)).
+    /// the bounds of this handle ([`at_most`](Self::at_most), [`quota`](Self::quota), [`pictures_only`](Self::pictures_only)).
     ///
     /// # Errors
     /// [`FileError::BadName`], [`FileError::BadLink`].
     pub fn link_to_write(&self, name: &str, life: Duration) -> Result<Link, FileError> {
-        self.link(name, life, Grant::Write(self.rules))
+        self.link(name, life, Grant::Write(self.bounds))
     }
 
     fn link(&self, name: &str, life: Duration, grant: Grant) -> Result<Link, FileError> {
@@ -249,7 +249,7 @@ struct Fields<'a> {
     method: &'a str,
     expires: u64,
     disposition: Option<Disposition>,
-    rules: Rules,
+    bounds: Bounds,
 }
 
 impl<'a> Fields<'a> {
@@ -263,9 +263,9 @@ impl<'a> Fields<'a> {
                 ("as", "type") => fields.disposition = Some(Disposition::ByType),
                 ("as", "file") => fields.disposition = Some(Disposition::Save),
                 // What is no number lets nothing be written.
-                ("most", most) => fields.rules.file_bytes = Some(most.parse().unwrap_or(0)),
-                ("all", all) => fields.rules.space_bytes = Some(all.parse().unwrap_or(0)),
-                ("kinds", _) => fields.rules.kinds = Kinds::Pictures,
+                ("most", most) => fields.bounds.file_bytes = Some(most.parse().unwrap_or(0)),
+                ("all", all) => fields.bounds.space_bytes = Some(all.parse().unwrap_or(0)),
+                ("kinds", _) => fields.bounds.kinds = Kinds::Pictures,
                 _ => {}
             }
         }
@@ -275,7 +275,7 @@ impl<'a> Fields<'a> {
     fn grant(&self) -> Option<Grant> {
         match self.method {
             "GET" => self.disposition.map(Grant::Read),
-            "PUT" => Some(Grant::Write(self.rules)),
+            "PUT" => Some(Grant::Write(self.bounds)),
             _ => None,
         }
     }
@@ -291,8 +291,8 @@ mod tests {
     const OLD: &str = "the-old-secret-of-these-tests-of-links";
     const NEW: &str = "the-new-secret-of-these-tests-of-links";
     const PATH: &str = "/files/space/na%20me";
-    const RULES: Rules =
-        Rules { file_bytes: Some(7), space_bytes: Some(70), kinds: Kinds::Pictures };
+    const BOUNDS: Bounds =
+        Bounds { file_bytes: Some(7), space_bytes: Some(70), kinds: Kinds::Pictures };
 
     fn signer(secrets: &[&str], clock: &Arc<ManualClock>) -> Signer {
         let secrets: Vec<Secret<String>> =
@@ -315,11 +315,11 @@ mod tests {
         assert_eq!(opened(&signer, "GET", &link.path), Some(read));
         assert_eq!(opened(&signer, "HEAD", &link.path), Some(read));
         assert_eq!(opened(&signer, "PUT", &link.path), None);
-        for rules in [RULES, Rules::default()] {
-            let write = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(rules));
-            assert_eq!(opened(&signer, "PUT", &write.path), Some(Grant::Write(rules)));
+        for bounds in [BOUNDS, Bounds::default()] {
+            let write = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(bounds));
+            assert_eq!(opened(&signer, "PUT", &write.path), Some(Grant::Write(bounds)));
         }
-        let write = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(RULES));
+        let write = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(BOUNDS));
         assert_eq!(opened(&signer, "GET", &write.path), None);
         assert!(!format!("{link:?} {signer:?}").contains("signature"));
         clock.advance(LINK_LIFE);
@@ -332,7 +332,7 @@ mod tests {
     fn row_18_a_link_that_was_changed_in_any_letter_is_not_good() {
         let clock = Arc::new(ManualClock::new());
         let signer = signer(&[NEW], &clock);
-        let link = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(RULES)).path;
+        let link = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(BOUNDS)).path;
         for at in 0..link.len() {
             let mut other = link.clone().into_bytes();
             other[at] ^= 1;

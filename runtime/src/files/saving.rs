@@ -50,7 +50,7 @@ impl Space {
         E: Display,
     {
         let headers = request.headers();
-        let most = self.entered()?.0.limits.within(&self.rules).file_bytes;
+        let most = self.entered()?.0.limits.within(&self.bounds).file_bytes;
         let announced = text(headers, header::CONTENT_LENGTH.as_str());
         let announced = announced.and_then(|length| length.trim().parse::<u64>().ok());
         if announced.is_some_and(|bytes| bytes > most) {

@@ -1,4 +1,4 @@
-//! What holds for files beside their contents: rules of a handle, and that nobody is served what was not examined.
+//! What holds for files beside their contents: bounds of a handle, and that nobody is served what was not examined.
 
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ async fn x5_whoever_wrote_a_file_has_it_examined_soon() {
 }
 
 #[tokio::test]
-async fn f7_the_rules_of_a_handle_hold_beside_those_of_the_node() {
+async fn f7_the_bounds_of_a_handle_hold_beside_those_of_the_node() {
     let bench = Bench::open().await;
     let files = bench.node(None).0;
     let space = files.space("space");

@@ -3,9 +3,9 @@
 use super::kinds::Kinds;
 use super::{Limits, Space};
 
-/// Rules of one handle; the default is that there are none.
+/// Bounds of one handle; the default is that there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Rules {
+pub(super) struct Bounds {
     pub(super) file_bytes: Option<u64>,
     pub(super) space_bytes: Option<u64>,
     pub(super) kinds: Kinds,
@@ -22,7 +22,7 @@ impl Space {
     /// ```
     #[must_use]
     pub fn at_most(mut self, file_bytes: u64) -> Self {
-        self.rules.file_bytes = Some(file_bytes);
+        self.bounds.file_bytes = Some(file_bytes);
         self
     }
 
@@ -30,7 +30,7 @@ impl Space {
     /// node holds too. It is decided in the transaction that gives a file its name.
     #[must_use]
     pub fn quota(mut self, space_bytes: u64) -> Self {
-        self.rules.space_bytes = Some(space_bytes);
+        self.bounds.space_bytes = Some(space_bytes);
         self
     }
 
@@ -38,18 +38,18 @@ impl Space {
     /// begin; anything else is refused with [`WrongKind`](super::FileError::WrongKind).
     #[must_use]
     pub fn pictures_only(mut self) -> Self {
-        self.rules.kinds = Kinds::Pictures;
+        self.bounds.kinds = Kinds::Pictures;
         self
     }
 }
 
 impl Limits {
-    /// The narrower of these limits and those of the rules.
-    pub(super) fn within(self, rules: &Rules) -> Self {
-        let least = |limit: u64, rule: Option<u64>| rule.map_or(limit, |rule| limit.min(rule));
+    /// The narrower of these limits and those of the bounds.
+    pub(super) fn within(self, bounds: &Bounds) -> Self {
+        let least = |limit: u64, bound: Option<u64>| bound.map_or(limit, |bound| limit.min(bound));
         Self {
-            file_bytes: least(self.file_bytes, rules.file_bytes),
-            space_bytes: least(self.space_bytes, rules.space_bytes),
+            file_bytes: least(self.file_bytes, bounds.file_bytes),
+            space_bytes: least(self.space_bytes, bounds.space_bytes),
         }
     }
 }
@@ -59,12 +59,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_narrows_a_limit_and_never_widens_it() {
+    fn a_bound_narrows_a_limit_and_never_widens_it() {
         let limits = Limits { file_bytes: 10, space_bytes: 20 };
-        let rules = Rules { file_bytes: Some(5), space_bytes: Some(30), kinds: Kinds::Any };
-        let narrowed = limits.within(&rules);
+        let bounds = Bounds { file_bytes: Some(5), space_bytes: Some(30), kinds: Kinds::Any };
+        let narrowed = limits.within(&bounds);
         assert_eq!((narrowed.file_bytes, narrowed.space_bytes), (5, 20));
-        let same = limits.within(&Rules::default());
+        let same = limits.within(&Bounds::default());
         assert_eq!((same.file_bytes, same.space_bytes), (10, 20));
     }
 }
