@@ -3,13 +3,16 @@
 //!
 //! A file is in a *space*, a name under which files are kept together and counted: a user, a tenant, what they are for. It is
 //! written in pieces under no name, and gets its name when all of it is there, in one transaction; so every node sees all of
-//! it or the one before. See [`rows`] for what a crash leaves behind, and [`sweep`] for who tidies up.
+//! it or the one before. See [`rows`] for what a crash leaves behind, and [`sweep`] for who tidies up;
+//! [`owners`] says who uses a file, [`orphans`] removes what nobody does, and [`shared`] keeps equal contents once.
 //!
 //! No actor owns a file: what must be decided at one place is decided by the database, in the row of its space. Deliberately
 //! not here: folders within spaces, who may read what (the application knows its users), contents that change in place.
 
 mod admin;
 mod bounds;
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
 mod contents;
 mod database;
 mod error;
@@ -20,10 +23,16 @@ mod judging;
 mod kinds;
 mod linked;
 mod links;
+#[cfg(any(test, feature = "test-support"))]
+mod memory;
 mod naming;
 mod operations;
+mod orphans;
+mod owners;
+mod points;
 mod ranges;
 mod rows;
+mod rules;
 mod s3;
 mod saving;
 mod schema;
@@ -31,6 +40,7 @@ mod serve;
 mod service;
 #[cfg(test)]
 mod serving_tests;
+mod shared;
 mod stored;
 mod sweep;
 #[cfg(test)]
@@ -63,6 +73,10 @@ pub use info::{FileInfo, PutOptions, PutWhen, SpaceInfo};
 pub use judging::Verdict;
 pub use links::{LINK_LIFE, LINK_LONGEST, Link, ReadLink};
 pub use naming::{UNKNOWN_TYPE, safe_name, type_of};
+pub use owners::Owner;
+#[cfg(any(test, feature = "test-support"))]
+pub use points::{stand_still_at, stands_still};
+pub use rules::{NamedRule, Sharing, SpaceRule, Unused};
 pub use serve::Disposition;
 pub use service::FileService;
 pub use stored::StoredFile;

@@ -61,13 +61,13 @@ struct CheckedBody {
     file: FileInfo,
 }
 
-fn ok(body: &impl Serialize) -> HttpResponse {
+pub(super) fn ok(body: &impl Serialize) -> HttpResponse {
     let no_store = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
     HttpResponse::Ok().insert_header(no_store).json(body)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
-fn told(error: FileError) -> Problem {
+pub(super) fn told(error: FileError) -> Problem {
     if let FileError::Database(error) = &error {
         let error = crate::error::chain(error);
         tracing::warn!(error, "a request of an operator about files failed at the database");

@@ -44,4 +44,23 @@ pub(super) const OPERATIONS: &[Operation] = &[
         (503, "file_check_too_long: it cannot be read within 20 s; file_store_unavailable"),
     ])
     .cli("files check"),
+    Operation::get(
+        "files.orphans",
+        "/v1/files-orphans",
+        "Lists files that nobody uses, in spaces that want those removed, and what holds for spaces",
+    )
+    .role(Role::Support)
+    .query(PAGE)
+    .cli("files orphans")
+    .console("files"),
+    Operation::post(
+        "files.gc",
+        "/v1/files-orphans/collect",
+        "Removes files that nobody uses, in spaces that want that, up to 1,000",
+    )
+    .query(&[Parameter::new("dry_run", r#"{"type":"boolean"}"#, "Only tell how many there are")])
+    .optional_body(NOTHING)
+    .answers(&[(200, "How many there were, and how many were removed; `more` when not all were looked at")])
+    .cli("files gc")
+    .console("files"),
 ];

@@ -16,9 +16,11 @@ use super::links::Signer;
 use super::rows::Rows;
 use super::s3::S3Contents;
 use super::stored::StoredFile;
-use super::{Files, Limits, Serving, Store, linked, operations, schema, sweep};
+use super::{Files, Limits, Serving, Store, linked, operations, orphans, schema, sweep};
 use crate::admin::Operation;
-use crate::config::FileStoreKind;
+use crate::clock::SystemClock;
+use crate::config::{FileStoreConfig, FileStoreKind};
+use crate::database::Database;
 use crate::error::chain;
 use crate::service::{Health, NodeContext, Service, ServiceError};
 use crate::supervise::{Stopped, Supervised, spawn};
@@ -89,6 +91,7 @@ impl Service for FileService {
         let judge = self.examiner.clone().map(|it| Judge::new(it, node.database.clone()));
         let store = Arc::new(open(node, judge).await?);
         node.duties.add(sweep::duty(&store));
+        node.duties.add(orphans::duty(&store));
         if let Some(judge) = &store.serving.judge {
             node.duties.add(judging::duty(judge, &store));
         }
@@ -127,15 +130,27 @@ impl Service for FileService {
 
     fn admin(&self, app: &mut ServiceConfig) {
         super::admin::configure(app, &self.files);
+        orphans::admin::configure(app);
     }
 }
 
 async fn open(node: &NodeContext, judge: Option<Judge>) -> Result<Store, ServiceError> {
     let config = &node.config.files;
-    let database: Arc<dyn Contents> = Arc::new(DatabaseContents::new(node.database.clone()));
+    let sessions = &node.config.session.secret;
+    let signer = Signer::new(&config.signing_keys, sessions, Arc::clone(&node.clock));
+    let serving = Serving { signer, judge };
+    Ok(Store { serving, ..open_on(config, &node.database).await? })
+}
+
+/// Opens the stores that these options name.
+pub(super) async fn open_on(
+    config: &FileStoreConfig,
+    rows: &Database,
+) -> Result<Store, ServiceError> {
+    let database: Arc<dyn Contents> = Arc::new(DatabaseContents::new(rows.clone()));
     let folder: Option<Arc<dyn Contents>> = match &config.dir {
         Some(root) => {
-            let folder = FolderContents::open(root, &node.database).await.map_err(not_yet)?;
+            let folder = FolderContents::open(root, rows).await.map_err(not_yet)?;
             Some(Arc::new(folder))
         }
         None => None,
@@ -146,10 +161,9 @@ async fn open(node: &NodeContext, judge: Option<Judge>) -> Result<Store, Service
     };
     let stores = Stores { kind: config.store, database, folder, s3 };
     let limits = Limits { file_bytes: config.file_bytes, space_bytes: config.space_bytes };
-    let sessions = &node.config.session.secret;
-    let signer = Signer::new(&config.signing_keys, sessions, Arc::clone(&node.clock));
-    let serving = Serving { signer, judge };
-    Ok(Store { rows: Rows::new(node.database.clone()), stores, limits, serving })
+    let signer = Signer::new(&config.signing_keys, &[], SystemClock::shared());
+    let serving = Serving { signer, judge: None };
+    Ok(Store { rows: Rows::new(rows.clone()), stores, limits, serving })
 }
 
 /// A folder can be mounted while the node waits, also when it is another cluster's now.

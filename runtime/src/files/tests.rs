@@ -1,5 +1,7 @@
 //! Files in each store: whole or not there, within their limits, and never mistaken for one another.
 
+mod owners;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

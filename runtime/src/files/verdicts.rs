@@ -14,7 +14,7 @@ pub(super) struct Table;
 
 impl MigrationName for Table {
     fn name(&self) -> &'static str {
-        "files_0010_verdicts"
+        "files_0003_verdicts"
     }
 }
 

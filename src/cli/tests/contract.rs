@@ -101,6 +101,8 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("files.show", "GET /v1/files/{space}/{name}", "files show"),
     ("files.delete", "DELETE /v1/files/{space}/{name}", "files delete"),
     ("files.check", "POST /v1/files/{space}/{name}/check", "files check"),
+    ("files.orphans", "GET /v1/files-orphans", "files orphans"),
+    ("files.gc", "POST /v1/files-orphans/collect", "files gc"),
 ];
 
 #[test]

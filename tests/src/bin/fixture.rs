@@ -27,6 +27,8 @@ mod jobs;
 mod kin;
 #[path = "fixture/notes.rs"]
 mod notes;
+#[path = "fixture/priced.rs"]
+mod priced;
 #[path = "fixture/realtime.rs"]
 mod realtime;
 #[path = "fixture/shared.rs"]
@@ -275,6 +277,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/all", web::get().to(all))
         .configure(blocking::routes)
         .configure(caching::routes)
+        .configure(priced::routes)
         .configure(realtime::routes)
         .configure(together::routes)
         .configure(kin::routes)
