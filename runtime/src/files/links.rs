@@ -128,7 +128,7 @@ impl Space {
             return Err(FileError::BadLink { field: "life" });
         }
         let path = format!("{ROOT}/{}/{}", encoded(&space), encoded(&name));
-        Ok(store.serving.signer.seal(path, life, grant))
+        Ok(store.serving.signer.seal(&path, life, grant))
     }
 }
 
@@ -206,13 +206,13 @@ impl Signer {
         Self::new(&[], &[], crate::clock::SystemClock::shared())
     }
 
-    fn seal(&self, path: String, life: Duration, grant: Grant) -> Link {
+    fn seal(&self, path: &str, life: Duration, grant: Grant) -> Link {
         // Whole seconds, up: a link is good for as long as was said.
         let expires = (self.clock.wall_ms() / 1_000).saturating_add(life.as_secs() + 1);
         let (method, fields) = (grant.method(), grant.fields());
         let key = &self.keys[0];
         let query = format!("key={}&method={method}&expires={expires}{fields}", key.id);
-        let signature = URL_SAFE_NO_PAD.encode(key.sign(method, &path, &query));
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(method, path, &query));
         let path = format!("{path}?{query}{SIGNATURE}{signature}");
         Link { path, expires_ms: expires.saturating_mul(1_000) }
     }
@@ -311,15 +311,15 @@ mod tests {
         let clock = Arc::new(ManualClock::new());
         let signer = signer(&[NEW], &clock);
         let read = Grant::Read(Disposition::Save);
-        let link = signer.seal(PATH.to_owned(), LINK_LIFE, read);
+        let link = signer.seal(PATH, LINK_LIFE, read);
         assert_eq!(opened(&signer, "GET", &link.path), Some(read));
         assert_eq!(opened(&signer, "HEAD", &link.path), Some(read));
         assert_eq!(opened(&signer, "PUT", &link.path), None);
         for bounds in [BOUNDS, Bounds::default()] {
-            let write = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(bounds));
+            let write = signer.seal(PATH, LINK_LIFE, Grant::Write(bounds));
             assert_eq!(opened(&signer, "PUT", &write.path), Some(Grant::Write(bounds)));
         }
-        let write = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(BOUNDS));
+        let write = signer.seal(PATH, LINK_LIFE, Grant::Write(BOUNDS));
         assert_eq!(opened(&signer, "GET", &write.path), None);
         assert!(!format!("{link:?} {signer:?}").contains("signature"));
         clock.advance(LINK_LIFE);
@@ -332,7 +332,7 @@ mod tests {
     fn row_18_a_link_that_was_changed_in_any_letter_is_not_good() {
         let clock = Arc::new(ManualClock::new());
         let signer = signer(&[NEW], &clock);
-        let link = signer.seal(PATH.to_owned(), LINK_LIFE, Grant::Write(BOUNDS)).path;
+        let link = signer.seal(PATH, LINK_LIFE, Grant::Write(BOUNDS)).path;
         for at in 0..link.len() {
             let mut other = link.clone().into_bytes();
             other[at] ^= 1;
@@ -367,8 +367,8 @@ mod tests {
         let (before, between) = (signer(&[OLD], &clock), signer(&[NEW, OLD], &clock));
         let after = signer(&[NEW], &clock);
         let grant = Grant::Read(Disposition::ByType);
-        let old = before.seal(PATH.to_owned(), LINK_LIFE, grant).path;
-        let new = between.seal(PATH.to_owned(), LINK_LIFE, grant).path;
+        let old = before.seal(PATH, LINK_LIFE, grant).path;
+        let new = between.seal(PATH, LINK_LIFE, grant).path;
         assert_eq!(opened(&between, "GET", &old), Some(grant));
         assert_eq!(opened(&after, "GET", &new), Some(grant));
         assert_eq!(opened(&after, "GET", &old), None, "its key is out of the list");
