@@ -56,8 +56,8 @@ pub mod prelude {
     };
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::files::{
-        FileError, FileInfo, Files, Owner, PutOptions, PutWhen, Sharing, Space, SpaceRule,
-        StoredFile, Unused,
+        Disposition, FileError, FileInfo, Files, Owner, PutOptions, PutWhen, ReadLink, Sharing,
+        Space, SpaceRule, StoredFile, Unused, Verdict,
     };
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};

@@ -107,7 +107,7 @@ async fn list(files: Data<Files>, request: HttpRequest, space: Path<String>) -> 
 }
 
 async fn found(files: &Files, (space, name): &(String, String)) -> Result<StoredFile, Problem> {
-    files.space(space).get(name).await.map_err(told)?.ok_or_else(unknown)
+    files.space(space).find(name).await.map_err(told)?.ok_or_else(unknown)
 }
 
 async fn show(files: Data<Files>, request: HttpRequest, named: Named) -> Answer {

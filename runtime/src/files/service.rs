@@ -11,10 +11,14 @@ use sea_orm_migration::MigrationTrait;
 use super::contents::{ContentError, Contents, Stores};
 use super::database::DatabaseContents;
 use super::folder::FolderContents;
+use super::judging::{self, Examiner, Judge, Verdict};
+use super::links::Signer;
 use super::rows::Rows;
 use super::s3::S3Contents;
-use super::{Files, Limits, Store, operations, orphans, schema, sweep};
+use super::stored::StoredFile;
+use super::{Files, Limits, Serving, Store, linked, operations, orphans, schema, sweep};
 use crate::admin::Operation;
+use crate::clock::SystemClock;
 use crate::config::{FileStoreConfig, FileStoreKind};
 use crate::database::Database;
 use crate::error::chain;
@@ -37,6 +41,7 @@ pub struct FileService {
     trouble: Trouble,
     _probe: Option<Supervised>,
     kind: Option<FileStoreKind>,
+    examiner: Option<Examiner>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -54,6 +59,22 @@ impl FileService {
     pub fn files(&self) -> Files {
         self.files.clone()
     }
+
+    /// Has `examine` asked of every file whether it is clean; until it was, and said so, nobody is served the file
+    /// ([`FileError::Quarantined`](super::FileError::Quarantined)). All nodes must be given the same.
+    ///
+    /// It is asked on the node that wrote the file, soon after, and may take five minutes. When it fails, or the node dies, it is
+    /// asked again within two minutes, on the node that leads; so it may be asked twice, and the worse answer counts. Files that
+    /// were written before there was an examiner are examined too.
+    #[must_use]
+    pub fn examine<F, Fut>(mut self, examine: F) -> Self
+    where
+        F: Fn(StoredFile) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Verdict, String>> + Send + 'static,
+    {
+        self.examiner = Some(Examiner::new(examine));
+        self
+    }
 }
 
 #[async_trait(?Send)]
@@ -67,9 +88,13 @@ impl Service for FileService {
     }
 
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
-        let store = Arc::new(open(node).await?);
+        let judge = self.examiner.clone().map(|it| Judge::new(it, node.database.clone()));
+        let store = Arc::new(open(node, judge).await?);
         node.duties.add(sweep::duty(&store));
         node.duties.add(orphans::duty(&store));
+        if let Some(judge) = &store.serving.judge {
+            node.duties.add(judging::duty(judge, &store));
+        }
         let (probed, trouble) = (Arc::clone(&store), self.trouble.clone());
         self._probe = Some(spawn("files-probe", move || {
             let (store, trouble) = (Arc::clone(&probed), trouble.clone());
@@ -96,6 +121,7 @@ impl Service for FileService {
 
     fn web(&self, app: &mut ServiceConfig) {
         app.app_data(self.files.clone());
+        linked::configure(app);
     }
 
     fn operations(&self) -> &'static [Operation] {
@@ -108,8 +134,12 @@ impl Service for FileService {
     }
 }
 
-async fn open(node: &NodeContext) -> Result<Store, ServiceError> {
-    open_on(&node.config.files, &node.database).await
+async fn open(node: &NodeContext, judge: Option<Judge>) -> Result<Store, ServiceError> {
+    let config = &node.config.files;
+    let sessions = &node.config.session.secret;
+    let signer = Signer::new(&config.signing_keys, sessions, Arc::clone(&node.clock));
+    let serving = Serving { signer, judge };
+    Ok(Store { serving, ..open_on(config, &node.database).await? })
 }
 
 /// Opens the stores that these options name.
@@ -131,7 +161,9 @@ pub(super) async fn open_on(
     };
     let stores = Stores { kind: config.store, database, folder, s3 };
     let limits = Limits { file_bytes: config.file_bytes, space_bytes: config.space_bytes };
-    Ok(Store { rows: Rows::new(rows.clone()), stores, limits })
+    let signer = Signer::new(&config.signing_keys, &[], SystemClock::shared());
+    let serving = Serving { signer, judge: None };
+    Ok(Store { rows: Rows::new(rows.clone()), stores, limits, serving })
 }
 
 /// A folder can be mounted while the node waits, also when it is another cluster's now.

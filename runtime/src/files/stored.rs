@@ -59,6 +59,20 @@ impl StoredFile {
         pieces(Reading { file: self, left, hash: None })
     }
 
+    /// Reads several parts of it one after the other, each behind the bytes that are given with it, and gives `end` at last.
+    pub(super) fn parts(
+        self,
+        parts: Vec<(Bytes, Range<u64>)>,
+        end: Bytes,
+    ) -> impl Stream<Item = Result<Bytes, FileError>> + 'static {
+        let reading = Reading { file: self, left: 0..0, hash: None };
+        let parts = Parts { reading, next: parts.into_iter(), end: Some(end) };
+        stream::try_unfold(parts, |mut parts: Parts| async move {
+            let bytes = parts.read().await?;
+            Ok::<_, FileError>(bytes.map(|bytes| (bytes, parts)))
+        })
+    }
+
     /// Reads all of it and compares it with its digest.
     ///
     /// # Errors
@@ -75,6 +89,29 @@ impl StoredFile {
 impl fmt::Debug for StoredFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredFile").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// Several parts of a file, and how far they have been read.
+struct Parts {
+    reading: Reading,
+    next: std::vec::IntoIter<(Bytes, Range<u64>)>,
+    end: Option<Bytes>,
+}
+
+impl Parts {
+    /// Reads what is next; `None` when the end was given.
+    async fn read(&mut self) -> Result<Option<Bytes>, FileError> {
+        if let Some(piece) = self.reading.next().await? {
+            return Ok(Some(piece));
+        }
+        match self.next.next() {
+            Some((before, part)) => {
+                self.reading.left = part;
+                Ok(Some(before))
+            }
+            None => Ok(self.end.take()),
+        }
     }
 }
 

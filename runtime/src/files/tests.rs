@@ -49,7 +49,8 @@ impl Bench {
         let contents: Arc<dyn Contents> = Arc::new(DatabaseContents::new(database.clone()));
         let stores = Stores { kind, database: contents, folder: shared, s3: None };
         let rows = Rows::new(database.clone());
-        let store = Arc::new(Store { rows, stores, limits: LIMITS });
+        let serving = Serving { signer: Signer::for_test(), judge: None };
+        let store = Arc::new(Store { rows, stores, limits: LIMITS, serving });
         let files = Files::default();
         files.0.set(Arc::clone(&store)).unwrap();
         Self { files, store, database, root, _server: None, _folder: folder }

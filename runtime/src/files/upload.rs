@@ -88,6 +88,13 @@ impl Upload {
         })
     }
 
+    /// Narrows what it may be; once, before anything is written.
+    pub(super) fn narrow(&mut self, limits: Limits) {
+        let less = self.limits.space_bytes.saturating_sub(limits.space_bytes);
+        self.room = self.room.saturating_sub(less);
+        self.limits = limits;
+    }
+
     /// Writes all of `content`.
     pub(super) async fn fill<S, E>(&mut self, content: S) -> Result<(), FileError>
     where

@@ -285,6 +285,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .configure(together::routes)
         .configure(kin::routes)
         .configure(shared::routes)
+        .configure(|app| understudy::readymade::files(app, 1_000_000))
         .configure(jobs::routes);
 }
 
