@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
 # Installs the programs that the tests start, where they are missing: redis-server, PostgreSQL,
-# nginx, HAProxy, chromium, openssl, setpriv, libfaketime; and the tools that check what deploy/ has: promtool and
-# systemd-analyze. Leaves no service running: the tests start their own.
+# nginx, HAProxy, chromium, openssl, setpriv, libfaketime, s3s-fs (a server of S3, by cargo); and the tools that check what
+# deploy/ has: promtool and systemd-analyze. Leaves no service running: the tests start their own.
 set -euo pipefail
 
-has() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "$1" >/dev/null 2>&1; }
+has() { PATH="$PATH:/usr/sbin:/usr/local/sbin:${CARGO_HOME:-$HOME/.cargo}/bin" command -v "$1" >/dev/null 2>&1; }
 has_postgres() { has postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' || compgen -G '/usr/local/lib/faketime/libfaketimeMT.so.1'; } >/dev/null
 has_browser() { has chromium || has chromium-browser || has google-chrome; }
+
+# In no distribution. A fixed version: newer ones want a newer Rust. One and a half minutes, once.
+S3S_FS=0.14.1
+if ! has s3s-fs; then
+    echo "Installing for the tests: s3s-fs $S3S_FS"
+    cargo install --quiet --locked --features binary "s3s-fs@$S3S_FS"
+fi
 
 missing=() # programs without which the tests fail
 has redis-server && has redis-cli || missing+=(redis-server)

@@ -237,7 +237,7 @@ async fn dispatch(words: &str, typed: &ArgMatches, caller: &mut Caller) -> Resul
         "lb haproxy" => balancer::print("haproxy", typed, client, terminal).await,
         "files export" => folder::export(typed, caller).await,
         "files import" => folder::import(typed, caller).await,
-        "files gc" => files::collect(typed, caller).await,
+        "files sweep" => files::sweep(typed, caller).await,
         "top" => top::top(typed, caller).await,
         words => {
             let verb = verbs::all().find(|verb| verb.words == words);

@@ -51,11 +51,13 @@ pub mod prelude {
     pub use understudy_runtime::broadcast::{Broadcast, BroadcastResult, Target};
     pub use understudy_runtime::bus::{BusError, BusRequest};
     pub use understudy_runtime::cache::{
-        Cache, CacheError, CacheKey, Caches, ChangeError, ForgetError, Region,
+        Cache, CacheError, CacheKey, Caches, ChangeError, ForgetError, Given, OutboxError, Region,
+        Written,
     };
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::files::{
-        FileError, FileInfo, Files, PutOptions, PutWhen, Space, StoredFile,
+        Disposition, FileError, FileInfo, Files, Owner, PutOptions, PutWhen, ReadLink, Sharing,
+        Space, SpaceRule, StoredFile, Unused, Verdict,
     };
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};

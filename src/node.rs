@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use actix_web::web::ServiceConfig;
 use serde::Serialize;
 use understudy_runtime::config::{Config, ConfigErrors};
-use understudy_runtime::files::{FileService, Files};
+use understudy_runtime::files::{FileService, Files, StoredFile, Verdict};
 use understudy_runtime::node::{HealthCheck, NodeBuilder, NodeError};
 use understudy_runtime::service::{Health, NodeContext, Service};
 use understudy_scheduler::schedule::ZoneName;
@@ -209,6 +209,31 @@ impl Node {
     #[must_use]
     pub fn files(&self) -> Files {
         self.files.files()
+    }
+
+    /// Has `examine` asked of every file that all nodes see whether it is clean, before anybody is served it; see
+    /// [`FileService::examine`] for what happens when it fails. All nodes must be given the same. The last one given counts.
+    ///
+    /// ```no_run
+    /// use understudy::prelude::*;
+    ///
+    /// async fn examine(file: StoredFile) -> Result<Verdict, String> {
+    ///     let is_large = file.info().bytes > 1_000_000; // here it would be sent to a scanner
+    ///     Ok(if is_large { Verdict::Infected } else { Verdict::Clean })
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// Node::from_env()?.examine_files(examine).run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn examine_files<F, Fut>(mut self, examine: F) -> Self
+    where
+        F: Fn(StoredFile) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Verdict, String>> + Send + 'static,
+    {
+        self.files = self.files.examine(examine);
+        self
     }
 
     /// Has `tell` called for each session that ran out of time, on one node of the cluster; see

@@ -11,6 +11,7 @@ use understudy_runtime::config::{Config, EXIT_CONFIG};
 use understudy_runtime::telemetry::{Label, Metric};
 
 mod api;
+mod files;
 pub(crate) mod jobs;
 mod page;
 mod ranges;
@@ -39,14 +40,24 @@ pub fn main() -> ExitCode {
     crate::ended(crate::Node::new(config).routes(routes).run())
 }
 
-/// Gives the routes of the ready-made node: the session API under `/api/session`, and at `/` the web app of
-/// `UNDERSTUDY_WEB_ROOT` or a small page.
+/// Adds the files of users under `/api/files`, as `UNDERSTUDY_FILES_API` does on the ready-made node; for applications that
+/// want the same. All files of one user may have so many bytes together.
+pub fn files(app: &mut ServiceConfig, user_bytes: u64) {
+    files::routes(app, user_bytes);
+}
+
+/// Gives the routes of the ready-made node: the session API under `/api/session`, that of files under `/api/files` if it is on,
+/// and at `/` the web app of `UNDERSTUDY_WEB_ROOT` or a small page.
 pub fn routes(config: &Config) -> impl Fn(&mut ServiceConfig) + Send + Sync + 'static {
     let node = api::Answering(config.node.id.to_string());
     let root: Option<PathBuf> = config.node.web_root.clone();
+    let user_bytes = config.files.api_user_bytes;
     move |app| {
         app.app_data(actix_web::web::Data::new(node.clone()));
         api::routes(app);
+        if let Some(user_bytes) = user_bytes {
+            files::routes(app, user_bytes);
+        }
         match &root {
             Some(root) => web_app::routes(app, root),
             None => page::routes(app),

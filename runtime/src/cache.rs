@@ -35,14 +35,18 @@
 //! *The process dies*: its right to load runs out, and others load meanwhile without keeping. Had it begun a change, nobody keeps
 //! what is loaded of it for [`HOLD`]; by then the change is made, or never will be. *It stands still for 30 s*: its memory is not
 //! trusted when it wakes up, and what it was loading is refused by Redis if it was changed meanwhile. *Redis is away*: values are
-//! loaded, once at a time on each node, and not kept; changes by `change_with` are refused before they begin.
+//! loaded, once at a time on each node, and not kept; changes by `change_with` are refused before they begin. *A value cannot be
+//! loaded*: [`Cache::get_or_stale`] gives one whose life is over, if the region says so and it was not forgotten.
 //!
 //! What the bound does not cover stands in docs/cache.md.
 
 mod core;
 mod error;
+mod given;
 mod handle;
+mod loads;
 mod memory;
+mod outbox;
 mod region;
 mod report;
 mod shared;
@@ -76,13 +80,16 @@ use crate::supervise::{Supervised, spawn};
 
 use self::core::Core;
 use self::handle::{check, clear, forget};
+use self::outbox::Outbox;
 use self::shared::{LookForNews, Shared, Step};
 
 pub use self::core::{BOUND, LARGEST_VALUE};
 pub use self::error::{BadKey, CacheError, ChangeError, ForgetError, OpenError};
+pub use self::given::Given;
 pub use self::handle::{Cache, HOLD, LONGEST_CHANGE};
+pub use self::outbox::{OutboxError, Written};
 pub use self::region::{CacheKey, LONGEST_KEY, Region};
-pub use self::report::RegionReport;
+pub use self::report::{BackgroundReport, RegionReport};
 
 /// The regions of a node; an extractor, and a cheap clone.
 #[derive(Clone)]
@@ -96,6 +103,7 @@ struct Inner {
     bus: Bus,
     nodes: Targets,
     clock: SharedClock,
+    outbox: Arc<Outbox>,
     /// Where logs are read: not on the thread of a worker, which a handler may block.
     runtime: Handle,
 }
@@ -104,6 +112,8 @@ struct Opened {
     core: Arc<Core>,
     /// Reads the log, where there is one.
     _tail: Option<Supervised>,
+    /// Loads while nobody waits, where the region wants that.
+    loads: Option<Supervised>,
 }
 
 impl Caches {
@@ -130,6 +140,7 @@ impl Caches {
             bus: bus.clone(),
             nodes,
             clock: Arc::clone(clock),
+            outbox: Arc::default(),
             runtime: Handle::current(),
         });
         // The bus lives in there: it must not hold it in return.
@@ -177,13 +188,21 @@ impl Caches {
     fn begin(&self, region: Region, kind: TypeId) -> Opened {
         let shared = self.shared(region.name());
         let is_shared = shared.is_some();
-        let core = Arc::new(Core::new(region, kind, shared, Arc::clone(&self.inner.clock)));
+        let mut core = Core::new(region, kind, shared, Arc::clone(&self.inner.clock));
+        core.outbox = Some(Arc::clone(&self.inner.outbox));
+        let core = Arc::new(core);
+        let _here = self.inner.runtime.enter();
+        let loads = region.loads_in_background().then(|| loads::start(&core));
         let tail = is_shared.then(|| {
-            let _here = self.inner.runtime.enter();
             let core = Arc::clone(&core);
             spawn("cache.tail", move || tail::follow(Arc::clone(&core)))
         });
-        Opened { core, _tail: tail }
+        Opened { core, _tail: tail, loads }
+    }
+
+    /// Ends what is loaded while nobody waits: the node stops. Whoever still asks has it loaded as long as it takes.
+    pub(crate) fn end_loads(&self) {
+        self.inner.regions.iter_mut().for_each(|mut opened| drop(opened.loads.take()));
     }
 
     /// What all nodes share of a region, whether it was opened here or not.

@@ -21,6 +21,7 @@ mod breaker;
 mod connect;
 mod data_dir;
 mod error;
+mod listen;
 mod migrate;
 mod migrations;
 mod pools;
@@ -50,6 +51,7 @@ pub use sea_orm;
 
 pub use data_dir::DataDirLock;
 pub use error::DatabaseError;
+pub(crate) use listen::Listener;
 pub use migrate::{MigrateProgress, Migrated};
 pub(crate) use migrations::{MigrationRow, MigrationState, Migrations};
 pub use presence::{Presence, PresenceLock};

@@ -9,11 +9,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use sea_orm::{DatabaseExecutor, DbErr};
 use tokio_util::sync::CancellationToken;
 
 /// What a duty does when it is run: gives a small report for people, or says why it failed.
 pub type DutyWork =
     Arc<dyn Fn(DutyRun) -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
+
+/// Says within a transaction whether whoever runs a duty still may.
+type Guard =
+    Arc<dyn for<'c> Fn(&'c DatabaseExecutor<'c>) -> BoxFuture<'c, Result<(), DbErr>> + Send + Sync>;
 
 /// One piece of periodic work for the whole cluster.
 ///
@@ -40,17 +45,52 @@ impl fmt::Debug for Duty {
     }
 }
 
-/// One run of a duty, as the duty sees it. The default is a run that nobody cancels.
-#[derive(Debug, Clone, Default)]
+/// One run of a duty, as the duty sees it. The default is a run that nobody cancels and nothing guards.
+#[derive(Clone, Default)]
 pub struct DutyRun {
     cancelled: CancellationToken,
+    guard: Option<Guard>,
+}
+
+impl fmt::Debug for DutyRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DutyRun")
+            .field("cancelled", &self.cancelled.is_cancelled())
+            .field("guarded", &self.guard.is_some())
+            .finish()
+    }
 }
 
 impl DutyRun {
     /// Makes a run that ends early when `cancelled` is.
     #[must_use]
     pub fn new(cancelled: CancellationToken) -> Self {
-        Self { cancelled }
+        Self { cancelled, guard: None }
+    }
+
+    /// Has [`guard`](Self::guard) ask whether the run may still write: whoever schedules knows.
+    #[must_use]
+    pub fn guarded<G>(mut self, guard: G) -> Self
+    where
+        G: for<'c> Fn(&'c DatabaseExecutor<'c>) -> BoxFuture<'c, Result<(), DbErr>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.guard = Some(Arc::new(guard));
+        self
+    }
+
+    /// Checks, within a transaction of the duty, that its node still leads and the run is still its own, and keeps it so until
+    /// the transaction ends. A duty whose statements say themselves what may be done need not ask.
+    ///
+    /// # Errors
+    /// When another node leads, or that is not known: the transaction must be rolled back.
+    pub async fn guard(&self, executor: &DatabaseExecutor<'_>) -> Result<(), DbErr> {
+        match &self.guard {
+            Some(guard) => guard(executor).await,
+            None => Ok(()),
+        }
     }
 
     /// Says whether the run must begin nothing more.

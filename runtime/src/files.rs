@@ -3,31 +3,52 @@
 //!
 //! A file is in a *space*, a name under which files are kept together and counted: a user, a tenant, what they are for. It is
 //! written in pieces under no name, and gets its name when all of it is there, in one transaction; so every node sees all of
-//! it or the one before. See [`rows`] for what a crash leaves behind, and [`sweep`] for who tidies up.
+//! it or the one before. See [`rows`] for what a crash leaves behind, and [`sweep`] for who tidies up;
+//! [`owners`] says who uses a file, [`orphans`] removes what nobody does, and [`shared`] keeps equal contents once.
 //!
 //! No actor owns a file: what must be decided at one place is decided by the database, in the row of its space. Deliberately
 //! not here: folders within spaces, who may read what (the application knows its users), contents that change in place.
 
 mod admin;
+mod bounds;
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
 mod contents;
 mod database;
 mod error;
 mod folder;
+mod forms;
 mod info;
+mod judging;
+mod kinds;
+mod linked;
+mod links;
+#[cfg(any(test, feature = "test-support"))]
+mod memory;
 mod naming;
 mod near;
 mod operations;
+mod orphans;
+mod owners;
+mod points;
+mod ranges;
 mod rows;
+mod rules;
 mod s3;
+mod saving;
 mod schema;
 mod serve;
 mod service;
+#[cfg(test)]
+mod serving_tests;
+mod shared;
 mod stored;
 mod sweep;
 #[cfg(test)]
 mod tests;
 mod transfer;
 mod upload;
+mod verdicts;
 mod verify;
 
 use std::fmt;
@@ -41,14 +62,25 @@ use actix_web::{FromRequest, HttpRequest};
 use bytes::Bytes;
 use futures_util::Stream;
 
+use self::bounds::Bounds;
 use self::contents::Stores;
+use self::judging::Judge;
+use self::links::Signer;
 use self::rows::{Deleted, Rows};
 use self::upload::Upload;
 use crate::http::problem::Problem;
 
 pub use error::FileError;
+pub use forms::{Form, FormPart};
 pub use info::{FileInfo, PutOptions, PutWhen, SpaceInfo};
-pub use naming::{UNKNOWN_TYPE, type_of};
+pub use judging::Verdict;
+pub use links::{LINK_LIFE, LINK_LONGEST, Link, ReadLink};
+pub use naming::{UNKNOWN_TYPE, safe_name, type_of};
+pub use owners::Owner;
+#[cfg(any(test, feature = "test-support"))]
+pub use points::{stand_still_at, stands_still};
+pub use rules::{NamedRule, Sharing, SpaceRule, Unused};
+pub use serve::Disposition;
 pub use service::FileService;
 pub use stored::StoredFile;
 
@@ -82,6 +114,7 @@ pub struct Files(Arc<OnceLock<Arc<Store>>>);
 pub struct Space {
     files: Files,
     name: String,
+    bounds: Bounds,
 }
 
 /// What everything here stands on.
@@ -90,6 +123,15 @@ struct Store {
     rows: Rows,
     stores: Stores,
     limits: Limits,
+    serving: Serving,
+}
+
+/// What serving files needs beside them.
+#[derive(Debug)]
+struct Serving {
+    signer: Signer,
+    /// Who says whether a file is clean, where somebody does.
+    judge: Option<Judge>,
 }
 
 /// How much may be there.
@@ -103,7 +145,7 @@ impl Files {
     /// Gives the files of a space. It need not be there: it is while there is something in it.
     #[must_use]
     pub fn space(&self, name: &str) -> Space {
-        Space { files: self.clone(), name: name.to_owned() }
+        Space { files: self.clone(), name: name.to_owned(), bounds: Bounds::default() }
     }
 
     /// Lists the spaces in which there is something by name, those behind `after`.
@@ -169,10 +211,17 @@ impl Space {
                 return Err(FileError::Changed);
             }
         }
-        let kind = type_of(content_type);
+        let mut content = std::pin::pin!(futures_util::StreamExt::fuse(content));
+        let peeked = kinds::peek(content.as_mut()).await;
+        let kind = self.bounds.kinds.admit(content_type, &peeked.head)?;
         let mut upload = Upload::begin(store, space, name, kind).await?;
-        upload.fill(content).await?;
+        upload.narrow(store.limits.within(&self.bounds));
+        let all = futures_util::StreamExt::chain(futures_util::stream::iter(peeked.read), content);
+        upload.fill(all).await?;
         let info = upload.publish(options).await?;
+        if let Some(judge) = &store.serving.judge {
+            judge.look_soon(store, &info);
+        }
         metrics::counter!("understudy_files_written_total").increment(1);
         metrics::counter!("understudy_files_written_bytes_total").increment(info.bytes);
         Ok(info)
@@ -181,8 +230,18 @@ impl Space {
     /// Finds a file; `None` if there is none.
     ///
     /// # Errors
-    /// [`FileError::BadName`], [`FileError::OtherStore`]; else when it cannot be looked for now.
+    /// [`FileError::BadName`], [`FileError::OtherStore`]; [`FileError::Quarantined`] and [`FileError::Infected`] where files are
+    /// examined; else when it cannot be looked for now.
     pub async fn get(&self, name: &str) -> Result<Option<StoredFile>, FileError> {
+        let Some(file) = self.find(name).await? else { return Ok(None) };
+        if let Some(judge) = &self.files.store()?.serving.judge {
+            judge.admit(file.info()).await?;
+        }
+        Ok(Some(file))
+    }
+
+    /// Finds a file, whatever was said of it: not for those who are served files.
+    async fn find(&self, name: &str) -> Result<Option<StoredFile>, FileError> {
         let (store, space) = self.entered()?;
         let name = naming::file_name(name)?;
         let Some(row) = store.rows.find(&space, &name).await? else { return Ok(None) };

@@ -257,6 +257,19 @@ impl JobContext {
         Err(GuardError::Fenced)
     }
 
+    /// Checks the same, and that the leader which claimed the run still leads: no other begins before the transaction ends.
+    pub(crate) async fn guard_as_leader(
+        &self,
+        executor: &DatabaseExecutor<'_>,
+    ) -> Result<(), GuardError> {
+        let tx = Tx::new(executor, self.inner.store.backend());
+        // Before the run: the term is locked first, by whoever locks both.
+        if !crate::store::epoch_is_ours(&tx, Some(self.fence().epoch)).await? {
+            return Err(GuardError::Fenced);
+        }
+        self.guard(executor).await
+    }
+
     /// Ends the run as completed in one transaction with what the job writes: both are in, or neither. So whatever
     /// crashes, the effects are there once.
     ///

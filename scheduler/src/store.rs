@@ -26,7 +26,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr, QueryResult, Value}
 use understudy_runtime::database::{Backend, Database, DatabaseError};
 
 pub use claim::{ClaimOutcome, Decision, JobPlan, Outcome, Start};
-pub(crate) use claim::{Claimant, Room};
+pub(crate) use claim::{Claimant, Room, epoch_is_ours};
 pub(crate) use definitions::Cursor;
 pub use definitions::{Definition, DefinitionError, Origin, Pause, SyncReport};
 pub(crate) use enqueue::enqueue_in;

@@ -161,6 +161,10 @@ fn is_settled(job: &JobContext, shared: &Shared) -> bool {
 }
 
 async fn carry_out(job: JobContext, duty: Duty) -> Result<Value, JobError> {
-    let run = DutyRun::new(job.cancellation());
+    let guarded = job.clone();
+    let run = DutyRun::new(job.cancellation()).guarded(move |executor| {
+        let job = guarded.clone();
+        Box::pin(async move { Ok(job.guard_as_leader(executor).await?) })
+    });
     (duty.run)(run).await.map_err(JobError::failed)
 }

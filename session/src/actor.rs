@@ -52,6 +52,8 @@ pub(crate) struct SessionActor {
     lost_version: u64,
     /// The owner has released the session for this node, which is about to claim it.
     coming: bool,
+    /// Another node wants the session, and gets it as soon as nothing is under way.
+    parting: Option<Part>,
 }
 
 /// Hands a job in; whoever waits is answered through the job.
@@ -98,6 +100,7 @@ impl SessionActor {
             leaving: false,
             lost_version: 0,
             coming: false,
+            parting: None,
         };
         actor.publish();
         actor
@@ -149,6 +152,7 @@ impl SessionActor {
         }
         self.publish();
         self.answer();
+        self.part_if_asked(ctx);
         if self.leaving && self.engine.is_idle() {
             ctx.stop();
         }

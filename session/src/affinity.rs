@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use understudy_runtime::bus::BusRequest;
 use understudy_runtime::clock::BootInstant;
+use understudy_runtime::ids::NodeId;
 
 use crate::actor::{Part, WantSession};
 use crate::handle::SessionHandle;
@@ -97,6 +98,9 @@ pub(crate) struct MoveMessage {
     locator: Locator,
     /// For how long the latest requests came to the node that asks, ms.
     for_ms: u64,
+    /// The node that asks; nodes of an earlier version do not say it.
+    #[serde(default)]
+    node: Option<NodeId>,
 }
 
 /// What the owner says.
@@ -114,9 +118,15 @@ pub(crate) enum MoveReply {
 }
 
 impl MoveMessage {
-    pub(crate) fn new(locator: Locator, since: BootInstant, now: BootInstant) -> Self {
+    /// `since`: when the first of the latest requests came to `node`.
+    pub(crate) fn new(
+        locator: Locator,
+        node: NodeId,
+        since: BootInstant,
+        now: BootInstant,
+    ) -> Self {
         let for_ms = now.saturating_duration_since(since).as_millis();
-        Self { locator, for_ms: u64::try_from(for_ms).unwrap_or(u64::MAX) }
+        Self { locator, for_ms: u64::try_from(for_ms).unwrap_or(u64::MAX), node: Some(node) }
     }
 }
 
@@ -169,14 +179,16 @@ async fn decide(handle: &SessionHandle, message: &MoveMessage) -> MoveReply {
         return MoveReply::Busy;
     };
     let now = inner.clock.now();
-    if resident.cell.last_use() >= now.saturating_sub(Duration::from_millis(message.for_ms)) {
+    let last_use = resident.cell.last_use();
+    if last_use >= now.saturating_sub(Duration::from_millis(message.for_ms)) {
         return MoveReply::Used;
     }
     if now < resident.cell.settled_until() {
         return MoveReply::Recent;
     }
     let (done, parted) = oneshot::channel();
-    if resident.actor.try_send(Part { every, done }).is_err() {
+    let part = Part { to: message.node.clone(), every, last_use, done };
+    if resident.actor.try_send(part).is_err() {
         return MoveReply::Busy;
     }
     match timeout(ANSWER, parted).await {
@@ -227,7 +239,8 @@ mod tests {
 
     #[test]
     fn a_message_tells_how_long_ago_and_not_when() {
-        let message = MoveMessage::new(Locator::from_bytes([1; 16]), at(5), at(7));
+        let node = NodeId::begin("node-a".parse().unwrap());
+        let message = MoveMessage::new(Locator::from_bytes([1; 16]), node, at(5), at(7));
         assert_eq!(message.for_ms, 2_000);
     }
 }

@@ -164,6 +164,20 @@ impl Engine {
         self.role = Role::Unknown(None);
     }
 
+    /// Takes `node` for the owner until then, after a release in its favour: what it had sent here before it heard of that is
+    /// sent back, and not a reason to claim the session again.
+    pub fn leave_to(&mut self, node: NodeId, until: BootInstant) {
+        let Role::Owner(owned) = &self.role else { return };
+        let version = owned.record.version;
+        self.role = Role::Elsewhere { node, until, version };
+    }
+
+    /// The node that this engine works for.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.me
+    }
+
     /// Takes a job in.
     pub fn submit(&mut self, mut job: Job) {
         if let Some(trace) = job.trace.filter(|_| job.from_peer) {

@@ -7,6 +7,7 @@ mod files;
 mod login;
 mod no_touch;
 mod options;
+mod progress;
 mod slot;
 mod typed;
 

@@ -26,7 +26,7 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
         .value_name("DURATION")
         .help("Wait for so long at most");
     let about = "Has the leader remove the contents of files that are gone, and waits for it";
-    let mut commands = vec![("files gc", Command::new("gc").about(about).arg(limit))];
+    let mut commands = vec![("files sweep", Command::new("sweep").about(about).arg(limit))];
     commands.extend(folder::commands());
     commands
 }
@@ -155,7 +155,7 @@ async fn fetch(
 }
 
 /// Has the sweep done, and waits for it.
-pub(super) async fn collect(typed: &ArgMatches, caller: &mut Caller) -> Result<u8, Failure> {
+pub(super) async fn sweep(typed: &ArgMatches, caller: &mut Caller) -> Result<u8, Failure> {
     let body = Some(json!({}).to_string().into_bytes());
     let request = Request { method: "POST", body, ..Request::get(SWEEP) };
     wait::done(Waits::Run, &request, typed, caller).await

@@ -72,6 +72,8 @@ struct Report {
     kept: u64,
     /// Those in whose place there is another one.
     other: u64,
+    /// Those that nobody is given, since they were not found to be clean; they are not counted above.
+    withheld: u64,
 }
 
 /// The folder and the space that are made the same.
@@ -116,7 +118,7 @@ impl<'a> Pair<'a> {
 
     /// Tells what was done; gives the status.
     fn tell(self, caller: &mut Caller) -> Result<u8, Failure> {
-        let Report { files, bytes, sent, kept, other, .. } = self.report;
+        let Report { files, bytes, sent, kept, other, withheld, .. } = self.report;
         if caller.json {
             let text = serde_json::to_string(&self.report).expect("it has texts and numbers only");
             caller.terminal.pass_on(format!("{text}\n").as_bytes())?;
@@ -127,9 +129,12 @@ impl<'a> Pair<'a> {
             if other > 0 {
                 line.push_str(&format!(", {other} not: there is another one (--replace)"));
             }
+            if withheld > 0 {
+                line.push_str(&format!(", and {withheld} left out: not found to be clean"));
+            }
             caller.terminal.page(|paper| paper.line(&line))?;
         }
-        Ok(u8::from(other > 0))
+        Ok(u8::from(other > 0 || withheld > 0))
     }
 }
 
@@ -182,7 +187,7 @@ async fn list(space: &str, after: &str, caller: &Caller) -> Result<Vec<Info>, Fa
         .map_err(|_| caller.client.stranger("it did not list files"))
 }
 
-/// Takes one file out, unless it is there; `None` when it is in the space no more.
+/// Takes one file out, unless it is there; `None` when it is in the space no more, or nobody is given it.
 async fn take_one(
     pair: &mut Pair<'_>,
     mut info: Info,
@@ -212,6 +217,11 @@ async fn take_one(
                 if changes > CHANGES {
                     return Err(failure);
                 }
+            }
+            // One that nobody is given must not keep the others from being taken out.
+            Err(failure) if is_refused(&failure, &["file_quarantined", "file_infected"]) => {
+                withheld(pair, &info.name, caller);
+                return Ok(None);
             }
             Err(failure) => return Err(failure),
         }
@@ -316,4 +326,13 @@ fn other(pair: &mut Pair<'_>, name: &str, caller: &mut Caller) {
     pair.report.other += 1;
     pair.meter.end(&mut caller.terminal);
     caller.terminal.complain(&format!("{name}: there is another one in {}", pair.space));
+}
+
+/// Tells that a file is left out.
+fn withheld(pair: &mut Pair<'_>, name: &str, caller: &mut Caller) {
+    pair.report.withheld += 1;
+    pair.meter.end(&mut caller.terminal);
+    caller
+        .terminal
+        .complain(&format!("{name}: it is left out, since it was not found to be clean"));
 }

@@ -37,7 +37,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("problems/doctor", &["diag.run"]),
     ("actors", &["actors.list", "actors.slow", "actors.show"]),
     ("requests", &["requests.list"]),
-    ("files", &["files.spaces", "files.list"]),
+    ("files", &["files.spaces", "files.list", "files.orphans"]),
     ("locks", &["locks.list"]),
     ("caches", &["caches.list"]),
     ("audit", &["audit.list"]),
@@ -86,7 +86,7 @@ mod tests {
             scheduler.resume scheduler.jobs_enabled sessions.list sessions.count sessions.show sessions.end \
             sessions.end_others sessions.end_user sessions.end_all actors.list actors.slow actors.show actors.stop \
             users.online caches.list caches.clear_all caches.clear caches.forget files.spaces files.list \
-            files.delete";
+            files.delete files.orphans files.gc";
         let mut wanted: Vec<&str> = contract.split_whitespace().collect();
         wanted.sort_unstable();
         let listed: Vec<&str> = actions().iter().map(|action| action.operation).collect();

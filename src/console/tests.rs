@@ -12,7 +12,7 @@ mod door;
 mod pages;
 
 /// All pages, each with something to show.
-pub(super) const PAGES: [&str; 36] = [
+pub(super) const PAGES: [&str; 40] = [
     "/console",
     "/console/problems",
     "/console/problems/doctor?node=hamlet",
@@ -44,6 +44,7 @@ pub(super) const PAGES: [&str; 36] = [
     "/console/log",
     "/console/files",
     "/console/files?space=avatars",
+    "/console/files?unused=yes",
     "/console/locks",
     "/console/caches",
     "/console/audit",

@@ -4,10 +4,13 @@
 //! rates of a shared machine mean little by themselves. The parts: [`Load`] is the clients, [`Meter`]
 //! counts what servers and Redis did meanwhile, [`Stage`] starts everything that is compared,
 //! [`Case`] is one line of the table, [`Report`] is the table. On clusters of their own: [`settings`] is what options cost a
-//! write, [`pages`] what it costs to tell many, [`multitude`] a node with very many sessions, and [`jobs`] the same for the
-//! scheduler. It does not test: a lost update is counted here and forbidden elsewhere.
+//! write, [`cache`] what the cache costs beside its parts, [`pages`] what it costs to tell many, [`multitude`] a node with very
+//! many sessions, [`files`] how fast files are written and read, and [`jobs`] the same for the scheduler. It does not test: a lost
+//! update is counted here and forbidden elsewhere.
 
+pub mod cache;
 mod case;
+pub mod files;
 pub mod jobs;
 mod latency;
 mod load;

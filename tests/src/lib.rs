@@ -45,5 +45,7 @@ pub use cluster::{Cluster, ClusterBuilder, NodeProxies};
 pub use crowd::crowd;
 pub use node::{Node, NodeSpec, Program, Usage, binary};
 pub use proxy::{Direction, Fault, Proxy, Traffic};
-pub use servers::{Data, Nginx, Postgres, Redis, RedisBuilder, Server, Signal, Topology};
+pub use servers::{
+    Data, Nginx, Postgres, Redis, RedisBuilder, S3, Server, Share, Signal, Topology,
+};
 pub use soak::rounds;

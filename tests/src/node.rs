@@ -212,7 +212,8 @@ fn secrets_in(variable: &str, value: &str) -> Vec<String> {
         Some(variable) => (variable, std::fs::read_to_string(value).unwrap_or_default()),
         None => (variable, value.to_owned()),
     };
-    let is_secret = ["SECRET", "PASSWORD", "TOKEN"].iter().any(|end| variable.ends_with(end));
+    let is_secret =
+        ["SECRET", "SECRET_KEY", "PASSWORD", "TOKEN"].iter().any(|end| variable.ends_with(end));
     let found: Vec<&str> = if is_secret {
         text.split([',', '\n']).map(str::trim).collect()
     } else {

@@ -12,7 +12,9 @@ mod ports;
 mod postgres;
 mod process;
 mod redis;
+mod s3;
 mod scratch;
+mod share;
 mod sql;
 
 pub use commands::{find_program, run};
@@ -22,4 +24,6 @@ pub use ports::free_port;
 pub use postgres::Postgres;
 pub use process::{Launch, Process, Signal, spawn};
 pub use redis::{Data, Redis, RedisBuilder, Server, Topology};
+pub use s3::S3;
 pub use scratch::Scratch;
+pub use share::Share;

@@ -7,6 +7,7 @@ mod bad_input {
     mod bodies;
     mod cookies;
     mod elsewhere;
+    mod files;
     mod forwarding;
     mod framing;
     mod heads;

@@ -19,6 +19,7 @@ mod cluster {
     mod locks;
     mod migrations;
     mod outage;
+    mod outbox;
     mod redis_kinds;
     mod restored;
     mod secrets;

@@ -5,6 +5,7 @@
 
 #[cfg(test)] // tells clippy that helpers here are parts of tests
 mod faults {
+    mod caches;
     mod crash;
     mod drain;
     mod failover;

@@ -7,6 +7,8 @@
 //! *Trust*: memory counts while all that was forgotten up to less than [`BOUND`] ago is known to be out of it. A reader looks at
 //! that moment first, then into memory, then at the clock: whatever it finds was not forgotten before that moment.
 
+mod known;
+
 use std::any::TypeId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,11 +19,17 @@ use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::loads::Loads;
 use super::memory::{AnyValue, Kept, Memory, Tags, carries};
+use super::outbox::Outbox;
 use super::region::Region;
 use super::report::{RegionReport, Tally};
 use super::shared::{Found, Shared, Wanted};
 use crate::clock::{BootInstant, SharedClock};
+
+#[cfg(test)]
+pub(super) use self::known::PAUSE;
+pub(super) use self::known::{Known, Terms};
 
 /// How old a value may be that a node gives without asking anybody.
 pub const BOUND: Duration = Duration::from_secs(2);
@@ -44,6 +52,10 @@ pub(super) struct Core {
     /// Has it tell the other nodes that there is news: once for many changes at a time.
     pub(super) told: Notify,
     pub(super) tally: Tally,
+    /// What the node knows of changes that are told after their transactions.
+    pub(super) outbox: Option<Arc<Outbox>>,
+    /// What is loaded while nobody waits.
+    pub(super) loads: Loads,
     memory: Memory,
     flights: DashMap<Arc<str>, Flight>,
     numbers: AtomicU64,
@@ -59,8 +71,11 @@ struct Flight {
     number: u64,
     tags: Tags,
     began: BootInstant,
-    landed: watch::Receiver<Option<Landed>>,
+    landed: Landing,
 }
+
+/// Where a value lands that is being loaded.
+pub(super) type Landing = watch::Receiver<Option<Landed>>;
 
 /// What became of loading a value.
 #[derive(Clone)]
@@ -78,7 +93,7 @@ pub(super) enum Boarding {
     /// The asker loads it.
     Lead(Pilot),
     /// Somebody else does.
-    Join(watch::Receiver<Option<Landed>>),
+    Join(Landing),
 }
 
 /// With what right a value is loaded.
@@ -108,6 +123,8 @@ impl Core {
             wake: Notify::new(),
             told: Notify::new(),
             tally: Tally::default(),
+            outbox: None,
+            loads: Loads::new(),
             flights: DashMap::new(),
             numbers: AtomicU64::new(0),
             clock,
@@ -160,22 +177,29 @@ impl Core {
         matches!(tokio::time::timeout(limit, caught_up).await, Ok(Ok(_)))
     }
 
-    /// Finds who loads a value, or has the asker do so. One that began longer ago than a value in memory may be old is not
-    /// waited for.
+    /// Finds who loads a value, or has the asker do so. One that began longer ago than a value in memory may be old is
+    /// waited for only while memory is trusted: had it been forgotten since, it would not be listed.
     pub(super) fn board(core: &Arc<Self>, key: &str, tags: &Tags) -> Boarding {
         let key: Arc<str> = Arc::from(key);
-        let now = core.clock.now();
+        // Before the list is looked at, as with memory.
+        let (fresh, now) = (core.is_fresh(), core.clock.now());
         let place = core.flights.entry(Arc::clone(&key));
         if let Entry::Occupied(flight) = &place
-            && now.saturating_duration_since(flight.get().began) <= BOUND
+            && (fresh || now.saturating_duration_since(flight.get().began) <= BOUND)
         {
             return Boarding::Join(flight.get().landed.clone());
         }
+        let (flight, pilot) = Self::departs(core, key, tags);
+        drop(place.insert(flight));
+        Boarding::Lead(pilot)
+    }
+
+    fn departs(core: &Arc<Self>, key: Arc<str>, tags: &Tags) -> (Flight, Pilot) {
         let (tell, landed) = watch::channel(None);
         let number = core.numbers.fetch_add(1, Ordering::Relaxed);
-        let tags = Arc::clone(tags);
-        drop(place.insert(Flight { number, tags: Arc::clone(&tags), began: now, landed }));
-        Boarding::Lead(Pilot { core: Arc::clone(core), key, tags, number, tell })
+        let began = core.clock.now();
+        let flight = Flight { number, tags: Arc::clone(tags), began, landed };
+        (flight, Pilot { core: Arc::clone(core), key, tags: Arc::clone(tags), number, tell })
     }
 
     /// Forgets a value on this node, and has nobody keep what is being loaded of it.
@@ -201,7 +225,7 @@ impl Core {
 
     /// Says for how long the version of a tag must be kept: no value that carries an earlier one is there, or loaded, after that.
     pub(super) fn longest(&self) -> Duration {
-        self.region.life() + self.region.limit() + LONGER * 10
+        self.region.longest_life() + self.region.limit() + LONGER * 10
     }
 
     /// Forgets everything on this node: first the flights, so that what lands in between is forgotten too.
@@ -221,6 +245,11 @@ impl Core {
 
     /// Asks those who share the region for a value, or for the right to load it.
     pub(super) async fn take(&self, wanted: Wanted<'_>) -> Taken {
+        self.take_newer(wanted, Duration::ZERO).await
+    }
+
+    /// The same; a value that has less of its life left counts as none.
+    pub(super) async fn take_newer(&self, wanted: Wanted<'_>, least: Duration) -> Taken {
         let Some(shared) = &self.shared else { return Taken::Alone };
         if !self.is_fresh() {
             // Redis does not answer, so nobody waits for it.
@@ -230,7 +259,7 @@ impl Core {
         let lease = self.region.limit() + LONGER;
         let until = Instant::now() + self.region.patience();
         loop {
-            match shared.take(wanted, &word, lease).await {
+            match shared.take_newer(wanted, &word, lease, least).await {
                 Found::Held(text, left) => return Taken::Held(text, left),
                 Found::Lease => return Taken::Lease(word),
                 Found::Busy if Instant::now() < until => tokio::time::sleep(STEP).await,
@@ -250,7 +279,7 @@ impl Core {
             self.give_up(wanted, taken).await;
             return None;
         }
-        let lives = self.region.life().mul_f64(rand::rng().random_range(0.9..=1.0));
+        let lives = self.region.life_of(text).mul_f64(rand::rng().random_range(0.9..=1.0));
         match (taken, &self.shared) {
             (Taken::Alone, _) => Some(lives),
             (Taken::Lease(word), Some(shared)) => {
@@ -280,6 +309,8 @@ impl Core {
             redis: self.tally.redis.load(Ordering::Relaxed),
             loaded: self.tally.loaded.load(Ordering::Relaxed),
             unkept: self.tally.unkept.load(Ordering::Relaxed),
+            stale: self.tally.stale.load(Ordering::Relaxed),
+            background: self.loads.report(),
             evicted: self.memory.evicted(),
             forgotten: self.tally.forgotten.load(Ordering::Relaxed),
             cleared: self.tally.cleared.load(Ordering::Relaxed),
@@ -306,12 +337,15 @@ impl Pilot {
         Wanted { key: &self.key, tags: &self.tags }
     }
 
-    /// Gives a value to all who wait for it, and keeps it if it has a length and a life.
-    pub(super) fn land(self, value: AnyValue, kept: Option<(usize, Duration)>) {
-        if let Some((bytes, lives)) = kept {
-            let until = self.core.clock.now() + lives;
-            let (value, tags) = (Arc::clone(&value), Arc::clone(&self.tags));
-            let kept = Kept { value, tags, bytes: bytes as u64, until };
+    /// Where it lands, for somebody who waits for it.
+    pub(super) fn landing(&self) -> Landing {
+        self.tell.subscribe()
+    }
+
+    /// Gives a value to all who wait for it, and keeps it if there are terms for that.
+    pub(super) fn land(self, value: AnyValue, terms: Option<Terms>) {
+        if let Some(terms) = terms {
+            let kept = self.core.kept(Arc::clone(&value), &self.tags, terms);
             self.core.keep(&self.key, self.number, kept);
         }
         self.tell.send_replace(Some(Landed::Value(value)));

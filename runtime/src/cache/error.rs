@@ -15,8 +15,10 @@ pub enum CacheError<E> {
     BadKey(BadKey),
     /// Loading it failed, here or for somebody else who asked at the same time.
     Load(Arc<E>),
-    /// Loading it took longer than the region allows.
+    /// Loading it took longer than the region allows; it may go on.
     TooLong(Duration),
+    /// Loading it ended without a result: it panicked, or the node stops.
+    Lost,
 }
 
 impl<E> fmt::Display for CacheError<E> {
@@ -24,6 +26,7 @@ impl<E> fmt::Display for CacheError<E> {
         match self {
             Self::BadKey(bad) => fmt::Display::fmt(bad, f),
             Self::Load(_) => f.write_str("the value could not be loaded"),
+            Self::Lost => f.write_str("loading the value ended without a result"),
             Self::TooLong(limit) => {
                 write!(f, "the value was not loaded within {} ms", limit.as_millis())
             }
@@ -35,7 +38,7 @@ impl<E: Error + 'static> Error for CacheError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Load(error) => Some(&**error),
-            Self::BadKey(_) | Self::TooLong(_) => None,
+            Self::BadKey(_) | Self::TooLong(_) | Self::Lost => None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One region as an application uses it: asking for values, and having them forgotten.
 
+mod lenient;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::{Boarding, Core, Landed, Pilot, Taken};
+use super::core::{Boarding, Core, Landed, Pilot, Taken, Terms};
 use super::error::{BadKey, CacheError, ChangeError, ForgetError};
 use super::memory::{AnyValue, Tags};
 use super::region::{CacheKey, LONGEST_KEY};
@@ -116,14 +118,29 @@ where
         Fut: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
+        let taken = self.core.take(pilot.wanted()).await;
+        self.bring(pilot, &taken, load).await
+    }
+
+    /// Loads a value unless it is there.
+    async fn bring<F, Fut, E>(
+        &self,
+        pilot: Pilot,
+        taken: &Taken,
+        load: F,
+    ) -> Result<Arc<V>, CacheError<E>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+        E: Send + Sync + 'static,
+    {
         let core = &self.core;
-        let taken = core.take(pilot.wanted()).await;
-        if let Taken::Held(text, left) = &taken
+        if let Taken::Held(text, left) = taken
             && let Ok(value) = serde_json::from_str::<V>(text)
         {
             core.tally.redis.fetch_add(1, Ordering::Relaxed);
             let value = Arc::new(value);
-            pilot.land(untyped(&value), Some((text.len(), *left)));
+            pilot.land(untyped(&value), Some(core.terms(text, *left)));
             return Ok(value);
         }
         let limit = core.region.limit();
@@ -131,29 +148,29 @@ where
             Ok(Ok(value)) => Arc::new(value),
             Ok(Err(error)) => {
                 let error = Arc::new(error);
-                core.give_up(pilot.wanted(), &taken).await;
+                core.give_up(pilot.wanted(), taken).await;
                 pilot.crash(Landed::Failed(untyped(&error)));
                 return Err(CacheError::Load(error));
             }
             Err(_late) => {
-                core.give_up(pilot.wanted(), &taken).await;
+                core.give_up(pilot.wanted(), taken).await;
                 pilot.crash(Landed::TooLong);
                 return Err(CacheError::TooLong(limit));
             }
         };
-        let kept = self.keep(&pilot, &taken, &value).await;
+        let kept = self.keep(&pilot, taken, &value).await;
         let tally = if kept.is_some() { &core.tally.loaded } else { &core.tally.unkept };
         tally.fetch_add(1, Ordering::Relaxed);
         pilot.land(untyped(&value), kept);
         Ok(value)
     }
 
-    /// Brings a value to the other nodes; says how long it is and lives, if it may be kept here.
-    async fn keep(&self, pilot: &Pilot, taken: &Taken, value: &V) -> Option<(usize, Duration)> {
+    /// Brings a value to the other nodes; says how it is kept, if it may be kept here.
+    async fn keep(&self, pilot: &Pilot, taken: &Taken, value: &V) -> Option<Terms> {
         match serde_json::to_string(value) {
             Ok(text) => {
                 let lives = self.core.fill(pilot.wanted(), taken, &text).await?;
-                Some((text.len(), lives))
+                Some(self.core.terms(&text, lives))
             }
             Err(error) => {
                 let region = self.core.region.name();
@@ -183,15 +200,7 @@ where
     /// # Errors
     /// [`ForgetError`].
     pub async fn forget_tag(&self, tag: &str) -> Result<(), ForgetError> {
-        check(tag)?;
-        let core = &self.core;
-        let told = match &core.shared {
-            Some(shared) => shared.forget_tag(tag, core.longest()).await,
-            None => Ok(()),
-        };
-        core.told.notify_one();
-        core.forget_tag(tag);
-        told.map_err(ForgetError::Untold)
+        forget_tag(&self.core, tag).await
     }
 
     /// Forgets all values of the region on all nodes, as [`forget`](Self::forget) does one.
@@ -264,6 +273,17 @@ pub(super) async fn forget(core: &Core, key: &str) -> Result<(), ForgetError> {
     told.map_err(ForgetError::Untold)
 }
 
+pub(super) async fn forget_tag(core: &Core, tag: &str) -> Result<(), ForgetError> {
+    check(tag)?;
+    let told = match &core.shared {
+        Some(shared) => shared.forget_tag(tag, core.longest()).await,
+        None => Ok(()),
+    };
+    core.told.notify_one();
+    core.forget_tag(tag);
+    told.map_err(ForgetError::Untold)
+}
+
 pub(super) async fn clear(core: &Core) -> Result<(), ForgetError> {
     let told = match &core.shared {
         Some(shared) => shared.clear().await,
@@ -288,7 +308,7 @@ pub(super) fn check(key: &str) -> Result<(), BadKey> {
     }
 }
 
-fn checked<K: CacheKey + ?Sized>(key: &K) -> Result<Cow<'_, str>, BadKey> {
+pub(super) fn checked<K: CacheKey + ?Sized>(key: &K) -> Result<Cow<'_, str>, BadKey> {
     let key = key.text();
     check(&key)?;
     Ok(key)

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
@@ -35,6 +36,10 @@ pub(super) struct Kept {
     pub(super) bytes: u64,
     /// When its life ends.
     pub(super) until: BootInstant,
+    /// How long its whole life was, at most.
+    pub(super) whole: Duration,
+    /// Before when nobody need try to load it anew; only where values are loaded while nobody waits.
+    pub(super) again: Option<Arc<AtomicU64>>,
 }
 
 #[derive(Clone)]
@@ -115,7 +120,8 @@ mod tests {
 
     fn kept(bytes: u64) -> Kept {
         let (tags, until) = (Tags::from(Vec::new()), BootInstant::from_nanos(u64::MAX));
-        Kept { value: Arc::new(bytes), tags, bytes, until }
+        let value = Arc::new(bytes);
+        Kept { value, tags, bytes, until, whole: Duration::ZERO, again: None }
     }
 
     #[test]

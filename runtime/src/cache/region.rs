@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// The longest key, bytes.
 pub const LONGEST_KEY: usize = 512;
+/// How long Redis may take, beside loading a value, before whoever waits for it gives up.
+const BESIDE_LOADING: Duration = Duration::from_secs(3);
 /// The longest name of a region, bytes.
 const LONGEST_NAME: usize = 40;
 
@@ -23,6 +25,12 @@ pub struct Region {
     lives: Duration,
     load_limit: Duration,
     wait: Duration,
+    absent: Option<Duration>,
+    stale: Duration,
+    soft: Option<Duration>,
+    hard: Option<Duration>,
+    /// From how many hundredths of its life on a value is loaded anew; 100: not before its end.
+    refresh: u8,
 }
 
 impl Region {
@@ -42,6 +50,11 @@ impl Region {
             lives: Duration::from_secs(300),
             load_limit: Duration::from_secs(5),
             wait: Duration::from_secs(1),
+            absent: None,
+            stale: Duration::ZERO,
+            soft: None,
+            hard: None,
+            refresh: 100,
         }
     }
 
@@ -81,6 +94,53 @@ impl Region {
         self
     }
 
+    /// How long it is remembered that something is not there: a value whose JSON is `null`, as that of `None` is. As long as
+    /// all values live when this is not said.
+    ///
+    /// # Panics
+    /// When it is less than a second: in a constant that is an error of the compiler.
+    #[must_use]
+    pub const fn absent_lives(mut self, time: Duration) -> Self {
+        assert!(time.as_secs() >= 1, "values live for a second at least");
+        self.absent = Some(time);
+        self
+    }
+
+    /// For how long after its life [`get_or_stale`](super::Cache::get_or_stale) may still give a value, where it cannot be loaded
+    /// or that takes longer than the [soft limit](Self::soft_limit). Not at all when this is not said.
+    #[must_use]
+    pub const fn stale_for(mut self, time: Duration) -> Self {
+        self.stale = time;
+        self
+    }
+
+    /// After how long [`get_or_stale`](super::Cache::get_or_stale) gives a stale value, if there is one, while a new one is loaded.
+    #[must_use]
+    pub const fn soft_limit(mut self, limit: Duration) -> Self {
+        self.soft = Some(limit);
+        self
+    }
+
+    /// After how long [`get_or_stale`](super::Cache::get_or_stale) gives an error while the value is loaded, which goes on for
+    /// as long as [`load_limit`](Self::load_limit) allows.
+    #[must_use]
+    pub const fn hard_limit(mut self, limit: Duration) -> Self {
+        self.hard = Some(limit);
+        self
+    }
+
+    /// From how many hundredths of its life on a value is loaded anew by the first who asks for it with
+    /// [`get_or_stale`](super::Cache::get_or_stale), who need not wait for that: `refreshes_from(80)`, say.
+    ///
+    /// # Panics
+    /// When it is not 1 to 99: in a constant that is an error of the compiler.
+    #[must_use]
+    pub const fn refreshes_from(mut self, percent: u8) -> Self {
+        assert!(matches!(percent, 1..=99), "loaded anew from 1 to 99 hundredths of a life on");
+        self.refresh = percent;
+        self
+    }
+
     /// Returns its name.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -91,16 +151,48 @@ impl Region {
         self.bytes
     }
 
-    pub(super) const fn life(&self) -> Duration {
-        self.lives
-    }
-
     pub(super) const fn limit(&self) -> Duration {
         self.load_limit
     }
 
     pub(super) const fn patience(&self) -> Duration {
         self.wait
+    }
+
+    /// How long a value lives at most that has this JSON.
+    pub(super) fn life_of(&self, text: &str) -> Duration {
+        if text == "null" { self.absent.unwrap_or(self.lives) } else { self.lives }
+    }
+
+    /// How long any value lives at most.
+    pub(super) fn longest_life(&self) -> Duration {
+        self.lives.max(self.absent.unwrap_or_default())
+    }
+
+    pub(super) const fn stale(&self) -> Duration {
+        self.stale
+    }
+
+    pub(super) const fn soft(&self) -> Option<Duration> {
+        self.soft
+    }
+
+    /// How long somebody waits at most for a value that is loaded by somebody else.
+    pub(super) fn hard(&self) -> Duration {
+        let longest = self.load_limit.saturating_add(self.wait).saturating_add(BESIDE_LOADING);
+        self.hard.unwrap_or(longest)
+    }
+
+    /// How much of a life is left when a value is to be loaded anew; nothing where none is before its end.
+    pub(super) fn rest_when_due(&self, life: Duration) -> Option<Duration> {
+        let rest = 100_u32.saturating_sub(u32::from(self.refresh));
+        (rest > 0).then(|| life / 100 * rest)
+    }
+
+    /// Whether values are loaded while nobody need wait for them.
+    pub(super) fn loads_in_background(&self) -> bool {
+        let limited = self.soft.is_some() || self.hard.is_some();
+        limited || self.refresh < 100 || !self.stale.is_zero()
     }
 }
 

@@ -155,9 +155,15 @@ impl Shared {
         keys
     }
 
-    /// Looks for a value; `word` is that of the asker.
-    pub(super) async fn take(&self, wanted: Wanted<'_>, word: &str, lease: Duration) -> Found {
-        let args = vec![Arg::from(word), millis(lease)];
+    /// Looks for a value; `word` is that of the asker. One that lives less long than `least` counts as none.
+    pub(super) async fn take_newer(
+        &self,
+        wanted: Wanted<'_>,
+        word: &str,
+        lease: Duration,
+        least: Duration,
+    ) -> Found {
+        let args = vec![Arg::from(word), millis(lease), millis(least)];
         let call = self.redis.call(&TAKE, self.keys_of_wanted(wanted), args);
         let reply = tokio::time::timeout(PATIENCE, call).await;
         reply.ok().and_then(Result::ok).and_then(found).unwrap_or(Found::Unknown)

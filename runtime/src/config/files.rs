@@ -26,6 +26,11 @@ pub struct FileStoreConfig {
     pub file_bytes: u64,
     /// `FILES_MAX_SPACE_BYTES`: all files of one space together.
     pub space_bytes: u64,
+    /// `FILES_SIGNING_KEYS`: what signs links to files, the first; all verify. Those of sessions when there are none.
+    pub signing_keys: Vec<Secret<String>>,
+    /// `FILES_API` and `FILES_API_MAX_USER_BYTES`: how many bytes a user may have in the files that the ready-made node offers;
+    /// none when it offers none.
+    pub api_user_bytes: Option<u64>,
     /// `FILES_S3_*`; none when no bucket is named.
     pub s3: Option<S3Config>,
     /// `FILES_CACHE_*`; none when no folder is named.
@@ -90,6 +95,9 @@ struct Raw {
     dir: Option<String>,
     max_file_bytes: Option<String>,
     max_space_bytes: Option<String>,
+    signing_keys: Option<String>,
+    api: Option<String>,
+    api_max_user_bytes: Option<String>,
     s3_bucket: Option<String>,
     s3_endpoint: Option<String>,
     s3_region: Option<String>,
@@ -107,7 +115,7 @@ impl FileStoreConfig {
         const STORE: &str = "UNDERSTUDY_FILES_STORE";
         const DIR: &str = "UNDERSTUDY_FILES_DIR";
         const BUCKET: &str = "UNDERSTUDY_FILES_S3_BUCKET";
-        let raw: Raw = read.section("FILES_");
+        let mut raw: Raw = read.section("FILES_");
         let words = [FileStoreKind::Database, FileStoreKind::Folder, FileStoreKind::S3]
             .map(|kind| (kind.as_str(), kind));
         let store = read.choice(STORE, raw.store.as_deref(), &words);
@@ -116,6 +124,9 @@ impl FileStoreConfig {
         });
         let (file_bytes, space_bytes) = limits(read, &raw);
         let near = near(read, &raw);
+        let keys = raw.signing_keys.take();
+        let signing_keys = super::session::secrets(read, "UNDERSTUDY_FILES_SIGNING_KEYS", keys);
+        let api_user_bytes = api(read, &raw);
         let s3 = s3(read, raw);
         if store == FileStoreKind::Folder && dir.is_none() && !read.has_problem(DIR) {
             read.problem(DIR, format!("must be set, since {STORE} is folder"));
@@ -123,8 +134,19 @@ impl FileStoreConfig {
         if store == FileStoreKind::S3 && s3.is_none() && !read.has_problem(BUCKET) {
             read.problem(BUCKET, format!("must be set, since {STORE} is s3"));
         }
-        Self { store, dir, file_bytes, space_bytes, s3, near }
+        Self { store, dir, file_bytes, space_bytes, signing_keys, api_user_bytes, s3, near }
     }
+}
+
+/// What the ready-made node offers.
+fn api(read: &mut Reader, raw: &Raw) -> Option<u64> {
+    let is_on = read.flag("UNDERSTUDY_FILES_API", raw.api.as_deref());
+    let most: u64 = read.number(
+        "UNDERSTUDY_FILES_API_MAX_USER_BYTES",
+        raw.api_max_user_bytes.as_deref(),
+        0..=MOST,
+    );
+    is_on.then_some(most)
 }
 
 fn limits(read: &mut Reader, raw: &Raw) -> (u64, u64) {

@@ -168,7 +168,7 @@ impl SessionConfig {
             cookie_samesite: cookie.samesite,
             cookie_domain: cookie.domain,
             cookie_path: cookie.path,
-            secret: secrets(read, raw.secret),
+            secret: secrets(read, "UNDERSTUDY_SESSION_SECRET", raw.secret),
             encryption: encryption::read(read, raw.encryption_keys),
             max_bytes: bytes(read, "UNDERSTUDY_SESSION_MAX_BYTES", raw.max_bytes.as_deref(), 1_024),
             max_attribute_bytes: bytes(
@@ -260,24 +260,28 @@ pub(crate) fn is_example(secret: &str) -> bool {
     EXAMPLES.iter().any(|example| secret.contains(example))
 }
 
-fn secrets(read: &mut Reader, given: Option<String>) -> Vec<Secret<String>> {
-    const NAME: &str = "UNDERSTUDY_SESSION_SECRET";
-    let given = read.secret(NAME, given);
+/// Reads a list of secrets that sign.
+pub(super) fn secrets(
+    read: &mut Reader,
+    name: &'static str,
+    given: Option<String>,
+) -> Vec<Secret<String>> {
+    let given = read.secret(name, given);
     // A file may hold one per line.
     let parts = given.iter().flat_map(|text| text.expose().split([',', '\n']));
     let parts: Vec<&str> = parts.map(str::trim).filter(|part| !part.is_empty()).collect();
     if given.is_some() && parts.is_empty() {
-        read.problem(NAME, "holds no secret");
+        read.problem(name, "holds no secret");
     }
     if parts.iter().any(|part| part.len() < 32) {
         read.problem(
-            NAME,
+            name,
             "must hold 32 bytes or more in each part; `openssl rand -base64 48` makes one",
         );
     }
     if parts.iter().any(|part| is_example(part)) {
         read.problem(
-            NAME,
+            name,
             "is an example that everybody knows; `openssl rand -base64 48` makes one of your own",
         );
     }

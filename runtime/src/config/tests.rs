@@ -120,6 +120,24 @@ fn f1_a_store_of_files_is_told_what_it_needs() {
 }
 
 #[test]
+fn x6_keys_of_links_are_read_as_secrets_of_sessions_are_and_users_have_no_files_by_default() {
+    const KEYS: &str = "UNDERSTUDY_FILES_SIGNING_KEYS";
+    const API: &str = "UNDERSTUDY_FILES_API";
+    const MOST: &str = "UNDERSTUDY_FILES_API_MAX_USER_BYTES";
+    let usual = good(&[]).files;
+    assert_eq!((usual.signing_keys.len(), usual.api_user_bytes), (0, None));
+    let two = format!("{SECRET}, {}", SECRET.to_lowercase());
+    let given = good(&[(KEYS, &two), (API, "true"), (MOST, "5")]);
+    assert_eq!((given.files.signing_keys.len(), given.files.api_user_bytes), (2, Some(5)));
+    let shown = format!("{:?} {:?}", given.files, given.redacted());
+    assert!(!shown.contains(SECRET), "{shown}");
+    assert_eq!(wrong(&[(KEYS, "short")]), [KEYS]);
+    assert_eq!(wrong(&[(KEYS, ",")]), [KEYS]);
+    assert_eq!(wrong(&[(API, "yes")]), [API]);
+    assert_eq!(wrong(&[(MOST, "-1")]), [MOST]);
+}
+
+#[test]
 fn x6_keys_for_sessions_have_names_and_the_first_seals() {
     const NAME: &str = "UNDERSTUDY_SESSION_ENCRYPTION_KEYS";
     // The bytes from 0 to 31, and from 255 down, in base64 of both alphabets.

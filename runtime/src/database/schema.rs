@@ -1,6 +1,8 @@
 //! The runtime's own tables: facts about the database, node leases for stores that are not Redis, locks of the
 //! cluster, who did what on the admin port and who may, and the settings that are changed while the cluster runs.
 
+mod cache_outbox;
+
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
@@ -12,6 +14,7 @@ pub(crate) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(Operators),
         Box::new(Settings),
         Box::new(SignedOut),
+        Box::new(cache_outbox::CacheOutbox),
     ]
 }
 

@@ -92,6 +92,8 @@ fn secrets(config: &Config) -> Outcome {
         ("UNDERSTUDY_ADMIN_VIEWER_TOKEN", admin.viewer_token.as_ref()),
     ];
     all.extend(config.session.secret.iter().map(|key| ("UNDERSTUDY_SESSION_SECRET", Some(key))));
+    let links = config.files.signing_keys.iter();
+    all.extend(links.map(|key| ("UNDERSTUDY_FILES_SIGNING_KEYS", Some(key))));
     let redis = config.redis.as_ref().and_then(|redis| redis.targets.password.as_ref());
     let passwords = [("UNDERSTUDY_REDIS_PASSWORD", redis)];
     let example = all

@@ -77,7 +77,7 @@ pub(super) fn told(error: FileError) -> Problem {
     error.problem()
 }
 
-fn unknown() -> Problem {
+pub(super) fn unknown() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "unknown_file", "There is no file of this name")
 }
 
@@ -108,11 +108,9 @@ async fn list(files: Data<Files>, request: HttpRequest, space: Path<String>) -> 
     Ok(ok(&FilesBody { space, files, next }))
 }
 
-pub(super) async fn found(
-    files: &Files,
-    (space, name): &(String, String),
-) -> Result<StoredFile, Problem> {
-    files.space(space).get(name).await.map_err(told)?.ok_or_else(unknown)
+/// Finds a file to be looked at: also one that nobody is served.
+async fn found(files: &Files, (space, name): &(String, String)) -> Result<StoredFile, Problem> {
+    files.space(space).find(name).await.map_err(told)?.ok_or_else(unknown)
 }
 
 async fn show(files: Data<Files>, request: HttpRequest, named: Named) -> Answer {

@@ -24,6 +24,38 @@ pub enum FileError {
     /// The digest that was said is none.
     #[error("a digest is the SHA-256 of the content, as 64 hexadecimal digits")]
     BadDigest,
+    /// What a request says of its body cannot be read.
+    #[error("the header {field} cannot be read")]
+    BadHeader {
+        /// Which one.
+        field: &'static str,
+    },
+    /// A form with files is none.
+    #[error("the form cannot be read: {why}")]
+    BadForm {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A link cannot be made like this.
+    #[error("the {field} of a link is out of bounds")]
+    BadLink {
+        /// Which part of it: `life`.
+        field: &'static str,
+    },
+    /// A link is not good for this, or not any more.
+    #[error("the link is not good for this, or not any more")]
+    LinkRefused,
+    /// The space takes pictures only, and this is none.
+    #[error(
+        "only pictures are taken here: PNG, JPEG, GIF, WebP and AVIF, and nothing that says to be one"
+    )]
+    WrongKind,
+    /// Nobody has judged yet whether the file is clean.
+    #[error("the file is being examined")]
+    Quarantined,
+    /// The file was found to be infected.
+    #[error("the file was found to be infected")]
+    Infected,
     /// The file is larger than a file may be.
     #[error("the file is larger than {most} bytes")]
     TooLarge {
@@ -82,10 +114,16 @@ impl FileError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unavailable => true,
+            Self::Unavailable | Self::Quarantined => true,
             Self::Database(error) => error.is_retryable(),
             Self::BadName { .. }
             | Self::BadDigest
+            | Self::BadHeader { .. }
+            | Self::BadForm { .. }
+            | Self::BadLink { .. }
+            | Self::LinkRefused
+            | Self::WrongKind
+            | Self::Infected
             | Self::TooLarge { .. }
             | Self::SpaceFull { .. }
             | Self::TooManyFiles { .. }
@@ -104,6 +142,13 @@ impl FileError {
         match self {
             Self::BadName { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "file_bad_name"),
             Self::BadDigest => (StatusCode::UNPROCESSABLE_ENTITY, "file_bad_digest"),
+            Self::BadHeader { .. } => (StatusCode::BAD_REQUEST, "file_bad_header"),
+            Self::BadForm { .. } => (StatusCode::BAD_REQUEST, "file_bad_form"),
+            Self::BadLink { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "file_bad_link"),
+            Self::LinkRefused => (StatusCode::FORBIDDEN, "file_link_refused"),
+            Self::WrongKind => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "file_wrong_kind"),
+            Self::Quarantined => (StatusCode::LOCKED, "file_quarantined"),
+            Self::Infected => (StatusCode::FORBIDDEN, "file_infected"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "file_too_large"),
             Self::SpaceFull { .. } => (StatusCode::INSUFFICIENT_STORAGE, "file_space_full"),
             Self::TooManyFiles { .. } => (StatusCode::INSUFFICIENT_STORAGE, "file_too_many"),
@@ -155,7 +200,8 @@ impl ApiError for FileError {
         if let Self::TooLarge { most } | Self::SpaceFull { most } = self {
             return problem.with_member("limit_bytes", *most);
         }
-        if let Self::BadName { field } = self {
+        if let Self::BadName { field } | Self::BadHeader { field } | Self::BadLink { field } = self
+        {
             return problem.with_member("field", *field);
         }
         problem

@@ -25,6 +25,8 @@ use crate::database::Database;
 
 /// How many bytes are written and read at once.
 const PIECE: usize = 1 << 20;
+/// After how many bytes they are brought to the disk: what waits for that at the end must take no longer than [`LIMIT`].
+const SYNC_EVERY: u64 = 32 << 20;
 /// How long one call of the system may take. A server of NFS that does not answer keeps it for ever, and its thread.
 const LIMIT: Duration = Duration::from_secs(10);
 /// How many threads calls of the system may keep.
@@ -286,7 +288,12 @@ impl Writing for FolderWriting {
     async fn add(&mut self, bytes: Bytes) -> Result<(), ContentError> {
         let (file, offset) = (Arc::clone(&self.file), self.offset);
         self.offset += bytes.len() as u64;
-        blocking(&self.threads, move || file.write_all_at(&bytes, offset)).await
+        let is_much = offset / SYNC_EVERY != self.offset / SYNC_EVERY;
+        let write = move || {
+            file.write_all_at(&bytes, offset)?;
+            if is_much { file.sync_data() } else { Ok(()) }
+        };
+        blocking(&self.threads, write).await
     }
 
     async fn finish(&mut self) -> Result<(), ContentError> {

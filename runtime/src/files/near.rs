@@ -2,10 +2,10 @@
 //! bytes, those that were used least recently going first. Off unless a folder is named.
 //!
 //! It cannot be wrong about which file it is: who reads a file looks up its row first, as ever, and pieces are kept under the
-//! id that stands there, which is another one for each file that is written. Nor about what is in it: a piece has its digest
-//! with it, of its id and number too, and one that is not what was kept is thrown away and read from the store. So nothing
-//! depends on what this forgets, when, and whether it hears of it: the messages of other nodes ([`ForgetContent`]) only make
-//! room.
+//! id of the content that stands there, which is another one for each content that is written; files that share a content
+//! share what is near of it. Nor about what is in it: a piece has its digest with it, of its id and number too, and one that
+//! is not what was kept is thrown away and read from the store. So nothing depends on what this forgets, when, and whether it
+//! hears of it: the messages of other nodes ([`ForgetContent`]) only make room.
 //!
 //! Nothing is kept from one life of a node to the next: what another one left is removed when it starts. No actor owns the
 //! folder: what lies in it is counted before it is written and after it is removed, so it never has more than it may. Calls

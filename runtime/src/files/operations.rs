@@ -28,7 +28,7 @@ const CONDITIONS: &[Parameter] = &[
     Parameter::new("If-Match", TEXT, "Only if it still is this version, in quotes"),
 ];
 const PARTS: &[Parameter] = &[
-    Parameter::new("Range", TEXT, "One range of bytes"),
+    Parameter::new("Range", TEXT, "Ranges of bytes, up to eight"),
     Parameter::new("If-Match", TEXT, "Only if it still is this version, in quotes"),
 ];
 
@@ -89,11 +89,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .always_audited()
         .headers(PARTS)
         .answers(&[
-            (200, "The content, or (206) a part of it"),
+            (200, "The content, or (206) parts of it"),
+            (403, "file_infected: it was found not to be clean, where files are examined; or the token does not allow this"),
             (404, "unknown_file: there is none of this name"),
             (412, "file_changed: it is another version"),
             (416, "range_not_satisfiable"),
             (422, "file_bad_name"),
+            (423, "file_quarantined: nobody has found it to be clean yet, where files are examined"),
             (503, "file_store_unavailable"),
         ])
         .cli("files get"),
@@ -110,4 +112,23 @@ pub(super) const OPERATIONS: &[Operation] = &[
         (503, "file_store_unavailable"),
     ])
     .cli("files verify"),
+    Operation::get(
+        "files.orphans",
+        "/v1/files-orphans",
+        "Lists files that nobody uses, in spaces that want those removed, and what holds for spaces",
+    )
+    .role(Role::Support)
+    .query(PAGE)
+    .cli("files orphans")
+    .console("files"),
+    Operation::post(
+        "files.gc",
+        "/v1/files-orphans/collect",
+        "Removes files that nobody uses, in spaces that want that, up to 1,000",
+    )
+    .query(&[Parameter::new("dry_run", r#"{"type":"boolean"}"#, "Only tell how many there are")])
+    .optional_body(NOTHING)
+    .answers(&[(200, "How many there were, and how many were removed; `more` when not all were looked at")])
+    .cli("files gc")
+    .console("files"),
 ];

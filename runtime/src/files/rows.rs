@@ -22,6 +22,10 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait as _, QueryResult, Statement, TryGetable, Value};
 
 use super::info::{FileInfo, PutWhen, SpaceInfo};
+use super::points::{self, Point};
+use super::rules::{Sharing, SpaceRule};
+use super::shared::Written;
+use super::{owners, rules, shared};
 use crate::database::{Backend, Database, DatabaseError};
 
 /// Most files of one space.
@@ -30,7 +34,7 @@ pub(super) const MAX_FILES: u64 = 1_000_000;
 /// The rows of files; a cheap clone.
 #[derive(Debug, Clone)]
 pub(super) struct Rows {
-    database: Database,
+    pub(super) database: Database,
 }
 
 /// A file that is about to be written.
@@ -60,10 +64,10 @@ pub(super) struct Finished {
 pub(super) enum Published {
     /// It has its name; when it was given, by the database's clock.
     In { created_ms: u64 },
-    /// The space would be larger than it may be.
-    Full,
+    /// The space would be larger than it may be, in bytes.
+    Full { most: u64 },
     /// The space has as many files as it may have.
-    TooMany,
+    TooMany { most: u64 },
     /// What is there is not what the caller wanted to be there.
     Changed,
     /// What was written has been given up meanwhile.
@@ -86,6 +90,8 @@ pub(super) struct FileRow {
     pub(super) info: FileInfo,
     pub(super) piece: u64,
     pub(super) place: String,
+    /// Under which id its content lies: its own, or that of a file which had the same before.
+    pub(super) content: String,
 }
 
 /// Content that is to be removed.
@@ -95,11 +101,11 @@ pub(super) struct Leftover {
     pub(super) place: String,
 }
 
-const COLUMNS: &str = "id, space, name, kind, bytes, piece, sha256, place, created_ms";
+const COLUMNS: &str = "id, space, name, kind, bytes, piece, sha256, place, created_ms, content";
 /// Gives a space a row if it has none, and locks it.
-const ENTER: &str = "INSERT INTO us_file_space (name, bytes, files) VALUES ($1, 0, 0) \
+pub(super) const ENTER: &str = "INSERT INTO us_file_space (name, bytes, files) VALUES ($1, 0, 0) \
      ON CONFLICT (name) DO UPDATE SET files = us_file_space.files RETURNING bytes, files";
-const COUNT: &str = "UPDATE us_file_space SET bytes = $2, files = $3 WHERE name = $1";
+pub(super) const COUNT: &str = "UPDATE us_file_space SET bytes = $2, files = $3 WHERE name = $1";
 const OF_NAME: &str =
     "SELECT id, bytes FROM us_file WHERE space = $1 AND name = $2 AND state = 'ready'";
 
@@ -175,7 +181,8 @@ impl Rows {
                 let old = executor.query_one_raw(publishing.old.clone()).await?;
                 let old: Option<Old> = old.map(|row| Old::read(&row)).transpose()?;
                 let counts = (space.try_get("", "bytes")?, space.try_get("", "files")?);
-                let counts = match publishing.decide(counts, old.as_ref()) {
+                let rule = rules::of(executor, publishing.backend, &publishing.space).await?;
+                let counts = match publishing.decide(counts, old.as_ref(), &rule) {
                     Ok(counts) => counts,
                     Err(refused) => return Ok(refused),
                 };
@@ -183,9 +190,13 @@ impl Rows {
                     executor.execute_raw(publishing.give_up(&old.id)).await?;
                 }
                 executor.execute_raw(publishing.ready.clone()).await?;
+                if rule.sharing == Sharing::Shared {
+                    shared::share(executor, publishing.backend, &publishing.written).await?;
+                }
                 executor.execute_raw(publishing.count(counts)).await?;
                 let row = executor.query_one_raw(publishing.look.clone()).await?;
                 let created: i64 = row.map_or(Ok(0), |row| row.try_get("", "created_ms"))?;
+                points::pass(Point::Named).await;
                 Ok(Published::In { created_ms: u64::try_from(created).unwrap_or(0) })
             })
         });
@@ -199,9 +210,10 @@ impl Rows {
         Ok(self.change(self.statement(&sql, vec![id.into()])).await? == 1)
     }
 
-    /// Says whether there is a row, whatever its state.
+    /// Says whether there is a row, whatever its state, or its content is kept for other files.
     pub(super) async fn knows(&self, id: &str) -> Result<bool, DatabaseError> {
-        let sql = "SELECT id FROM us_file WHERE id = $1";
+        let sql = "SELECT id FROM us_file WHERE id = $1 \
+                   UNION ALL SELECT id FROM us_file_content WHERE id = $1";
         Ok(!self.rows(self.statement(sql, vec![id.into()])).await?.is_empty())
     }
 
@@ -215,9 +227,10 @@ impl Rows {
         let backend = self.backend();
         let enter = self.statement(ENTER, vec![space.into()]);
         let old = self.statement(OF_NAME, vec![space.into(), name.into()]);
+        let unused = self.statement(owners::FORGET, vec![space.into(), name.into()]);
         let (space, version) = (space.to_owned(), version.map(str::to_owned));
         let deleted = self.database.transaction(move |executor| {
-            let (enter, old) = (enter.clone(), old.clone());
+            let (enter, old, unused) = (enter.clone(), old.clone(), unused.clone());
             let (space, version) = (space.clone(), version.clone());
             Box::pin(async move {
                 let Some(counts) = executor.query_one_raw(enter).await? else {
@@ -234,6 +247,7 @@ impl Rows {
                 let files: i64 = counts.try_get("", "files")?;
                 let gone = gone(backend, "id = $1");
                 executor.execute_raw(backend.statement(&gone, [old.id.into()])).await?;
+                executor.execute_raw(unused).await?;
                 let left: [Value; 3] =
                     [space.into(), (bytes - old.bytes).into(), (files - 1).into()];
                 executor.execute_raw(backend.statement(COUNT, left)).await?;
@@ -309,8 +323,8 @@ impl Rows {
         let now = self.backend().now_ms();
         let marks: Vec<String> = (3..places.len() + 3).map(|number| format!("${number}")).collect();
         let sql = format!(
-            "SELECT id, place FROM us_file WHERE state = 'gone' AND touched_ms <= {now} - $1 \
-             AND place IN ({}) ORDER BY touched_ms LIMIT $2",
+            "SELECT id, place FROM us_file WHERE state = 'gone' AND content IS NULL \
+             AND touched_ms <= {now} - $1 AND place IN ({}) ORDER BY touched_ms LIMIT $2",
             marks.join(", ")
         );
         let mut values: Vec<Value> = vec![millis(grace), i64::from(limit).into()];
@@ -373,8 +387,9 @@ struct Publishing {
     ready: Statement,
     look: Statement,
     space: String,
+    written: Written,
     bytes: i64,
-    space_bytes: i64,
+    space_bytes: u64,
     when: PutWhen,
 }
 
@@ -386,8 +401,8 @@ impl Publishing {
         let id = || Value::from(file.id.clone());
         let mine = format!("SELECT id FROM us_file WHERE id = $1 AND state = 'writing'{lock}");
         let ready = format!(
-            "UPDATE us_file SET state = 'ready', bytes = $2, sha256 = $3, created_ms = {now} \
-             WHERE id = $1"
+            "UPDATE us_file SET state = 'ready', bytes = $2, sha256 = $3, created_ms = {now}, \
+             touched_ms = {now} WHERE id = $1"
         );
         let look = "SELECT created_ms FROM us_file WHERE id = $1";
         Self {
@@ -398,8 +413,9 @@ impl Publishing {
             ready: backend.statement(&ready, [id(), stored(*bytes), sha256.clone().into()]),
             look: backend.statement(look, [id()]),
             space: file.space.clone(),
-            bytes: i64::try_from(*bytes).unwrap_or(i64::MAX),
-            space_bytes: i64::try_from(*space_bytes).unwrap_or(i64::MAX),
+            written: Written::of(finished),
+            bytes: signed(*bytes),
+            space_bytes: *space_bytes,
             when: when.clone(),
         }
     }
@@ -409,6 +425,7 @@ impl Publishing {
         &self,
         (bytes, files): (i64, i64),
         old: Option<&Old>,
+        rule: &SpaceRule,
     ) -> Result<(i64, i64), Published> {
         if !self.when.allows(old.map(|old| old.id.as_str())) {
             return Err(Published::Changed);
@@ -416,11 +433,13 @@ impl Publishing {
         let freed = old.map_or(0, |old| old.bytes);
         let bytes_after = (bytes - freed).saturating_add(self.bytes);
         let files_after = files + i64::from(old.is_none());
-        if bytes_after > self.space_bytes && self.bytes > freed {
-            return Err(Published::Full);
+        let most = rule.max_bytes.map_or(self.space_bytes, |most| most.min(self.space_bytes));
+        if bytes_after > signed(most) && self.bytes > freed {
+            return Err(Published::Full { most });
         }
-        if old.is_none() && files_after > i64::try_from(MAX_FILES).unwrap_or(i64::MAX) {
-            return Err(Published::TooMany);
+        let most = rule.max_files.map_or(MAX_FILES, |most| most.min(MAX_FILES));
+        if old.is_none() && files_after > signed(most) {
+            return Err(Published::TooMany { most });
         }
         Ok((bytes_after, files_after))
     }
@@ -436,20 +455,22 @@ impl Publishing {
 }
 
 /// The statement by which files lose their name, or are given up; their content is removed after the grace.
-fn gone(backend: Backend, which: &str) -> String {
+pub(super) fn gone(backend: Backend, which: &str) -> String {
     let now = backend.now_ms();
     format!("UPDATE us_file SET state = 'gone', touched_ms = {now} WHERE {which}")
 }
 
 fn read_file(row: &QueryResult) -> Result<FileRow, DatabaseError> {
+    let (id, content): (String, Option<String>) = (get(row, "id")?, get(row, "content")?);
     Ok(FileRow {
+        content: content.unwrap_or_else(|| id.clone()),
         info: FileInfo {
             space: get(row, "space")?,
             name: get(row, "name")?,
             content_type: get(row, "kind")?,
             bytes: number(row, "bytes")?,
             sha256: get(row, "sha256")?,
-            version: get(row, "id")?,
+            version: id,
             created_ms: number(row, "created_ms")?,
         },
         piece: number(row, "piece")?.max(1),
@@ -468,7 +489,11 @@ fn number(row: &QueryResult, column: &str) -> Result<u64, DatabaseError> {
 
 /// Gives a number as a column keeps it.
 fn stored(number: u64) -> Value {
-    i64::try_from(number).unwrap_or(i64::MAX).into()
+    signed(number).into()
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn millis(time: Duration) -> Value {

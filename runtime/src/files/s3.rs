@@ -1,8 +1,12 @@
 //! Contents in a bucket of a server that speaks the protocol of S3. **The only module that knows the client library.**
 //!
 //! An object is written once, under an id that is never used again, and is there when all of it is. So it needs nothing of
-//! the server but to take, to give and to remove objects. Parts of uploads that never ended are not objects: the server removes
-//! them, if it is told to by a rule of the bucket (`AbortIncompleteMultipartUpload`).
+//! the server but to take, to give and to remove objects.
+//!
+//! What is larger than a piece is written in parts, which are no objects before all of them are one. So there is a note beside
+//! it while it is written, a small object that says which upload it is: whoever removes the content of a node that died finds
+//! that and ends the upload. An upload that ends between its beginning and its note has no part yet. A part that arrives while its
+//! upload is being ended may stay all the same, says S3: for those a rule of the bucket is good (`AbortIncompleteMultipartUpload`).
 //!
 //! A connection belongs to the runtime that opened it, so all of it is done on that of the node.
 
@@ -13,8 +17,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::multipart::{MultipartStore as _, PartId};
 use object_store::path::Path;
-use object_store::{ClientOptions, MultipartUpload, ObjectStoreExt as _, PutPayload, RetryConfig};
+use object_store::{ClientOptions, ObjectStoreExt as _, PutPayload, RetryConfig};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::Instrument as _;
@@ -85,6 +90,11 @@ impl S3Contents {
         Path::from(format!("{}/{id}", self.prefix))
     }
 
+    /// Where it stands which upload brings the parts of an object.
+    fn note(&self, id: &str) -> Path {
+        Path::from(format!("{}/{id}.upload", self.prefix))
+    }
+
     /// Does something on the runtime of the node, within a limit of time.
     async fn at_home<T: Send + 'static>(
         &self,
@@ -110,6 +120,40 @@ impl S3Contents {
         };
         self.at_home(put).await.map_err(missing)
     }
+
+    async fn delete(&self, path: Path) -> Result<(), ContentError> {
+        let bucket = Arc::clone(&self.bucket);
+        present(self.at_home(async move { bucket.delete(&path).await }).await).map(|_| ())
+    }
+
+    /// The upload of which a note says that it brings the parts of an object.
+    async fn noted(&self, id: &str) -> Result<Option<String>, ContentError> {
+        let (bucket, path) = (Arc::clone(&self.bucket), self.note(id));
+        let get = async move { bucket.get(&path).await?.bytes().await };
+        let note: Option<Bytes> = present(self.at_home(get).await)?;
+        Ok(note.map(|note| String::from_utf8_lossy(&note).into_owned()))
+    }
+
+    /// Ends an upload and removes its parts, unless they have become an object.
+    async fn end(&self, id: &str, upload: String) -> Result<(), ContentError> {
+        let (bucket, path) = (Arc::clone(&self.bucket), self.path(id));
+        let look = async move { bucket.head(&path).await.map(|_| ()) };
+        if present(self.at_home(look).await)?.is_some() {
+            return Ok(());
+        }
+        let (bucket, path) = (Arc::clone(&self.bucket), self.path(id));
+        let abort = async move { bucket.abort_multipart(&path, &upload).await };
+        present(self.at_home(abort).await).map(|_| ())
+    }
+}
+
+/// What may not be there.
+fn present<T>(found: Result<T, ContentError>) -> Result<Option<T>, ContentError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(ContentError::Gone) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn away(error: &object_store::Error) -> ContentError {
@@ -131,8 +175,8 @@ impl Contents for S3Contents {
     }
 
     async fn begin(&self, id: &str) -> Result<Box<dyn Writing>, ContentError> {
-        let path = self.path(id);
-        Ok(Box::new(S3Writing { store: self.clone(), path, first: None, upload: None }))
+        let (store, id) = (self.clone(), id.to_owned());
+        Ok(Box::new(S3Writing { store, id, first: None, parts: None }))
     }
 
     async fn read(&self, id: &str, piece: Piece) -> Result<Bytes, ContentError> {
@@ -143,11 +187,11 @@ impl Contents for S3Contents {
     }
 
     async fn remove(&self, id: &str) -> Result<(), ContentError> {
-        let (bucket, path) = (Arc::clone(&self.bucket), self.path(id));
-        match self.at_home(async move { bucket.delete(&path).await }).await {
-            Ok(()) | Err(ContentError::Gone) => Ok(()),
-            Err(error) => Err(error),
+        if let Some(upload) = self.noted(id).await? {
+            self.end(id, upload).await?;
+            self.delete(self.note(id)).await?;
         }
+        self.delete(self.path(id)).await
     }
 
     async fn probe(&self) -> Result<(), ContentError> {
@@ -168,59 +212,70 @@ impl fmt::Debug for S3Contents {
     }
 }
 
-/// An object that is being written: at once when it is small, else in parts.
+/// An object that is being written: at once when it is small, else in parts. Dropped before it is finished, it leaves those.
 struct S3Writing {
     store: S3Contents,
-    path: Path,
+    id: String,
     /// The first piece, while there is no second one.
     first: Option<Bytes>,
-    upload: Option<Box<dyn MultipartUpload>>,
+    parts: Option<Parts>,
+}
+
+/// The parts of an object so far.
+struct Parts {
+    upload: String,
+    brought: Vec<PartId>,
 }
 
 impl S3Writing {
+    /// Begins to write in parts, which are found from then on.
+    async fn divide(&mut self) -> Result<(), ContentError> {
+        let (bucket, path) = (Arc::clone(&self.store.bucket), self.store.path(&self.id));
+        let begin = async move { bucket.create_multipart(&path).await };
+        let upload: String = self.store.at_home(begin).await.map_err(missing)?;
+        self.store.put(self.store.note(&self.id), Bytes::from(upload.clone())).await?;
+        self.parts = Some(Parts { upload, brought: Vec::new() });
+        Ok(())
+    }
+
     async fn part(&mut self, bytes: Bytes) -> Result<(), ContentError> {
-        let Some(upload) = &mut self.upload else { return Ok(()) };
-        let part = upload.put_part(PutPayload::from(bytes));
-        self.store.at_home(part).await.map_err(missing)
+        let Some(parts) = &mut self.parts else { return Ok(()) };
+        let (bucket, path) = (Arc::clone(&self.store.bucket), self.store.path(&self.id));
+        let (upload, number) = (parts.upload.clone(), parts.brought.len());
+        let content = PutPayload::from(bytes);
+        let put = async move { bucket.put_part(&path, &upload, number, content).await };
+        let part: PartId = self.store.at_home(put).await?;
+        parts.brought.push(part);
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Writing for S3Writing {
     async fn add(&mut self, bytes: Bytes) -> Result<(), ContentError> {
+        if self.parts.is_some() {
+            return self.part(bytes).await;
+        }
         let Some(first) = self.first.take() else {
-            if self.upload.is_some() {
-                return self.part(bytes).await;
-            }
             self.first = Some(bytes);
             return Ok(());
         };
-        let (bucket, path) = (Arc::clone(&self.store.bucket), self.path.clone());
-        let begin = async move { bucket.put_multipart(&path).await };
-        self.upload = Some(self.store.at_home(begin).await.map_err(missing)?);
+        self.divide().await?;
         self.part(first).await?;
         self.part(bytes).await
     }
 
     async fn finish(&mut self) -> Result<(), ContentError> {
-        let Some(mut upload) = self.upload.take() else {
+        let Some(Parts { upload, brought }) = self.parts.take() else {
             let content = self.first.take().unwrap_or_default();
-            return self.store.put(self.path.clone(), content).await;
+            return self.store.put(self.store.path(&self.id), content).await;
         };
-        let complete = async move { upload.complete().await.map(|_| ()) };
-        self.store.at_home(complete).await.map_err(missing)
-    }
-}
-
-impl Drop for S3Writing {
-    /// What this cannot do is done by the rule of the bucket.
-    fn drop(&mut self) {
-        let Some(mut upload) = self.upload.take() else { return };
-        let (limit, abort) = (self.store.limit, async move { upload.abort().await });
-        self.store.home.spawn(async move {
-            if !matches!(timeout(limit, abort).await, Ok(Ok(()))) {
-                tracing::debug!("parts of an object are left to the rule of the bucket");
-            }
-        });
+        let (bucket, path) = (Arc::clone(&self.store.bucket), self.store.path(&self.id));
+        let complete = async move {
+            let completed = bucket.complete_multipart(&path, &upload, brought).await;
+            completed.map(|_| ())
+        };
+        self.store.at_home(complete).await?;
+        self.store.delete(self.store.note(&self.id)).await
     }
 }

@@ -1,4 +1,4 @@
-//! Answers with a file: the whole, a range, or that the client has it already, by RFC 9110.
+//! Answers with a file: the whole, ranges of it, or that the client has it already, by RFC 9110.
 //!
 //! A file is what a stranger wrote. So browsers are told not to guess its type, to show nothing but a few kinds of pictures,
 //! and to let it do nothing where it is opened.
@@ -8,22 +8,34 @@ use std::ops::Range;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use bytes::Bytes;
 
 use super::info::FileInfo;
+use super::kinds::is_shown;
 use super::naming::UNKNOWN_TYPE;
+use super::ranges::{Asked, asked};
 use super::stored::StoredFile;
 use crate::http::problem::Problem;
 
-/// What a browser may show by itself; everything else is saved.
-const SHOWN: [&str; 5] = ["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"];
 /// What a file may do that is opened as a page: nothing.
 const POLICY: &str = "default-src 'none'; sandbox";
+
+/// What a client does with a file that it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Disposition {
+    /// It shows a picture, and saves everything else.
+    #[default]
+    ByType,
+    /// It saves the file, also a picture.
+    Save,
+}
 
 /// What of a file is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
     Whole,
-    Part(Range<u64>),
+    /// At least one.
+    Parts(Vec<Range<u64>>),
     /// The client has it.
     Nothing,
     /// The client wants another one.
@@ -33,28 +45,32 @@ enum Wanted {
 }
 
 impl StoredFile {
-    /// Answers a request with it, or with the range of it that is wanted (one; when several are, with all of it). `If-Match`,
-    /// `If-None-Match` and `If-Range` are looked at.
+    /// Answers a request with it, or with the ranges of it that are wanted: one as it is, several as `multipart/byteranges`,
+    /// more than eight not at all, but with all of the file. `If-Match`, `If-None-Match` and `If-Range` are looked at.
     #[must_use]
     pub fn response(self, request: &HttpRequest) -> HttpResponse {
+        self.response_as(request, Disposition::ByType)
+    }
+
+    /// The same, for a client that is to do something else with it.
+    #[must_use]
+    pub fn response_as(self, request: &HttpRequest, disposition: Disposition) -> HttpResponse {
         let info = self.info().clone();
-        match wanted(request.headers(), &info) {
+        let sent = Sent { info: &info, disposition };
+        match wanted(request.method(), request.headers(), &info) {
             Wanted::Whole => {
-                let mut answer = begin(StatusCode::OK, &info);
+                let mut answer = sent.begin(StatusCode::OK);
                 answer.no_chunking(info.bytes);
                 if request.method() == Method::HEAD {
                     return answer.streaming(self.part(0..0));
                 }
                 answer.streaming(self.stream())
             }
-            Wanted::Part(range) => {
-                let mut answer = begin(StatusCode::PARTIAL_CONTENT, &info);
-                let told = format!("bytes {}-{}/{}", range.start, range.end - 1, info.bytes);
-                answer.insert_header((header::CONTENT_RANGE, told));
-                answer.no_chunking(range.end - range.start);
-                answer.streaming(self.part(range))
-            }
-            Wanted::Nothing => begin(StatusCode::NOT_MODIFIED, &info).finish(),
+            Wanted::Parts(parts) => match parts.as_slice() {
+                [part] => sent.one(self, part.clone()),
+                _ => sent.several(self, parts),
+            },
+            Wanted::Nothing => sent.begin(StatusCode::NOT_MODIFIED).finish(),
             Wanted::Other => {
                 let title = "The file is another one than that of If-Match";
                 Problem::new(StatusCode::PRECONDITION_FAILED, "file_changed", title).response()
@@ -73,20 +89,71 @@ impl StoredFile {
     }
 }
 
-/// Begins an answer with what is the same whether all of the file is sent or not.
-fn begin(status: StatusCode, info: &FileInfo) -> HttpResponseBuilder {
-    let is_shown = SHOWN.contains(&info.content_type.as_str());
-    let content_type = if is_shown { info.content_type.as_str() } else { UNKNOWN_TYPE };
-    let mut answer = HttpResponse::build(status);
-    answer
-        .insert_header((header::CONTENT_TYPE, content_type.to_owned()))
-        .insert_header((header::CONTENT_DISPOSITION, disposition(is_shown, &info.name)))
-        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
-        .insert_header((header::ACCEPT_RANGES, "bytes"))
-        .insert_header((header::ETAG, info.etag()));
-    answer
+/// A file, as it is sent.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    info: &'a FileInfo,
+    disposition: Disposition,
+}
+
+impl Sent<'_> {
+    /// Begins an answer with what is the same whether all of the file is sent or not.
+    fn begin(self, status: StatusCode) -> HttpResponseBuilder {
+        let is_inline = match self.disposition {
+            Disposition::ByType => is_shown(&self.info.content_type),
+            Disposition::Save => false,
+        };
+        let mut answer = HttpResponse::build(status);
+        answer
+            .insert_header((header::CONTENT_TYPE, self.content_type()))
+            .insert_header((header::CONTENT_DISPOSITION, disposition(is_inline, &self.info.name)))
+            .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+            .insert_header((header::ACCEPT_RANGES, "bytes"))
+            .insert_header((header::ETAG, self.info.etag()));
+        answer
+    }
+
+    fn content_type(self) -> String {
+        let kept = self.info.content_type.as_str();
+        if is_shown(kept) { kept.to_owned() } else { UNKNOWN_TYPE.to_owned() }
+    }
+
+    fn content_range(self, part: &Range<u64>) -> String {
+        format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), self.info.bytes)
+    }
+
+    /// Answers with one part, as it is.
+    fn one(self, file: StoredFile, part: Range<u64>) -> HttpResponse {
+        let mut answer = self.begin(StatusCode::PARTIAL_CONTENT);
+        answer.insert_header((header::CONTENT_RANGE, self.content_range(&part)));
+        answer.no_chunking(part.end - part.start);
+        answer.streaming(file.part(part))
+    }
+
+    /// Answers with several parts, each behind a few lines that say which one it is (RFC 9110, section 14.6).
+    fn several(self, file: StoredFile, parts: Vec<Range<u64>>) -> HttpResponse {
+        // Drawn, so that nothing in the file can be taken for it.
+        let boundary = format!("{:032x}", rand::random::<u128>());
+        let content_type = self.content_type();
+        let head = |part: Range<u64>| -> (Bytes, Range<u64>) {
+            let range = self.content_range(&part);
+            let head = format!(
+                "\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {range}\r\n\r\n"
+            );
+            (Bytes::from(head), part)
+        };
+        let parts: Vec<(Bytes, Range<u64>)> = parts.into_iter().map(head).collect();
+        let end = Bytes::from(format!("\r\n--{boundary}--\r\n"));
+        let lengths = parts.iter().map(|(head, part)| head.len() as u64 + (part.end - part.start));
+        let length = lengths.sum::<u64>() + end.len() as u64;
+        let mut answer = self.begin(StatusCode::PARTIAL_CONTENT);
+        let kind = format!("multipart/byteranges; boundary={boundary}");
+        answer.insert_header((header::CONTENT_TYPE, kind));
+        answer.no_chunking(length);
+        answer.streaming(file.parts(parts, end))
+    }
 }
 
 /// Names the file by RFC 6266: letters that every client understands, and all of the name for those that know how.
@@ -106,49 +173,41 @@ fn disposition(is_shown: bool, name: &str) -> String {
 }
 
 /// Looks at the conditions in the order of RFC 9110, section 13.2.2.
-fn wanted(headers: &HeaderMap, info: &FileInfo) -> Wanted {
+fn wanted(method: &Method, headers: &HeaderMap, info: &FileInfo) -> Wanted {
     let etag = info.etag();
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(list) = text(header::IF_MATCH)
-        && !has(list, &etag)
+    // Lists that come in several lines are one list (section 5.3).
+    let list = |name: header::HeaderName| {
+        let lines: Vec<&str> = headers.get_all(name).filter_map(|it| it.to_str().ok()).collect();
+        (!lines.is_empty()).then(|| lines.join(","))
+    };
+    if let Some(list) = list(header::IF_MATCH)
+        && !has(&list, &etag)
     {
         return Wanted::Other;
     }
-    if let Some(list) = text(header::IF_NONE_MATCH)
+    if let Some(list) = list(header::IF_NONE_MATCH)
         && has(&list.replace("W/", ""), &etag)
     {
         return Wanted::Nothing;
+    }
+    // It means something for GET only (section 14.2), and only once.
+    if method != Method::GET || headers.get_all(header::RANGE).count() > 1 {
+        return Wanted::Whole;
     }
     let Some(range) = text(header::RANGE) else { return Wanted::Whole };
     if text(header::IF_RANGE).is_some_and(|known| known.trim() != etag) {
         return Wanted::Whole;
     }
-    part(range, info.bytes)
+    match asked(range, info.bytes) {
+        Asked::Ignored => Wanted::Whole,
+        Asked::Outside => Wanted::Outside,
+        Asked::Parts(parts) => Wanted::Parts(parts),
+    }
 }
 
 fn has(list: &str, etag: &str) -> bool {
     list.trim() == "*" || list.split(',').any(|known| known.trim() == etag)
-}
-
-/// Reads one range of bytes; what is none, and several at once, count as no wish.
-fn part(range: &str, bytes: u64) -> Wanted {
-    let Some(range) = range.trim().strip_prefix("bytes=") else { return Wanted::Whole };
-    let Some((first, last)) = range.split_once('-') else { return Wanted::Whole };
-    let number = |text: &str| -> Option<u64> {
-        let text = text.trim();
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // More than can be counted is behind the end of every file.
-        digits.then(|| text.parse().unwrap_or(u64::MAX))
-    };
-    let wanted = match (number(first), number(last)) {
-        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(bytes),
-        (Some(first), None) if last.trim().is_empty() => first..bytes,
-        (None, Some(most)) if first.trim().is_empty() => bytes.saturating_sub(most)..bytes,
-        (Some(_), Some(_)) | (Some(_), None) | (None, Some(_)) | (None, None) => {
-            return Wanted::Whole;
-        }
-    };
-    if wanted.is_empty() { Wanted::Outside } else { Wanted::Part(wanted) }
 }
 
 #[cfg(test)]
@@ -169,34 +228,29 @@ mod tests {
         }
     }
 
-    fn asked(headers: &[(HeaderName, &'static str)]) -> Wanted {
+    fn wanted_by(method: &Method, headers: &[(HeaderName, &'static str)]) -> Wanted {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(name.clone(), HeaderValue::from_static(value));
+            map.append(name.clone(), HeaderValue::from_static(value));
         }
-        wanted(&map, &info())
+        wanted(method, &map, &info())
+    }
+
+    fn part(range: Range<u64>) -> Wanted {
+        Wanted::Parts(vec![range])
     }
 
     #[test]
-    fn f1_a_range_is_what_rfc_9110_says() {
-        for (range, expected) in [
-            ("bytes=0-3", Wanted::Part(0..4)),
-            ("bytes=3-", Wanted::Part(3..10)),
-            ("bytes=-3", Wanted::Part(7..10)),
-            ("bytes=-99", Wanted::Part(0..10)),
-            ("bytes=9-99999999999999999999", Wanted::Part(9..10)),
-            ("bytes=10-", Wanted::Outside),
-            ("bytes=99999999999999999999-", Wanted::Outside),
-            ("bytes=-0", Wanted::Outside),
-            ("bytes=3-2", Wanted::Whole),
-            ("bytes=0-1,3-4", Wanted::Whole),
-            ("bytes=+1-2", Wanted::Whole),
-            ("bytes=-", Wanted::Whole),
-            ("lines=1-2", Wanted::Whole),
-        ] {
-            assert_eq!(asked(&[(header::RANGE, range)]), expected, "{range}");
-        }
-        assert_eq!(part("bytes=0-", 0), Wanted::Outside);
+    fn f1_a_range_is_looked_at_once_and_for_get_only() {
+        let range = || (header::RANGE, "bytes=0-3");
+        let get = |headers: &[(HeaderName, &'static str)]| wanted_by(&Method::GET, headers);
+        assert_eq!(get(&[range()]), part(0..4));
+        assert_eq!(get(&[(header::RANGE, "bytes=10-")]), Wanted::Outside);
+        assert_eq!(get(&[(header::RANGE, "bytes=3-2")]), Wanted::Whole);
+        assert_eq!(get(&[range(), range()]), Wanted::Whole);
+        assert_eq!(wanted_by(&Method::HEAD, &[range()]), Wanted::Whole);
+        let several = get(&[(header::RANGE, "bytes=0-1,3-4")]);
+        assert_eq!(several, Wanted::Parts(vec![0..2, 3..5]));
     }
 
     #[test]
@@ -205,14 +259,18 @@ mod tests {
         for (headers, expected) in [
             (vec![(header::IF_NONE_MATCH, "\"v0\", W/\"v1\"")], Wanted::Nothing),
             (vec![(header::IF_NONE_MATCH, "*")], Wanted::Nothing),
+            (
+                vec![(header::IF_NONE_MATCH, "\"v0\""), (header::IF_NONE_MATCH, same)],
+                Wanted::Nothing,
+            ),
             (vec![(header::IF_NONE_MATCH, "\"v0\"")], Wanted::Whole),
             (vec![(header::IF_MATCH, "\"v0\""), (header::IF_NONE_MATCH, same)], Wanted::Other),
             (vec![(header::IF_MATCH, "W/\"v1\"")], Wanted::Other),
-            (vec![(header::IF_MATCH, same), (header::RANGE, "bytes=0-0")], Wanted::Part(0..1)),
-            (vec![(header::IF_RANGE, same), (header::RANGE, "bytes=0-0")], Wanted::Part(0..1)),
+            (vec![(header::IF_MATCH, same), (header::RANGE, "bytes=0-0")], part(0..1)),
+            (vec![(header::IF_RANGE, same), (header::RANGE, "bytes=0-0")], part(0..1)),
             (vec![(header::IF_RANGE, "\"v0\""), (header::RANGE, "bytes=0-0")], Wanted::Whole),
         ] {
-            assert_eq!(asked(&headers), expected, "{headers:?}");
+            assert_eq!(wanted_by(&Method::GET, &headers), expected, "{headers:?}");
         }
     }
 
@@ -222,14 +280,18 @@ mod tests {
         let simple = "attachment; filename=\"a__b___.html\"";
         assert_eq!(told, format!("{simple}; filename*=UTF-8''a%22%3Bb%3D%22%C3%BC.html"));
         for (kind, shown) in [("image/png", true), ("image/svg+xml", false), ("text/html", false)] {
-            let answer =
-                begin(StatusCode::OK, &FileInfo { content_type: kind.to_owned(), ..info() })
-                    .finish();
+            let info = FileInfo { content_type: kind.to_owned(), ..info() };
+            let sent = Sent { info: &info, disposition: Disposition::ByType };
+            let answer = sent.begin(StatusCode::OK).finish();
             let header = |name: HeaderName| answer.headers().get(name).unwrap().to_str().unwrap();
             assert_eq!(header(header::CONTENT_DISPOSITION).starts_with("inline"), shown, "{kind}");
             assert_eq!(header(header::CONTENT_TYPE) == kind, shown, "{kind}");
             assert_eq!(header(header::X_CONTENT_TYPE_OPTIONS), "nosniff");
             assert!(header(header::CONTENT_SECURITY_POLICY).contains("sandbox"));
+            let saved = Sent { disposition: Disposition::Save, ..sent };
+            let answer = saved.begin(StatusCode::OK).finish();
+            let told = answer.headers().get(header::CONTENT_DISPOSITION).unwrap();
+            assert!(told.to_str().unwrap().starts_with("attachment"), "{kind}");
         }
     }
 }

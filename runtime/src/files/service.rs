@@ -11,13 +11,20 @@ use sea_orm_migration::MigrationTrait;
 use super::contents::{ContentError, Contents, Stores};
 use super::database::DatabaseContents;
 use super::folder::FolderContents;
+use super::judging::{self, Examiner, Judge, Verdict};
+use super::links::Signer;
 use super::near::Near;
 use super::rows::Rows;
 use super::s3::S3Contents;
+use super::stored::StoredFile;
 use super::verify::Turn;
-use super::{Files, Limits, Store, operations, schema, sweep, transfer, verify};
+use super::{
+    Files, Limits, Serving, Store, linked, operations, orphans, schema, sweep, transfer, verify,
+};
 use crate::admin::Operation;
-use crate::config::FileStoreKind;
+use crate::clock::SystemClock;
+use crate::config::{FileStoreConfig, FileStoreKind};
+use crate::database::Database;
 use crate::error::chain;
 use crate::service::{Health, NodeContext, Service, ServiceError};
 use crate::supervise::{Stopped, Supervised, spawn};
@@ -38,6 +45,7 @@ pub struct FileService {
     trouble: Trouble,
     _probe: Option<Supervised>,
     kind: Option<FileStoreKind>,
+    examiner: Option<Examiner>,
     /// Whose turn it is to have all files read.
     verifying: Turn,
 }
@@ -57,6 +65,22 @@ impl FileService {
     pub fn files(&self) -> Files {
         self.files.clone()
     }
+
+    /// Has `examine` asked of every file whether it is clean; until it was, and said so, nobody is served the file
+    /// ([`FileError::Quarantined`](super::FileError::Quarantined)). All nodes must be given the same.
+    ///
+    /// It is asked on the node that wrote the file, soon after, and may take five minutes. When it fails, or the node dies, it is
+    /// asked again within two minutes, on the node that leads; so it may be asked twice, and the worse answer counts. Files that
+    /// were written before there was an examiner are examined too.
+    #[must_use]
+    pub fn examine<F, Fut>(mut self, examine: F) -> Self
+    where
+        F: Fn(StoredFile) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Verdict, String>> + Send + 'static,
+    {
+        self.examiner = Some(Examiner::new(examine));
+        self
+    }
 }
 
 #[async_trait(?Send)]
@@ -70,8 +94,13 @@ impl Service for FileService {
     }
 
     async fn start(&mut self, node: &NodeContext) -> Result<(), ServiceError> {
-        let store = Arc::new(open(node).await?);
+        let judge = self.examiner.clone().map(|it| Judge::new(it, node.database.clone()));
+        let store = Arc::new(open(node, judge).await?);
         node.duties.add(sweep::duty(&store));
+        node.duties.add(orphans::duty(&store));
+        if let Some(judge) = &store.serving.judge {
+            node.duties.add(judging::duty(judge, &store));
+        }
         let (probed, trouble) = (Arc::clone(&store), self.trouble.clone());
         self._probe = Some(spawn("files-probe", move || {
             let (store, trouble) = (Arc::clone(&probed), trouble.clone());
@@ -98,6 +127,7 @@ impl Service for FileService {
 
     fn web(&self, app: &mut ServiceConfig) {
         app.app_data(self.files.clone());
+        linked::configure(app);
     }
 
     fn operations(&self) -> &'static [Operation] {
@@ -106,17 +136,35 @@ impl Service for FileService {
 
     fn admin(&self, app: &mut ServiceConfig) {
         super::admin::configure(app, &self.files);
+        orphans::admin::configure(app);
         transfer::configure(app);
         verify::configure(app, &self.verifying);
     }
 }
 
-async fn open(node: &NodeContext) -> Result<Store, ServiceError> {
+async fn open(node: &NodeContext, judge: Option<Judge>) -> Result<Store, ServiceError> {
     let config = &node.config.files;
-    let database: Arc<dyn Contents> = Arc::new(DatabaseContents::new(node.database.clone()));
+    let sessions = &node.config.session.secret;
+    let signer = Signer::new(&config.signing_keys, sessions, Arc::clone(&node.clock));
+    let serving = Serving { signer, judge };
+    let Store { rows, stores, limits, .. } = open_on(config, &node.database).await?;
+    let near = Near::open(node).await;
+    let near = |contents: Arc<dyn Contents>| Near::around(near.as_ref(), contents);
+    let Stores { kind, database, folder, s3 } = stores;
+    let (database, folder, s3) = (near(database), folder.map(near), s3.map(near));
+    let stores = Stores { kind, database, folder, s3 };
+    Ok(Store { rows, stores, limits, serving })
+}
+
+/// Opens the stores that these options name.
+pub(super) async fn open_on(
+    config: &FileStoreConfig,
+    rows: &Database,
+) -> Result<Store, ServiceError> {
+    let database: Arc<dyn Contents> = Arc::new(DatabaseContents::new(rows.clone()));
     let folder: Option<Arc<dyn Contents>> = match &config.dir {
         Some(root) => {
-            let folder = FolderContents::open(root, &node.database).await.map_err(not_yet)?;
+            let folder = FolderContents::open(root, rows).await.map_err(not_yet)?;
             Some(Arc::new(folder))
         }
         None => None,
@@ -125,12 +173,11 @@ async fn open(node: &NodeContext) -> Result<Store, ServiceError> {
         Some(s3) => Some(Arc::new(S3Contents::new(s3).map_err(wrong)?)),
         None => None,
     };
-    let near = Near::open(node).await;
-    let near = |contents: Arc<dyn Contents>| Near::around(near.as_ref(), contents);
-    let (database, folder, s3) = (near(database), folder.map(near), s3.map(near));
     let stores = Stores { kind: config.store, database, folder, s3 };
     let limits = Limits { file_bytes: config.file_bytes, space_bytes: config.space_bytes };
-    Ok(Store { rows: Rows::new(node.database.clone()), stores, limits })
+    let signer = Signer::new(&config.signing_keys, &[], SystemClock::shared());
+    let serving = Serving { signer, judge: None };
+    Ok(Store { rows: Rows::new(rows.clone()), stores, limits, serving })
 }
 
 /// A folder can be mounted while the node waits, also when it is another cluster's now.

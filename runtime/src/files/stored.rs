@@ -22,17 +22,20 @@ use super::upload::hex;
 pub struct StoredFile {
     info: FileInfo,
     piece: u64,
+    /// Under which id its content lies.
+    content: String,
     contents: Arc<dyn Contents>,
     store: Arc<Store>,
 }
 
 impl StoredFile {
     pub(super) fn of(store: &Arc<Store>, row: FileRow) -> Result<Self, FileError> {
-        let FileRow { info, piece, place } = row;
+        let FileRow { info, piece, place, content } = row;
         let Some(contents) = store.stores.find(&place) else {
             return Err(FileError::OtherStore { place });
         };
-        Ok(Self { info, piece, contents: Arc::clone(contents), store: Arc::clone(store) })
+        let (contents, store) = (Arc::clone(contents), Arc::clone(store));
+        Ok(Self { info, piece, content, contents, store })
     }
 
     /// Tells what is known of it.
@@ -72,13 +75,27 @@ impl StoredFile {
             return Ok(false);
         }
         let first = Piece { number: 0, offset: 0, bytes };
-        match self.contents.read(&self.info.version, first).await {
+        match self.contents.read(&self.content, first).await {
             Ok(_) => Ok(false),
             Err(ContentError::Gone) => Ok(true),
             Err(
                 error @ (ContentError::NoRoom | ContentError::Away(_) | ContentError::Database(_)),
             ) => Err(error.into()),
         }
+    }
+
+    /// Reads several parts of it one after the other, each behind the bytes that are given with it, and gives `end` at last.
+    pub(super) fn parts(
+        self,
+        parts: Vec<(Bytes, Range<u64>)>,
+        end: Bytes,
+    ) -> impl Stream<Item = Result<Bytes, FileError>> + 'static {
+        let reading = Reading { file: self, left: 0..0, hash: None };
+        let parts = Parts { reading, next: parts.into_iter(), end: Some(end) };
+        stream::try_unfold(parts, |mut parts: Parts| async move {
+            let bytes = parts.read().await?;
+            Ok::<_, FileError>(bytes.map(|bytes| (bytes, parts)))
+        })
     }
 
     /// Reads all of it, where it lies, and compares it with its digest.
@@ -100,6 +117,29 @@ impl fmt::Debug for StoredFile {
     }
 }
 
+/// Several parts of a file, and how far they have been read.
+struct Parts {
+    reading: Reading,
+    next: std::vec::IntoIter<(Bytes, Range<u64>)>,
+    end: Option<Bytes>,
+}
+
+impl Parts {
+    /// Reads what is next; `None` when the end was given.
+    async fn read(&mut self) -> Result<Option<Bytes>, FileError> {
+        if let Some(piece) = self.reading.next().await? {
+            return Ok(Some(piece));
+        }
+        match self.next.next() {
+            Some((before, part)) => {
+                self.reading.left = part;
+                Ok(Some(before))
+            }
+            None => Ok(self.end.take()),
+        }
+    }
+}
+
 /// How far a file has been read.
 struct Reading {
     file: StoredFile,
@@ -109,7 +149,11 @@ struct Reading {
 
 fn pieces(reading: Reading) -> impl Stream<Item = Result<Bytes, FileError>> + 'static {
     stream::try_unfold(reading, |mut reading: Reading| async move {
-        let piece = reading.next().await?;
+        let piece = reading.next().await;
+        if matches!(piece, Err(FileError::Damaged)) {
+            reading.distrust().await;
+        }
+        let piece = piece?;
         Ok::<_, FileError>(piece.map(|piece| (piece, reading)))
     })
 }
@@ -120,11 +164,11 @@ impl Reading {
         if self.left.is_empty() {
             return Ok(None);
         }
-        let StoredFile { info, piece, contents, .. } = &self.file;
+        let StoredFile { info, piece, content, contents, .. } = &self.file;
         let number = self.left.start / piece;
         let offset = number * piece;
         let bytes = usize::try_from((info.bytes - offset).min(*piece)).unwrap_or(usize::MAX);
-        let read = contents.read(&info.version, Piece { number, offset, bytes }).await;
+        let read = contents.read(content, Piece { number, offset, bytes }).await;
         let read = match read {
             Ok(read) => read,
             Err(ContentError::Gone) => return Err(self.missing().await),
@@ -146,6 +190,13 @@ impl Reading {
         self.left.start = end;
         metrics::counter!("understudy_files_read_bytes_total").increment((to - from) as u64);
         Ok(Some(read.slice(from..to)))
+    }
+
+    /// Sees to it that files which are written from now on do not share what is damaged.
+    async fn distrust(&self) {
+        if let Err(error) = self.file.store.rows.distrust(&self.file.content).await {
+            tracing::debug!(%error, "a damaged content may still be shared");
+        }
     }
 
     /// Why content is missing: because the file is not there any more, or although it is.

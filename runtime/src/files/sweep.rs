@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Store;
 use super::error::FileError;
+use super::points::{self, Point};
+use super::{Store, shared};
 use crate::duty::{Duty, DutyRun};
 
 /// Name of the duty.
@@ -74,6 +75,7 @@ pub(super) async fn run_once(
             let Some(contents) = store.stores.find(&leftover.place) else { continue };
             match contents.remove(&leftover.id).await {
                 Ok(()) => {
+                    points::pass(Point::Removed).await;
                     store.rows.forget(&leftover.id).await?;
                     report.removed += 1;
                     metrics::counter!("understudy_files_removed_total").increment(1);
@@ -89,6 +91,9 @@ pub(super) async fn run_once(
             break;
         }
     }
+    let (removed, failed) = shared::sweep(store, grace, run).await?;
+    report.removed += removed;
+    report.failed += failed;
     store.rows.forget_empty_spaces().await?;
     Ok(report)
 }

@@ -1,6 +1,7 @@
 //! Files in each store: whole or not there, within their limits, and never mistaken for one another.
 
 mod near;
+mod owners;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,7 +50,8 @@ impl Bench {
         let contents: Arc<dyn Contents> = Arc::new(DatabaseContents::new(database.clone()));
         let stores = Stores { kind, database: contents, folder: shared, s3: None };
         let rows = Rows::new(database.clone());
-        let store = Arc::new(Store { rows, stores, limits: LIMITS });
+        let serving = Serving { signer: Signer::for_test(), judge: None };
+        let store = Arc::new(Store { rows, stores, limits: LIMITS, serving });
         let files = Files::default();
         files.0.set(Arc::clone(&store)).unwrap();
         Self { files, store, database, root, _server: None, _folder: folder }

@@ -9,10 +9,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::contents::{Contents, Writing};
+use super::contents::{ContentError, Contents, Writing};
 use super::error::FileError;
 use super::info::{FileInfo, PutOptions};
-use super::rows::{Finished, MAX_FILES, NewFile, Published, Rows};
+use super::points::{self, Point};
+use super::rows::{Finished, NewFile, Published, Rows};
 use super::sweep::SILENCE;
 use super::{Limits, Store};
 
@@ -87,6 +88,13 @@ impl Upload {
         })
     }
 
+    /// Narrows what it may be; once, before anything is written.
+    pub(super) fn narrow(&mut self, limits: Limits) {
+        let less = self.limits.space_bytes.saturating_sub(limits.space_bytes);
+        self.room = self.room.saturating_sub(less);
+        self.limits = limits;
+    }
+
     /// Writes all of `content`.
     pub(super) async fn fill<S, E>(&mut self, content: S) -> Result<(), FileError>
     where
@@ -132,7 +140,20 @@ impl Upload {
 
     async fn add(&mut self, piece: Bytes) -> Result<(), FileError> {
         self.hash.update(&piece);
-        Ok(self.writing.add(piece).await?)
+        if let Err(error) = self.writing.add(piece).await {
+            return Err(self.why(error).await);
+        }
+        points::pass(Point::Piece).await;
+        Ok(())
+    }
+
+    /// Why it cannot be written: what the store says, but for what has been given up and removed meanwhile, whatever the
+    /// store says of that.
+    async fn why(&self, error: ContentError) -> FileError {
+        match self.rows.touch(&self.file.id).await {
+            Ok(false) => FileError::Gone,
+            Ok(true) | Err(_) => error.into(),
+        }
     }
 
     /// Lets the row hear of it now and then, however slowly the content comes.
@@ -153,7 +174,11 @@ impl Upload {
         if options.sha256.is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&sha256)) {
             return Err(FileError::OtherDigest);
         }
-        self.writing.finish().await?;
+        points::pass(Point::Written).await;
+        if let Err(error) = self.writing.finish().await {
+            return Err(self.why(error).await);
+        }
+        points::pass(Point::Kept).await;
         let finished = Finished {
             file: self.file.clone(),
             bytes: self.bytes,
@@ -163,13 +188,12 @@ impl Upload {
         };
         let created_ms = match self.rows.publish(&finished).await? {
             Published::In { created_ms } => created_ms,
-            Published::Full => {
-                return Err(FileError::SpaceFull { most: self.limits.space_bytes });
-            }
-            Published::TooMany => return Err(FileError::TooManyFiles { most: MAX_FILES }),
+            Published::Full { most } => return Err(FileError::SpaceFull { most }),
+            Published::TooMany { most } => return Err(FileError::TooManyFiles { most }),
             Published::Changed => return Err(FileError::Changed),
             Published::Gone => return Err(FileError::Gone),
         };
+        points::pass(Point::Published).await;
         self.settled = true;
         let Finished { file, bytes, sha256, .. } = finished;
         Ok(FileInfo {
@@ -204,10 +228,10 @@ fn give_up_later(rows: &Rows, contents: &Arc<dyn Contents>, id: &str) {
     runtime.spawn(work.in_current_span());
 }
 
-/// Gives up what was written, unless it has got its name all the same. Its content is removed by the sweep; by this one when
-/// the sweep has been there already, and something was written after that.
+/// Gives up what was written, unless it has got its name all the same, and removes it: on a disk that is full the next one would
+/// find no room else. The row stays, so that the sweep removes what was still on its way to the store.
 async fn give_up(rows: &Rows, contents: &Arc<dyn Contents>, id: &str) -> Result<(), FileError> {
-    if rows.give_up(id).await? || rows.knows(id).await? {
+    if !rows.give_up(id).await? && rows.knows(id).await? {
         return Ok(());
     }
     Ok(contents.remove(id).await?)

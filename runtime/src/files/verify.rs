@@ -3,7 +3,7 @@
 //! who comes back can go on behind the last file they were told of.
 //!
 //! A node does this for one at a time: it is all that its stores can give. Files that are written or deleted meanwhile may be
-//! read or not.
+//! read or not. Also those are read that are served to nobody, since they were not found to be clean.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -264,7 +264,7 @@ impl Walk {
 
     /// Begins to read a file; one that is gone meanwhile is passed over.
     async fn open(&mut self, info: FileInfo) -> Result<Option<Line>, FileError> {
-        match self.files.space(&info.space).get(&info.name).await {
+        match self.files.space(&info.space).find(&info.name).await {
             Ok(Some(file)) => {
                 let file = file.past_what_is_near();
                 let info = file.info().clone();
@@ -289,7 +289,7 @@ impl Walk {
             return Err(error);
         }
         // A file that was replaced while it was read is not the one that is looked at here.
-        let again = self.files.space(&info.space).get(&info.name).await?;
+        let again = self.files.space(&info.space).find(&info.name).await?;
         let Some(file) = again.filter(|file| file.info().version == info.version) else {
             return Ok(None);
         };

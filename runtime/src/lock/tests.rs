@@ -195,7 +195,7 @@ async fn j17_of_a_holder_that_died_a_lock_is_free_after_its_time_and_not_before(
         let lock = bench.b.acquire("d", options(LONG, LONG)).await.unwrap();
         let took = begin.elapsed();
         // A ms for the rounding of the database's clock.
-        assert!(took + Duration::from_millis(2) >= ttl && took < ttl + SECOND / 2, "{took:?}");
+        assert!(took + Duration::from_millis(2) >= ttl && took < 3 * ttl, "{took:?}");
         assert!(!bench.a.inner.table.extend("d", "h", ttl).await.unwrap(), "it is another's now");
         assert!(!bench.a.inner.table.free("d", "h").await.unwrap());
         assert!(lock.is_held());

@@ -68,6 +68,7 @@ pub(super) struct Running {
     _problems: Supervised,
     _watchdog: Watchdog,
     _followed: [Supervised; 2],
+    _relayed: [Supervised; 2],
 }
 
 /// What the application brings.
@@ -146,6 +147,7 @@ impl Booting {
         admin::requests::listen(&context.bus, &self.admin.requests);
         admin::actors::listen(&context);
         admin::caches::listen(&context);
+        let relayed = context.caches.relay(&context.database);
         // Before the services: the one that schedules looks for duties when it starts.
         let keep = self.base.config.admin.audit_keep;
         context.duties.add(admin::audit::purging(&context.database, keep));
@@ -182,6 +184,7 @@ impl Booting {
             _problems: problems_task,
             _watchdog: self.watchdog,
             _followed: followed,
+            _relayed: relayed,
             listeners: self.listeners,
             context,
             held,
@@ -301,6 +304,7 @@ impl Running {
         self.context.lifecycle.enter(Phase::Stopping);
         self.listeners.public.close().await;
         let all_answered = none_under_way(&self.requests, &self.context.config).await;
+        self.context.caches.end_loads();
         // Before the services hand over: what they own is nobody's from then until the leases are given back.
         self.nobody_comes().await;
         for service in self.services.iter().rev() {

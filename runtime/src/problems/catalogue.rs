@@ -56,6 +56,8 @@ static CATALOGUE: &[Entry] = &[
     entry("database_away", "critical", "A node gets no answer from the database.", "Start PostgreSQL, or mend the network between; nodes connect again by themselves."),
     entry("sessions_unsaved", "warning", "Sessions in Redis have not been brought to the database for ten intervals, at least 30 s. With `write_behind` a loss of Redis would cost their latest changes.", "Look at the database, and in the log for sessions that it refuses."),
     entry("database_pools_too_large", "warning", "The pools of all nodes together may open more connections than PostgreSQL has room for.", "Lower `UNDERSTUDY_DATABASE_POOL_MAX`, or raise `max_connections`; the text has the numbers."),
+    entry("cache_outbox_stuck", "warning", "What a transaction changed has not been told to the cache for 10 s, so nodes may give its old value. The text is the same on all nodes.", "Look at Redis and the database: it is told as soon as both answer. `DELETE /v1/caches` empties the cache at once."),
+    entry("cache_bridge_lost", "warning", "Tables have the trigger of the cache, and a node cannot listen to it: it looks once a second instead.", "Look whether PostgreSQL has room for connections, and whether a pooler before it lets nobody `LISTEN`; nodes try again by themselves."),
 
     entry("no_leader", "critical, warning when an operator froze it", "Nobody leads, so no job starts at its due time.", "`GET /v1/leader` says why; let at least one ready node be eligible, and unfreeze the lead."),
     entry("leader_loop", "warning", "The lead changed more than three times within 10 min.", "Look for pauses of nodes, a slow Redis, or a `UNDERSTUDY_LEADER_TTL_MS` that is too short; `GET /v1/leader/history` has the reasons."),

@@ -145,6 +145,7 @@ impl Gathering {
         let name = self.node.node_id.name().as_str();
         let mut found: Vec<Finding> =
             self.services.iter().flat_map(|service| service.findings()).collect();
+        found.extend(self.node.caches.findings());
         for service in &self.services {
             if let Health::Degraded(why) = service.health() {
                 found.push(Finding::new(

@@ -270,7 +270,7 @@ async fn carry_out(tx: &Tx<'_>, claim: &Claim) -> std::result::Result<ClaimOutco
 }
 
 /// Locks the term for the length of the transaction, so that no other can begin before this claim has ended.
-pub(super) async fn epoch_is_ours(
+pub(crate) async fn epoch_is_ours(
     tx: &Tx<'_>,
     epoch: Option<u64>,
 ) -> std::result::Result<bool, DbErr> {

@@ -104,6 +104,8 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("files.put", "PUT /v1/files/{space}/{name}", "files put"),
     ("files.get", "GET /v1/files/{space}/{name}/content", "files get"),
     ("files.verify", "POST /v1/files-verify", "files verify"),
+    ("files.orphans", "GET /v1/files-orphans", "files orphans"),
+    ("files.gc", "POST /v1/files-orphans/collect", "files gc"),
 ];
 
 #[test]

@@ -83,4 +83,23 @@ pub(super) const VERBS: &[Verb] = &[
         Parameter::body("after", Kind::Text("FILE"), "Only those behind this one of the space"),
     ])
     .manner(Manner::Verify),
+    Verb::get(
+        "files.orphans",
+        "files orphans",
+        "/v1/files-orphans",
+        "Lists files that nobody uses, in spaces that want those removed",
+    )
+    .with(&[Parameter::query("after", Kind::Text("SPACE/FILE"), "Those behind this one"), LIMIT])
+    .pages("orphans")
+    .view(View::Parts(views::files::ORPHANS)),
+    Verb::post(
+        "files.gc",
+        "files gc",
+        "/v1/files-orphans/collect",
+        "Removes files that nobody uses, in spaces that want that, up to 1,000",
+    )
+    .with(&[
+        Parameter::query("dry_run", Kind::Flag, "Only tell how many there are").called("dry-run")
+    ])
+    .view(View::Parts(views::files::COLLECTED)),
 ];

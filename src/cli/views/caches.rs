@@ -16,6 +16,7 @@ pub(in super::super) const CACHES: &[Part] = &[
             column("REDIS", "/redis", Show::Text),
             column("LOADED", "/loaded", Show::Text),
             column("NOT KEPT", "/unkept", Show::Text),
+            column("STALE", "/stale", Show::Text),
             column("EVICTED", "/evicted", Show::Text),
             column("FORGOTTEN", "/forgotten", Show::Text),
             column("CLEARED", "/cleared", Show::Text),

@@ -1,7 +1,7 @@
 //! Files that every node sees: how much is where.
 
 use super::super::show::Show;
-use super::super::view::{Part, column, table};
+use super::super::view::{Part, column, table, titled};
 
 pub(in super::super) const SPACES: &[Part] = &[table(
     "/spaces",
@@ -39,4 +39,38 @@ pub(in super::super) const CHECKED: &[Part] = &[Part::Fields(&[
     column("file", "/file/name", Show::Name),
     column("size", "/file/bytes", Show::Bytes),
     column("sha256", "/file/sha256", Show::Text),
+])];
+
+pub(in super::super) const ORPHANS: &[Part] = &[
+    table(
+        "/orphans",
+        &[
+            column("SPACE", "/space", Show::Name),
+            column("FILE", "/name", Show::Name),
+            column("SIZE", "/bytes", Show::Bytes),
+            column("UNUSED SINCE", "/unused_ms", Show::Ago),
+        ],
+        "there is no file that nobody uses",
+    ),
+    titled(
+        "what holds for spaces",
+        "/rules",
+        &[
+            column("SPACE", "/space", Show::Name),
+            column("UNUSED FOR", "/unused_seconds", Show::Seconds),
+            column("CONTENTS", "/sharing", Show::Text),
+            column("MOST BYTES", "/max_bytes", Show::Bytes),
+            column("MOST FILES", "/max_files", Show::Text),
+        ],
+    ),
+];
+
+pub(in super::super) const COLLECTED: &[Part] = &[Part::Fields(&[
+    column("only counted", "/dry_run", Show::Text),
+    column("looked at", "/looked", Show::Text),
+    column("nobody used", "/orphans", Show::Text),
+    column("their size", "/bytes", Show::Bytes),
+    column("removed", "/removed", Show::Text),
+    column("used after all", "/kept", Show::Text),
+    column("there is more", "/more", Show::Text),
 ])];

@@ -315,4 +315,18 @@ pub(super) const DEEDS: &[Deed] = &[
         fields: &[NAME, Field::target("space")],
         weight: Weight::Grave,
     },
+    Deed {
+        id: "files.gc",
+        page: "files",
+        role: Role::Operator,
+        call: ("POST", "/v1/files-orphans/collect"),
+        label: "Remove them now",
+        title: "Remove files that nobody uses?",
+        effect: "Up to 1,000 of them are gone at once, as they would be within the hour. One that somebody \
+            uses by then stays.",
+        done: "Files that nobody used were removed.",
+        back: "/console/files?unused=yes",
+        fields: &[],
+        weight: Weight::Asked,
+    },
 ];

@@ -52,6 +52,7 @@ fn rows(visit: &Visit, caches: &[Value]) -> Markup {
         "#Redis",
         "#Loaded",
         "#Not kept",
+        "#Stale",
         "#Evicted",
         "#Forgotten",
         "",
@@ -73,6 +74,7 @@ fn rows(visit: &Visit, caches: &[Value]) -> Markup {
                     (number_cell("Redis", count(cache, "redis")))
                     (number_cell("Loaded", count(cache, "loaded")))
                     (number_cell("Not kept", count(cache, "unkept")))
+                    (number_cell("Stale", count(cache, "stale")))
                     (number_cell("Evicted", count(cache, "evicted")))
                     (number_cell("Forgotten", count(cache, "forgotten")))
                     td.do {

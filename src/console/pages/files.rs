@@ -14,15 +14,20 @@ use super::super::words;
 /// So many are on a page.
 const LIMIT: &str = "50";
 
-/// Shows the page: the spaces, or the files of one.
+/// Shows the page: the spaces, the files of one, or those that nobody uses.
 pub(in super::super) async fn show(visit: &Visit) -> Page {
     let space = visit.asked("space");
     let query = [("after", visit.asked("after")), ("limit", LIMIT)];
+    if !visit.asked("unused").is_empty() {
+        return unused(visit, &query).await;
+    }
     if space.is_empty() {
         let told = visit.get(&target("/v1/files", &query)).await;
         let about = "Spaces and how much is in them. What a file holds is not shown.";
         let body = html! {
-            (heading("Files", about, parts::nothing()))
+            (heading("Files", about, html! {
+                a.button href="/console/files?unused=yes" { "Used by nobody" }
+            }))
             section.card { (section(&told, |told| spaces(visit, told))) }
         };
         return Page::new("Files", "", body);
@@ -34,6 +39,42 @@ pub(in super::super) async fn show(visit: &Visit) -> Page {
         section.card { (section(&told, |told| files(visit, space, told))) }
     };
     Page::new("Files", "", body)
+}
+
+/// Those that nobody uses, where they are to be removed.
+async fn unused(visit: &Visit, query: &[(&str, &str)]) -> Page {
+    let told = visit.get(&target("/v1/files-orphans", query)).await;
+    let about = "In spaces of which the application said so, files that nobody uses are removed after a while.";
+    let actions = html! {
+        a.button href="/console/files" { "All spaces" }
+        (button(visit, "files.gc", &[]))
+    };
+    let body = html! {
+        (heading("Files that nobody uses", about, actions))
+        section.card { (section(&told, |told| orphans(visit, told))) }
+    };
+    Page::new("Files that nobody uses", "", body)
+}
+
+fn orphans(visit: &Visit, told: &Value) -> Markup {
+    let orphans = told.list("orphans");
+    html! {
+        @if orphans.is_empty() {
+            (empty("There are none here", "The application says who uses a file with `keep`."))
+        } @else {
+            (table("Files", &["File", "Space", "#Unused since", "#Size"], html! {
+                @for file in orphans {
+                    tr {
+                        (cell("File", html! { strong { (file.text("name")) } }))
+                        (cell("Space", file.text("space")))
+                        (number_cell("Unused since", parts::time(visit, file.number("unused_ms"))))
+                        (number_cell("Size", size(file)))
+                    }
+                }
+            }))
+        }
+        (pager(visit, "after", told.text("next")))
+    }
 }
 
 fn size(of: &Value) -> String {

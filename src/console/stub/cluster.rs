@@ -62,6 +62,15 @@ pub(super) fn told(asked: &Asked<'_>, now_ms: i64) -> Option<Value> {
             { "space": "avatars", "name": "claudius", "content_type": "application/octet-stream", "bytes": 48_211, "sha256": "00", "version": "1", "created_ms": now_ms - 7_200_000 },
             { "space": "avatars", "name": "yorick", "content_type": "image/png", "bytes": 3, "sha256": "00", "version": "2", "created_ms": now_ms - 4_000 },
         ] }),
+        "/v1/files-orphans" => json!({
+            "rules": [
+                { "space": "avatars", "unused_seconds": 86_400, "sharing": "shared", "max_bytes": null, "max_files": 10_000 },
+            ],
+            "orphans": [
+                { "space": "avatars", "name": "rosencrantz", "bytes": 48_211, "unused_ms": now_ms - 172_800_000 },
+            ],
+            "next": null,
+        }),
         "/v1/requests" => requests(),
         "/v1/users/online" => json!({
             "users": [
@@ -316,9 +325,9 @@ fn settings(now_ms: i64) -> Value {
 fn caches() -> Value {
     json!({ "caches": [
         { "region": "prices", "node": "hamlet", "entries": 4_211, "bytes": 3_120_444, "max_bytes": 16_777_216, "memory": 912_004, "redis": 4_019,
-          "loaded": 812, "unkept": 3, "evicted": 0, "forgotten": 611, "cleared": 1, "trusted": true, "age_ms": 210 },
+          "loaded": 812, "unkept": 3, "stale": 2, "background": { "under_way": 1, "done": 96, "put_off": 4, "failed": 2, "no_room": 0 }, "evicted": 0, "forgotten": 611, "cleared": 1, "trusted": true, "age_ms": 210 },
         { "region": "prices", "node": "ophelia", "entries": 0, "bytes": 0, "max_bytes": 16_777_216, "memory": 0, "redis": 0,
-          "loaded": 0, "unkept": 42, "evicted": 0, "forgotten": 0, "cleared": 1, "trusted": false, "age_ms": 14_200 },
+          "loaded": 0, "unkept": 42, "stale": 0, "background": { "under_way": 0, "done": 0, "put_off": 0, "failed": 0, "no_room": 0 }, "evicted": 0, "forgotten": 0, "cleared": 1, "trusted": false, "age_ms": 14_200 },
     ], "unreachable": ["horatio"] })
 }
 

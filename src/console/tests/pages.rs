@@ -242,6 +242,7 @@ async fn every_shown_operation_is_asked_for_by_some_page() {
         ("requests.list", "/v1/requests"),
         ("files.spaces", "/v1/files?limit=50"),
         ("files.list", "/v1/files/avatars?limit=50"),
+        ("files.orphans", "/v1/files-orphans?limit=50"),
         ("locks.list", "/v1/locks"),
         ("caches.list", "/v1/caches"),
         ("audit.list", "/v1/audit?limit=50"),

@@ -16,7 +16,7 @@ use super::{latency, memory};
 const BURSTS: usize = 5;
 
 /// What is measured besides the cases, each on clusters of its own.
-const PARTS: [&str; 4] = ["settings", "pages", "multitude", "jobs"];
+const PARTS: [&str; 6] = ["settings", "pages", "cache", "multitude", "files", "jobs"];
 /// Sessions whose memory is measured beside the cases; more are for the multitude.
 const MOST_SESSIONS: u64 = 100_000;
 

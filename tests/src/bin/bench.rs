@@ -1,4 +1,4 @@
-//! `make bench`: measures what sessions and jobs cost and prints the tables of docs/performance.md.
+//! `make bench`: measures what sessions, files and jobs cost and prints the tables of docs/performance.md.
 //!
 //! Standard output gets the tables, standard error the measurements as they are made.
 #![expect(clippy::print_stdout, reason = "the tables are what the program is for")]
@@ -6,11 +6,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use understudy_tests::bench::{Options, Stage, jobs, multitude, pages, run, settings};
+use understudy_tests::bench::{Options, Stage, cache, files, jobs, multitude, pages, run, settings};
 
 const USAGE: &str = "\
 usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N]
-             [--only PART-OF-A-NAME|settings|pages|multitude|jobs] [--env NAME=VALUE]...";
+             [--only PART-OF-A-NAME|settings|pages|cache|multitude|files|jobs] [--env NAME=VALUE]...";
 
 fn options(arguments: &[String]) -> Option<Options> {
     let mut options = Options::default();
@@ -64,8 +64,14 @@ async fn measure(options: &Options) {
     if options.wants_part("pages") {
         println!("{}", pages::measure(options, |line| eprintln!("{line}")).await);
     }
+    if options.wants_part("cache") {
+        println!("{}", cache::measure(options, |line| eprintln!("{line}")).await);
+    }
     if options.wants_part("multitude") && options.sessions > 0 {
         println!("{}", multitude::measure(options, |line| eprintln!("{line}")).await);
+    }
+    if options.wants_part("files") {
+        println!("{}", files::measure(options, |line| eprintln!("{line}")).await);
     }
     if jobs::is_wanted(options) {
         println!("{}", jobs::measure(options, |line| eprintln!("{line}")).await);

@@ -19,6 +19,8 @@ mod basket;
 mod blocking;
 #[path = "fixture/caching.rs"]
 mod caching;
+#[path = "fixture/coherence.rs"]
+mod coherence;
 #[path = "fixture/health.rs"]
 mod health;
 #[path = "fixture/jobs.rs"]
@@ -27,6 +29,8 @@ mod jobs;
 mod kin;
 #[path = "fixture/notes.rs"]
 mod notes;
+#[path = "fixture/priced.rs"]
+mod priced;
 #[path = "fixture/realtime.rs"]
 mod realtime;
 #[path = "fixture/shared.rs"]
@@ -275,10 +279,13 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/all", web::get().to(all))
         .configure(blocking::routes)
         .configure(caching::routes)
+        .configure(priced::routes)
+        .configure(coherence::routes)
         .configure(realtime::routes)
         .configure(together::routes)
         .configure(kin::routes)
         .configure(shared::routes)
+        .configure(|app| understudy::readymade::files(app, 1_000_000))
         .configure(jobs::routes);
 }
 

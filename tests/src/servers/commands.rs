@@ -47,11 +47,15 @@ fn said(shown: &str, output: &Output) -> Result<String, String> {
     Err(format!("{shown} failed ({}): {} {text}", output.status, complaint.trim_end()))
 }
 
-/// Finds a program in `PATH` and in the places where Debian and Homebrew hide servers.
+/// Finds a program in `PATH` and in the places where cargo puts programs, and Debian and Homebrew hide servers.
 pub fn find_program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     folders.extend(["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"].map(PathBuf::from));
+    let cargo = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    folders.extend(cargo.map(|cargo| cargo.join("bin")));
     folders.extend(versions("/usr/lib/postgresql"));
     folders.extend(versions("/opt/homebrew/opt")); // postgresql@15
     folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap_or_else(

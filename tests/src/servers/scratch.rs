@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The directory of this process. The janitor is a shell that waits for the end of its standard
-/// input, which the kernel closes when this process ends in any way, and then removes everything.
+/// input, which the kernel closes when this process ends in any way, and then unmounts and removes everything.
 struct Root {
     path: PathBuf,
     _janitor: Option<Child>,
@@ -15,7 +15,12 @@ struct Root {
 
 const JANITOR: &str = r#"trap '' INT TERM HUP
 cat >/dev/null
-for pause in 0.1 1 3; do sleep $pause; rm -rf -- "$1" && break; done"#;
+mounts() { awk -v root="$1/" 'index($2, root) == 1 { print $2 }' /proc/mounts 2>/dev/null | sort -r; }
+for pause in 0.1 1 3; do
+    sleep $pause
+    mounts "$1" | while read -r place; do umount -l "$place"; done
+    rm -rf -- "$1" && break
+done"#;
 
 static ROOT: LazyLock<Root> = LazyLock::new(|| {
     let path = tempfile::Builder::new()

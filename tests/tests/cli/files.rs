@@ -54,11 +54,11 @@ pub(super) async fn go_in_and_out(cluster: &Cluster, [admin, operator]: [&str; 2
 
 async fn one_by_one(stage: &Stage<'_>) {
     let (file, out) = (stage.path("in"), stage.path("out"));
-    let put = ["files", "put", "avatars", "ann", file.as_str(), "--type", "image/png"];
+    let put = ["files", "put", "avatars", "ann", file.as_str(), "--type", "application/pdf"];
     let get = ["files", "get", "avatars", "ann", out.as_str()];
     fs::write(&file, content(1)).unwrap();
     let told = stage.operator(0, &[&put[..], &["--json"]].concat()).await.expect(0).json();
-    assert_eq!((&told["bytes"], &told["content_type"]), (&json!(BYTES), &json!("image/png")));
+    assert_eq!((&told["bytes"], &told["content_type"]), (&json!(BYTES), &json!("application/pdf")));
     let absent = stage.operator(0, &[&put[..], &["--if-absent"]].concat()).await;
     oracle!("status of one that must not be there", absent.status, 1);
     stage.operator(1, &get).await.expect(77);
@@ -120,11 +120,11 @@ async fn as_a_folder(stage: &Stage<'_>) {
     let replaced = stage.operator(0, &replaced).await.expect(0).json();
     oracle!("files replaced, there, others", done(&replaced), "1, 1, 0".to_owned());
     let told = stage.operator(0, &["files", "show", "avatars", "ann", "--json"]).await.json();
-    assert_eq!((&told["bytes"], &told["content_type"]), (&json!(BYTES), &json!("image/png")));
+    assert_eq!((&told["bytes"], &told["content_type"]), (&json!(BYTES), &json!("application/pdf")));
     fs::remove_file(format!("{folder}/files/ann")).unwrap();
     let torn = stage.operator(0, &import).await.expect(64);
     assert!(torn.complaints.contains("files/ann cannot be read"), "{}", torn.complaints);
-    let swept = stage.operator(0, &["files", "gc"]).await.expect(0);
+    let swept = stage.operator(0, &["files", "sweep"]).await.expect(0);
     assert!(swept.out.contains("completed"), "{}", swept.out);
 }
 

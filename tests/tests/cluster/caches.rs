@@ -9,6 +9,7 @@ use understudy_tests::servers::Scratch;
 use understudy_tests::{Client, Cluster, Fault, crowd, oracle, wait};
 
 use super::ground::{LIMIT, cluster_of};
+use super::outbox;
 
 const OPERATOR: &str = "operator-token-of-this-test";
 
@@ -77,7 +78,7 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn c1_c3_c4_a_cache_of_three_nodes_is_loaded_once_and_never_older_than_its_bound() {
-    let stage = Stage::start().await;
+    let mut stage = Stage::start().await;
     for node in 0..3 {
         stage.get(node, "first").await;
         stage.trusts(node, 1.0).await;
@@ -87,6 +88,7 @@ async fn c1_c3_c4_a_cache_of_three_nodes_is_loaded_once_and_never_older_than_its
     cut_off_from_redis(&stage).await;
     standing_still(&stage).await;
     cleared_everywhere(&stage).await;
+    outbox::changed_by_transactions(&mut stage.cluster).await;
 }
 
 async fn loads(stage: &Stage) -> u64 {

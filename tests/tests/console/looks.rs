@@ -10,7 +10,7 @@ use super::stage::{node, pictures, signed_in, token};
 use super::stub::Mood;
 
 /// All pages, each with something to show.
-const PAGES: [&str; 34] = [
+const PAGES: [&str; 35] = [
     "",
     "/problems",
     "/problems/doctor",

@@ -17,8 +17,9 @@ const SECOND: u64 = 1_000;
 const DAY: u64 = 86_400_000;
 /// A missed due time is one that is later than this.
 const MISFIRE_MS: u64 = 2_000;
-const SYSTEM_JOBS: [&str; 7] = [
+const SYSTEM_JOBS: [&str; 8] = [
     "system.audit-purge",
+    "system.files-orphans",
     "system.files-sweep",
     "system.history",
     "system.nodes",

@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use reqwest::{Method, Response};
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use understudy_tests::{Client, Cluster, Node, NodeSpec, Program, oracle, wait};
@@ -198,10 +199,27 @@ async fn t11_a_page_of_a_node_alone_ends_with_its_session_and_with_the_node() {
     oracle!("t11: ms until a session ended that only a page had open", took, <= 25_000);
     let client = logged_in(node.public_url(), "ann").await;
     let page = Page::open(&client, node.public_url(), None).await;
+    an_upload_is_watched(&node, &client, &page).await;
     node.terminate();
     page.until_closed(LIMIT).await;
     let status = node.wait_exit(LIMIT).await;
     oracle!("exit status of a node with an open page", status.code().unwrap(), 0);
+}
+
+/// Somebody uploads a file, and their page hears how far it is.
+async fn an_upload_is_watched(node: &Node, client: &Client, page: &Page) {
+    let request = client.build(Method::PUT, node.public_url(), "/api/files/cv?upload=cv");
+    client.send(request.body("x".repeat(50_000))).await.unwrap().expect(200);
+    let states = || -> Vec<Value> {
+        let told = page.told().into_iter().filter(|told| told.name == "upload");
+        told.map(|told| serde_json::from_str(&told.data).unwrap()).collect()
+    };
+    let is_there = async || states().iter().any(|state| state["state"] == "received");
+    wait::until("the page hears that the upload is there", LIMIT, is_there).await;
+    let (first, last) = (states().remove(0), states().pop().unwrap());
+    assert_eq!(first["state"], "running");
+    let expected = json!({ "upload": "cv", "bytes": 50_000, "of": 50_000, "state": "received" });
+    assert_eq!(last, expected);
 }
 
 async fn told_and_bounded(node: &Node) {

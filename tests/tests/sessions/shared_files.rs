@@ -67,6 +67,7 @@ async fn f1_every_node_sees_a_file_and_one_that_dies_while_it_writes_leaves_noth
     another_store_is_read_all_the_same(&cluster, &mount).await;
     a_node_without_its_folder_serves_nobody(&cluster, &mount).await;
     operators_see_how_much_is_where(&cluster).await;
+    what_nobody_uses_is_removed(&cluster).await;
 }
 
 async fn every_node_sees_it(cluster: &Cluster) {
@@ -250,4 +251,42 @@ async fn operators_see_how_much_is_where(cluster: &Cluster) {
     operator.delete(url, "/v1/files/shared/moved").await.unwrap().expect(200);
     operator.delete(url, "/v1/files/shared/moved").await.unwrap().expect(404);
     download(&Client::new(), cluster.url(0), "moved").await.expect(404);
+}
+
+async fn what_nobody_uses_is_removed(cluster: &Cluster) {
+    const READY: &str = "SELECT count(*) FROM us_file WHERE state = 'ready'";
+    let (client, operator) = (Client::new(), Client::new().bearing(OPERATOR));
+    let url = cluster.nodes[1].admin_url();
+    cluster.postgres.query(
+        "INSERT INTO us_file_reference (space, name, kind, owner, created_ms) \
+         VALUES ('shared', 'kept', 'order', '4812', 0)",
+    );
+    cluster.postgres.query(
+        "INSERT INTO us_file_rule (name, unused_ms, since_ms, shares) VALUES ('shared', 0, 0, 0)",
+    );
+    let told: Value = operator.get(url, "/v1/files-orphans").await.unwrap().expect(200).json();
+    let listed = told["orphans"].as_array().unwrap();
+    assert!(listed.iter().all(|orphan| orphan["name"] != "kept"), "{told}");
+    assert_eq!(told["rules"][0]["space"], "shared");
+    let collect = "/v1/files-orphans/collect";
+    let dry = operator.post_json(url, &format!("{collect}?dry_run=true"), &json!({})).await;
+    let dry: Value = dry.unwrap().expect(200).json();
+    assert_eq!((&dry["dry_run"], &dry["removed"]), (&json!(true), &json!(0)));
+    let limit = Duration::from_secs(120);
+    wait::poll("the leader has removed them", limit, Duration::from_secs(1), async || {
+        // Refused while a run is under way, or nobody leads.
+        drop(operator.post_json(url, "/v1/jobs/system.files-orphans/run", &json!({})).await);
+        (count(cluster, READY) <= 1).then_some(())
+    })
+    .await;
+    let kept = download(&client, cluster.url(1), "kept").await.expect(200);
+    oracle!(
+        "f6: files with a reference that were removed",
+        usize::from(kept.text != text(600_000)),
+        0
+    );
+    let done: Value =
+        operator.post_json(url, collect, &json!({})).await.unwrap().expect(200).json();
+    oracle!("f6: orphans that are left", done["orphans"], json!(0));
+    operator.get(url, "/v1/files-orphans?after=shared").await.unwrap().expect(400);
 }

@@ -6,6 +6,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::clock::Clock as _;
 use super::*;
 use crate::clock::BootInstant;
 

@@ -10,7 +10,8 @@ async fn keeping(bench: &Bench, folder: &tempfile::TempDir) -> Space {
     let near = Near::at(&config, "node", None).await.unwrap();
     let mut stores = bench.store.stores.clone();
     stores.database = Near::around(Some(&near), stores.database);
-    let store = Store { rows: bench.store.rows.clone(), stores, limits: LIMITS };
+    let serving = Serving { signer: Signer::for_test(), judge: None };
+    let store = Store { rows: bench.store.rows.clone(), stores, limits: LIMITS, serving };
     let files = Files::default();
     files.0.set(Arc::new(store)).unwrap();
     files.space("space")
@@ -43,4 +44,24 @@ async fn f3_a_file_that_is_replaced_elsewhere_is_the_new_one_here_and_a_check_re
     // The next life of the node begins with nothing.
     let again = keeping(&bench, &folder).await;
     assert!(again.get("name").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn f3_files_that_share_a_content_share_what_is_near_and_only_what_is_lost_is_missing() {
+    let bench = Bench::embedded(FileStoreKind::Database).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (elsewhere, here) = (bench.space(), keeping(&bench, &folder).await);
+    let shared = SpaceRule { sharing: Sharing::Shared, ..SpaceRule::default() };
+    bench.files.set_rule("space", shared).await.unwrap();
+    let content = bytes(1_000_000, 8);
+    for name in ["one", "two"] {
+        elsewhere.put(name, "a/b", bits(&content)).await.unwrap();
+    }
+    assert_eq!(bench.sweep(DAY, Duration::ZERO).await.removed, 1, "what was written twice");
+    assert!(there(&here, "one").await == content);
+    let two = here.get("two").await.unwrap().unwrap().past_what_is_near();
+    assert!(!two.is_missing().await.unwrap(), "it lies where the other one brought it");
+    bench.change("DELETE FROM us_file_piece").await;
+    assert!(there(&here, "two").await == content, "it comes from near, as the other one did");
+    assert!(two.is_missing().await.unwrap());
 }

@@ -17,6 +17,7 @@ pub(super) fn tell(report: &RegionReport) {
         ("redis", report.redis),
         ("loaded", report.loaded),
         ("unkept", report.unkept),
+        ("stale", report.stale),
     ] {
         metrics::counter!("understudy_cache_reads_total", "region" => of(), "from" => from)
             .absolute(count);
@@ -25,6 +26,18 @@ pub(super) fn tell(report: &RegionReport) {
     metrics::counter!("understudy_cache_forgotten_total", "region" => of())
         .absolute(report.forgotten);
     metrics::counter!("understudy_cache_cleared_total", "region" => of()).absolute(report.cleared);
+    let background = &report.background;
+    metrics::gauge!("understudy_cache_background_loads", "region" => of())
+        .set(number(background.under_way));
+    for (end, count) in [
+        ("done", background.done),
+        ("put_off", background.put_off),
+        ("failed", background.failed),
+        ("no_room", background.no_room),
+    ] {
+        metrics::counter!("understudy_cache_background_ended_total", "region" => of(), "end" => end)
+            .absolute(count);
+    }
 }
 
 fn number(count: u64) -> f64 {

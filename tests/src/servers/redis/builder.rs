@@ -1,5 +1,7 @@
 //! What a Redis is started with.
 
+use std::time::Duration;
+
 use super::certificates::{Certificates, Clients};
 use super::server::{Access, Server};
 use super::{Redis, Topology, sentinel, slots};
@@ -16,6 +18,7 @@ pub struct RedisBuilder {
     password: Option<String>,
     user: Option<(String, String, String)>,
     clients: Clients,
+    down_after: Duration,
     lines: Vec<String>,
 }
 
@@ -30,6 +33,7 @@ impl RedisBuilder {
             password: None,
             user: None,
             clients: Clients::Anonymous,
+            down_after: Duration::from_secs(1),
             lines: Vec::new(),
         }
     }
@@ -45,6 +49,14 @@ impl RedisBuilder {
     #[must_use]
     pub fn min_replicas_to_write(mut self, replicas: u32) -> Self {
         self.min_replicas = replicas;
+        self
+    }
+
+    /// For how long the sentinels hear nothing of a server before they take it for dead; a second unless set. On a machine
+    /// that is kept busy longer, or they replace one that lives.
+    #[must_use]
+    pub fn down_after(mut self, time: Duration) -> Self {
+        self.down_after = time;
         self
     }
 
@@ -105,7 +117,7 @@ impl RedisBuilder {
             Topology::Cluster => slots::create(&lines, &access).await,
         };
         let sentinels = match self.topology {
-            Topology::Sentinel => sentinel::create(&servers, &access).await,
+            Topology::Sentinel => sentinel::create(&servers, &access, self.down_after).await,
             Topology::Standalone | Topology::Tls | Topology::Cluster => Vec::new(),
         };
         let redis = Redis {

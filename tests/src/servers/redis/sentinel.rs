@@ -3,6 +3,8 @@
 //! Left alone, sentinels need 2-12 s to find each other through the primary. The harness writes
 //! down for each what it would find out.
 
+use std::time::Duration;
+
 use super::server::{Access, Server};
 use super::{START_LIMIT, patiently};
 use crate::servers::commands::find_program;
@@ -51,14 +53,20 @@ impl Sentinel {
 }
 
 /// Starts three sentinels over the first of `servers` and its replicas.
-pub(super) async fn create(servers: &[Server], access: &Access) -> Vec<Sentinel> {
+pub(super) async fn create(
+    servers: &[Server],
+    access: &Access,
+    down_after: Duration,
+) -> Vec<Sentinel> {
     let identities: Vec<(u16, String)> = (0..COUNT)
         .map(|_| (free_port(), format!("{:032x}{:08x}", rand::random::<u128>(), 0)))
         .collect();
     let mut sentinels = Vec::new();
     for own in 0..COUNT {
         let folder = Scratch::new("sentinel");
-        let config = configuration(own, &identities, servers, access);
+        let mut config = configuration(own, &identities, servers, access);
+        let ms = down_after.as_millis();
+        config += &format!("sentinel down-after-milliseconds {SERVICE} {ms}\n");
         let file = folder.join("sentinel.conf");
         std::fs::write(&file, config).expect("an own directory is writable");
         let process = spawn(Launch {
@@ -90,7 +98,6 @@ fn configuration(
     let mut config = format!(
         "port {port}\nbind 127.0.0.1\nsentinel myid {id}\n\
          sentinel monitor {SERVICE} 127.0.0.1 {primary} 2\n\
-         sentinel down-after-milliseconds {SERVICE} 1000\n\
          sentinel failover-timeout {SERVICE} 2000\nsentinel parallel-syncs {SERVICE} 1\n"
     );
     if let Some(password) = &access.password {

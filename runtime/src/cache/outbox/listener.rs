@@ -1,0 +1,120 @@
+//! Listens to other programs, where a table of theirs has a trigger: as soon as one of their transactions is committed, the relay
+//! looks. It is only to be quick. Whatever was not heard, the relay finds within a second; if it never ran at all, values would be
+//! as old as they live; no node stops for it.
+//!
+//! It holds a connection of its own only while there is such a trigger.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait as _;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info};
+
+use super::Outbox;
+use crate::cache::Caches;
+use crate::clock::BootInstant;
+use crate::database::{Backend, Database, DatabaseError, Listener};
+use crate::error::chain;
+use crate::supervise::{Backoff, Stopped};
+
+/// The channel that the trigger tells on; `runtime_0006_cache_outbox` has it too.
+const CHANNEL: &str = "understudy_cache";
+/// How often it is looked whether there is a trigger, and whether the connection is still there.
+const CHECK: Duration = Duration::from_secs(5);
+
+/// Whether a table has a trigger that calls the function of this schema.
+const BRIDGED: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger AS t \
+    JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid \
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace \
+    WHERE p.proname = 'understudy_cache_changed' AND n.nspname = current_schema() \
+    AND NOT t.tgisinternal AND t.tgenabled <> 'D') AS is_bridged";
+
+/// Listens for as long as the node runs; ends at once on SQLite, where no other program writes.
+pub(super) async fn listen(outbox: &Outbox, database: &Database, caches: &Caches) -> Stopped {
+    if database.backend() == Backend::Sqlite {
+        return Stopped::Drained;
+    }
+    let (mut backoff, mut bridged) = (Backoff::default(), false);
+    loop {
+        match is_bridged(database).await {
+            Ok(found) => bridged = found,
+            // Then it is as it was.
+            Err(error) => debug!(%error, "whether other programs tell of their changes is unknown"),
+        }
+        if !bridged {
+            outbox.needs_nobody();
+            sleep(CHECK).await;
+            continue;
+        }
+        outbox.is_deaf(caches.inner.clock.now());
+        match database.listen(CHANNEL).await {
+            Ok(Some(listener)) => {
+                backoff.reset();
+                hear(outbox, database, listener).await;
+            }
+            Ok(None) => return Stopped::Drained,
+            Err(error) => debug!(error = chain(&error), "nobody hears what other programs change"),
+        }
+        sleep(backoff.pause()).await;
+    }
+}
+
+/// Hears until the connection is lost, or there is no trigger any more.
+async fn hear(outbox: &Outbox, database: &Database, mut listener: Listener) {
+    outbox.hears();
+    info!("what other programs change is heard of");
+    // What was told before is found by looking.
+    outbox.wake.notify_one();
+    loop {
+        let lost = match timeout(CHECK, listener.heard()).await {
+            Ok(Ok(())) => {
+                outbox.wake.notify_one();
+                continue;
+            }
+            Ok(Err(error)) => error,
+            Err(_quiet) => match listener.ping().await {
+                Ok(()) => {
+                    let bridged = is_bridged(database).await;
+                    if matches!(bridged, Ok(false)) {
+                        return;
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            },
+        };
+        info!(error = chain(&lost), "what other programs change is looked for instead of heard of");
+        return;
+    }
+}
+
+async fn is_bridged(database: &Database) -> Result<bool, DatabaseError> {
+    let query = database.backend().statement(BRIDGED, []);
+    let found = database.read(move |on| {
+        let query = query.clone();
+        Box::pin(async move { on.query_one_raw(query).await })
+    });
+    let Some(row) = found.await? else { return Ok(false) };
+    Ok(row.try_get("", "is_bridged")?)
+}
+
+impl Outbox {
+    /// No table has a trigger.
+    fn needs_nobody(&self) {
+        self.deaf.store(0, Ordering::Relaxed);
+        metrics::gauge!("understudy_cache_listening").set(0.0);
+    }
+
+    /// One has, and nobody listens.
+    fn is_deaf(&self, now: BootInstant) {
+        Self::since(&self.deaf, now);
+        metrics::gauge!("understudy_cache_listening").set(0.0);
+    }
+
+    /// One has, and is listened to.
+    fn hears(&self) {
+        self.deaf.store(0, Ordering::Relaxed);
+        metrics::gauge!("understudy_cache_listening").set(1.0);
+    }
+}

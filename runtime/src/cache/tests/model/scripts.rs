@@ -1,0 +1,137 @@
+//! The server of the model beside the scripts, on a real Redis: the same is asked of both, in any order.
+
+use std::time::Duration;
+
+use super::server::{Entry, News, Part, Server, Taken};
+use super::{Random, Rules, SEED};
+use crate::cache::shared::{Forgotten, Found, News as Told, Place, Shared, Step, Wanted};
+use crate::cache::tests::Seat;
+use crate::redis::testing::RedisServer;
+
+/// Later than anything here runs out, for Redis and in the model.
+const LONG: Duration = Duration::from_secs(300);
+const FAR: u64 = 1_000;
+const WANTED: Wanted<'static> = Wanted { key: "k", tags: &[] };
+
+/// A Redis and what is known of it.
+struct Both {
+    random: Random,
+    redis: RedisServer,
+    shared: Shared,
+    place: Place,
+    model: Server,
+    known: (u64, u64),
+    lives: u64,
+    held: u32,
+    stored: u32,
+}
+
+fn by(word: u64) -> String {
+    format!("w{word}")
+}
+
+impl Both {
+    async fn step(&mut self, version: u64) {
+        let word = self.random.below(3);
+        match self.random.below(100) {
+            0..35 => self.take(word).await,
+            35..55 => self.fill(word, version).await,
+            55..75 => self.forget(word).await,
+            75..88 => self.read().await,
+            88..92 => {
+                self.model.forget_other();
+                self.shared.forget("other", (Step::Once, ""), LONG).await.unwrap();
+            }
+            92..95 => {
+                self.model.clear();
+                self.shared.clear().await.unwrap();
+            }
+            95..98 => {
+                self.model.trim();
+                self.redis.cli(&["XTRIM", "us:t:{cprices}:l", "MAXLEN", "1"]);
+            }
+            _ => {
+                self.lives += 1;
+                self.model = Server::new(self.lives);
+                self.redis.cli(&["FLUSHALL"]);
+            }
+        }
+    }
+
+    async fn take(&mut self, word: u64) {
+        let said = match self.shared.take(WANTED, &by(word), LONG).await {
+            Found::Held(text, _) => Taken::Held(text.parse().unwrap()),
+            Found::Lease => Taken::Lease,
+            Found::Busy => Taken::Busy,
+            Found::Blocked => Taken::Blocked,
+            Found::Unknown => panic!("Redis answers"),
+        };
+        assert_eq!(said, self.model.take(word, (0, FAR), Rules::ALL));
+        self.held += u32::from(matches!(said, Taken::Held(_)));
+    }
+
+    async fn fill(&mut self, word: u64, version: u64) {
+        let said = self.shared.fill(WANTED, &by(word), &version.to_string(), LONG).await;
+        assert_eq!(said, self.model.fill(word, version, 0, Rules::ALL));
+        self.stored += u32::from(said);
+    }
+
+    async fn forget(&mut self, word: u64) {
+        let (part, step) = match self.random.below(4) {
+            0 => (Part::Once, Step::Once),
+            1 => (Part::Begin { until: FAR }, Step::Begin),
+            _ => (Part::End, Step::End),
+        };
+        self.shared.forget("k", (step, &by(word)), LONG).await.unwrap();
+        self.model.forget(part, word, 0, Rules::ALL);
+    }
+
+    async fn read(&mut self) {
+        let said = self.shared.news(&self.place, LONG).await.unwrap();
+        match (said, self.model.news(self.known, (1_000, 5_000), Rules::ALL)) {
+            (Told::Anew(here), News::Anew { life, last }) => {
+                assert_eq!(here.last, last);
+                self.place = here;
+                self.known = (life, last);
+            }
+            (Told::Follow(said, newest), News::Follow { entries, upto, newest: last }) => {
+                assert_eq!(said.iter().map(kind).collect::<Vec<Entry>>(), entries);
+                assert_eq!((newest, upto), (last, self.place.last + said.len() as u64));
+                self.place.last = upto;
+                self.known.1 = upto;
+            }
+            (said, modelled) => panic!("{said:?}, not {modelled:?}"),
+        }
+    }
+}
+
+fn kind(entry: &Forgotten) -> Entry {
+    match entry {
+        Forgotten::One(key) if key == "k" => Entry::Key,
+        Forgotten::One(_) => Entry::Other,
+        Forgotten::All => Entry::All,
+        Forgotten::Tagged(tag) => panic!("nobody forgets the tag {tag}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c7_the_scripts_do_what_the_model_of_them_does() {
+    let redis = RedisServer::start().await;
+    let shared = Seat::shared(&redis, "a").await;
+    let mut both = Both {
+        random: Random::of(SEED),
+        redis,
+        shared,
+        place: Place::default(),
+        model: Server::new(1),
+        known: (0, 0),
+        lives: 1,
+        held: 0,
+        stored: 0,
+    };
+    for version in 0..1_500 {
+        both.step(version).await;
+    }
+    let Both { held, stored, lives, .. } = both;
+    assert!(held > 20 && stored > 20 && lives > 5, "{held} held, {stored} stored, {lives} lives");
+}

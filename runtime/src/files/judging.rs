@@ -1,0 +1,251 @@
+//! Has the application say of every file whether it is clean, before it is served to anybody: a scanner for viruses, say.
+//!
+//! Whoever wrote a file asks soon after; the duty `files-judge` asks for all that were left, because their node died, was too
+//! busy, or had nobody to ask. A file without a verdict is not served by nodes that ask, whenever it was written, so nothing
+//! slips through between one step and the next. To ask twice does no harm: the worse verdict counts.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use super::Store;
+use super::error::FileError;
+use super::info::FileInfo;
+use super::stored::StoredFile;
+use super::verdicts::Verdicts;
+use crate::database::Database;
+use crate::duty::{Duty, DutyRun};
+
+/// Name of the duty.
+const DUTY: &str = "files-judge";
+/// How often it is due, and for how long it leaves a file to the node that wrote it.
+const EVERY: Duration = Duration::from_secs(60);
+/// How long one question may take.
+const LIMIT: Duration = Duration::from_secs(300);
+/// How many files are examined at once on a node, and how many may wait for it; what is more is left to the duty.
+const AT_ONCE: usize = 4;
+const WAITING: usize = 1_000;
+/// How many files are looked for together, and how often at most in one run.
+const PAGE: u32 = 100;
+const PAGES: usize = 10;
+
+/// What somebody says of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It may be served.
+    Clean,
+    /// It is served to nobody.
+    Infected,
+}
+
+impl Verdict {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Infected => "infected",
+        }
+    }
+}
+
+type Question =
+    Arc<dyn Fn(StoredFile) -> BoxFuture<'static, Result<Verdict, String>> + Send + Sync>;
+
+/// What the application gave to be asked.
+#[derive(Clone)]
+pub(super) struct Examiner(Question);
+
+impl Examiner {
+    pub(super) fn new<F, Fut>(examine: F) -> Self
+    where
+        F: Fn(StoredFile) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Verdict, String>> + Send + 'static,
+    {
+        let question: Question =
+            Arc::new(move |file: StoredFile| -> BoxFuture<'static, Result<Verdict, String>> {
+                Box::pin(examine(file))
+            });
+        Self(question)
+    }
+}
+
+impl fmt::Debug for Examiner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Examiner")
+    }
+}
+
+/// Asks, and remembers the answers.
+#[derive(Debug, Clone)]
+pub(super) struct Judge {
+    examiner: Examiner,
+    verdicts: Verdicts,
+    home: Handle,
+    at_once: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+/// What one run of the duty did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub(super) struct JudgeReport {
+    /// Files that are clean.
+    pub(super) clean: u64,
+    /// Files that are not.
+    pub(super) infected: u64,
+    /// Files of which nothing could be said now.
+    pub(super) failed: u64,
+}
+
+impl Judge {
+    /// Makes one; must be called on the runtime of the node.
+    pub(super) fn new(examiner: Examiner, database: Database) -> Self {
+        Self {
+            examiner,
+            verdicts: Verdicts::new(database),
+            home: Handle::current(),
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+        }
+    }
+
+    /// Leaves all files to the duty.
+    #[cfg(test)]
+    pub(super) fn in_no_hurry(self) -> Self {
+        Self { waiting: Arc::new(Semaphore::new(0)), ..self }
+    }
+
+    /// Says whether a file may be served.
+    pub(super) async fn admit(&self, info: &FileInfo) -> Result<(), FileError> {
+        match self.verdicts.of(&info.version).await? {
+            Some(Verdict::Clean) => Ok(()),
+            Some(Verdict::Infected) => Err(FileError::Infected),
+            None => Err(FileError::Quarantined),
+        }
+    }
+
+    /// Asks about a file that was just written, without keeping anybody waiting.
+    pub(super) fn look_soon(&self, store: &Arc<Store>, info: &FileInfo) {
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else { return };
+        let (judge, store, info) = (self.clone(), Arc::clone(store), info.clone());
+        let work = async move {
+            let _place = place;
+            let Ok(_turn) = judge.at_once.acquire().await else { return };
+            judge.look(&store, (&info.space, &info.name, &info.version)).await;
+        };
+        self.home.spawn(work.in_current_span());
+    }
+
+    /// Asks about one file; `None` when nothing was said, or there is no such file any more.
+    async fn look(
+        &self,
+        store: &Arc<Store>,
+        (space, name, version): (&str, &str, &str),
+    ) -> Option<Verdict> {
+        let judged = self.ask(store, (space, name, version)).await;
+        match judged {
+            Ok(Some(verdict)) => {
+                count(verdict);
+                if verdict == Verdict::Infected {
+                    tracing::warn!(
+                        file.version = %version,
+                        "a file was found to be infected; nobody is served it"
+                    );
+                }
+                Some(verdict)
+            }
+            Ok(None) => None,
+            Err(why) => {
+                metrics::counter!("understudy_files_judged_total", "verdict" => "failed")
+                    .increment(1);
+                tracing::warn!(
+                    file.version = %version,
+                    error = %why,
+                    "a file could not be examined, and is not served; it is tried again"
+                );
+                None
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        store: &Arc<Store>,
+        (space, name, version): (&str, &str, &str),
+    ) -> Result<Option<Verdict>, String> {
+        let found =
+            store.rows.find(space, name).await.map_err(|error| crate::error::chain(&error))?;
+        let Some(row) = found.filter(|row| row.info.version == version) else { return Ok(None) };
+        let file = StoredFile::of(store, row).map_err(|error| crate::error::chain(&error))?;
+        let verdict = match timeout(LIMIT, (self.examiner.0)(file)).await {
+            Ok(said) => said?,
+            Err(_) => return Err(format!("nothing was said within {} s", LIMIT.as_secs())),
+        };
+        self.verdicts.note(version, verdict).await.map_err(|error| crate::error::chain(&error))?;
+        Ok(Some(verdict))
+    }
+
+    /// Asks about all files of which nothing was said for so long.
+    pub(super) async fn run_once(
+        &self,
+        store: &Arc<Store>,
+        age: Duration,
+        run: &DutyRun,
+    ) -> Result<JudgeReport, FileError> {
+        let mut report = JudgeReport::default();
+        let mut after = String::new();
+        for _ in 0..PAGES {
+            let missing = self.verdicts.missing(age, &after, PAGE).await?;
+            let Some(last) = missing.last() else { break };
+            after.clone_from(&last.id);
+            for file in &missing {
+                if run.is_cancelled() {
+                    return Ok(report);
+                }
+                match self.look(store, (&file.space, &file.name, &file.id)).await {
+                    Some(Verdict::Clean) => report.clean += 1,
+                    Some(Verdict::Infected) => report.infected += 1,
+                    None => report.failed += 1,
+                }
+            }
+        }
+        self.verdicts.forget().await?;
+        Ok(report)
+    }
+}
+
+fn count(verdict: Verdict) {
+    match verdict {
+        Verdict::Clean => {
+            metrics::counter!("understudy_files_judged_total", "verdict" => "clean").increment(1);
+        }
+        Verdict::Infected => {
+            metrics::counter!("understudy_files_judged_total", "verdict" => "infected")
+                .increment(1);
+        }
+    }
+}
+
+/// Makes the duty that the leader does.
+pub(super) fn duty(judge: &Judge, store: &Arc<Store>) -> Duty {
+    let (judge, store) = (judge.clone(), Arc::clone(store));
+    Duty {
+        name: DUTY,
+        description: "has files examined of which nobody has said yet that they are clean",
+        every: EVERY,
+        run: Arc::new(move |run| {
+            let (judge, store) = (judge.clone(), Arc::clone(&store));
+            Box::pin(async move {
+                let report = judge.run_once(&store, EVERY, &run).await;
+                let report = report.map_err(|error| crate::error::chain(&error))?;
+                serde_json::to_value(report).map_err(|error| error.to_string())
+            })
+        }),
+    }
+}

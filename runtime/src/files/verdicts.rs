@@ -1,0 +1,129 @@
+//! What was said of files that are examined: a row for each that somebody has judged. None means that nobody has yet, so a
+//! file cannot get past it because something was not written.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Statement, Value};
+use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
+
+use super::judging::Verdict;
+use crate::database::{Database, DatabaseError};
+
+/// The table of verdicts; see [`super::schema`].
+pub(super) struct Table;
+
+impl MigrationName for Table {
+    fn name(&self) -> &'static str {
+        "files_0003_verdicts"
+    }
+}
+
+#[expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait's macro does not see them, so neither may this"
+)]
+#[async_trait::async_trait]
+impl MigrationTrait for Table {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "CREATE TABLE us_file_verdict (
+                file text NOT NULL PRIMARY KEY,
+                verdict text NOT NULL,
+                judged_ms bigint NOT NULL
+            )";
+        manager.get_connection().execute_unprepared(create).await.map(|_| ())
+    }
+}
+
+/// A file of which nothing was said yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unjudged {
+    pub(super) id: String,
+    pub(super) space: String,
+    pub(super) name: String,
+}
+
+/// The verdicts; a cheap clone.
+#[derive(Debug, Clone)]
+pub(super) struct Verdicts {
+    database: Database,
+}
+
+impl Verdicts {
+    pub(super) fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {
+        self.database.backend().statement(sql, values)
+    }
+
+    /// Gives what was said of a file.
+    pub(super) async fn of(&self, id: &str) -> Result<Option<Verdict>, DatabaseError> {
+        let sql = "SELECT verdict FROM us_file_verdict WHERE file = $1";
+        let rows = self.rows(self.statement(sql, vec![id.into()])).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let word: String = row.try_get("", "verdict")?;
+        // What this release does not know is not clean.
+        Ok(Some(if word == "clean" { Verdict::Clean } else { Verdict::Infected }))
+    }
+
+    /// Notes what was said of a file. Where two say different things the worse counts, whichever came first.
+    pub(super) async fn note(&self, id: &str, verdict: Verdict) -> Result<(), DatabaseError> {
+        let now = self.database.backend().now_ms();
+        let sql = format!(
+            "INSERT INTO us_file_verdict (file, verdict, judged_ms) VALUES ($1, $2, {now}) \
+             ON CONFLICT (file) DO UPDATE SET verdict = excluded.verdict \
+             WHERE excluded.verdict = 'infected'"
+        );
+        self.change(self.statement(&sql, vec![id.into(), verdict.as_str().into()])).await
+    }
+
+    /// Lists files of which nothing was said for so long, by their ids, those behind `after`.
+    pub(super) async fn missing(
+        &self,
+        age: Duration,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Unjudged>, DatabaseError> {
+        let now = self.database.backend().now_ms();
+        let sql = format!(
+            "SELECT f.id, f.space, f.name FROM us_file f \
+             LEFT JOIN us_file_verdict v ON v.file = f.id \
+             WHERE f.state = 'ready' AND v.file IS NULL AND f.created_ms <= {now} - $1 AND f.id > $2 \
+             ORDER BY f.id LIMIT $3"
+        );
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let values = vec![age.into(), after.into(), i64::from(limit).into()];
+        let unjudged = |row: &QueryResult| -> Result<Unjudged, DatabaseError> {
+            Ok(Unjudged {
+                id: row.try_get("", "id")?,
+                space: row.try_get("", "space")?,
+                name: row.try_get("", "name")?,
+            })
+        };
+        self.rows(self.statement(&sql, values)).await?.iter().map(unjudged).collect()
+    }
+
+    /// Forgets what was said of files that are not there any more.
+    pub(super) async fn forget(&self) -> Result<(), DatabaseError> {
+        let sql = "DELETE FROM us_file_verdict WHERE NOT EXISTS \
+                   (SELECT 1 FROM us_file WHERE us_file.id = us_file_verdict.file)";
+        self.change(self.statement(sql, Vec::new())).await
+    }
+
+    async fn rows(&self, query: Statement) -> Result<Vec<QueryResult>, DatabaseError> {
+        let rows = self.database.read(move |executor| {
+            let query = query.clone();
+            Box::pin(async move { executor.query_all_raw(query).await })
+        });
+        rows.await
+    }
+
+    async fn change(&self, update: Statement) -> Result<(), DatabaseError> {
+        let changed = self.database.step(move |executor| {
+            let update = update.clone();
+            Box::pin(async move { executor.execute_raw(update).await.map(|_| ()) })
+        });
+        changed.await
+    }
+}
