@@ -180,7 +180,7 @@ impl SessionStore for DatabaseStore {
         record: &Record,
         lifetime_ms: u64,
     ) -> Result<CreateReply, StoreError> {
-        let first = Record { epoch: 1, version: 1, ..record.clone() };
+        let first = Record { epoch: record.epoch.max(1), version: 1, ..record.clone() };
         let mut values = vec![locator.to_string().into()];
         values.extend(stored_values(&first)?);
         values.extend([row::time(lifetime_ms), locator.public_id().into()]);

@@ -96,6 +96,11 @@ async fn a_held_node_leads_only_after_its_hold(stage: &mut Stage) -> usize {
     oracle!("epoch that the step-down was answered with", epoch, next.epoch);
     let other = 3 - held.node - next.node;
     stage.maintain(other, "").await.expect(200);
+    // A busy node may hear of it only after the answer, which names it then.
+    wait::until("it knows that it does not lead", LIMIT, async || {
+        stage.told_by(other).await["maintenance"] == true
+    })
+    .await;
     stage.cluster.nodes[next.node].terminate();
     let started_ms = stage.term_after(next.epoch).await;
     oracle!("terms of others during the hold", stage.terms_of(other, held_ms), 0);

@@ -59,7 +59,7 @@ impl Both {
     }
 
     async fn take(&mut self, word: u64) {
-        let said = match self.shared.take(WANTED, &by(word), LONG).await {
+        let said = match self.shared.take_newer(WANTED, &by(word), LONG, Duration::ZERO).await {
             Found::Held(text, _) => Taken::Held(text.parse().unwrap()),
             Found::Lease => Taken::Lease,
             Found::Busy => Taken::Busy,
