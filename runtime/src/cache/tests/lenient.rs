@@ -177,7 +177,7 @@ async fn c1_what_was_forgotten_while_it_was_loaded_in_vain_is_not_given() {
             }
             no().await
         };
-        assert!(is_no(&stage.ask(fails).await), "clears: {clears}");
+        assert!(is_no(&Box::pin(stage.ask(fails)).await), "clears: {clears}");
         assert!(is_no(&stage.ask(no()).await), "clears: {clears}");
     }
     // One that is forgotten while a stale value is given for it is not kept either.
