@@ -34,6 +34,9 @@ pub(super) trait Contents: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Forgets what is kept near of a content that is not what was written: the store may be restored.
+    async fn distrust(&self, _id: &str) {}
+
     /// Says whether the store can do its work.
     async fn probe(&self) -> Result<(), ContentError>;
 }

@@ -447,6 +447,10 @@ impl Contents for NearContents {
         Some(&self.contents)
     }
 
+    async fn distrust(&self, id: &str) {
+        self.near.forget(id).await;
+    }
+
     async fn probe(&self) -> Result<(), ContentError> {
         self.contents.probe().await
     }

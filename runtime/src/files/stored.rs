@@ -192,8 +192,9 @@ impl Reading {
         Ok(Some(read.slice(from..to)))
     }
 
-    /// Sees to it that files which are written from now on do not share what is damaged.
+    /// Sees to it that files which are written from now on do not share what is damaged, and that none of it stays near.
     async fn distrust(&self) {
+        self.file.contents.distrust(&self.file.content).await;
         if let Err(error) = self.file.store.rows.distrust(&self.file.content).await {
             tracing::debug!(%error, "a damaged content may still be shared");
         }
