@@ -189,9 +189,9 @@ async fn put(
     let saved = match told {
         Some((upload, of)) => {
             let body = session.upload_progress(&upload, of, body);
-            space.save(&request, &name, body).await?
+            Box::pin(space.save(&request, &name, body)).await?
         }
-        None => space.save(&request, &name, body).await?,
+        None => Box::pin(space.save(&request, &name, body)).await?,
     };
     Ok(fresh().json(saved))
 }

@@ -54,6 +54,24 @@ pub(super) fn told(asked: &Asked<'_>, now_ms: i64) -> Option<Value> {
             { "name": "import", "token": 3, "node": life("ophelia"), "acquired_ms": now_ms - 3_000, "remaining_ms": 27_000 },
         ] }),
         "/v1/caches" => caches(),
+        path if path.starts_with("/v1/files") => return files(path, now_ms),
+        "/v1/requests" => requests(),
+        "/v1/users/online" => json!({
+            "users": [
+                { "user": "yorick", "seen_ms": now_ms - 4_000 }, { "user": "a/b", "seen_ms": now_ms - 90_000 },
+            ],
+            "next": null, "within_s": 300, "total": 2, "guests": 41,
+        }),
+        "/v1/sessions" | "/v1/sessions/count" => sessions(asked, now_ms),
+        path if path.starts_with("/v1/sessions/9f86") => session(0, now_ms),
+        "/v1/audit" => audit(now_ms),
+        "/v1/tokens" => tokens(now_ms),
+        _ => return None,
+    })
+}
+
+fn files(path: &str, now_ms: i64) -> Option<Value> {
+    Some(match path {
         "/v1/files" => json!({ "next": null, "spaces": [
             { "name": "avatars", "files": 1_204, "bytes": 81_204_992 },
             { "name": "annual reports", "files": 1, "bytes": 0 },
@@ -71,17 +89,6 @@ pub(super) fn told(asked: &Asked<'_>, now_ms: i64) -> Option<Value> {
             ],
             "next": null,
         }),
-        "/v1/requests" => requests(),
-        "/v1/users/online" => json!({
-            "users": [
-                { "user": "yorick", "seen_ms": now_ms - 4_000 }, { "user": "a/b", "seen_ms": now_ms - 90_000 },
-            ],
-            "next": null, "within_s": 300, "total": 2, "guests": 41,
-        }),
-        "/v1/sessions" | "/v1/sessions/count" => sessions(asked, now_ms),
-        path if path.starts_with("/v1/sessions/9f86") => session(0, now_ms),
-        "/v1/audit" => audit(now_ms),
-        "/v1/tokens" => tokens(now_ms),
         _ => return None,
     })
 }

@@ -1,7 +1,5 @@
 //! The cache of three nodes: loaded once, never older than the bound, whoever is cut off or stands still, and cleared everywhere.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use tokio::time::Instant;
 use understudy::runtime::cache::BOUND;

@@ -284,7 +284,7 @@ async fn an_open_claim_makes_the_next_inauguration_wait() {
     let claim = bench.store.database().connection().begin().await.unwrap();
     let executor = DatabaseExecutor::Transaction(&claim);
     let tx = Tx::new(&executor, bench.store.backend());
-    assert!(claim::epoch_is_ours(&tx, Some(epoch)).await.unwrap());
+    assert!(epoch_is_ours(&tx, Some(epoch)).await.unwrap());
     let store = bench.store.clone();
     let next = tokio::spawn(async move { store.inaugurate(&node("b"), "next").await.unwrap() });
     bench.until_blocked().await;
