@@ -114,12 +114,15 @@ fn rule_name(space: &str) -> Result<String, FileError> {
 }
 
 /// Gives the SQL that names the rule of a space, or null; `space` is a column or a parameter.
+///
+/// The order says nothing of `space`: there SQLite finds no column of a query around.
 pub(super) fn rule_of(space: &str) -> String {
     format!(
         "(SELECT best.name FROM us_file_rule best WHERE best.name = {space} \
          OR (substr(best.name, length(best.name), 1) = '*' \
          AND substr({space}, 1, length(best.name) - 1) = substr(best.name, 1, length(best.name) - 1)) \
-         ORDER BY CASE WHEN best.name = {space} THEN 0 ELSE 1 END, length(best.name) DESC LIMIT 1)"
+         ORDER BY CASE WHEN substr(best.name, length(best.name), 1) = '*' THEN 1 ELSE 0 END, \
+         length(best.name) DESC LIMIT 1)"
     )
 }
 
