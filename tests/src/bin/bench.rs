@@ -6,7 +6,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use understudy_tests::bench::{Options, Stage, cache, files, jobs, multitude, pages, run, settings};
+use understudy_tests::bench::{
+    Options, Stage, cache, files, jobs, multitude, pages, run, settings,
+};
 
 const USAGE: &str = "\
 usage: bench [--rounds N] [--seconds S] [--threads N] [--sessions N]

@@ -6,9 +6,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::clock::Clock as _;
 use super::*;
 use crate::clock::BootInstant;
+use crate::clock::Clock as _;
 
 const STEPS: u32 = 600;
 const SEEDS: u64 = 4;
