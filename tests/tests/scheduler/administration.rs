@@ -53,7 +53,9 @@ impl Stage {
 async fn whoever_asks_is_told_why_a_job_ran_or_did_not() {
     let stage = Stage::start().await;
     stage.with_probe(json!({ "policy": "skip" })).await;
-    let ran = stage.count("SELECT max(fire_ms) FROM probe");
+    let completed = "SELECT coalesce(max(fire_ms), 0) FROM us_job_run WHERE job = 'probe' AND state = 'completed'";
+    wait::until("a run has ended", LIMIT, async || stage.count(completed) > 0).await;
+    let ran = stage.count(completed);
     stage.explains(ran, "ran", "was due then; it is completed").await;
     stage.explains(ran + 1, "not_due", "not due then").await;
     let future = (stage.now_ms() / SECOND + 60) * SECOND;
