@@ -308,6 +308,33 @@ async fn c7_nobody_keeps_what_is_loaded_during_a_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c7_a_change_is_not_gone_on_with_too_late_and_is_held_up_anew() {
+    let server = RedisServer::start().await;
+    let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
+    let (writers, went_on) = ("us:t:{cprices}:b:k", AtomicU64::new(0));
+    let changed = a.cache.change_with("k", async || {
+        // As if the process stood still until nobody waits for its change any more.
+        server.cli(&["PEXPIRE", writers, "0"]);
+        b.look().await;
+        assert_eq!(
+            (b.get("k", 1).await, b.get("k", 2).await),
+            (1, 1),
+            "kept, since the hold is over"
+        );
+        a.clock.advance(LONGEST_CHANGE);
+        tokio::task::yield_now().await;
+        went_on.fetch_add(1, Ordering::Relaxed);
+        Ok::<(), Infallible>(())
+    });
+    let late = changed.await;
+    assert!(matches!(late, Err(ChangeError::TooLong)), "{late:?}");
+    assert_eq!(went_on.load(Ordering::Relaxed), 0, "it was gone on with");
+    // A commit that it had sent may still be carried out.
+    b.look().await;
+    assert_eq!((b.get("k", 3).await, b.get("k", 4).await), (3, 4), "held up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c7_a_value_whose_loading_began_before_a_change_elsewhere_is_refused() {
     let server = RedisServer::start().await;
     let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
