@@ -58,14 +58,20 @@ impl BusRequest for CatchUp {
 
 /// Answers other nodes.
 pub(crate) fn listen(context: &NodeContext) {
-    let looked = context.caches.clone();
-    context
-        .bus
-        .handle(move |_from, LookAtCaches {}: LookAtCaches| std::future::ready(looked.reports()));
-    let caught = context.caches.clone();
+    // Handles that keep nothing alive: caches have the bus, so the bus must not have them.
+    let looked = context.caches.weak();
+    context.bus.handle(move |_from, LookAtCaches {}: LookAtCaches| {
+        std::future::ready(looked.upgrade().map_or_else(Vec::new, |caches| caches.reports()))
+    });
+    let caught = context.caches.weak();
     context.bus.handle(move |_from, CatchUp { region }: CatchUp| {
-        let caches = caught.clone();
-        async move { caches.caught_up(&region, HEARS).await }
+        let caches = caught.upgrade();
+        async move {
+            match caches {
+                Some(caches) => caches.caught_up(&region, HEARS).await,
+                None => Caught::Unopened,
+            }
+        }
     });
 }
 
