@@ -305,6 +305,9 @@ async fn c7_nobody_keeps_what_is_loaded_during_a_change() {
     assert!(hold <= HOLD.as_millis(), "{hold}");
     server.cli(&["PEXPIRE", writers, "0"]);
     assert_eq!((b.get("k", 7).await, b.get("k", 8).await), (7, 7), "the hold is over");
+    server.cli(&["HSET", writers, "dead", "1"]);
+    b.cache.change_with("k", || ready(Ok::<(), Infallible>(()))).await.unwrap();
+    assert_eq!((b.get("k", 9).await, b.get("k", 10).await), (9, 9), "the dead hold up nobody");
 }
 
 #[tokio::test(flavor = "multi_thread")]
