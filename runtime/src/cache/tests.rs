@@ -352,6 +352,19 @@ async fn c7_a_value_whose_loading_began_before_a_change_elsewhere_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c3_who_asks_before_the_first_look_loads_for_all_nodes_too() {
+    let server = RedisServer::start().await;
+    let shared = Seat::shared(&server, "a").await;
+    let mut seat = Seat::with(PRICES, Some(shared), Arc::new(ManualClock::new()));
+    let cache = seat.cache.clone();
+    let first = cache.get_with("k", || ready(Ok::<u64, Infallible>(1)));
+    let (first, ()) = tokio::join!(first, seat.look());
+    assert_eq!(*first.unwrap(), 1);
+    assert_eq!(seat.get("k", 2).await, 1, "it was kept");
+    assert_eq!(Seat::on(&server, "b").await.get("k", 3).await, 1, "for all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c3_three_nodes_load_once_together() {
     let server = RedisServer::start().await;
     let loads = Arc::new(AtomicU64::new(0));
