@@ -58,7 +58,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -97,6 +97,19 @@ pub struct Caches {
     inner: Arc<Inner>,
 }
 
+/// The same, as a handle that keeps nothing alive.
+#[derive(Clone)]
+pub(crate) struct WeakCaches {
+    inner: Weak<Inner>,
+}
+
+impl WeakCaches {
+    /// Finds them, if the node still has them.
+    pub(crate) fn upgrade(&self) -> Option<Caches> {
+        self.inner.upgrade().map(|inner| Caches { inner })
+    }
+}
+
 struct Inner {
     regions: DashMap<&'static str, Opened>,
     redis: Option<(Redis, Arc<KeySpace>)>,
@@ -111,7 +124,7 @@ struct Inner {
 struct Opened {
     core: Arc<Core>,
     /// Reads the log, where there is one.
-    _tail: Option<Supervised>,
+    tail: Option<Supervised>,
     /// Loads while nobody waits, where the region wants that.
     loads: Option<Supervised>,
 }
@@ -197,12 +210,23 @@ impl Caches {
             let core = Arc::clone(&core);
             spawn("cache.tail", move || tail::follow(Arc::clone(&core)))
         });
-        Opened { core, _tail: tail, loads }
+        Opened { core, tail, loads }
     }
 
     /// Ends what is loaded while nobody waits: the node stops. Whoever still asks has it loaded as long as it takes.
     pub(crate) fn end_loads(&self) {
         self.inner.regions.iter_mut().for_each(|mut opened| drop(opened.loads.take()));
+    }
+
+    /// Ends all of it: the node has stopped. Nothing more is heard of changes, so all is loaded from [`BOUND`] on.
+    pub(crate) fn end(&self) {
+        self.end_loads();
+        self.inner.regions.iter_mut().for_each(|mut opened| drop(opened.tail.take()));
+    }
+
+    /// Makes a handle that keeps nothing alive, for what the bus holds.
+    pub(crate) fn weak(&self) -> WeakCaches {
+        WeakCaches { inner: Arc::downgrade(&self.inner) }
     }
 
     /// What all nodes share of a region, whether it was opened here or not.

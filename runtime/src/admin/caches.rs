@@ -16,6 +16,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::asked::Query;
@@ -58,14 +59,20 @@ impl BusRequest for CatchUp {
 
 /// Answers other nodes.
 pub(crate) fn listen(context: &NodeContext) {
-    let looked = context.caches.clone();
-    context
-        .bus
-        .handle(move |_from, LookAtCaches {}: LookAtCaches| std::future::ready(looked.reports()));
-    let caught = context.caches.clone();
+    // Handles that keep nothing alive: caches have the bus, so the bus must not have them.
+    let looked = context.caches.weak();
+    context.bus.handle(move |_from, LookAtCaches {}: LookAtCaches| {
+        std::future::ready(looked.upgrade().map_or_else(Vec::new, |caches| caches.reports()))
+    });
+    let caught = context.caches.weak();
     context.bus.handle(move |_from, CatchUp { region }: CatchUp| {
-        let caches = caught.clone();
-        async move { caches.caught_up(&region, HEARS).await }
+        let caches = caught.upgrade();
+        async move {
+            match caches {
+                Some(caches) => caches.caught_up(&region, HEARS).await,
+                None => Caught::Unopened,
+            }
+        }
     });
 }
 
@@ -129,9 +136,9 @@ async fn clear_all(started: Data<Started>, request: HttpRequest) -> Answer {
     let context = started.context()?;
     Query::of(&request, &[])?;
     note(&request, "all regions");
-    let known = look_everywhere(context).await.caches.into_iter();
-    let regions: BTreeSet<String> = known.map(|known| known.report.region).collect();
-    forget_everywhere(context, regions, None).await
+    let CachesBody { caches, unreachable } = look_everywhere(context).await;
+    let regions = caches.into_iter().map(|known| known.report.region).collect();
+    forget_everywhere(context, Wanted { regions, key: None, unreachable }).await
 }
 
 async fn clear(started: Data<Started>, request: HttpRequest, region: Path<String>) -> Answer {
@@ -140,7 +147,8 @@ async fn clear(started: Data<Started>, request: HttpRequest, region: Path<String
     let region = region.into_inner();
     note(&request, format!("region {region}"));
     is_known(context, &region).await?;
-    forget_everywhere(context, BTreeSet::from([region]), None).await
+    let (regions, unreachable) = (BTreeSet::from([region]), BTreeSet::new());
+    forget_everywhere(context, Wanted { regions, key: None, unreachable }).await
 }
 
 async fn forget(
@@ -153,7 +161,8 @@ async fn forget(
     let (region, key) = path.into_inner();
     note(&request, format!("{key} of region {region}"));
     is_known(context, &region).await?;
-    forget_everywhere(context, BTreeSet::from([region]), Some(key)).await
+    let (regions, unreachable) = (BTreeSet::from([region]), BTreeSet::new());
+    forget_everywhere(context, Wanted { regions, key: Some(key), unreachable }).await
 }
 
 /// Finds out whether some node has opened a region.
@@ -180,19 +189,33 @@ struct ForgottenBody {
     bound_ms: u64,
 }
 
-async fn forget_everywhere(
-    context: &NodeContext,
+/// What is to be forgotten.
+struct Wanted {
     regions: BTreeSet<String>,
     key: Option<String>,
-) -> Answer {
+    /// Nodes that did not say which regions they have opened, where that mattered.
+    unreachable: BTreeSet<String>,
+}
+
+async fn forget_everywhere(context: &NodeContext, wanted: Wanted) -> Answer {
+    let Wanted { regions, key, mut unreachable } = wanted;
     let broadcast = Broadcast::of(context).within(ANSWERS);
-    let (mut caches, mut behind, mut unreachable) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut caches, mut behind, mut failed) = (Vec::new(), BTreeSet::new(), None);
     for region in &regions {
-        let forgotten = Box::pin(context.caches.forget(region, key.as_deref())).await;
-        forgotten.map_err(|error| untold(&error))?;
+        // Others may be told though one cannot: regions lie on different servers of a Redis Cluster.
+        if let Err(error) = Box::pin(context.caches.forget(region, key.as_deref())).await {
+            failed = Some(error);
+        }
     }
-    for region in &regions {
-        let told = broadcast.ask(&CatchUp { region: region.clone() }).await;
+    if let Some(error) = failed {
+        return Err(untold(&error));
+    }
+    // At the same time, or a node that is silent would be waited for once for each region.
+    let asked = regions.iter().map(|region| {
+        let (broadcast, caught_up) = (&broadcast, CatchUp { region: region.clone() });
+        async move { broadcast.ask(&caught_up).await }
+    });
+    for told in join_all(asked).await {
         unreachable.extend(silent(&broadcast, &told));
         for (node, caught) in told.ok() {
             match caught {

@@ -37,6 +37,8 @@ pub const BOUND: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(20);
 /// How much longer than loading the right to load lasts: the value has to be brought to Redis.
 const LONGER: Duration = Duration::from_secs(1);
+/// How long the first look at the log is waited for, by those who ask for values of a region that was just opened.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// The largest value that is kept, as JSON.
 pub const LARGEST_VALUE: usize = 1 << 20;
 
@@ -60,6 +62,7 @@ pub(super) struct Core {
     flights: DashMap<Arc<str>, Flight>,
     numbers: AtomicU64,
     clock: SharedClock,
+    opened: BootInstant,
     /// All that was forgotten before is out of memory; 0 before the log was read.
     fresh: AtomicU64,
     /// The same, for those who wait for it.
@@ -127,6 +130,7 @@ impl Core {
             loads: Loads::new(),
             flights: DashMap::new(),
             numbers: AtomicU64::new(0),
+            opened: clock.now(),
             clock,
             fresh: AtomicU64::new(0),
             read: watch::Sender::new(BootInstant::default()),
@@ -175,6 +179,19 @@ impl Core {
         self.wake.notify_one();
         let caught_up = read.wait_for(|read| *read >= now);
         matches!(tokio::time::timeout(limit, caught_up).await, Ok(Ok(_)))
+    }
+
+    /// Waits for the first look at the log, if the region was just opened; says whether memory is trusted since. Whoever opens a
+    /// region asks for a value of it at once, as a rule.
+    async fn has_begun(&self) -> bool {
+        let since = self.clock.now().saturating_duration_since(self.opened);
+        if since >= FIRST_LOOK || self.fresh.load(Ordering::Acquire) > 0 {
+            return self.is_fresh();
+        }
+        let mut read = self.read.subscribe();
+        let looked = read.wait_for(|read| *read > BootInstant::default());
+        let has_looked = matches!(tokio::time::timeout(FIRST_LOOK, looked).await, Ok(Ok(_)));
+        has_looked && self.is_fresh()
     }
 
     /// Finds who loads a value, or has the asker do so. One that began longer ago than a value in memory may be old is
@@ -251,7 +268,7 @@ impl Core {
     /// The same; a value that has less of its life left counts as none.
     pub(super) async fn take_newer(&self, wanted: Wanted<'_>, least: Duration) -> Taken {
         let Some(shared) = &self.shared else { return Taken::Alone };
-        if !self.is_fresh() {
+        if !self.is_fresh() && !self.has_begun().await {
             // Redis does not answer, so nobody waits for it.
             return Taken::Unkept;
         }

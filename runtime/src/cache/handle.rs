@@ -4,9 +4,12 @@ mod lenient;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -216,7 +219,9 @@ where
     /// within [`HOLD`] and [`BOUND`](super::BOUND), or within [`BOUND`](super::BOUND) if it does not die.
     ///
     /// If the change fails nobody keeps what is loaded for [`HOLD`] either, since its error may be that of a commit whose answer
-    /// was lost; so refuse what is wrong before this is called. The change has [`LONGEST_CHANGE`] at most. It must not be made any more after that: give its statements a time limit.
+    /// was lost; so refuse what is wrong before this is called. The change has
+    /// [`LONGEST_CHANGE`] at most, and is not gone on with after that. What it had begun must not be made any more then: give its
+    /// statements a time limit.
     ///
     /// # Errors
     /// [`ChangeError`]. What is dropped while it waits counts as one that takes too long.
@@ -234,12 +239,21 @@ where
         tell(core, &key, (Step::Begin, word.as_str()))
             .await
             .map_err(|error| ChangeError::<E>::NotBegun(ForgetError::Untold(error)))?;
-        let left = left_of(asked, core.now()).ok_or(ChangeError::<E>::TooLong)?;
-        let Ok(changed) = tokio::time::timeout(left, change()).await else {
-            return Err(ChangeError::TooLong);
+        // If it did not succeed it may be that the answer to a commit was lost, which is still to be carried out: the hold is
+        // waited for. If it took too long, because the process stood still say, that may be over, and begins again.
+        let changed = match carried_out(core, asked, change).await {
+            Some(Ok(changed)) => changed,
+            Some(Err(error)) => {
+                if left_of(asked, core.now()).is_none() {
+                    hold_anew(core, &key, &word).await;
+                }
+                return Err(ChangeError::Failed(error));
+            }
+            None => {
+                hold_anew(core, &key, &word).await;
+                return Err(ChangeError::TooLong);
+            }
         };
-        // An error may be that of a commit whose answer was lost, and which is still to be carried out: the hold is waited for.
-        let changed = changed.map_err(ChangeError::Failed)?;
         if let Err(error) = tell(core, &key, (Step::End, word.as_str())).await {
             // Nobody has the old value, nor keeps it until the hold is over.
             tracing::debug!(cache.region = core.region.name(), %error, "a change is held up longer");
@@ -257,6 +271,34 @@ struct ForgottenHere<'a> {
 impl Drop for ForgottenHere<'_> {
     fn drop(&mut self) {
         self.core.forget(self.key);
+    }
+}
+
+/// Carries a change out in time, or gives it up. It is not gone on with after that: where the process has stood still, a mere limit
+/// would let it do one more step first, and that may be the commit.
+async fn carried_out<F, Fut>(core: &Core, asked: BootInstant, change: F) -> Option<Fut::Output>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future,
+{
+    let left = left_of(asked, core.now())?;
+    let mut change = pin!(change());
+    let goes_on = poll_fn(|context: &mut Context<'_>| {
+        if left_of(asked, core.now()).is_none() {
+            return Poll::Ready(None);
+        }
+        change.as_mut().poll(context).map(Some)
+    });
+    tokio::time::timeout(left, goes_on).await.ok().flatten()
+}
+
+/// Has nobody keep what is loaded of a value for [`HOLD`] from now on; what was kept meanwhile is forgotten.
+async fn hold_anew(core: &Core, key: &str, word: &str) {
+    if let Err(error) = tell(core, key, (Step::Begin, word)).await {
+        tracing::warn!(
+            cache.region = core.region.name(), %error,
+            "a change took too long and other nodes could not be told: an old value may be kept for as long as it lives"
+        );
     }
 }
 

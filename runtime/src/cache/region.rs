@@ -7,6 +7,10 @@ use std::time::Duration;
 pub const LONGEST_KEY: usize = 512;
 /// How long Redis may take, beside loading a value, before whoever waits for it gives up.
 const BESIDE_LOADING: Duration = Duration::from_secs(3);
+/// The longest time that a value may live, seconds: a year. Redis counts it in ms, and refuses numbers that are too large.
+const LONGEST_LIFE: u64 = 366 * 86_400;
+/// The longest time that a node may wait for another one, seconds.
+const LONGEST_WAIT: u64 = 300;
 /// The longest name of a region, bytes.
 const LONGEST_NAME: usize = 40;
 
@@ -68,10 +72,10 @@ impl Region {
     /// How long a value lives when nobody changes it; a tenth less for some, so that not all end at once.
     ///
     /// # Panics
-    /// When it is less than a second: in a constant that is an error of the compiler.
+    /// When it is not 1 s to 366 days: in a constant that is an error of the compiler.
     #[must_use]
     pub const fn lives(mut self, time: Duration) -> Self {
-        assert!(time.as_secs() >= 1, "values live for a second at least");
+        assert!(is_life(time), "values live for 1 s to 366 days");
         self.lives = time;
         self
     }
@@ -88,8 +92,12 @@ impl Region {
     }
 
     /// How long a node waits while another one loads a value, before it loads it too and keeps it for nobody.
+    ///
+    /// # Panics
+    /// When it is more than 5 min: in a constant that is an error of the compiler.
     #[must_use]
     pub const fn waits(mut self, time: Duration) -> Self {
+        assert!(time.as_secs() <= LONGEST_WAIT, "a node waits for 5 min at most");
         self.wait = time;
         self
     }
@@ -98,10 +106,10 @@ impl Region {
     /// all values live when this is not said.
     ///
     /// # Panics
-    /// When it is less than a second: in a constant that is an error of the compiler.
+    /// When it is not 1 s to 366 days: in a constant that is an error of the compiler.
     #[must_use]
     pub const fn absent_lives(mut self, time: Duration) -> Self {
-        assert!(time.as_secs() >= 1, "values live for a second at least");
+        assert!(is_life(time), "values live for 1 s to 366 days");
         self.absent = Some(time);
         self
     }
@@ -196,6 +204,11 @@ impl Region {
     }
 }
 
+/// Whether values may live for so long.
+const fn is_life(time: Duration) -> bool {
+    matches!(time.as_secs(), 1..=LONGEST_LIFE)
+}
+
 /// Whether a text can be the name of a region.
 const fn is_name(name: &str) -> bool {
     let bytes = name.as_bytes();
@@ -253,6 +266,16 @@ mod tests {
         assert!(is_name("prices-2_b"));
         for name in ["", "Prices", "a b", "a:b", "a{b}", "ü", &"a".repeat(LONGEST_NAME + 1)] {
             assert!(!is_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn values_live_for_a_second_to_a_year() {
+        for seconds in [1, 60, LONGEST_LIFE] {
+            assert!(is_life(Duration::from_secs(seconds)), "{seconds}");
+        }
+        for time in [Duration::ZERO, Duration::from_secs(LONGEST_LIFE + 1), Duration::MAX] {
+            assert!(!is_life(time), "{time:?}");
         }
     }
 

@@ -305,6 +305,36 @@ async fn c7_nobody_keeps_what_is_loaded_during_a_change() {
     assert!(hold <= HOLD.as_millis(), "{hold}");
     server.cli(&["PEXPIRE", writers, "0"]);
     assert_eq!((b.get("k", 7).await, b.get("k", 8).await), (7, 7), "the hold is over");
+    server.cli(&["HSET", writers, "dead", "1"]);
+    b.cache.change_with("k", || ready(Ok::<(), Infallible>(()))).await.unwrap();
+    assert_eq!((b.get("k", 9).await, b.get("k", 10).await), (9, 9), "the dead hold up nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c7_a_change_is_not_gone_on_with_too_late_and_is_held_up_anew() {
+    let server = RedisServer::start().await;
+    let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
+    let (writers, went_on) = ("us:t:{cprices}:b:k", AtomicU64::new(0));
+    let changed = a.cache.change_with("k", async || {
+        // As if the process stood still until nobody waits for its change any more.
+        server.cli(&["PEXPIRE", writers, "0"]);
+        b.look().await;
+        assert_eq!(
+            (b.get("k", 1).await, b.get("k", 2).await),
+            (1, 1),
+            "kept, since the hold is over"
+        );
+        a.clock.advance(LONGEST_CHANGE);
+        tokio::task::yield_now().await;
+        went_on.fetch_add(1, Ordering::Relaxed);
+        Ok::<(), Infallible>(())
+    });
+    let late = changed.await;
+    assert!(matches!(late, Err(ChangeError::TooLong)), "{late:?}");
+    assert_eq!(went_on.load(Ordering::Relaxed), 0, "it was gone on with");
+    // A commit that it had sent may still be carried out.
+    b.look().await;
+    assert_eq!((b.get("k", 3).await, b.get("k", 4).await), (3, 4), "held up");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -319,6 +349,19 @@ async fn c7_a_value_whose_loading_began_before_a_change_elsewhere_is_refused() {
     b.look().await;
     assert_eq!(b.get("k", 2).await, 2, "it was not stored");
     assert_eq!(a.get("k", 3).await, 2, "nor kept in memory");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_who_asks_before_the_first_look_loads_for_all_nodes_too() {
+    let server = RedisServer::start().await;
+    let shared = Seat::shared(&server, "a").await;
+    let mut seat = Seat::with(PRICES, Some(shared), Arc::new(ManualClock::new()));
+    let cache = seat.cache.clone();
+    let first = cache.get_with("k", || ready(Ok::<u64, Infallible>(1)));
+    let (first, ()) = tokio::join!(first, seat.look());
+    assert_eq!(*first.unwrap(), 1);
+    assert_eq!(seat.get("k", 2).await, 1, "it was kept");
+    assert_eq!(Seat::on(&server, "b").await.get("k", 3).await, 1, "for all");
 }
 
 #[tokio::test(flavor = "multi_thread")]

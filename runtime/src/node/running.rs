@@ -323,6 +323,7 @@ impl Running {
         if let Some(admin) = &mut self.listeners.admin {
             bounded("admin", LEAVE_LIMIT, admin.stop()).await;
         }
+        self.context.caches.end();
         info!("node has stopped");
     }
 
