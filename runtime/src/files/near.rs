@@ -40,6 +40,8 @@ const AT_ONCE: usize = 8;
 const LIMIT: Duration = Duration::from_secs(2);
 /// Bytes of the digest before a piece.
 const DIGEST: usize = 32;
+/// Letters of the name of a folder that a life of a node has.
+const LIFE: usize = 16;
 /// Which part of all makes room at once.
 const ROOM: u64 = 16;
 
@@ -190,17 +192,24 @@ fn make(root: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(root)
 }
 
-/// Removes what earlier lives of this node left.
+/// Removes what earlier lives of this node left. What else lies there is somebody else's, such as a shared folder that has the
+/// name of the node.
 fn remove_others(dir: &Path, own: &str) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_str() == Some(own) {
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        if name == own || !is_life(name) {
             continue;
         }
         if let Err(error) = fs::remove_dir_all(entry.path()) {
             tracing::warn!(%error, path = %entry.path().display(), "what an earlier life of this node kept of files is still there");
         }
     }
+}
+
+fn is_life(name: &str) -> bool {
+    name.len() == LIFE && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// A folder with pieces, and what is known of them.
@@ -496,6 +505,23 @@ mod tests {
         assert!(!there("dd-0"), "what is larger than all is not kept");
         disk.forget("cc");
         assert_eq!((disk.used.load(Ordering::Relaxed), files(&folder).len()), (0, 0));
+    }
+
+    #[test]
+    fn f3_what_earlier_lives_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = format!("{:016x}", rand::random::<u64>());
+        let earlier = "0123456789abcdef";
+        for name in [own.as_str(), earlier, "data", "staging", "0123456789ABCDEF"] {
+            make(&folder.path().join(name).join("aa")).unwrap();
+        }
+        fs::write(folder.path().join(".understudy-store"), "1").unwrap();
+        remove_others(folder.path(), &own);
+        let there = |name: &str| folder.path().join(name).exists();
+        assert!(there(&own) && !there(earlier));
+        for name in ["data/aa", "staging", "0123456789ABCDEF", ".understudy-store"] {
+            assert!(there(name), "{name}");
+        }
     }
 
     #[test]
