@@ -45,7 +45,7 @@ const LIFE: usize = 16;
 /// Which part of all makes room at once.
 const ROOM: u64 = 16;
 
-/// Content that is not needed any more: whoever keeps some of it near can forget it.
+/// Content that is not needed any more, or that is not what was written: whoever keeps some of it near can forget it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct ForgetContent {
     id: String,
@@ -420,6 +420,16 @@ struct NearContents {
     contents: Arc<dyn Contents>,
 }
 
+impl NearContents {
+    /// Forgets a content here, and tells the other nodes.
+    async fn forget(&self, id: &str) {
+        self.near.forget(id).await;
+        if let Some(others) = &self.near.others {
+            others.tell(id);
+        }
+    }
+}
+
 #[async_trait]
 impl Contents for NearContents {
     fn piece(&self) -> usize {
@@ -442,13 +452,9 @@ impl Contents for NearContents {
         Ok(read)
     }
 
-    /// Whoever removes content tells the other nodes.
     async fn remove(&self, id: &str) -> Result<(), ContentError> {
         self.contents.remove(id).await?;
-        self.near.forget(id).await;
-        if let Some(others) = &self.near.others {
-            others.tell(id);
-        }
+        self.forget(id).await;
         Ok(())
     }
 
@@ -456,8 +462,9 @@ impl Contents for NearContents {
         Some(&self.contents)
     }
 
+    /// Others may have read the same of the store, and serve parts of it, which nobody compares.
     async fn distrust(&self, id: &str) {
-        self.near.forget(id).await;
+        self.forget(id).await;
     }
 
     async fn probe(&self) -> Result<(), ContentError> {
