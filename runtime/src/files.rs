@@ -151,9 +151,10 @@ impl Files {
     /// Lists the spaces in which there is something by name, those behind `after`.
     ///
     /// # Errors
-    /// When they cannot be listed now.
+    /// [`FileError::BadName`]; else when they cannot be listed now.
     pub async fn spaces(&self, after: &str, limit: u32) -> Result<Vec<SpaceInfo>, FileError> {
-        Ok(self.store()?.rows.spaces(after, limit).await?)
+        let after = naming::behind(after)?;
+        Ok(self.store()?.rows.spaces(&after, limit).await?)
     }
 
     fn store(&self) -> Result<&Arc<Store>, FileError> {
@@ -254,7 +255,8 @@ impl Space {
     /// [`FileError::BadName`]; else when they cannot be listed now.
     pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<FileInfo>, FileError> {
         let (store, space) = self.entered()?;
-        Ok(store.rows.list(&space, after, limit).await?)
+        let after = naming::behind(after)?;
+        Ok(store.rows.list(&space, &after, limit).await?)
     }
 
     /// Removes a file; says whether there was one. Whoever is just reading it can do so to its end.

@@ -1,7 +1,9 @@
 //! The contents of files on their way between this machine and the cluster: piece by piece, and compared with their digest
 //! at both ends.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
+use std::hash::BuildHasher as _;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -330,14 +332,12 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Begins to write what goes to `target`.
+    /// Begins to write what goes to `target`, under a name that nobody can have given to a file of the cluster: that one would
+    /// be taken for this, and removed.
     pub(super) fn beside(target: &Path) -> Result<Self, Failure> {
-        let path = target.with_file_name(format!(".understudy-{}.part", std::process::id()));
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(Failure::Output(error)),
-        }
+        // The keys of such a state are drawn.
+        let drawn = RandomState::new().hash_one(std::process::id());
+        let path = target.with_file_name(format!(".understudy-{drawn:016x}.part"));
         let file = File::create_new(&path).map_err(Failure::Output)?;
         Ok(Self { path, file })
     }

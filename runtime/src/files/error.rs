@@ -18,7 +18,7 @@ pub enum FileError {
         "the {field} of a file has 1 to 255 bytes, no slash and nothing invisible, and is not . or .."
     )]
     BadName {
-        /// Which one: `name` or `space`.
+        /// Which one: `name`, `space`, `after`, `owner.kind` or `owner.key`.
         field: &'static str,
     },
     /// The digest that was said is none.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sea_orm::ConnectionTrait as _;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -101,6 +102,10 @@ async fn agree(database: &Database, marked: String) -> Result<String, ContentErr
 fn mark(root: &Path, fresh: &str) -> io::Result<String> {
     let marker = root.join(MARKER);
     match fs::read_to_string(&marker) {
+        // Every other empty one would be taken for it.
+        Ok(identity) if identity.trim().is_empty() => {
+            return Err(io::Error::other(format!("{MARKER} is empty: remove it")));
+        }
         Ok(identity) => return Ok(identity.trim().to_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
@@ -245,7 +250,7 @@ impl Contents for FolderContents {
             home: Arc::clone(&self.home),
             threads: Arc::clone(&self.threads),
             id: id.to_owned(),
-            file: Arc::new(file),
+            file: Arc::new(Open(Some(file))),
             offset: 0,
         }))
     }
@@ -274,12 +279,32 @@ fn missing(error: ContentError) -> ContentError {
     }
 }
 
+/// A file that is closed on a thread for calls of the system: of NFS that brings to the server what is not there yet, and waits for
+/// it, also where the file was broken off.
+struct Open(Option<File>);
+
+impl Open {
+    /// It is there until this is dropped.
+    fn file(&self) -> io::Result<&File> {
+        self.0.as_ref().ok_or_else(|| io::Error::other("it is closed"))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(file) = self.0.take() else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            drop(runtime.spawn_blocking(move || drop(file)));
+        }
+    }
+}
+
 /// A file that is being written.
 struct FolderWriting {
     home: Arc<Home>,
     threads: Arc<Semaphore>,
     id: String,
-    file: Arc<File>,
+    file: Arc<Open>,
     offset: u64,
 }
 
@@ -289,7 +314,8 @@ impl Writing for FolderWriting {
         let (file, offset) = (Arc::clone(&self.file), self.offset);
         self.offset += bytes.len() as u64;
         let is_much = offset / SYNC_EVERY != self.offset / SYNC_EVERY;
-        let write = move || {
+        let write = move || -> io::Result<()> {
+            let file = file.file()?;
             file.write_all_at(&bytes, offset)?;
             if is_much { file.sync_data() } else { Ok(()) }
         };
@@ -298,6 +324,8 @@ impl Writing for FolderWriting {
 
     async fn finish(&mut self) -> Result<(), ContentError> {
         let (home, id, file) = (Arc::clone(&self.home), self.id.clone(), Arc::clone(&self.file));
-        blocking(&self.threads, move || home.keep(&id, &file)).await
+        let keep = move || -> io::Result<()> { home.keep(&id, file.file()?) };
+        // Where it was given up, and removed, that is found out by who asked for it.
+        blocking(&self.threads, keep).await.map_err(missing)
     }
 }

@@ -5,9 +5,11 @@
 //! slips through between one step and the next. To ask twice does no harm: the worse verdict counts.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -183,8 +185,11 @@ impl Judge {
             store.rows.find(space, name).await.map_err(|error| crate::error::chain(&error))?;
         let Some(row) = found.filter(|row| row.info.version == version) else { return Ok(None) };
         let file = StoredFile::of(store, row).map_err(|error| crate::error::chain(&error))?;
-        let verdict = match timeout(LIMIT, (self.examiner.0)(file)).await {
-            Ok(said) => said?,
+        // One that panics at some file must not keep the others from being examined.
+        let asked = AssertUnwindSafe(async { (self.examiner.0)(file).await }).catch_unwind();
+        let verdict = match timeout(LIMIT, asked).await {
+            Ok(Ok(said)) => said?,
+            Ok(Err(_panic)) => return Err("the examiner panicked".to_owned()),
             Err(_) => return Err(format!("nothing was said within {} s", LIMIT.as_secs())),
         };
         self.verdicts.note(version, verdict).await.map_err(|error| crate::error::chain(&error))?;
@@ -192,6 +197,9 @@ impl Judge {
     }
 
     /// Asks about all files of which nothing was said for so long.
+    ///
+    /// It begins anywhere and goes round once: files at which the examiner hangs would else keep it from those behind them in
+    /// each run.
     pub(super) async fn run_once(
         &self,
         store: &Arc<Store>,
@@ -199,19 +207,24 @@ impl Judge {
         run: &DutyRun,
     ) -> Result<JudgeReport, FileError> {
         let mut report = JudgeReport::default();
-        let mut after = String::new();
-        for _ in 0..PAGES {
-            let missing = self.verdicts.missing(age, &after, PAGE).await?;
-            let Some(last) = missing.last() else { break };
-            after.clone_from(&last.id);
-            for file in &missing {
-                if run.is_cancelled() {
-                    return Ok(report);
-                }
-                match self.look(store, (&file.space, &file.name, &file.id)).await {
-                    Some(Verdict::Clean) => report.clean += 1,
-                    Some(Verdict::Infected) => report.infected += 1,
-                    None => report.failed += 1,
+        let begin = format!("{:032x}", rand::random::<u128>());
+        // Ids are hexadecimal digits, so a g is behind all of them.
+        let halves = [(begin.clone(), "g".to_owned()), (String::new(), begin)];
+        let mut pages = 0..PAGES;
+        for (mut after, until) in halves {
+            for _ in pages.by_ref() {
+                let missing = self.verdicts.missing(age, (&after, &until), PAGE).await?;
+                let Some(last) = missing.last() else { break };
+                after.clone_from(&last.id);
+                for file in &missing {
+                    if run.is_cancelled() {
+                        return Ok(report);
+                    }
+                    match self.look(store, (&file.space, &file.name, &file.id)).await {
+                        Some(Verdict::Clean) => report.clean += 1,
+                        Some(Verdict::Infected) => report.infected += 1,
+                        None => report.failed += 1,
+                    }
                 }
             }
         }

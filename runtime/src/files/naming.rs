@@ -66,6 +66,14 @@ pub(super) fn space_name(name: &str) -> Result<String, FileError> {
     checked(name).ok_or(FileError::BadName { field: "space" })
 }
 
+/// Behind which name a list goes on: behind none at its beginning.
+pub(super) fn behind(after: &str) -> Result<String, FileError> {
+    if after.is_empty() {
+        return Ok(String::new());
+    }
+    checked(after).ok_or(FileError::BadName { field: "after" })
+}
+
 /// What leads elsewhere, is not seen, or turns the order of what is seen.
 fn is_odd(character: char) -> bool {
     character.is_control()
@@ -93,6 +101,8 @@ mod tests {
         assert_eq!(checked("Gru\u{308}\u{df}e").as_deref(), Some("Gr\u{fc}\u{df}e"));
         assert!(matches!(file_name(""), Err(FileError::BadName { field: "name" })));
         assert!(matches!(space_name(""), Err(FileError::BadName { field: "space" })));
+        assert_eq!((behind("").unwrap(), behind("a").unwrap()), (String::new(), "a".to_owned()));
+        assert!(matches!(behind("a\0"), Err(FileError::BadName { field: "after" })));
     }
 
     #[test]

@@ -40,10 +40,12 @@ const AT_ONCE: usize = 8;
 const LIMIT: Duration = Duration::from_secs(2);
 /// Bytes of the digest before a piece.
 const DIGEST: usize = 32;
+/// Letters of the name of a folder that a life of a node has.
+const LIFE: usize = 16;
 /// Which part of all makes room at once.
 const ROOM: u64 = 16;
 
-/// Content that is not needed any more: whoever keeps some of it near can forget it.
+/// Content that is not needed any more, or that is not what was written: whoever keeps some of it near can forget it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct ForgetContent {
     id: String,
@@ -190,17 +192,24 @@ fn make(root: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(root)
 }
 
-/// Removes what earlier lives of this node left.
+/// Removes what earlier lives of this node left. What else lies there is somebody else's, such as a shared folder that has the
+/// name of the node.
 fn remove_others(dir: &Path, own: &str) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_str() == Some(own) {
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        if name == own || !is_life(name) {
             continue;
         }
         if let Err(error) = fs::remove_dir_all(entry.path()) {
             tracing::warn!(%error, path = %entry.path().display(), "what an earlier life of this node kept of files is still there");
         }
     }
+}
+
+fn is_life(name: &str) -> bool {
+    name.len() == LIFE && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// A folder with pieces, and what is known of them.
@@ -411,6 +420,16 @@ struct NearContents {
     contents: Arc<dyn Contents>,
 }
 
+impl NearContents {
+    /// Forgets a content here, and tells the other nodes.
+    async fn forget(&self, id: &str) {
+        self.near.forget(id).await;
+        if let Some(others) = &self.near.others {
+            others.tell(id);
+        }
+    }
+}
+
 #[async_trait]
 impl Contents for NearContents {
     fn piece(&self) -> usize {
@@ -433,13 +452,9 @@ impl Contents for NearContents {
         Ok(read)
     }
 
-    /// Whoever removes content tells the other nodes.
     async fn remove(&self, id: &str) -> Result<(), ContentError> {
         self.contents.remove(id).await?;
-        self.near.forget(id).await;
-        if let Some(others) = &self.near.others {
-            others.tell(id);
-        }
+        self.forget(id).await;
         Ok(())
     }
 
@@ -447,8 +462,9 @@ impl Contents for NearContents {
         Some(&self.contents)
     }
 
+    /// Others may have read the same of the store, and serve parts of it, which nobody compares.
     async fn distrust(&self, id: &str) {
-        self.near.forget(id).await;
+        self.forget(id).await;
     }
 
     async fn probe(&self) -> Result<(), ContentError> {
@@ -496,6 +512,23 @@ mod tests {
         assert!(!there("dd-0"), "what is larger than all is not kept");
         disk.forget("cc");
         assert_eq!((disk.used.load(Ordering::Relaxed), files(&folder).len()), (0, 0));
+    }
+
+    #[test]
+    fn f3_what_earlier_lives_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = format!("{:016x}", rand::random::<u64>());
+        let earlier = "0123456789abcdef";
+        for name in [own.as_str(), earlier, "data", "staging", "0123456789ABCDEF"] {
+            make(&folder.path().join(name).join("aa")).unwrap();
+        }
+        fs::write(folder.path().join(".understudy-store"), "1").unwrap();
+        remove_others(folder.path(), &own);
+        let there = |name: &str| folder.path().join(name).exists();
+        assert!(there(&own) && !there(earlier));
+        for name in ["data/aa", "staging", "0123456789ABCDEF", ".understudy-store"] {
+            assert!(there(name), "{name}");
+        }
     }
 
     #[test]

@@ -176,9 +176,9 @@ fn disposition(is_shown: bool, name: &str) -> String {
 fn wanted(method: &Method, headers: &HeaderMap, info: &FileInfo) -> Wanted {
     let etag = info.etag();
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    // Lists that come in several lines are one list (section 5.3).
+    // Lists that come in several lines are one list (section 5.3). What is no text is no tag of ours, and a condition all the same.
     let list = |name: header::HeaderName| {
-        let lines: Vec<&str> = headers.get_all(name).filter_map(|it| it.to_str().ok()).collect();
+        let lines: Vec<&str> = headers.get_all(name).map(|it| it.to_str().unwrap_or("?")).collect();
         (!lines.is_empty()).then(|| lines.join(","))
     };
     if let Some(list) = list(header::IF_MATCH)
@@ -196,7 +196,8 @@ fn wanted(method: &Method, headers: &HeaderMap, info: &FileInfo) -> Wanted {
         return Wanted::Whole;
     }
     let Some(range) = text(header::RANGE) else { return Wanted::Whole };
-    if text(header::IF_RANGE).is_some_and(|known| known.trim() != etag) {
+    let known = headers.get(header::IF_RANGE).map(|known| known.to_str().unwrap_or("?"));
+    if known.is_some_and(|known| known.trim() != etag) {
         return Wanted::Whole;
     }
     match asked(range, info.bytes) {
@@ -272,6 +273,20 @@ mod tests {
         ] {
             assert_eq!(wanted_by(&Method::GET, &headers), expected, "{headers:?}");
         }
+    }
+
+    #[test]
+    fn f1_a_condition_that_is_no_text_is_not_met() {
+        let odd = HeaderValue::from_bytes(b"\"v1\xff\"").unwrap();
+        let with = |name: HeaderName| {
+            let mut map = HeaderMap::new();
+            map.insert(header::RANGE, HeaderValue::from_static("bytes=0-0"));
+            map.insert(name, odd.clone());
+            wanted(&Method::GET, &map, &info())
+        };
+        assert_eq!(with(header::IF_MATCH), Wanted::Other);
+        assert_eq!(with(header::IF_RANGE), Wanted::Whole);
+        assert_eq!(with(header::IF_NONE_MATCH), part(0..1));
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl Bench {
         (files, store)
     }
 
-    /// One that finds everything infected that begins with an x, and can say nothing of what begins with a question mark.
+    /// One that finds everything infected that begins with an x, can say nothing of what begins with a question mark, and
+    /// panics at an exclamation mark.
     fn judge(&self) -> Judge {
         let examiner = Examiner::new(|file: StoredFile| async move {
             let mut pieces = std::pin::pin!(file.stream());
@@ -51,6 +52,7 @@ impl Bench {
             match first.first() {
                 Some(b'x') => Ok(Verdict::Infected),
                 Some(b'?') => Err("the scanner is away".to_owned()),
+                Some(b'!') => panic!("the scanner does not bear this"),
                 Some(_) | None => Ok(Verdict::Clean),
             }
         });
@@ -74,28 +76,33 @@ async fn x5_a_file_is_served_to_nobody_before_it_was_found_clean() {
     put(&before, "before", b"old").await.unwrap();
     let (files, store) = bench.node(Some(judge.clone()));
     let space = files.space("space");
-    for (name, text) in [("good", &b"a"[..]), ("bad", &b"x"[..]), ("odd", &b"?"[..])] {
+    let written: [(&str, &'static [u8]); 4] =
+        [("good", b"a"), ("bad", b"x"), ("odd", b"?"), ("hard", b"!")];
+    for (name, text) in written {
         put(&space, name, text).await.unwrap();
     }
     let found = async |name: &str| space.get(name).await.map(|file| file.is_some());
-    for name in ["before", "good", "bad", "odd"] {
+    for name in ["before", "good", "bad", "odd", "hard"] {
         let refused = found(name).await;
         assert!(matches!(refused, Err(FileError::Quarantined)), "{name}: {refused:?}");
     }
     let run = async || judge.run_once(&store, Duration::ZERO, &DutyRun::default()).await.unwrap();
-    assert_eq!(run().await, JudgeReport { clean: 2, infected: 1, failed: 1 });
+    assert_eq!(run().await, JudgeReport { clean: 2, infected: 1, failed: 2 });
     assert!(found("good").await.unwrap() && found("before").await.unwrap());
     assert!(matches!(found("bad").await, Err(FileError::Infected)));
-    assert!(matches!(found("odd").await, Err(FileError::Quarantined)), "nothing was said of it");
+    for name in ["odd", "hard"] {
+        let refused = found(name).await;
+        assert!(matches!(refused, Err(FileError::Quarantined)), "{name}: nothing was said of it");
+    }
     assert_eq!(
         run().await,
-        JudgeReport { clean: 0, infected: 0, failed: 1 },
+        JudgeReport { clean: 0, infected: 0, failed: 2 },
         "none is asked twice"
     );
     // Another of the same name is another file.
     put(&space, "good", b"x").await.unwrap();
     assert!(matches!(found("good").await, Err(FileError::Quarantined)));
-    assert_eq!(run().await, JudgeReport { clean: 0, infected: 1, failed: 1 });
+    assert_eq!(run().await, JudgeReport { clean: 0, infected: 1, failed: 2 });
     assert!(matches!(found("good").await, Err(FileError::Infected)));
     assert!(space.delete("good").await.unwrap(), "what is infected can be removed");
     assert!(!found("good").await.unwrap());

@@ -84,6 +84,11 @@ impl StoredFile {
         }
     }
 
+    /// Says whether the store that its content lies in does its work.
+    pub(super) async fn is_within_reach(&self) -> bool {
+        self.contents.probe().await.is_ok()
+    }
+
     /// Reads several parts of it one after the other, each behind the bytes that are given with it, and gives `end` at last.
     pub(super) fn parts(
         self,

@@ -14,6 +14,7 @@ use super::contents::Contents;
 use super::database::DatabaseContents;
 use super::folder::FolderContents;
 use super::sweep::{SweepReport, run_once};
+use super::verify::{Finding, Line, Walk, Wanted};
 use super::*;
 use crate::config::{DatabaseUrl, FileStoreKind, MigrateMode};
 use crate::database::Database;
@@ -322,16 +323,46 @@ async fn f1_what_is_not_what_was_written_is_never_given_as_a_whole() {
 }
 
 #[tokio::test]
+async fn f2_a_file_that_cannot_be_read_does_not_hide_those_behind_it() {
+    let bench = Bench::embedded(FileStoreKind::Folder).await;
+    let (space, root) = (bench.space(), bench.root.clone().unwrap());
+    let version = space.put("a", "a/b", bits(b"lost")).await.unwrap().version;
+    space.put("b", "a/b", bits(b"kept")).await.unwrap();
+    // What cannot be read, as of a disk with a bad place.
+    let path = root.join("data").join(&version[..2]).join(&version);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let mut walk = Walk::begin(&bench.files, Wanted::default()).unwrap();
+    let (mut found, mut last) = (Vec::new(), None);
+    while let Some(line) = walk.next().await {
+        match line {
+            Line::Found { name, finding, .. } => found.push((name, finding)),
+            line @ (Line::Progress { .. } | Line::Stopped { .. } | Line::Done { .. }) => {
+                last = Some(line);
+            }
+        }
+    }
+    assert_eq!(found, [("a".to_owned(), Finding::Unreadable)]);
+    assert!(matches!(last, Some(Line::Done { files: 2, unreadable: 1, .. })), "{last:?}");
+}
+
+#[tokio::test]
 async fn f8_a_folder_that_is_not_mounted_takes_nothing_and_is_not_taken_for_an_empty_one() {
     let bench = Bench::embedded(FileStoreKind::Folder).await;
     let (space, root) = (bench.space(), bench.root.clone().unwrap());
     let away = root.with_extension("away");
     space.put("name", "a/b", bits(b"kept")).await.unwrap();
+    let names = ("space".to_owned(), "begun".to_owned());
+    let begun = Upload::begin(&bench.store, names.0, names.1, "a/b".to_owned()).await;
+    let mut begun = begun.unwrap();
+    begun.fill(bits(b"begun")).await.unwrap();
     std::fs::rename(&root, &away).unwrap();
     std::fs::create_dir(&root).unwrap(); // where it was mounted there is an empty folder
     let shared = bench.store.stores.chosen().unwrap();
     assert!(shared.probe().await.is_err());
     let refused = space.put("new", "a/b", bits(b"lost")).await;
+    assert!(matches!(refused, Err(FileError::Unavailable)), "{refused:?}");
+    let refused = begun.publish(PutOptions::default()).await;
     assert!(matches!(refused, Err(FileError::Unavailable)), "{refused:?}");
     let unseen = read(space.get("name").await.unwrap().unwrap()).await;
     assert!(matches!(unseen, Err(FileError::Unavailable)), "{unseen:?}");

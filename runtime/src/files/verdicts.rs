@@ -78,22 +78,22 @@ impl Verdicts {
         self.change(self.statement(&sql, vec![id.into(), verdict.as_str().into()])).await
     }
 
-    /// Lists files of which nothing was said for so long, by their ids, those behind `after`.
+    /// Lists files of which nothing was said for so long, by their ids, those behind `after` and up to `until`.
     pub(super) async fn missing(
         &self,
         age: Duration,
-        after: &str,
+        (after, until): (&str, &str),
         limit: u32,
     ) -> Result<Vec<Unjudged>, DatabaseError> {
         let now = self.database.backend().now_ms();
         let sql = format!(
             "SELECT f.id, f.space, f.name FROM us_file f \
              LEFT JOIN us_file_verdict v ON v.file = f.id \
-             WHERE f.state = 'ready' AND v.file IS NULL AND f.created_ms <= {now} - $1 AND f.id > $2 \
-             ORDER BY f.id LIMIT $3"
+             WHERE f.state = 'ready' AND v.file IS NULL AND f.created_ms <= {now} - $1 \
+             AND f.id > $2 AND f.id <= $3 ORDER BY f.id LIMIT $4"
         );
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let values = vec![age.into(), after.into(), i64::from(limit).into()];
+        let values = vec![age.into(), after.into(), until.into(), i64::from(limit).into()];
         let unjudged = |row: &QueryResult| -> Result<Unjudged, DatabaseError> {
             Ok(Unjudged {
                 id: row.try_get("", "id")?,

@@ -63,7 +63,7 @@ pub(super) fn configure(app: &mut ServiceConfig, turn: &Turn) {
 /// Which files.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(super) struct Wanted {
     #[serde(default)]
     space: Option<String>,
     #[serde(default)]
@@ -73,7 +73,7 @@ struct Wanted {
 /// One line of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
-enum Line {
+pub(super) enum Line {
     /// How far it is.
     Progress { space: Option<String>, file: Option<String>, files: u64, bytes: u64 },
     /// A file that is not what was written, or that cannot be read.
@@ -94,12 +94,12 @@ enum Line {
 /// What is wrong with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Finding {
+pub(super) enum Finding {
     /// Its content is another one, or a part of it is missing.
     Damaged,
     /// Nothing of its content is there.
     Missing,
-    /// It lies in a store that this node has no options for.
+    /// It lies in a store that this node has no options for, or that does its work and does not give this file.
     Unreadable,
 }
 
@@ -145,7 +145,7 @@ struct Reading {
 }
 
 /// How far it is.
-struct Walk {
+pub(super) struct Walk {
     files: Files,
     /// The only space that is wanted, if not all are.
     only: Option<String>,
@@ -171,7 +171,7 @@ struct Counts {
 }
 
 impl Walk {
-    fn begin(files: &Files, wanted: Wanted) -> Result<Self, Problem> {
+    pub(super) fn begin(files: &Files, wanted: Wanted) -> Result<Self, Problem> {
         files.store().map_err(told)?;
         let Wanted { space, after } = wanted;
         let space = space.map(|space| naming::space_name(&space)).transpose().map_err(told)?;
@@ -194,7 +194,7 @@ impl Walk {
     }
 
     /// The next line; `None` behind the last one.
-    async fn next(&mut self) -> Option<Line> {
+    pub(super) async fn next(&mut self) -> Option<Line> {
         if self.ended {
             return None;
         }
@@ -285,7 +285,8 @@ impl Walk {
         if matches!(error, FileError::Gone) {
             return Ok(None);
         }
-        if !is_of_the_file(&error) {
+        let is_unavailable = matches!(error, FileError::Unavailable);
+        if !is_of_the_file(&error) && !is_unavailable {
             return Err(error);
         }
         // A file that was replaced while it was read is not the one that is looked at here.
@@ -293,7 +294,15 @@ impl Walk {
         let Some(file) = again.filter(|file| file.info().version == info.version) else {
             return Ok(None);
         };
-        let is_missing = file.past_what_is_near().is_missing().await?;
+        let file = file.past_what_is_near();
+        if is_unavailable {
+            // A disk with a bad place does not give this file, and all the others.
+            if !file.is_within_reach().await {
+                return Err(error);
+            }
+            return Ok(Some(self.found(info, Finding::Unreadable, &error)));
+        }
+        let is_missing = file.is_missing().await?;
         let finding = if is_missing { Finding::Missing } else { Finding::Damaged };
         Ok(Some(self.found(info, finding, &error)))
     }
