@@ -10,6 +10,9 @@ use crate::secret::Secret;
 
 /// The largest limit that can be set: 1 PiB.
 const MOST: u64 = 1 << 50;
+/// Bytes of the largest object in a bucket: 10,000 parts, as many as there can be, of 8 MiB.
+const MOST_OF_S3: u64 = 10_000 * (8 << 20);
+const ONE: &str = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
 /// The least that can be kept near: a few pieces of the largest kind.
 const LEAST_NEAR: u64 = 64 << 20;
 /// The longest name of a bucket.
@@ -84,8 +87,31 @@ pub struct S3Config {
     pub keys: Option<(String, Secret<String>)>,
     /// `FILES_S3_PATH_STYLE`: the bucket is named in the path and not in the host.
     pub path_style: bool,
+    /// `FILES_S3_ENCRYPTION`: how the server encrypts what it is given; as the bucket has it when not set.
+    pub encryption: Option<S3Encryption>,
     /// `FILES_S3_REQUEST_TIMEOUT_MS`: how long one request may take.
     pub request_timeout: Duration,
+}
+
+/// How a server encrypts objects at rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum S3Encryption {
+    /// With keys of its own (SSE-S3).
+    Aes256,
+    /// With a key of its key service (SSE-KMS), named by its id or ARN.
+    Kms(String),
+}
+
+impl S3Encryption {
+    fn parse(text: &str) -> Option<Self> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'/' | b'-' | b'_');
+        match text.strip_prefix("kms:") {
+            None => (text == "aes256").then_some(Self::Aes256),
+            Some(key) => {
+                (!key.is_empty() && key.bytes().all(allowed)).then(|| Self::Kms(key.to_owned()))
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -105,6 +131,7 @@ struct Raw {
     s3_access_key: Option<String>,
     s3_secret_key: Option<String>,
     s3_path_style: Option<String>,
+    s3_encryption: Option<String>,
     s3_request_timeout_ms: Option<String>,
     cache_dir: Option<String>,
     cache_max_bytes: Option<String>,
@@ -134,6 +161,9 @@ impl FileStoreConfig {
         if store == FileStoreKind::S3 && s3.is_none() && !read.has_problem(BUCKET) {
             read.problem(BUCKET, format!("must be set, since {STORE} is s3"));
         }
+        if store == FileStoreKind::S3 && file_bytes > MOST_OF_S3 && !read.has_problem(ONE) {
+            read.problem(ONE, format!("must not be more than {MOST_OF_S3}, since {STORE} is s3"));
+        }
         Self { store, dir, file_bytes, space_bytes, signing_keys, api_user_bytes, s3, near }
     }
 }
@@ -150,7 +180,6 @@ fn api(read: &mut Reader, raw: &Raw) -> Option<u64> {
 }
 
 fn limits(read: &mut Reader, raw: &Raw) -> (u64, u64) {
-    const ONE: &str = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
     const ALL: &str = "UNDERSTUDY_FILES_MAX_SPACE_BYTES";
     let file_bytes: u64 = read.number(ONE, raw.max_file_bytes.as_deref(), 0..=MOST);
     let space_bytes: u64 = read.number(ALL, raw.max_space_bytes.as_deref(), 0..=MOST);
@@ -198,6 +227,12 @@ fn s3(read: &mut Reader, raw: Raw) -> Option<S3Config> {
     );
     let keys = keys(read, raw.s3_access_key.as_deref(), raw.s3_secret_key);
     let path_style = read.flag("UNDERSTUDY_FILES_S3_PATH_STYLE", raw.s3_path_style.as_deref());
+    let encryption = read.optional(
+        "UNDERSTUDY_FILES_S3_ENCRYPTION",
+        raw.s3_encryption.as_deref(),
+        "aes256, or kms: and the id or ARN of a key",
+        S3Encryption::parse,
+    );
     let request_timeout = read.millis(
         "UNDERSTUDY_FILES_S3_REQUEST_TIMEOUT_MS",
         raw.s3_request_timeout_ms.as_deref(),
@@ -210,6 +245,7 @@ fn s3(read: &mut Reader, raw: Raw) -> Option<S3Config> {
         prefix,
         keys,
         path_style,
+        encryption,
         request_timeout,
     })
 }

@@ -173,6 +173,7 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_FILES_S3_ACCESS_KEY", "", "Id of the key; without one the role of the machine is used."),
     secret("UNDERSTUDY_FILES_S3_SECRET_KEY", "", "The key."),
     shared("UNDERSTUDY_FILES_S3_PATH_STYLE", "true", "The bucket is named in the path, as most servers want it; `false`: in the host."),
+    shared("UNDERSTUDY_FILES_S3_ENCRYPTION", "", "How the server encrypts what it is given: `aes256`, or `kms:` and the id or ARN of a key; as the bucket has it when not set."),
     shared("UNDERSTUDY_FILES_S3_REQUEST_TIMEOUT_MS", "50000", "How long one request may take, 100 to 600000."),
     local("UNDERSTUDY_FILES_CACHE_DIR", "", "Folder on a disk of this node alone in which it keeps what it has read of files; an absolute path. Nothing is kept when not set."),
     shared("UNDERSTUDY_FILES_CACHE_MAX_BYTES", "1073741824", "How much of files a node keeps there, from 67108864."),

@@ -110,6 +110,17 @@ fn f1_a_store_of_files_is_told_what_it_needs() {
             ["UNDERSTUDY_FILES_S3_ENDPOINT"]
         );
     }
+    const ENCRYPTION: &str = "UNDERSTUDY_FILES_S3_ENCRYPTION";
+    let encryption = |text: &str| {
+        let read = good(&[(BUCKET, "shop"), (ENCRYPTION, text)]);
+        read.files.s3.and_then(|s3| s3.encryption)
+    };
+    assert_eq!(encryption(""), None);
+    assert_eq!(encryption("aes256"), Some(S3Encryption::Aes256));
+    assert_eq!(encryption("kms:alias/files"), Some(S3Encryption::Kms("alias/files".to_owned())));
+    for bad in ["AES", "kms:", "kms:a b"] {
+        assert_eq!(wrong(&[(ENCRYPTION, bad)]), [ENCRYPTION]);
+    }
     assert_eq!(good(&[]).files.near, None);
     let (near, bytes) = ("UNDERSTUDY_FILES_CACHE_DIR", "UNDERSTUDY_FILES_CACHE_MAX_BYTES");
     let kept = good(&[(near, "/var/cache/files"), (bytes, "67108864")]).files.near.unwrap();
@@ -117,6 +128,10 @@ fn f1_a_store_of_files_is_told_what_it_needs() {
     assert_eq!(wrong(&[(near, "cache"), (bytes, "67108863")]), [near, bytes]);
     let one = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
     assert_eq!(wrong(&[(one, "6"), ("UNDERSTUDY_FILES_MAX_SPACE_BYTES", "5")]), [one]);
+    // A bucket takes 10,000 parts of an object.
+    let large = [(one, "83886080001"), ("UNDERSTUDY_FILES_MAX_SPACE_BYTES", "83886080001")];
+    assert_eq!(good(&large).files.file_bytes, 83_886_080_001);
+    assert_eq!(wrong(&[large[0], large[1], (STORE, "s3"), (BUCKET, "shop")]), [one]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::multipart::{MultipartStore as _, PartId};
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStoreExt as _, PutPayload, RetryConfig};
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::contents::{ContentError, Contents, Piece, Writing};
-use crate::config::S3Config;
+use crate::config::{S3Config, S3Encryption};
 use crate::error::chain;
 
 /// How many bytes are written and read at once: more than the 5 MiB that servers want of a part, less than two of them take.
@@ -76,6 +76,9 @@ impl S3Contents {
             builder = builder
                 .with_access_key_id(id.as_str())
                 .with_secret_access_key(secret.expose().as_str());
+        }
+        if let Some(encryption) = &config.encryption {
+            builder = encrypted(builder, encryption).map_err(|error| away(&error))?;
         }
         let bucket = builder.build().map_err(|error| away(&error))?;
         Ok(Self {
@@ -165,6 +168,20 @@ fn missing(error: ContentError) -> ContentError {
     match error {
         ContentError::Gone => ContentError::Away("there is no such bucket".to_owned()),
         other @ (ContentError::NoRoom | ContentError::Away(_) | ContentError::Database(_)) => other,
+    }
+}
+
+/// Has the server encrypt what it is given.
+fn encrypted(
+    builder: AmazonS3Builder,
+    encryption: &S3Encryption,
+) -> object_store::Result<AmazonS3Builder> {
+    match encryption {
+        S3Encryption::Kms(key) => Ok(builder.with_sse_kms_encryption(key.as_str())),
+        S3Encryption::Aes256 => {
+            let key: AmazonS3ConfigKey = "aws_server_side_encryption".parse()?;
+            Ok(builder.with_config(key, "AES256"))
+        }
     }
 }
 

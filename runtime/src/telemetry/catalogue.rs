@@ -183,7 +183,7 @@ static CATALOGUE: &[Metric] = &[
 
     Metric::gauge("understudy_cache_entries", "Cached values in the memory of the node").by(&[Label::any("region")]),
     Metric::gauge("understudy_cache_bytes", "What they take, keys included").by(&[Label::any("region")]),
-    Metric::gauge("understudy_cache_bytes_max", "What they may take").by(&[Label::any("region")]),
+    Metric::gauge("understudy_cache_max_bytes", "What they may take").by(&[Label::any("region")]),
     Metric::gauge("understudy_cache_trusted", "1 while values are given from memory, 0 while nothing is heard of changes").by(&[Label::any("region")]),
     Metric::gauge("understudy_cache_age_seconds", "For how long nothing was heard of changes; values are given from memory up to 2 s").by(&[Label::any("region")]),
     Metric::counter("understudy_cache_reads_total", "Cached values that were asked for, by where they came from: the memory of the node, Redis, `loaded` and kept, loaded for those who asked just then (`unkept`), or memory after their life (`stale`)").by(&[Label::any("region"), Label::of("from", &["memory", "redis", "loaded", "unkept", "stale"])]),

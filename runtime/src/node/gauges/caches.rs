@@ -7,7 +7,7 @@ pub(super) fn tell(report: &RegionReport) {
     let of = || report.region.clone();
     metrics::gauge!("understudy_cache_entries", "region" => of()).set(number(report.entries));
     metrics::gauge!("understudy_cache_bytes", "region" => of()).set(number(report.bytes));
-    metrics::gauge!("understudy_cache_bytes_max", "region" => of()).set(number(report.max_bytes));
+    metrics::gauge!("understudy_cache_max_bytes", "region" => of()).set(number(report.max_bytes));
     metrics::gauge!("understudy_cache_trusted", "region" => of())
         .set(f64::from(u8::from(report.trusted)));
     let age = number(report.age_ms) / 1_000.0;
