@@ -10,7 +10,7 @@ use super::stage::{node, pictures, signed_in, token};
 use super::stub::Mood;
 
 /// All pages, each with something to show.
-const PAGES: [&str; 35] = [
+const PAGES: [&str; 37] = [
     "",
     "/problems",
     "/problems/doctor",
@@ -39,7 +39,9 @@ const PAGES: [&str; 35] = [
     "/actors?type=session&id=9f86d0818884c7d659a2feaa0c55ad00",
     "/requests",
     "/log",
+    "/caches",
     "/files",
+    "/files?unused=yes",
     "/locks",
     "/audit",
     "/tokens",
