@@ -89,6 +89,11 @@ impl Service for FileService {
         "files"
     }
 
+    /// Nothing: what is written or read belongs to requests, and they are over by then.
+    fn stop_limit(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
         schema::migrations()
     }
