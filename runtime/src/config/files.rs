@@ -10,8 +10,8 @@ use crate::secret::Secret;
 
 /// The largest limit that can be set: 1 PiB.
 const MOST: u64 = 1 << 50;
-/// Bytes of the largest object in a bucket: 10,000 parts, as many as there can be, of 8 MiB.
-const MOST_OF_S3: u64 = 10_000 * (8 << 20);
+/// Bytes of the largest object in a bucket: 10,000 parts, as many as there can be, of 5 MiB.
+const MOST_OF_S3: u64 = 10_000 * (5 << 20);
 const ONE: &str = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
 /// The least that can be kept near: a few pieces of the largest kind.
 const LEAST_NEAR: u64 = 64 << 20;

@@ -129,8 +129,8 @@ fn f1_a_store_of_files_is_told_what_it_needs() {
     let one = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
     assert_eq!(wrong(&[(one, "6"), ("UNDERSTUDY_FILES_MAX_SPACE_BYTES", "5")]), [one]);
     // A bucket takes 10,000 parts of an object.
-    let large = [(one, "83886080001"), ("UNDERSTUDY_FILES_MAX_SPACE_BYTES", "83886080001")];
-    assert_eq!(good(&large).files.file_bytes, 83_886_080_001);
+    let large = [(one, "52428800001"), ("UNDERSTUDY_FILES_MAX_SPACE_BYTES", "52428800001")];
+    assert_eq!(good(&large).files.file_bytes, 52_428_800_001);
     assert_eq!(wrong(&[large[0], large[1], (STORE, "s3"), (BUCKET, "shop")]), [one]);
 }
 

@@ -28,8 +28,9 @@ use super::contents::{ContentError, Contents, Piece, Writing};
 use crate::config::{S3Config, S3Encryption};
 use crate::error::chain;
 
-/// How many bytes are written and read at once: more than the 5 MiB that servers want of a part, less than two of them take.
-const PIECE: usize = 8 << 20;
+/// How many bytes are written and read at once: no less than servers want of a part, no more since some pieces are in memory at a
+/// time for each upload.
+const PIECE: usize = 5 << 20;
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How often a request is repeated that failed.

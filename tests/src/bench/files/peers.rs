@@ -11,7 +11,7 @@ use super::LIMIT;
 use crate::{Nginx, S3};
 
 /// As large as the pieces of a node: larger ones or many at a time would be another way to do it.
-const PIECE: usize = 8 << 20;
+const PIECE: usize = 5 << 20;
 
 /// Starts nginx so that it gives what is in a folder, and takes what is put there.
 pub(super) async fn nginx(folder: &Path) -> Nginx {
