@@ -1,5 +1,5 @@
 //! Files for operators: how much is where, and taking a file away. What is in one is not shown here; see
-//! [`transfer`](super::transfer).
+//! [`transfer`].
 
 use std::time::Duration;
 
