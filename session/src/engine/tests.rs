@@ -696,6 +696,23 @@ fn while_the_lease_of_a_silent_owner_is_waited_out_changes_wait_and_looks_do_not
 }
 
 #[test]
+fn c3_an_owner_that_gave_the_session_away_sends_back_what_the_new_one_had_sent_before() {
+    let (mut bench, other) = (Bench::owner(), node("b"));
+    bench.engine.leave_to(other.clone(), at(bench.now_ms + 1_000));
+    let trace = Trace { id: OpId::random(), known_version: 7, uncertain: false };
+    let early = bench.submit(increment(1, None), Some(trace));
+    assert!(matches!(bench.step(), Step::Rest), "it is not claimed again for that");
+    assert!(matches!(answered(early), Some(Err(Refusal::NotOwner))));
+    // What is asked here goes there; when nobody has come for it by then, it is claimed.
+    let _change = bench.increment(1);
+    let Step::Forward { node: to, .. } = bench.step() else { panic!("the new owner is asked") };
+    assert_eq!(to, other);
+    bench.now_ms += 1_000;
+    let _late = bench.increment(1);
+    assert!(matches!(bench.step(), Step::Claim { .. }));
+}
+
+#[test]
 fn an_owner_that_lives_and_did_not_answer_is_asked_again_under_the_same_id() {
     let (mut bench, owner) = (Bench::new(), node("b"));
     let _waiting = bench.increment(1);
