@@ -281,6 +281,20 @@ impl Membership {
         }
     }
 
+    /// Waits until the list shows this node's record as it is now; returns whether that was so within the limit, which it is
+    /// not while Redis is away. Who reads the list afterwards sees it.
+    pub async fn told(&self, limit: Duration) -> bool {
+        let mut changes = self.changes();
+        let told = async {
+            while !self.members().iter().any(|member| member.record == *self.own()) {
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::time::timeout(limit, told).await.is_ok()
+    }
+
     /// Leaves the list. To be called after the leases were given back, since who is not listed is not awaited.
     pub async fn leave(&self) {
         let Some(cluster) = &self.shared.cluster else { return };

@@ -20,7 +20,7 @@ use crate::progress::{Items, Progress, Stage, Teller};
 use crate::run::{Fence, RunId, RunState};
 use crate::store::{Ending, Finished, Store, TakenRun, Tx};
 
-pub(crate) use journal::Journal;
+pub(crate) use journal::{Journal, ToWrite};
 
 /// One attempt of a run, as its handler sees it; a cheap clone.
 #[derive(Debug, Clone)]

@@ -22,13 +22,13 @@ use understudy_runtime::error::chain;
 use understudy_runtime::service::{NodeContext, Work};
 
 use crate::clock::DatabaseClock;
-use crate::context::{Cancel, CancelReason};
+use crate::context::{Cancel, CancelReason, ToWrite};
 use crate::job::Registry;
 use crate::leader::LeaderBoard;
 use crate::progress::Progress;
 use crate::run::RunId;
 use crate::spec::{OnLeaseLoss, OnOrphan};
-use crate::store::{Ending, Heartbeat, RunLine, Store, TakenRun};
+use crate::store::{Ending, Heartbeat, Store, TakenRun};
 
 pub(crate) use messages::{
     Begin, CancelRun, Ended, EpochEnded, HandBack, Load, RunsUnderWay, Underway, WORKER, WhatRuns,
@@ -52,7 +52,7 @@ pub(crate) struct WorkerTools {
     pub(crate) threads: Handle,
     /// Where they are watched.
     pub(crate) watch: Handle,
-    pub(crate) lines: mpsc::Sender<RunLine>,
+    pub(crate) lines: mpsc::Sender<ToWrite>,
     /// How many ordinary runs are under way.
     pub(crate) busy: Arc<AtomicUsize>,
     /// How often runs show a sign of life.

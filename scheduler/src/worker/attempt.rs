@@ -163,6 +163,7 @@ impl Attempt {
             return;
         }
         let ending = self.ending(outcome);
+        self.journal.written().await;
         let progress = self.progress.current();
         let progress =
             (!progress.stages.is_empty()).then(|| serde_json::to_string(&progress).ok()).flatten();

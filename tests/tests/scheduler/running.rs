@@ -228,6 +228,10 @@ async fn two_letters(stage: &Stage) {
     for (run, _, copies) in &runs {
         let row = stage.until_ended(*run).await;
         assert_eq!(row["result"], json!({ "posted": copies }), "{row}");
+        let told = stage.told_beside(0, &format!("/v1/runs/{run}/log")).await;
+        let last = told["lines"].as_array().and_then(|lines| Some(&lines.last()?["line"]));
+        let last = last.and_then(Value::as_str).unwrap_or_default();
+        oracle!("the last line of a run that has ended", last, "all are posted");
     }
     oracle!("j15: runs of one job that were at work at once", stage.most_at_once("letters"), 2);
     let fences = "SELECT count(DISTINCT (epoch, run, attempt)) FROM probe WHERE job = 'letters'";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::detail::Here;
 use super::messages::{DetailOf, DrainHere, IsReady, RestartHere, StopNotesOf, UndrainHere};
@@ -16,6 +16,8 @@ use crate::service::StopNote;
 
 /// How long the answer to a request for a restart may take to be sent, before the node begins to stop.
 const ANSWERED: Duration = Duration::from_millis(200);
+/// How long the list of nodes may take to show what this node has told.
+const TOLD_LIMIT: Duration = Duration::from_millis(1_000);
 /// How long a service may take to say what should be known before the node stops.
 const NOTES_LIMIT: Duration = Duration::from_millis(1_500);
 
@@ -31,11 +33,13 @@ pub(crate) fn listen(bus: &Bus, here: Here) {
     bus.handle::<IsReady, _, _>(move |_from, IsReady {}| std::future::ready(of.is_ready()));
     let of = Arc::clone(&here);
     bus.handle::<DrainHere, _, _>(move |_from, DrainHere { by, why }| {
-        std::future::ready(of.drain(by, why))
+        let here = Arc::clone(&of);
+        async move { here.drain(by, why).await }
     });
     let of = Arc::clone(&here);
     bus.handle::<UndrainHere, _, _>(move |_from, UndrainHere { by }| {
-        std::future::ready(of.undrain(&by))
+        let here = Arc::clone(&of);
+        async move { here.undrain(&by).await }
     });
     let of = Arc::clone(&here);
     bus.handle::<RestartHere, _, _>(move |_from, RestartHere { by, why }| {
@@ -50,31 +54,32 @@ pub(crate) fn listen(bus: &Bus, here: Here) {
 
 impl Here {
     /// Takes the node out of service; none when it is being stopped, and so leaves anyway.
-    fn drain(&self, by: String, why: String) -> Option<Drained> {
+    async fn drain(&self, by: String, why: String) -> Option<Drained> {
         if self.lifecycle.phase() != Phase::Running {
             return None;
         }
         let drained = Drained { by, why, at_ms: self.clock.wall_ms() };
         info!(by = drained.by, why = drained.why, "node is taken out of service");
         self.lifecycle.set_drained(Some(drained.clone()));
-        self.tell_others();
+        self.tell_others().await;
         Some(drained)
     }
 
-    fn undrain(&self, by: &str) -> bool {
+    async fn undrain(&self, by: &str) -> bool {
         if self.lifecycle.phase() != Phase::Running {
             return false;
         }
         if self.lifecycle.drained().is_some() {
             info!(by, "node is taken back into service");
             self.lifecycle.set_drained(None);
-            self.tell_others();
+            self.tell_others().await;
         }
         true
     }
 
-    /// Puts what is the case into the list of nodes. One that begins to stop meanwhile says so afterwards, or is seen here.
-    fn tell_others(&self) {
+    /// Puts what is the case into the list of nodes, and waits a moment until it is there: the next node that is taken out
+    /// must not count on this one. One that begins to stop meanwhile says so afterwards, or is seen here.
+    async fn tell_others(&self) {
         let lifecycle = self.lifecycle.clone();
         self.membership.update(move |record| {
             record.drained = lifecycle.drained().filter(|_| !lifecycle.is_draining());
@@ -83,6 +88,9 @@ impl Here {
                 false => MemberState::Ready,
             };
         });
+        if !self.membership.told(TOLD_LIMIT).await {
+            warn!("the list of nodes does not show it yet: other nodes will hear of it later");
+        }
     }
 
     fn restart(&self, by: &str, why: &str) {
