@@ -42,10 +42,12 @@
 
 mod core;
 mod error;
+mod gate;
 mod given;
 mod handle;
 mod loads;
 mod memory;
+mod notice;
 mod outbox;
 mod region;
 mod report;
@@ -201,10 +203,10 @@ impl Caches {
     fn begin(&self, region: Region, kind: TypeId) -> Opened {
         let shared = self.shared(region.name());
         let is_shared = shared.is_some();
+        let _here = self.inner.runtime.enter();
         let mut core = Core::new(region, kind, shared, Arc::clone(&self.inner.clock));
         core.outbox = Some(Arc::clone(&self.inner.outbox));
         let core = Arc::new(core);
-        let _here = self.inner.runtime.enter();
         let loads = region.loads_in_background().then(|| loads::start(&core));
         let tail = is_shared.then(|| {
             let core = Arc::clone(&core);

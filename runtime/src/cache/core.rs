@@ -19,6 +19,7 @@ use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::gate::Gate;
 use super::loads::Loads;
 use super::memory::{AnyValue, Kept, Memory, Tags, carries};
 use super::outbox::Outbox;
@@ -49,6 +50,8 @@ pub(super) struct Core {
     pub(super) kind: TypeId,
     /// What all nodes share; none on a node without a cluster.
     pub(super) shared: Option<Shared>,
+    /// The way to tell them of values that are forgotten, one by one.
+    pub(super) gate: Option<Gate>,
     /// Has the reader of the log look at once.
     pub(super) wake: Notify,
     /// Has it tell the other nodes that there is news: once for many changes at a time.
@@ -112,6 +115,7 @@ pub(super) enum Taken {
 }
 
 impl Core {
+    /// Makes one; to be called on the runtime that is to tell other nodes of what is forgotten.
     pub(super) fn new(
         region: Region,
         kind: TypeId,
@@ -122,6 +126,7 @@ impl Core {
             memory: Memory::new(region.max_bytes()),
             region,
             kind,
+            gate: shared.as_ref().map(Gate::open),
             shared,
             wake: Notify::new(),
             told: Notify::new(),

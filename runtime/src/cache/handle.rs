@@ -337,8 +337,8 @@ pub(super) async fn clear(core: &Core) -> Result<(), ForgetError> {
 }
 
 async fn tell(core: &Core, key: &str, step: (Step, &str)) -> Result<(), RedisError> {
-    let Some(shared) = &core.shared else { return Ok(()) };
-    let told = shared.forget(key, step, HOLD).await;
+    let Some(gate) = &core.gate else { return Ok(()) };
+    let told = gate.pass(key, step, HOLD).await;
     core.told.notify_one();
     told
 }

@@ -2,8 +2,8 @@
 -- entry it has read, how many it wants at most.
 -- Replies {'NEWS', life, number of the newest entry, field, key, field, key, ...}, or {'ANEW', life, number of the newest entry}
 -- when not all that came is there, or there is more than is worth reading.
--- It writes, so that a primary that lost its replicas refuses it, where it was told to refuse writes then.
-keep()
+-- It always writes, so that a primary that lost its replicas refuses it, where it was told to refuse writes then.
+if not keep() then redis.call('PEXPIRE', KEYS[1], 604800000) end
 local seq, last, most = tonumber(redis.call('HGET', KEYS[1], 'seq')), tonumber(ARGV[2]), tonumber(ARGV[3])
 if ARGV[1] ~= life or last > seq or seq - last > 5 * most then return {'ANEW', life, seq} end
 local reply = {'NEWS', life, seq}

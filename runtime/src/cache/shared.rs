@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::notice::{self, Notice};
 use crate::bus::{Bus, BusRequest, Targets};
 use crate::keys::{CachePart, KeySpace};
 use crate::redis::{Arg, Redis, RedisError, Reply, Script};
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("cache.take", concat!(include_str!("head.lua"), include_str!("take.lua")))
+    let text =
+        concat!(include_str!("head.lua"), include_str!("life.lua"), include_str!("take.lua"));
+    Script::new("cache.take", text)
 });
 static FILL: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("cache.fill", concat!(include_str!("head.lua"), include_str!("fill.lua")))
+    let text =
+        concat!(include_str!("head.lua"), include_str!("life.lua"), include_str!("fill.lua"));
+    Script::new("cache.fill", text)
 });
 static FORGET: LazyLock<Script> = LazyLock::new(|| {
     let text = concat!(include_str!("head.lua"), include_str!("forget.lua"));
@@ -28,14 +33,15 @@ static CLEAR: LazyLock<Script> = LazyLock::new(|| {
     Script::even_when_full("cache.clear", text)
 });
 static NEWS: LazyLock<Script> = LazyLock::new(|| {
-    let text = concat!(include_str!("head.lua"), include_str!("news.lua"));
+    let text =
+        concat!(include_str!("head.lua"), include_str!("life.lua"), include_str!("news.lua"));
     Script::even_when_full("cache.news", text)
 });
 
 /// How long a value is waited for: whoever asks for one would rather load it than wait.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How many entries a log has, about.
-const MOST_ENTRIES: u32 = 10_000;
+pub(super) const MOST_ENTRIES: u32 = 10_000;
 /// How many entries are read at a time.
 const AT_ONCE: u32 = 1_000;
 
@@ -51,6 +57,7 @@ impl BusRequest for LookForNews {
 }
 
 /// What a region has in Redis, and the way to the other nodes.
+#[derive(Clone)]
 pub(super) struct Shared {
     pub(super) redis: Redis,
     pub(super) keys: Arc<KeySpace>,
@@ -90,16 +97,6 @@ pub(super) enum Step {
     Begin,
     /// It was made.
     End,
-}
-
-impl Step {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Once => "once",
-            Self::Begin => "begin",
-            Self::End => "end",
-        }
-    }
 }
 
 /// Up to where a node has read the log.
@@ -188,16 +185,26 @@ impl Shared {
         self.fill(wanted, word, "", Duration::ZERO).await;
     }
 
-    /// Forgets a value on all nodes.
+    /// What is told of a value that is forgotten; the word is that of whoever changes it.
+    pub(super) fn notice(&self, key: &str, step: (Step, &str), hold: Duration) -> Notice {
+        Notice::new((&self.keys, &self.region), key, step, hold)
+    }
+
+    /// Forgets a value on all nodes, with a call of its own.
     pub(super) async fn forget(
         &self,
         key: &str,
-        (step, word): (Step, &str),
+        step: (Step, &str),
         hold: Duration,
     ) -> Result<(), RedisError> {
-        let mut args = vec![Arg::from(key), Arg::from(step.as_str()), Arg::from(word)];
-        args.extend([millis(hold), Arg::from(MOST_ENTRIES.to_string())]);
-        self.redis.call(&FORGET, self.keys_of(key), args).await.map(drop)
+        self.forget_all(vec![self.notice(key, step, hold)]).await
+    }
+
+    /// Forgets values on all nodes, in one step.
+    pub(super) async fn forget_all(&self, notices: Vec<Notice>) -> Result<(), RedisError> {
+        let head = [self.key(CachePart::Head), self.key(CachePart::Log)];
+        let (keys, args) = notice::spell(head, notices);
+        self.redis.call(&FORGET, keys, args).await.map(drop)
     }
 
     /// Forgets all values that carry a tag on all nodes; `longest` is longer than any of them lives or is loaded.
@@ -236,7 +243,7 @@ impl Shared {
     }
 }
 
-fn millis(time: Duration) -> Arg {
+pub(super) fn millis(time: Duration) -> Arg {
     Arg::from(time.as_millis().to_string())
 }
 

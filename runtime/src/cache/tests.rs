@@ -13,6 +13,7 @@ use crate::config::Topology;
 use crate::redis::Role;
 use crate::redis::testing::{RedisServer, cluster, config, connected, eventually, node};
 
+mod gate;
 mod history;
 mod lenient;
 mod model;

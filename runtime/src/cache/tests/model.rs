@@ -3,8 +3,9 @@
 //! that goes on at any moment.
 //!
 //! With all rules nothing old may be given or stored. With any one of them left out something must be, or the rule would not be
-//! needed, or this model would not see. Its server is compared with the scripts themselves. How long loading may take is no rule
-//! here: a right to load that ran out or was taken away is refused however late, so loads take as long as they like.
+//! needed, or this model would not see. Its server is compared with the scripts themselves. Values that are told of with one call are
+//! as many steps in a row, which is one of the orders here. How long loading may take is no rule here: a right to load that ran
+//! out or was taken away is refused however late, so loads take as long as they like.
 
 mod scripts;
 mod server;

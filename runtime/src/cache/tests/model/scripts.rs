@@ -24,6 +24,7 @@ struct Both {
     lives: u64,
     held: u32,
     stored: u32,
+    together: u32,
 }
 
 fn by(word: u64) -> String {
@@ -36,7 +37,8 @@ impl Both {
         match self.random.below(100) {
             0..35 => self.take(word).await,
             35..55 => self.fill(word, version).await,
-            55..75 => self.forget(word).await,
+            55..70 => self.forget(word).await,
+            70..75 => self.forget_together().await,
             75..88 => self.read().await,
             88..92 => {
                 self.model.forget_other();
@@ -76,12 +78,33 @@ impl Both {
         self.stored += u32::from(said);
     }
 
-    async fn forget(&mut self, word: u64) {
-        let (part, step) = match self.random.below(4) {
+    fn part(&mut self) -> (Part, Step) {
+        match self.random.below(4) {
             0 => (Part::Once, Step::Once),
             1 => (Part::Begin { until: FAR }, Step::Begin),
             _ => (Part::End, Step::End),
-        };
+        }
+    }
+
+    /// Tells of several with one call, of the same value too: it is as many steps in a row.
+    async fn forget_together(&mut self) {
+        let mut notices = Vec::new();
+        for _ in 0..2 + self.random.below(4) {
+            if self.random.one_in(3) {
+                self.model.forget_other();
+                notices.push(self.shared.notice("other", (Step::Once, ""), LONG));
+            } else {
+                let (word, (part, step)) = (self.random.below(3), self.part());
+                self.model.forget(part, word, 0, Rules::ALL);
+                notices.push(self.shared.notice("k", (step, &by(word)), LONG));
+            }
+        }
+        self.together += 1;
+        self.shared.forget_all(notices).await.unwrap();
+    }
+
+    async fn forget(&mut self, word: u64) {
+        let (part, step) = self.part();
         self.shared.forget("k", (step, &by(word)), LONG).await.unwrap();
         self.model.forget(part, word, 0, Rules::ALL);
     }
@@ -128,10 +151,12 @@ async fn c7_the_scripts_do_what_the_model_of_them_does() {
         lives: 1,
         held: 0,
         stored: 0,
+        together: 0,
     };
     for version in 0..3_000 {
         both.step(version).await;
     }
-    let Both { held, stored, lives, .. } = both;
-    assert!(held > 10 && stored > 10 && lives > 5, "{held} held, {stored} stored, {lives} lives");
+    let Both { held, stored, lives, together, .. } = both;
+    let seen = format!("{held} held, {stored} stored, {lives} lives, {together} times together");
+    assert!(held > 10 && stored > 10 && lives > 5 && together > 10, "{seen}");
 }

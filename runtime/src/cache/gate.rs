@@ -1,0 +1,164 @@
+//! Tells of values of a region that are forgotten, many at a time: group commit, as writes of sessions are sent.
+//!
+//! One call at a time is under way, per region and node. What comes meanwhile goes out together, as one script, as soon as the answer
+//! is there; what finds nothing under way goes out at once. A node that forgets much sends a few calls instead of thousands:
+//! beginning a script and answering it costs Redis and the client several times what one more value in it does. All keys of a
+//! region lie in one slot of a Redis Cluster, so a call is one step there too.
+//!
+//! All in a call have happened or none has, so all get the same answer; if it is lost, what became of them is unknown, as with any
+//! call. What waits here is sent also when whoever asked has gone or was told that it takes too long: to forget once more does no
+//! harm, and not to forget may.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::notice::Notice;
+use super::shared::{Shared, Step};
+use crate::redis::RedisError;
+use crate::supervise::{Stopped, Supervised, spawn};
+
+/// Most values in one call: the server does nothing else meanwhile, for about 4 microseconds each.
+const AT_ONCE: usize = 128;
+/// Bytes of keys after which a call takes no more on.
+const BYTES: usize = 64 * 1024;
+/// Most that wait; whoever comes then waits for a place first.
+const WAITING: usize = 1_024;
+
+/// The way of all that is told of the values of a region.
+pub(super) struct Gate {
+    shared: Shared,
+    queue: mpsc::Sender<Waiting>,
+    /// How long a place and an answer are waited for.
+    patience: Duration,
+    /// Sends what is in the queue; ends with the region.
+    _server: Supervised,
+}
+
+struct Waiting {
+    notice: Notice,
+    answer: Answer,
+}
+
+/// To whoever waits for what came of it.
+type Answer = oneshot::Sender<Result<(), RedisError>>;
+
+impl Gate {
+    /// Opens that of a region; driven by the runtime this is called on.
+    pub(super) fn open(shared: &Shared) -> Self {
+        let (queue, incoming) = mpsc::channel::<Waiting>(WAITING);
+        let incoming = Arc::new(Mutex::new(incoming));
+        let limit = shared.redis.command_timeout();
+        let sends = shared.clone();
+        let server = spawn("cache.gate", move || serve(sends.clone(), Arc::clone(&incoming)));
+        Self { shared: shared.clone(), queue, patience: limit + limit / 4, _server: server }
+    }
+
+    /// Tells all nodes to forget a value, with the next call that has room, and waits for the answer.
+    pub(super) async fn pass(
+        &self,
+        key: &str,
+        step: (Step, &str),
+        hold: Duration,
+    ) -> Result<(), RedisError> {
+        let told = self.tell(self.shared.notice(key, step, hold));
+        let late = |_elapsed| unavailable("it does not keep up with what is forgotten");
+        timeout(self.patience, told).await.map_err(late)?
+    }
+
+    async fn tell(&self, notice: Notice) -> Result<(), RedisError> {
+        let (answer, answered) = oneshot::channel();
+        if self.queue.send(Waiting { notice, answer }).await.is_err() {
+            return Err(unavailable("the node stops"));
+        }
+        // There is none if what serves here panicked.
+        answered.await.unwrap_or_else(|_gone| Err(unavailable("the answer was lost")))
+    }
+}
+
+fn unavailable(why: &str) -> RedisError {
+    RedisError::Unavailable(why.to_owned())
+}
+
+/// Sends one call after the other.
+async fn serve(shared: Shared, incoming: Arc<Mutex<mpsc::Receiver<Waiting>>>) -> Stopped {
+    let mut incoming = incoming.lock().await;
+    while let Some(first) = incoming.recv().await {
+        // Whoever can go on now comes along: those who were answered just before and forget the next one, say.
+        tokio::task::yield_now().await;
+        let mut notices: Vec<Notice> = Vec::new();
+        let mut answers: Vec<Answer> = Vec::new();
+        for Waiting { notice, answer } in gather(first, &mut incoming) {
+            notices.push(notice);
+            answers.push(answer);
+        }
+        let told = shared.forget_all(notices).await;
+        for answer in answers {
+            // Whoever asked may have gone.
+            answer.send(told.clone()).ok();
+        }
+    }
+    Stopped::Drained
+}
+
+/// Takes what waits into a call, as far as there is room.
+fn gather(first: Waiting, incoming: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
+    let mut bytes = first.notice.bytes();
+    let mut call = vec![first];
+    while call.len() < AT_ONCE && bytes < BYTES {
+        let Ok(next) = incoming.try_recv() else { break };
+        bytes += next.notice.bytes();
+        call.push(next);
+    }
+    call
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::LONGEST_KEY;
+    use crate::keys::KeySpace;
+
+    fn waiting(key: &str) -> Waiting {
+        let keys = KeySpace::new(&"t".parse().unwrap(), 1);
+        let step = (Step::Begin, "word");
+        let notice = Notice::new((&keys, "prices"), key, step, Duration::from_secs(1));
+        let (answer, _answered) = oneshot::channel();
+        Waiting { notice, answer }
+    }
+
+    #[test]
+    fn a_call_is_bounded_in_number_and_in_bytes() {
+        let (queue, mut incoming) = mpsc::channel::<Waiting>(WAITING);
+        let mut call = |key: &str| {
+            while queue.try_send(waiting(key)).is_ok() {}
+            let call = gather(waiting(key), &mut incoming);
+            while incoming.try_recv().is_ok() {}
+            call
+        };
+        let short = call("k");
+        assert_eq!(short.len(), AT_ONCE);
+        let long = call(&"k".repeat(LONGEST_KEY));
+        let bytes: usize = long.iter().map(|waiting| waiting.notice.bytes()).sum();
+        let most = BYTES + 5 * LONGEST_KEY;
+        assert!((BYTES..most).contains(&bytes), "{bytes} of {} keys", long.len());
+    }
+
+    #[test]
+    fn what_waits_goes_in_its_order_and_nobody_is_waited_for() {
+        let (queue, mut incoming) = mpsc::channel::<Waiting>(WAITING);
+        assert_eq!(gather(waiting("k"), &mut incoming).len(), 1);
+        let lengths = [3, 1, 2];
+        let mut waits = lengths.iter().map(|length: &usize| waiting(&"k".repeat(*length)));
+        let first = waits.next().unwrap();
+        for next in waits {
+            assert!(queue.try_send(next).is_ok());
+        }
+        let call = gather(first, &mut incoming);
+        let bytes: Vec<usize> = call.iter().map(|waiting| waiting.notice.bytes()).collect();
+        let [three, one, two] = bytes.as_slice() else { panic!("{bytes:?}") };
+        assert!(one < two && two < three, "{bytes:?}");
+    }
+}
