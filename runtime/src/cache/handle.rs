@@ -187,6 +187,9 @@ where
     /// Forgets a value on all nodes; to be called when what it was loaded from has changed. When this returns, no node gives it
     /// any more from [`BOUND`](super::BOUND) on, this one from now on.
     ///
+    /// Those that are forgotten at the same time on a node go with one call to Redis: rather forget many concurrently than one after
+    /// the other. What has a place among those that wait is told also when this is dropped.
+    ///
     /// A process that dies between the change and this call leaves the old value for as long as it lives: where that matters
     /// make the change in [`change_with`](Self::change_with).
     ///

@@ -1,7 +1,7 @@
 //! Values that are forgotten while a call is under way go together with the next one.
 
 use futures_util::future::join_all;
-use tokio::task::unconstrained;
+use tokio::task::coop::unconstrained;
 
 use super::*;
 
@@ -60,4 +60,27 @@ async fn who_waits_with_others_for_a_server_that_is_away_is_told_so_each() {
     for told in &told {
         assert!(matches!(told, Err(error) if error.is_retryable()), "{told:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_region_has_in_redis_lasts_while_it_is_used_and_no_longer() {
+    let server = RedisServer::start().await;
+    let mut a = Seat::on(&server, "a").await;
+    a.cache.forget("k").await.unwrap();
+    let parts = ["us:t:{cprices}:h", "us:t:{cprices}:l"];
+    let left = |part: &str| -> i64 { server.cli(&["PTTL", part]).trim().parse().unwrap() };
+    let all: i64 = 7 * 86_400_000;
+    let is_whole = |&part: &&str| (all - 60_000..=all).contains(&left(part));
+    assert!(parts.iter().all(is_whole), "from the first entry on");
+    let most_is_over = || {
+        for part in parts {
+            server.cli(&["PEXPIRE", part, "1000000"]);
+        }
+    };
+    most_is_over();
+    a.look().await;
+    assert!(parts.iter().all(is_whole), "by looking");
+    most_is_over();
+    a.cache.forget("k").await.unwrap();
+    assert!(parts.iter().all(is_whole), "by forgetting");
 }
