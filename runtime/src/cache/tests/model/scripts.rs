@@ -42,12 +42,12 @@ impl Both {
             0..35 => self.take(word).await,
             35..55 => self.fill(word, version).await,
             55..75 => self.forget(word).await,
-            75..85 => self.read().await,
-            85..88 => {
+            75..88 => self.read().await,
+            88..90 => {
                 self.model.forget_tag(FAR);
                 self.shared.forget_tag("x", LONG).await.unwrap();
             }
-            88..92 => {
+            90..92 => {
                 self.model.forget_other();
                 self.shared.forget("other", (Step::Once, ""), LONG).await.unwrap();
             }
