@@ -38,7 +38,8 @@ soak: packages
 	UNDERSTUDY_SOAK=1 cargo test -p understudy-scheduler
 	UNDERSTUDY_SOAK=1 cargo test -p understudy-tests --test sessions -- --test-threads 1 d4_ s7_a_thousand_ s7_lists_
 	UNDERSTUDY_SOAK=1 cargo test -p understudy-tests --test files -- --test-threads 1 --nocapture
-	UNDERSTUDY_SOAK=1 cargo test -p understudy-tests --test faults -- --test-threads 1 o2_ redis_killed_ redis_paused_ c1_
+	UNDERSTUDY_SOAK=1 cargo test -p understudy-tests --test faults -- --test-threads 1 o2_ redis_killed_ redis_paused_
+	UNDERSTUDY_SOAK=1 cargo test --release -p understudy-tests --test faults -- --test-threads 1 c1_
 
 # A rolling restart under load from an older version into this one: `make upgrade OLDER=v0.1.0`, a tag or commit of this repository.
 upgrade: packages

@@ -440,6 +440,26 @@ async fn a_region_works_on_a_redis_cluster_where_a_script_has_one_slot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c8_two_clusters_on_one_redis_share_no_value_and_forget_none_of_each_other() {
+    let server = RedisServer::start().await;
+    let red = Seat::on(&server, "a").await;
+    let mut shared = Seat::shared(&server, "a").await;
+    shared.keys = Arc::new(KeySpace::new(&"u".parse().unwrap(), shared.redis.buckets()));
+    let mut blue = Seat::sharing(shared).await;
+    assert_eq!(red.get("k", 1).await, 1);
+    assert_eq!(blue.get("k", 2).await, 2, "what the other one has is not there");
+    red.cache.clear().await.unwrap();
+    blue.look().await;
+    assert_eq!(blue.get("k", 3).await, 2, "it is still there");
+    assert_eq!(red.get("k", 4).await, 4);
+    let keys = server.cli(&["KEYS", "*"]);
+    let of = |cluster: &str| keys.lines().filter(|key| key.starts_with(cluster)).count();
+    let (reds, blues) = (of("us:t:{cprices}:"), of("us:u:{cprices}:"));
+    assert!(reds >= 3 && blues >= 2, "head, value, and the log of what was cleared: {keys}");
+    assert_eq!(keys.lines().count(), reds + blues, "{keys}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c1_a_tag_forgets_all_values_that_carry_it_and_no_others() {
     let server = RedisServer::start().await;
     let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);

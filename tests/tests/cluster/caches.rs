@@ -1,5 +1,7 @@
 //! The cache of three nodes: loaded once, never older than the bound, whoever is cut off or stands still, and cleared everywhere.
 
+use std::path::Path;
+
 use serde_json::Value;
 use tokio::time::Instant;
 use understudy::runtime::cache::BOUND;
@@ -38,6 +40,24 @@ impl Stage {
 
     async fn value(&self, node: usize) -> u64 {
         self.get(node, "k").await["value"].as_u64().expect("a number")
+    }
+
+    /// Asks for the number, which is not loaded before the gate is there.
+    async fn through(&self, node: usize, gate: &Path) -> u64 {
+        let path = format!("{}&gate={}", self.path("k", 0), gate.display());
+        let answer = self.client.get(self.cluster.url(node), &path).await.unwrap().expect(200);
+        answer.json::<Value>()["value"].as_u64().expect("a number")
+    }
+
+    /// How many ask for a number just now, on all nodes.
+    async fn asking(&self) -> u64 {
+        let mut asking = 0;
+        for node in 0..3 {
+            let url = self.cluster.url(node);
+            let answer = self.client.get(url, "/cached-asking").await.unwrap().expect(200);
+            asking += answer.json::<Value>()["asking"].as_u64().expect("a number");
+        }
+        asking
     }
 
     /// Changes the number through a node; returns when that was answered.
@@ -83,6 +103,7 @@ async fn c1_c3_c4_a_cache_of_three_nodes_is_loaded_once_and_never_older_than_its
     }
     loaded_once(&stage).await;
     heard_of_soon(&stage).await;
+    told_in_metrics(&stage).await;
     cut_off_from_redis(&stage).await;
     standing_still(&stage).await;
     cleared_everywhere(&stage).await;
@@ -102,8 +123,14 @@ async fn loaded_once(stage: &Stage) {
     for node in 0..3 {
         stage.get(node, "first").await;
     }
-    let before = loads(stage).await;
-    let given = crowd(60, 102, async |number| stage.value(number % 3).await).await;
+    let (before, gate) = (loads(stage).await, stage.folder.join("gate"));
+    let asks = crowd(102, 102, async |number| stage.through(number % 3, &gate).await);
+    let opens = async {
+        let asking = async || stage.asking().await == 102;
+        wait::until("all ask that are to, and nobody is answered", LIMIT, asking).await;
+        std::fs::write(&gate, "").unwrap();
+    };
+    let (given, ()) = tokio::join!(asks, opens);
     oracle!(
         "answers of 102 that are another number",
         given.iter().filter(|it| **it != 1).count(),
@@ -123,6 +150,36 @@ async fn heard_of_soon(stage: &Stage) {
         wait::until("the others give it", LIMIT, async || stage.value(node).await == 2).await;
     }
     oracle!("ms until all three gave it", changed.elapsed().as_millis(), <= BOUND.as_millis());
+}
+
+/// What a region holds and did on each node, and for how long nothing was heard of changes.
+async fn told_in_metrics(stage: &Stage) {
+    let names = [
+        "entries",
+        "bytes",
+        "max_bytes",
+        "trusted",
+        "age_seconds",
+        "reads_total",
+        "evicted_total",
+        "forgotten_total",
+        "cleared_total",
+    ];
+    let mut missing = Vec::new();
+    for node in &stage.cluster.nodes {
+        let client = Client::new().bearing(OPERATOR);
+        let told = client.get(node.admin_url(), "/metrics").await.unwrap().expect(200).text;
+        for name in names {
+            let series = format!("understudy_cache_{name}{{");
+            let is_told = told
+                .lines()
+                .any(|line| line.starts_with(&series) && line.contains("region=\"fixture\""));
+            if !is_told {
+                missing.push(format!("{name} of {}", node.name()));
+            }
+        }
+    }
+    oracle!("series of the region that a node does not tell", missing.join(", "), "");
 }
 
 async fn cut_off_from_redis(stage: &Stage) {

@@ -18,6 +18,17 @@ const STANDS_STILL: usize = 3;
 /// answers beside a new one is not covered by the bound, as docs/cache.md says.)
 const DOWN_AFTER: Duration = Duration::from_secs(4);
 
+/// Readers of a node, rounds of all keys that each reads between two pauses of 1 ms, and ms between two writes.
+type Pace = (usize, usize, usize);
+
+/// While nothing breaks they leave the processors time: how soon a write is read is measured then.
+const CALM: Pace = (1, 1, 20);
+
+/// A soak run has ten million reads to make. Each write costs a way to Redis for whoever reads the key meanwhile.
+fn storm_pace() -> Pace {
+    (rounds(1, 4), rounds(1, 8), rounds(5, 20))
+}
+
 /// Three nodes that write and read the same keys, each on threads of its own.
 struct Stage {
     cluster: Cluster,
@@ -25,7 +36,9 @@ struct Stage {
     client: Client,
     /// The log of the region in Redis.
     log: String,
-    killed: usize,
+    cut: usize,
+    /// What nodes had counted before they were killed.
+    gone: Vec<Value>,
 }
 
 impl Stage {
@@ -39,7 +52,7 @@ impl Stage {
             .start()
             .await;
         let (folder, client) = (Scratch::new("coherence"), Client::new());
-        Self { cluster, folder, client, log: String::new(), killed: 0 }
+        Self { cluster, folder, client, log: String::new(), cut: 0, gone: Vec::new() }
     }
 
     async fn post(&self, node: usize, path: &str) {
@@ -55,11 +68,26 @@ impl Stage {
         self.folder.join("writes").display().to_string()
     }
 
-    async fn begin(&mut self) {
-        let (file, reads) = (self.file(), rounds(1, 8));
+    async fn begin_on(&self, node: usize, pace: Pace) {
+        let file = self.file();
+        self.post(node, &format!("/coherence?file={file}&node={node}&of=3")).await;
+        self.pace_of(node, pace).await;
+    }
+
+    async fn pace_of(&self, node: usize, (readers, rounds, every_ms): Pace) {
+        let pace = format!("readers={readers}&rounds={rounds}&every_ms={every_ms}");
+        self.post(node, &format!("/coherence-pace?{pace}")).await;
+    }
+
+    async fn pace(&self, pace: Pace) {
         for node in 0..3 {
-            let path = format!("/coherence?file={file}&node={node}&of=3&rounds={reads}&every_ms=5");
-            self.post(node, &path).await;
+            self.pace_of(node, pace).await;
+        }
+    }
+
+    async fn begin(&mut self) {
+        for node in 0..3 {
+            self.begin_on(node, CALM).await;
         }
         self.all_trust().await;
         let is_log = |key: &String| key.contains("{ccoherent}") && key.ends_with(":l");
@@ -70,29 +98,37 @@ impl Stage {
         self.log = log;
     }
 
-    /// Adds up what all nodes have counted.
-    async fn sum(&self, what: &str) -> u64 {
-        let mut sum = 0;
+    /// What all nodes have counted, and those that were killed.
+    async fn reports(&self) -> Vec<Value> {
+        let mut reports = self.gone.clone();
         for node in 0..3 {
-            sum += figure(&self.ask(node, "/coherence").await, what);
+            reports.push(self.ask(node, "/coherence").await);
         }
-        sum
+        reports
+    }
+
+    async fn sum(&self, what: &str) -> u64 {
+        self.reports().await.iter().map(|report| figure(report, what)).sum()
     }
 
     async fn worst(&self, what: &str) -> u64 {
-        let mut worst = 0;
-        for node in 0..3 {
-            worst = worst.max(figure(&self.ask(node, "/coherence").await, what));
-        }
-        worst
+        let reports = self.reports().await;
+        reports.iter().map(|report| figure(report, what)).max().unwrap_or(0)
     }
 
     async fn cleared(&self) -> u64 {
-        let mut cleared = 0;
-        for node in 0..3 {
-            cleared += figure(&self.ask(node, "/coherence").await["region"], "cleared");
+        self.reports().await.iter().map(|report| figure(&report["region"], "cleared")).sum()
+    }
+
+    /// What nodes have written down, also those that were killed.
+    fn amiss(&self, what: &str) -> usize {
+        let file = self.folder.join("writes.amiss");
+        let lines = std::fs::read_to_string(file).expect("nodes have begun it");
+        let amiss: Vec<&str> = lines.lines().filter(|line| line.starts_with(what)).collect();
+        if let Some(first) = amiss.first() {
+            oracle::note(&format!("the first of {}: {first}", amiss.len()));
         }
-        cleared
+        amiss.len()
     }
 
     /// Waits until all nodes hear of changes, and write.
@@ -116,31 +152,43 @@ impl Stage {
             let id = client.strip_prefix("id=").and_then(|client| client.split(' ').next());
             let id = id.expect("each line begins with an id");
             // One that has gone meanwhile is an error.
-            self.killed += usize::from(primary.try_cli(&["CLIENT", "KILL", "ID", id]).is_ok());
+            self.cut += usize::from(primary.try_cli(&["CLIENT", "KILL", "ID", id]).is_ok());
         }
         wait::until("a second is over", LIMIT, async || begun.elapsed().as_secs() >= 1).await;
+    }
+
+    /// Kills a node wherever it is, which is in the middle of a change about half of the time, and starts it again.
+    async fn kill(&mut self, node: usize) {
+        let report = self.ask(node, "/coherence").await;
+        self.gone.push(report);
+        self.cluster.kill9(node);
+        self.cluster.nodes[node].start_again();
     }
 
     /// Everything that can go wrong, one after the other.
     async fn storm(&mut self) {
         let burst = rounds(3_000, 100_000) as u64;
-        for node in [1, 2] {
+        for (still, killed) in [(1, 2), (2, 1)] {
             let before = figure(&self.ask(0, "/coherence").await, "forgotten");
             self.post(0, &format!("/coherence-burst?count={burst}")).await;
-            self.cluster.nodes[node].stop();
+            self.cluster.nodes[still].stop();
+            // It starts while the other one stands still, which takes longer.
+            self.kill(killed).await;
             for _ in 0..STANDS_STILL {
                 self.cluster.redis.cli(&["XTRIM", &self.log, "MAXLEN", "1"]);
                 self.second().await;
             }
-            self.cluster.nodes[node].cont();
+            self.cluster.nodes[still].cont();
             self.second().await;
+            self.cluster.nodes[killed].ready(LIMIT).await;
+            self.begin_on(killed, storm_pace()).await;
             wait::until("the burst is over", BURST_LIMIT, async || {
                 figure(&self.ask(0, "/coherence").await, "forgotten") >= before + burst
             })
             .await;
         }
         self.all_trust().await;
-        // Nobody stands still meanwhile: a change that a new primary knows nothing of must not wake up and be made.
+        // Nobody stands still or dies meanwhile: a change that a new primary knows nothing of must not wake up and be made.
         let old = self.cluster.redis.primary_port();
         self.cluster.redis.kill_primary();
         self.cluster.redis.new_primary(old, LIMIT).await;
@@ -155,21 +203,17 @@ fn figure(report: &Value, what: &str) -> u64 {
     report[what].as_u64().unwrap_or_else(|| panic!("{what} in {report}"))
 }
 
-/// Three nodes, 64 keys, each written some ten times a second by one of the nodes and read by all of them without a pause.
+/// Three nodes, 64 keys, each written some times a second by one of the nodes and read by all of them almost without a pause.
 #[tokio::test(flavor = "multi_thread")]
 async fn c1_c2_nothing_that_is_read_of_a_cache_is_older_than_its_bound_whatever_breaks() {
     let _turn = turn().await;
     let mut stage = Stage::start().await;
     stage.begin().await;
-    let calm = Instant::now();
-    let seconds = rounds(3, 15) as u64;
-    wait::until("nothing breaks for a while", LIMIT, async || calm.elapsed().as_secs() >= seconds)
-        .await;
-    let heard = stage.sum("heard").await;
-    let soon = stage.worst("heard_p99_ms").await;
+    calm(&stage).await;
     let cleared = stage.cleared().await;
+    stage.pace(storm_pace()).await;
     let begun = Instant::now();
-    let (least, wanted) = (rounds(0, 60) as u64, rounds(100_000, 10_000_000) as u64);
+    let (least, wanted) = (rounds(0, 60) as u64, rounds(50_000, 10_000_000) as u64);
     loop {
         stage.storm().await;
         if begun.elapsed().as_secs() >= least && stage.sum("reads").await >= wanted {
@@ -181,20 +225,30 @@ async fn c1_c2_nothing_that_is_read_of_a_cache_is_older_than_its_bound_whatever_
     }
     let ended = Instant::now();
     wait::until("the bound is over", LIMIT, async || ended.elapsed().as_secs() >= 3).await;
-    oracle!("reads older than 2,050 ms", stage.sum("old").await, 0);
+    oracle!("reads older than 2,050 ms", stage.amiss("old"), 0);
     oracle!("the oldest that was read, ms", stage.worst("worst_ms").await, <= 2_050);
     oracle!("reads", stage.sum("reads").await, >= wanted);
-    oracle!("reads that failed", stage.sum("failed").await, 0);
-    oracle!("writes", stage.sum("written").await, >= 1_000);
+    oracle!("reads that failed", stage.amiss("failed"), 0);
+    oracle!("writes", stage.sum("written").await, >= 500);
     oracle!("writes refused, for Redis was away", stage.sum("refused").await, >= 1);
-    oracle!("connections of nodes that were ended", stage.killed, >= 10);
+    oracle!("connections of nodes that were ended", stage.cut, >= 10);
+    oracle!("nodes that were killed", stage.gone.len(), >= 2);
     oracle!("times that a node forgot everything", stage.cleared().await - cleared, >= 6);
-    oracle!("writes of other nodes heard of while nothing broke", heard, >= 100);
-    // In a debug build, with servers on the same two cores, it says only that values are no older than promised.
-    oracle!("p99 until they were read, ms", soon, <= rounds(2_050, 20) as u64);
     let file = stage.file();
     for node in 0..3 {
         let last = stage.ask(node, &format!("/coherence-behind?file={file}")).await;
         oracle!("keys that a node gives otherwise than last written", figure(&last, "behind"), 0);
     }
+}
+
+/// How soon what one node writes is read on the others while nothing breaks, from when all of them hear of changes.
+async fn calm(stage: &Stage) {
+    stage.pace(CALM).await;
+    let (begun, seconds) = (Instant::now(), rounds(3, 15) as u64);
+    wait::until("nothing breaks for a while", LIMIT, async || begun.elapsed().as_secs() >= seconds)
+        .await;
+    let (heard, soon) = (stage.sum("heard").await, stage.worst("heard_p99_ms").await);
+    oracle!("writes of other nodes heard of while nothing broke", heard, >= 100);
+    // In a debug build, with servers on the same two cores, it says only that values are no older than promised.
+    oracle!("p99 until they were read, ms", soon, <= rounds(2_050, 20) as u64);
 }

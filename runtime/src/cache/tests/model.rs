@@ -1,6 +1,7 @@
 //! Looks for a way around the rules of the cache: random orders of steps of two nodes, those who ask and change there (half of
 //! whom die), a server that is replaced by a replica that knows less, emptied or cut short, answers that are lost, and a clock
-//! that goes on at any moment.
+//! that goes on at any moment. There is one value, which carries one tag: it is forgotten by its key, by the tag, and with all
+//! values of its region.
 //!
 //! With all rules nothing old may be given or stored. With any one of them left out something must be, or the rule would not be
 //! needed, or this model would not see. Its server is compared with the scripts themselves. Values that are told of with one call are
@@ -44,6 +45,18 @@ enum Rule {
     Begins,
     /// What an earlier server knew does not count.
     Life,
+    /// Nor does what was there when the region was cleared.
+    Generation,
+    /// Nor what carries an earlier version of its tag.
+    TagVersion,
+    /// The version of a tag is remembered for longer than any value lives.
+    TagKept,
+    /// Who hears that a tag was forgotten forgets what carries it.
+    TagHeard,
+    /// That is also what is being loaded.
+    TagFlights,
+    /// Of a tag, and of all, a node first forgets what is being loaded.
+    FlightsFirst,
     /// Where entries are missing, all is forgotten.
     Gap,
     /// Only a look that read all there was counts.
@@ -58,14 +71,14 @@ enum Rule {
     Permit,
     /// Nor does what the server refused to store.
     Refused,
-    /// Nobody waits for a load that began too long ago.
+    /// Nobody waits for a load that began too long ago, unless memory counts.
     Join,
     /// Who changes a value forgets it, before that is answered.
     Own,
 }
 
 impl Rule {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 24] = [
         Self::Blocked,
         Self::TakenAway,
         Self::Word,
@@ -75,6 +88,12 @@ impl Rule {
         Self::Asked,
         Self::Begins,
         Self::Life,
+        Self::Generation,
+        Self::TagVersion,
+        Self::TagKept,
+        Self::TagHeard,
+        Self::TagFlights,
+        Self::FlightsFirst,
         Self::Gap,
         Self::AllRead,
         Self::FreshBefore,
@@ -146,8 +165,9 @@ fn c7_with_all_rules_no_order_of_steps_gives_or_stores_what_is_old() {
         assert_eq!(broken, None, "seed {seed}");
     }
     println!("{HISTORIES} histories from seed {SEED} on: {sights:?}");
-    let Sights { given, from_memory, from_server, refused, blocked, died, cleared } = sights;
-    let seen = [given, from_memory, from_server, refused, blocked, died, cleared];
+    let Sights { given, from_memory, from_server, refused, blocked, died, cleared, tagged } =
+        sights;
+    let seen = [given, from_memory, from_server, refused, blocked, died, cleared, tagged];
     assert!(seen.iter().all(|times| *times > HISTORIES / 20), "else this shows little: {seen:?}");
 }
 

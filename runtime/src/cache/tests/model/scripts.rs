@@ -1,5 +1,6 @@
 //! The server of the model beside the scripts, on a real Redis: the same is asked of both, in any order.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::server::{Entry, News, Part, Server, Taken};
@@ -11,7 +12,11 @@ use crate::redis::testing::RedisServer;
 /// Later than anything here runs out, for Redis and in the model.
 const LONG: Duration = Duration::from_secs(300);
 const FAR: u64 = 1_000;
-const WANTED: Wanted<'static> = Wanted { key: "k", tags: &[] };
+static TAGS: LazyLock<[Arc<str>; 1]> = LazyLock::new(|| [Arc::from("x")]);
+
+fn wanted() -> Wanted<'static> {
+    Wanted { key: "k", tags: TAGS.as_slice() }
+}
 
 /// A Redis and what is known of it.
 struct Both {
@@ -40,7 +45,11 @@ impl Both {
             55..70 => self.forget(word).await,
             70..75 => self.forget_together().await,
             75..88 => self.read().await,
-            88..92 => {
+            88..90 => {
+                self.model.forget_tag(FAR);
+                self.shared.forget_tag("x", LONG).await.unwrap();
+            }
+            90..92 => {
                 self.model.forget_other();
                 self.shared.forget("other", (Step::Once, ""), LONG).await.unwrap();
             }
@@ -61,7 +70,7 @@ impl Both {
     }
 
     async fn take(&mut self, word: u64) {
-        let said = match self.shared.take_newer(WANTED, &by(word), LONG, Duration::ZERO).await {
+        let said = match self.shared.take_newer(wanted(), &by(word), LONG, Duration::ZERO).await {
             Found::Held(text, _) => Taken::Held(text.parse().unwrap()),
             Found::Lease => Taken::Lease,
             Found::Busy => Taken::Busy,
@@ -73,8 +82,8 @@ impl Both {
     }
 
     async fn fill(&mut self, word: u64, version: u64) {
-        let said = self.shared.fill(WANTED, &by(word), &version.to_string(), LONG).await;
-        assert_eq!(said, self.model.fill(word, version, 0, Rules::ALL));
+        let said = self.shared.fill(wanted(), &by(word), &version.to_string(), LONG).await;
+        assert_eq!(said, self.model.fill(word, version, (0, FAR), Rules::ALL));
         self.stored += u32::from(said);
     }
 
@@ -133,6 +142,7 @@ fn kind(entry: &Forgotten) -> Entry {
         Forgotten::One(key) if key == "k" => Entry::Key,
         Forgotten::One(_) => Entry::Other,
         Forgotten::All => Entry::All,
+        Forgotten::Tagged(tag) if tag == "x" => Entry::Tag,
         Forgotten::Tagged(tag) => panic!("nobody forgets the tag {tag}"),
     }
 }

@@ -1,11 +1,16 @@
-//! What Redis has of a region with one key, and what its scripts do (`cache/*.lua`), in plain Rust.
+//! What Redis has of a region with one key that carries one tag, and what its scripts do (`cache/*.lua`), in plain Rust.
 
 use std::collections::VecDeque;
 
 use super::{Rule, Rules};
 
-/// Of which life of the server something is, and how often the region had been cleared by then.
-pub(super) type Of = (u64, u64);
+/// Of which life of the server something is, how often the region had been cleared by then, and which version the tag had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Of {
+    life: u64,
+    clears: u64,
+    tag: u64,
+}
 
 /// An entry of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +19,8 @@ pub(super) enum Entry {
     Key,
     /// Another one.
     Other,
+    /// The tag that the key carries.
+    Tag,
     /// All of them.
     All,
 }
@@ -54,6 +61,13 @@ struct Lease {
     until: u64,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Stored {
+    of: Of,
+    version: u64,
+    until: u64,
+}
+
 /// The server. Times are milliseconds.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
@@ -61,7 +75,9 @@ pub(super) struct Server {
     clears: u64,
     seq: u64,
     log: VecDeque<(u64, Entry)>,
-    value: Option<(Of, u64)>,
+    value: Option<Stored>,
+    /// The version of the tag, and until when it is remembered; 0 when it never was forgotten.
+    tag: (u64, u64),
     lease: Option<Lease>,
     /// The changes under way, by the words of those who make them.
     writers: Vec<u64>,
@@ -76,24 +92,30 @@ impl Server {
             seq: 0,
             log: VecDeque::new(),
             value: None,
+            tag: (0, 0),
             lease: None,
             writers: Vec::new(),
             blocked_until: 0,
         }
     }
 
-    fn of(&self) -> Of {
-        (self.life, self.clears)
+    fn of(&self, now: u64) -> Of {
+        let (version, until) = self.tag;
+        let tag = if now < until { version } else { 0 };
+        Of { life: self.life, clears: self.clears, tag }
     }
 
-    fn is_of_now(&self, of: Of, rules: Rules) -> bool {
-        of == self.of() || !rules.has(Rule::Life)
+    fn is_of_now(&self, of: Of, now: u64, rules: Rules) -> bool {
+        let here = self.of(now);
+        (of.life == here.life || !rules.has(Rule::Life))
+            && (of.clears == here.clears || !rules.has(Rule::Generation))
+            && (of.tag == here.tag || !rules.has(Rule::TagVersion))
     }
 
     /// What is given of the value, if anything is.
-    pub(super) fn value(&self, rules: Rules) -> Option<u64> {
-        let (of, version) = self.value?;
-        self.is_of_now(of, rules).then_some(version)
+    pub(super) fn value(&self, now: u64, rules: Rules) -> Option<u64> {
+        let stored = self.value.filter(|stored| now < stored.until)?;
+        self.is_of_now(stored.of, now, rules).then_some(stored.version)
     }
 
     /// Whether this change is under way as far as this server knows.
@@ -102,30 +124,38 @@ impl Server {
     }
 
     pub(super) fn take(&mut self, word: u64, (now, until): (u64, u64), rules: Rules) -> Taken {
-        if let Some(version) = self.value(rules) {
+        if let Some(version) = self.value(now, rules) {
             return Taken::Held(version);
         }
         let is_blocked = !self.writers.is_empty() && now < self.blocked_until;
         if is_blocked && rules.has(Rule::Blocked) {
             return Taken::Blocked;
         }
-        if self.lease.is_some_and(|lease| now < lease.until && self.is_of_now(lease.of, rules)) {
+        let right = self.lease.filter(|lease| now < lease.until);
+        if right.is_some_and(|lease| self.is_of_now(lease.of, now, rules)) {
             return Taken::Busy;
         }
-        self.lease = Some(Lease { of: self.of(), word, until });
+        self.lease = Some(Lease { of: self.of(now), word, until });
         Taken::Lease
     }
 
-    pub(super) fn fill(&mut self, word: u64, version: u64, now: u64, rules: Rules) -> bool {
+    /// Stores what was loaded, until then.
+    pub(super) fn fill(
+        &mut self,
+        word: u64,
+        version: u64,
+        (now, until): (u64, u64),
+        rules: Rules,
+    ) -> bool {
         let right = self.lease.filter(|lease| now < lease.until);
-        let Some(lease) = right.filter(|lease| self.is_of_now(lease.of, rules)) else {
+        let Some(lease) = right.filter(|lease| self.is_of_now(lease.of, now, rules)) else {
             return false;
         };
         if lease.word != word && rules.has(Rule::Word) {
             return false;
         }
         self.lease = None;
-        self.value = Some((self.of(), version));
+        self.value = Some(Stored { of: self.of(now), version, until });
         true
     }
 
@@ -151,6 +181,12 @@ impl Server {
 
     pub(super) fn forget_other(&mut self) {
         self.note(Entry::Other);
+    }
+
+    /// Gives the tag another version, which is remembered until then.
+    pub(super) fn forget_tag(&mut self, until: u64) {
+        self.note(Entry::Tag);
+        self.tag = (self.seq, until);
     }
 
     pub(super) fn clear(&mut self) {

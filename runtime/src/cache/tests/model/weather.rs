@@ -16,6 +16,8 @@ pub(super) struct Weather {
     /// How many of the [`PAUSES`] there are.
     pub(super) pauses: usize,
     pub(super) slow: Slow,
+    /// Whether what changed is also forgotten by its tag, and with all else.
+    pub(super) tagged: bool,
 }
 
 /// What takes longer than all else in a history.
@@ -30,6 +32,8 @@ pub(super) enum Slow {
     Changing,
     /// To hear what is in the log.
     Hearing,
+    /// To forget what it tells, and what was loaded meanwhile lands late.
+    Forgetting,
 }
 
 impl Weather {
@@ -52,8 +56,8 @@ impl Weather {
             *end = sum;
         }
         let pauses = 3 + random.at(PAUSES.len() - 2);
-        let slow = [Slow::Peeking, Slow::Telling, Slow::Changing, Slow::Hearing];
+        let slow = [Slow::Peeking, Slow::Telling, Slow::Changing, Slow::Hearing, Slow::Forgetting];
         let slow = slow.get(random.at(8)).copied().unwrap_or(Slow::Nothing);
-        Self { ends, pauses, slow }
+        Self { ends, pauses, slow, tagged: random.one_in(2) }
     }
 }

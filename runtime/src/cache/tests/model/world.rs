@@ -13,6 +13,12 @@ const MOST: u64 = ms(BOUND);
 const LEASE: u64 = 6_000;
 /// A hold that is shorter than a change may take.
 const SHORT_HOLD: u64 = 1_000;
+/// How long the server keeps a value.
+const LIVES: u64 = 20_000;
+/// How long the server remembers that the tag was forgotten: longer than a value lives that somebody loads just then.
+const KEPT: u64 = LIVES + LEASE + 9_000;
+/// The same, where it is too short.
+const SHORT_KEPT: u64 = 1_000;
 /// How many entries of the log are read at a time, and how far behind a node may be.
 const ENTRIES: (usize, u64) = (1, 8);
 
@@ -30,11 +36,13 @@ pub(super) struct Sights {
     pub(super) blocked: u64,
     pub(super) died: u64,
     pub(super) cleared: u64,
+    pub(super) tagged: u64,
 }
 
 impl Sights {
     pub(super) fn add(&mut self, more: &Self) {
-        let Self { given, from_memory, from_server, refused, blocked, died, cleared } = self;
+        let Self { given, from_memory, from_server, refused, blocked, died, cleared, tagged } =
+            self;
         *given += more.given;
         *from_memory += more.from_memory;
         *from_server += more.from_server;
@@ -42,6 +50,7 @@ impl Sights {
         *blocked += more.blocked;
         *died += more.died;
         *cleared += more.cleared;
+        *tagged += more.tagged;
     }
 }
 
@@ -64,6 +73,73 @@ impl Node {
         self.memory = None;
         self.flight = None;
     }
+
+    /// Forgets what was forgotten like this here.
+    fn forget_by(&mut self, by: By, rules: Rules) {
+        match by {
+            By::Tag if !rules.has(Rule::TagFlights) => self.memory = None,
+            By::Key | By::Tag | By::All => self.forget(),
+        }
+    }
+
+    /// Forgets what the log tells; of a tag, and of everything, half of it, and says by what the rest is to be forgotten.
+    fn hears(&mut self, news: &News, rules: Rules) -> Option<By> {
+        let by = match news {
+            News::Anew { .. } => By::All,
+            News::Follow { entries, .. } => match entries.first()? {
+                Entry::Key => By::Key,
+                Entry::Tag => By::Tag,
+                Entry::All => By::All,
+                Entry::Other => return None,
+            },
+        };
+        match by {
+            By::Key => {
+                self.forget();
+                return None;
+            }
+            By::Tag if !rules.has(Rule::TagHeard) => return None,
+            By::Tag if !rules.has(Rule::TagFlights) => {}
+            By::Tag | By::All if rules.has(Rule::FlightsFirst) => self.flight = None,
+            By::Tag | By::All => self.memory = None,
+        }
+        Some(by)
+    }
+
+    fn forgets_rest(&mut self, by: By, rules: Rules) {
+        let memory_is_left = rules.has(Rule::FlightsFirst);
+        let flights_stay = by == By::Tag && !rules.has(Rule::TagFlights);
+        if memory_is_left || flights_stay {
+            self.memory = None;
+        } else {
+            self.flight = None;
+        }
+    }
+
+    /// Has read the log up to here, with a look that began then.
+    fn has_read(&mut self, (asked, now): (u64, u64), news: &News, rules: Rules) {
+        let read_all = match *news {
+            News::Anew { life, last } => {
+                self.place = (life, last);
+                true
+            }
+            News::Follow { upto, newest, .. } => {
+                self.place.1 = upto;
+                upto >= newest
+            }
+        };
+        if read_all || !rules.has(Rule::AllRead) {
+            self.fresh = if rules.has(Rule::FreshBefore) { asked } else { now };
+        }
+    }
+}
+
+/// What something is forgotten by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Key,
+    Tag,
+    All,
 }
 
 /// A look into the log.
@@ -75,6 +151,8 @@ enum Look {
     Asked(u64),
     /// The answer is under way.
     Answered(u64, News),
+    /// One of two steps of forgetting what it tells is done.
+    Half(u64, News, By),
 }
 
 /// Somebody who asks for the value.
@@ -151,6 +229,7 @@ struct Change {
     version: u64,
     /// A server took over that does not know of it: it counts from its end on.
     exposed: bool,
+    by: By,
     doing: Doing,
 }
 
@@ -231,7 +310,7 @@ impl World {
     /// Finds what is old, though nobody asks for it just now.
     fn judge(&mut self) {
         let newest = self.due.last().map_or(0, |(_, version)| *version);
-        let stored = self.server.value(self.rules).filter(|version| *version < newest);
+        let stored = self.server.value(self.now, self.rules).filter(|version| *version < newest);
         let due = self.least_due();
         let mut old = stored.map(|version| format!("the server holds {version}, not {newest}"));
         for (number, seat) in self.nodes.iter().enumerate() {
@@ -249,7 +328,7 @@ impl World {
 
     /// What somebody would be given who waited for whoever loads, if it is less than this.
     fn joined(&self, seat: &Node, least: u64) -> Option<u64> {
-        let (listed, _) = seat.flight.filter(|(_, began)| self.joins(*began))?;
+        let (listed, _) = seat.flight.filter(|(_, began)| self.joins(seat, *began))?;
         let loaded = self.asks.iter().filter_map(|ask| match ask.stage {
             Stage::Loaded { number, version, .. } | Stage::Lands { number, version, .. } => {
                 (number == listed).then_some(version)
@@ -277,8 +356,8 @@ impl World {
     }
 
     /// Whether a load that began then is waited for.
-    fn joins(&self, began: u64) -> bool {
-        self.now - began <= MOST || !self.rules.has(Rule::Join)
+    fn joins(&self, seat: &Node, began: u64) -> bool {
+        self.trusts(seat.fresh) || self.now - began <= MOST || !self.rules.has(Rule::Join)
     }
 
     fn number(&mut self) -> u64 {
@@ -306,8 +385,12 @@ impl World {
 
     fn look(&mut self) {
         let node = self.random.at(self.nodes.len());
-        let is_answered = matches!(self.nodes[node].look, Look::Answered(..));
-        if is_answered && self.stalls(Slow::Hearing) {
+        let is_slow = match self.nodes[node].look {
+            Look::Answered(..) => self.stalls(Slow::Hearing),
+            Look::Half(..) => self.stalls(Slow::Forgetting),
+            Look::None | Look::Asked(_) => false,
+        };
+        if is_slow {
             return;
         }
         let is_lost = self.random.one_in(10);
@@ -320,27 +403,17 @@ impl World {
                 Look::Answered(asked, self.server.news(seat.place, ENTRIES, rules))
             }
             Look::Answered(asked, news) => {
-                let read_all = match news {
-                    News::Anew { life, last } => {
-                        seat.forget();
-                        seat.place = (life, last);
-                        self.sights.cleared += 1;
-                        true
-                    }
-                    News::Follow { entries, upto, newest } => {
-                        for entry in entries {
-                            match entry {
-                                Entry::Key | Entry::All => seat.forget(),
-                                Entry::Other => {}
-                            }
-                        }
-                        seat.place.1 = upto;
-                        upto >= newest
-                    }
-                };
-                if read_all || !rules.has(Rule::AllRead) {
-                    seat.fresh = if rules.has(Rule::FreshBefore) { asked } else { now };
+                self.sights.cleared += u64::from(matches!(news, News::Anew { .. }));
+                if let Some(by) = seat.hears(&news, rules) {
+                    Look::Half(asked, news, by)
+                } else {
+                    seat.has_read((asked, now), &news, rules);
+                    Look::None
                 }
+            }
+            Look::Half(asked, news, by) => {
+                seat.forgets_rest(by, rules);
+                seat.has_read((asked, now), &news, rules);
                 Look::None
             }
         };
@@ -365,7 +438,9 @@ impl World {
         }
         let which = self.random.at(self.asks.len());
         let Ask { node, stage, .. } = self.asks[which];
-        if matches!(stage, Stage::Second { .. }) && self.stalls(Slow::Peeking) {
+        let is_slow = matches!(stage, Stage::Second { .. }) && self.stalls(Slow::Peeking)
+            || matches!(stage, Stage::Lands { .. }) && self.stalls(Slow::Forgetting);
+        if is_slow {
             return;
         }
         if self.random.one_in(30) {
@@ -421,7 +496,7 @@ impl World {
 
     fn board(&mut self, node: usize) -> Stage {
         if let Some((number, began)) = self.nodes[node].flight
-            && self.joins(began)
+            && self.joins(&self.nodes[node], began)
         {
             return Stage::Waits { number };
         }
@@ -452,7 +527,8 @@ impl World {
 
     fn fill(&mut self, number: u64, word: Option<u64>, version: u64) -> Stage {
         let is_lost = self.random.one_in(10);
-        let stored = word.is_some_and(|word| self.server.fill(word, version, self.now, self.rules));
+        let (times, rules) = ((self.now, self.now + LIVES), self.rules);
+        let stored = word.is_some_and(|word| self.server.fill(word, version, times, rules));
         self.sights.refused += u64::from(word.is_some() && !stored);
         let kept = stored && !is_lost || !self.rules.has(Rule::Refused);
         Stage::Lands { number, version, kept }
@@ -509,8 +585,13 @@ impl World {
         } else {
             Doing::Begins
         };
+        let by = if doing == Doing::Forgets && self.weather.tagged {
+            [By::Key, By::Tag, By::All][self.random.at(3)]
+        } else {
+            By::Key
+        };
         let (asked, replied) = (self.now, self.now);
-        let change = Change { node, word, asked, replied, version, exposed: false, doing };
+        let change = Change { node, word, asked, replied, version, exposed: false, by, doing };
         self.changes.push(change);
     }
 
@@ -542,7 +623,7 @@ impl World {
         self.sights.died += u64::from(dies);
         // However it ends, also by being dropped.
         if self.rules.has(Rule::Own) {
-            self.nodes[change.node].forget();
+            self.nodes[change.node].forget_by(change.by, self.rules);
         }
     }
 
@@ -582,7 +663,7 @@ impl World {
                 Doing::Returns { told }
             }
             Doing::Forgets => {
-                self.server.forget(Part::Once, word, now, rules);
+                self.forget_at_server(change.by, word);
                 self.is_due(change.version);
                 Doing::Returns { told: true }
             }
@@ -595,5 +676,19 @@ impl World {
             }
         };
         true
+    }
+
+    /// Tells that something has changed.
+    fn forget_at_server(&mut self, by: By, word: u64) {
+        let (now, rules) = (self.now, self.rules);
+        self.sights.tagged += u64::from(by != By::Key);
+        match by {
+            By::Key => self.server.forget(Part::Once, word, now, rules),
+            By::Tag => {
+                let kept = if rules.has(Rule::TagKept) { KEPT } else { SHORT_KEPT };
+                self.server.forget_tag(now + kept);
+            }
+            By::All => self.server.clear(),
+        }
     }
 }
