@@ -11,13 +11,14 @@ mod known;
 
 use std::any::TypeId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::{DashMap, Entry};
 use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::loads::Loads;
 use super::memory::{AnyValue, Kept, Memory, Tags, carries};
@@ -39,6 +40,8 @@ const STEP: Duration = Duration::from_millis(20);
 const LONGER: Duration = Duration::from_secs(1);
 /// How long the first look at the log is waited for, by those who ask for values of a region that was just opened.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// Longer than any value lives.
+const ENDLESS: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// The largest value that is kept, as JSON.
 pub const LARGEST_VALUE: usize = 1 << 20;
 
@@ -61,6 +64,8 @@ pub(super) struct Core {
     memory: Memory,
     flights: DashMap<Arc<str>, Flight>,
     numbers: AtomicU64,
+    /// Whether a value in Redis was not of the type of the region: that is logged once.
+    unreadable: AtomicBool,
     clock: SharedClock,
     opened: BootInstant,
     /// All that was forgotten before is out of memory; 0 before the log was read.
@@ -130,6 +135,7 @@ impl Core {
             loads: Loads::new(),
             flights: DashMap::new(),
             numbers: AtomicU64::new(0),
+            unreadable: AtomicBool::new(false),
             opened: clock.now(),
             clock,
             fresh: AtomicU64::new(0),
@@ -282,6 +288,23 @@ impl Core {
                 Found::Busy if Instant::now() < until => tokio::time::sleep(STEP).await,
                 Found::Busy | Found::Blocked | Found::Unknown => return Taken::Unkept,
             }
+        }
+    }
+
+    /// Asks for the right to load a value that all nodes share and that is of no use; what is loaded takes its place.
+    pub(super) async fn take_anyway(&self, wanted: Wanted<'_>) -> Taken {
+        self.take_newer(wanted, ENDLESS).await
+    }
+
+    /// What all nodes share of a value is not of the type of the region.
+    pub(super) fn cannot_read(&self) {
+        if !self.unreadable.swap(true, Ordering::Relaxed) {
+            // Neither the value nor what is wrong with it, which may quote it.
+            warn!(
+                cache.region = self.region.name(),
+                "a value in Redis is not of the type of its region: it is loaded and replaced, as all such will be; \
+                 values of another form need a region of another name"
+            );
         }
     }
 

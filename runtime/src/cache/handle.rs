@@ -122,14 +122,14 @@ where
         E: Send + Sync + 'static,
     {
         let taken = self.core.take(pilot.wanted()).await;
-        self.bring(pilot, &taken, load).await
+        self.bring(pilot, taken, load).await
     }
 
     /// Loads a value unless it is there.
     async fn bring<F, Fut, E>(
         &self,
         pilot: Pilot,
-        taken: &Taken,
+        mut taken: Taken,
         load: F,
     ) -> Result<Arc<V>, CacheError<E>>
     where
@@ -138,30 +138,32 @@ where
         E: Send + Sync + 'static,
     {
         let core = &self.core;
-        if let Taken::Held(text, left) = taken
-            && let Ok(value) = serde_json::from_str::<V>(text)
-        {
-            core.tally.redis.fetch_add(1, Ordering::Relaxed);
-            let value = Arc::new(value);
-            pilot.land(untyped(&value), Some(core.terms(text, *left)));
-            return Ok(value);
+        if let Taken::Held(text, left) = &taken {
+            if let Ok(value) = serde_json::from_str::<V>(text) {
+                core.tally.redis.fetch_add(1, Ordering::Relaxed);
+                let value = Arc::new(value);
+                pilot.land(untyped(&value), Some(core.terms(text, *left)));
+                return Ok(value);
+            }
+            core.cannot_read();
+            taken = core.take_anyway(pilot.wanted()).await;
         }
         let limit = core.region.limit();
         let value = match tokio::time::timeout(limit, load()).await {
             Ok(Ok(value)) => Arc::new(value),
             Ok(Err(error)) => {
                 let error = Arc::new(error);
-                core.give_up(pilot.wanted(), taken).await;
+                core.give_up(pilot.wanted(), &taken).await;
                 pilot.crash(Landed::Failed(untyped(&error)));
                 return Err(CacheError::Load(error));
             }
             Err(_late) => {
-                core.give_up(pilot.wanted(), taken).await;
+                core.give_up(pilot.wanted(), &taken).await;
                 pilot.crash(Landed::TooLong);
                 return Err(CacheError::TooLong(limit));
             }
         };
-        let kept = self.keep(&pilot, taken, &value).await;
+        let kept = self.keep(&pilot, &taken, &value).await;
         let tally = if kept.is_some() { &core.tally.loaded } else { &core.tally.unkept };
         tally.fetch_add(1, Ordering::Relaxed);
         pilot.land(untyped(&value), kept);

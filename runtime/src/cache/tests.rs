@@ -365,6 +365,29 @@ async fn c3_who_asks_before_the_first_look_loads_for_all_nodes_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_value_in_redis_that_is_of_another_type_is_replaced() {
+    let server = RedisServer::start().await;
+    let (a, b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
+    assert_eq!(a.get("k", 1).await, 1);
+    server.cli(&["HSET", "us:t:{cprices}:v:k", "d", "\"of a newer release\""]);
+    assert_eq!(b.get("k", 2).await, 2, "it is loaded");
+    assert_eq!(b.get("k", 3).await, 2, "and kept in memory");
+    assert_eq!(Seat::on(&server, "c").await.get("k", 4).await, 2, "and in Redis, for all");
+    server.cli(&["HSET", "us:t:{cprices}:v:k", "d", "[]"]);
+    let c = Seat::on(&server, "c").await;
+    let old = c.cache.get_with("k", async || {
+        a.cache.forget("k").await.unwrap();
+        Ok::<u64, Infallible>(5)
+    });
+    assert_eq!(*old.await.unwrap(), 5);
+    assert_eq!(
+        Seat::on(&server, "d").await.get("k", 6).await,
+        6,
+        "under the same rules as any other"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c3_three_nodes_load_once_together() {
     let server = RedisServer::start().await;
     let loads = Arc::new(AtomicU64::new(0));
