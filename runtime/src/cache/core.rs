@@ -79,6 +79,8 @@ struct Flight {
     number: u64,
     tags: Tags,
     began: BootInstant,
+    /// Whether nobody keeps what is loaded.
+    is_unkept: bool,
     landed: Landing,
 }
 
@@ -201,14 +203,16 @@ impl Core {
     }
 
     /// Finds who loads a value, or has the asker do so. One that began longer ago than a value in memory may be old is
-    /// waited for only while memory is trusted: had it been forgotten since, it would not be listed.
+    /// waited for only while memory is trusted: had it been forgotten since, it would not be listed. Nor is one that loads without
+    /// a right: it may be one during a change, whose end nobody tells if its process dies.
     pub(super) fn board(core: &Arc<Self>, key: &str, tags: &Tags) -> Boarding {
         let key: Arc<str> = Arc::from(key);
         // Before the list is looked at, as with memory.
         let (fresh, now) = (core.is_fresh(), core.clock.now());
         let place = core.flights.entry(Arc::clone(&key));
         if let Entry::Occupied(flight) = &place
-            && (fresh || now.saturating_duration_since(flight.get().began) <= BOUND)
+            && (fresh && !flight.get().is_unkept
+                || now.saturating_duration_since(flight.get().began) <= BOUND)
         {
             return Boarding::Join(flight.get().landed.clone());
         }
@@ -221,7 +225,7 @@ impl Core {
         let (tell, landed) = watch::channel(None);
         let number = core.numbers.fetch_add(1, Ordering::Relaxed);
         let began = core.clock.now();
-        let flight = Flight { number, tags: Arc::clone(tags), began, landed };
+        let flight = Flight { number, tags: Arc::clone(tags), began, is_unkept: false, landed };
         (flight, Pilot { core: Arc::clone(core), key, tags: Arc::clone(tags), number, tell })
     }
 
@@ -380,6 +384,15 @@ impl Pilot {
     /// Where it lands, for somebody who waits for it.
     pub(super) fn landing(&self) -> Landing {
         self.tell.subscribe()
+    }
+
+    /// Notes, before it loads, that nobody keeps what it loads.
+    pub(super) fn has_no_right(&self) {
+        if let Some(mut flight) = self.core.flights.get_mut(&self.key)
+            && flight.number == self.number
+        {
+            flight.is_unkept = true;
+        }
     }
 
     /// Gives a value to all who wait for it, and keeps it if there are terms for that.

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 
 use super::core::{Boarding, Core, Landed, Pilot, Taken, Terms};
 use super::error::{BadKey, CacheError, ChangeError, ForgetError};
@@ -22,11 +24,17 @@ use super::region::{CacheKey, LONGEST_KEY};
 use super::shared::Step;
 use crate::clock::BootInstant;
 use crate::redis::RedisError;
+use crate::supervise::Backoff;
 
 /// How long a change may take that a value is forgotten around.
 pub const LONGEST_CHANGE: Duration = Duration::from_secs(8);
 /// For how long nobody keeps what is loaded of a value whose change was begun and never ended.
 pub const HOLD: Duration = Duration::from_secs(10);
+
+/// How soon the end of a change is told again that could not be.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How long that pause becomes at most.
+const MOST: Duration = Duration::from_secs(1);
 
 /// A region of the cache whose values are found by `K`; a cheap clone.
 pub struct Cache<K: ?Sized, V> {
@@ -148,6 +156,9 @@ where
             core.cannot_read();
             taken = core.take_anyway(pilot.wanted()).await;
         }
+        if matches!(taken, Taken::Unkept) {
+            pilot.has_no_right();
+        }
         let limit = core.region.limit();
         let value = match tokio::time::timeout(limit, load()).await {
             Ok(Ok(value)) => Arc::new(value),
@@ -218,7 +229,8 @@ where
 
     /// Makes a change, such as a transaction up to its commit, around which a value is forgotten: before it, so that nobody
     /// keeps what is not committed yet, and after it. Wherever the process dies, what was committed is seen on all nodes
-    /// within [`HOLD`] and [`BOUND`](super::BOUND), or within [`BOUND`](super::BOUND) if it does not die.
+    /// within [`HOLD`] and [`BOUND`](super::BOUND), or within [`BOUND`](super::BOUND) if it does not die. Where Redis is away at
+    /// the end of a change that was made, this says that it was; the end is told in the background then, for [`HOLD`] at most.
     ///
     /// If the change fails nobody keeps what is loaded for [`HOLD`] either, since its error may be that of a commit whose answer
     /// was lost; so refuse what is wrong before this is called. The change has
@@ -247,19 +259,16 @@ where
             Some(Ok(changed)) => changed,
             Some(Err(error)) => {
                 if left_of(asked, core.now()).is_none() {
-                    hold_anew(core, &key, &word).await;
+                    tell_at_last(core, &key, (Step::Begin, word.as_str())).await;
                 }
                 return Err(ChangeError::Failed(error));
             }
             None => {
-                hold_anew(core, &key, &word).await;
+                tell_at_last(core, &key, (Step::Begin, word.as_str())).await;
                 return Err(ChangeError::TooLong);
             }
         };
-        if let Err(error) = tell(core, &key, (Step::End, word.as_str())).await {
-            // Nobody has the old value, nor keeps it until the hold is over.
-            tracing::debug!(cache.region = core.region.name(), %error, "a change is held up longer");
-        }
+        tell_at_last(core, &key, (Step::End, word.as_str())).await;
         Ok(changed)
     }
 }
@@ -294,14 +303,29 @@ where
     tokio::time::timeout(left, goes_on).await.ok().flatten()
 }
 
-/// Has nobody keep what is loaded of a value for [`HOLD`] from now on; what was kept meanwhile is forgotten.
-async fn hold_anew(core: &Core, key: &str, word: &str) {
-    if let Err(error) = tell(core, key, (Step::Begin, word)).await {
+/// Tells that a change is over, or has it held up for [`HOLD`] once more; what was kept meanwhile is forgotten. Whoever made it does
+/// not wait for a Redis that is away: others go on to load without keeping until the hold is over. It is told all the same as soon as
+/// can be, since the Redis that comes back may know nothing of the hold.
+async fn tell_at_last(core: &Arc<Core>, key: &str, (step, word): (Step, &str)) {
+    let Err(error) = tell(core, key, (step, word)).await else { return };
+    let region = core.region.name();
+    tracing::debug!(cache.region = region, %error, "the end of a change is told later");
+    let (core, key, word) = (Arc::clone(core), key.to_owned(), word.to_owned());
+    let telling = async move {
+        let (mut backoff, until) = (Backoff::new(AGAIN, MOST), Instant::now() + HOLD);
+        while Instant::now() < until {
+            sleep(backoff.pause()).await;
+            if tell(&core, &key, (step, word.as_str())).await.is_ok() {
+                return;
+            }
+        }
         tracing::warn!(
-            cache.region = core.region.name(), %error,
-            "a change took too long and other nodes could not be told: an old value may be kept for as long as it lives"
+            cache.region = region,
+            "the end of a change could not be told to other nodes for 10 s: an old value may be kept for as long as it lives"
         );
-    }
+    };
+    // There are no more of these than changes under way when Redis went: others are refused before they begin.
+    tokio::spawn(telling.instrument(tracing::info_span!("cache.tell", cache.region = region)));
 }
 
 /// How long a change may take whose beginning was told after `asked`; nothing when it is too late for it.
