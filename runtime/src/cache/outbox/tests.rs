@@ -16,6 +16,7 @@ use crate::database::test_postgres::{TestPostgres, test_config};
 use crate::keys::KeySpace;
 use crate::redis::Role;
 use crate::redis::testing::{RedisServer, node};
+use crate::service::Health;
 
 /// Nothing ends by itself while a test runs.
 const PRICES: Region = Region::new("prices").lives(Duration::from_secs(600));
@@ -341,6 +342,7 @@ async fn a_problem_is_told_when_something_was_wrong_for_long_and_only_while_it_i
         caches.findings().iter().map(|finding| finding.code.to_string()).collect()
     };
     assert!(codes().is_empty());
+    assert_eq!(caches.health(), Health::Ready);
     let outbox = &caches.inner.outbox;
     // Since the machine began.
     outbox.stuck.store(1, Ordering::Relaxed);
@@ -348,6 +350,12 @@ async fn a_problem_is_told_when_something_was_wrong_for_long_and_only_while_it_i
     assert_eq!(codes(), ["cache_outbox_stuck", "cache_bridge_lost"]);
     outbox.stuck.store(0, Ordering::Relaxed);
     assert_eq!(codes(), ["cache_bridge_lost"]);
+    let health = caches.health();
+    let is_degraded = matches!(&health, Health::Degraded(why) if why.contains("once a second"));
+    assert!(
+        is_degraded,
+        "what other programs change is found later, which stops no node: {health:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
