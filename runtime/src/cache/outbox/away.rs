@@ -1,4 +1,5 @@
-//! Which regions cannot be told at the moment: on a Redis Cluster those whose shard is away, while all others can be.
+//! Which regions cannot be told at the moment: on a Redis Cluster those whose shard does not answer, while all others
+//! can be.
 //!
 //! They are left out when rows are read, so that they hold up nobody else, and are tried with one row each now and then. Plain
 //! state; it belongs to the relay of one node, and is nothing that must outlive it.

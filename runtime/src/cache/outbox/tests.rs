@@ -221,7 +221,7 @@ async fn c7_what_cannot_be_told_waits_until_it_can() {
 async fn c7_a_region_that_cannot_be_told_holds_up_no_other() {
     let mut stage = Stage::start().await;
     stage.fill("k", 1).await;
-    // As if its shard were away: whatever is asked of that region is refused.
+    // As by a shard of a Redis Cluster that is out of order: whatever is asked of that region is refused.
     let head = "us:t:{codd}:h";
     stage.redis.cli(&["SET", head, "no hash"]);
     let many = "INSERT INTO us_cache_outbox (region, kind, key, keep_ms, at_ms) \
