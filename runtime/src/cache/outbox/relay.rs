@@ -230,7 +230,7 @@ impl Relay {
                 // None is named while there is no connection at all.
                 let regions = self.away.names().join(" ");
                 warn!(
-                    cache.regions = regions,
+                    cache.regions = regions.as_str(),
                     "what transactions changed cannot be told to all nodes"
                 );
             }

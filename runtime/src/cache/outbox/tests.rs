@@ -183,8 +183,8 @@ async fn c7_rows_in_the_hand_of_a_node_that_dies_are_told_by_another() {
         drop(stage.a.cache.forget_in(on, forget).await.unwrap());
     }
     let dying = stage.database.connection().begin().await.unwrap();
-    let (on, all) = (DatabaseExecutor::Transaction(&dying), table::Pick::AllBut(Vec::new()));
-    let picked = table::pick(&on, Backend::Postgres, &all).await;
+    let all = table::Pick::AllBut(Vec::new());
+    let picked = table::pick(&DatabaseExecutor::Transaction(&dying), Backend::Postgres, &all).await;
     assert_eq!(picked.unwrap().len(), 2);
     assert_eq!(stage.b.look().await, 0, "somebody has them in hand");
     dying.rollback().await.unwrap();
