@@ -93,6 +93,9 @@ pub use self::outbox::{OutboxError, Written};
 pub use self::region::{CacheKey, LONGEST_KEY, Region};
 pub use self::report::{BackgroundReport, RegionReport};
 
+/// What the cache is called among the services of a node.
+pub(crate) const SERVICE: &str = "cache";
+
 /// The regions of a node; an extractor, and a cheap clone.
 #[derive(Clone)]
 pub struct Caches {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::repeated::look_after;
 use super::tokens::Tokens;
 use super::{AdminPort, OPERATIONS, Operations};
+use crate::cache;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::database::Migrations;
@@ -125,6 +126,7 @@ impl AdminState {
                 .services
                 .iter()
                 .map(|service| HealthBody::of(service.name().to_owned(), service.health()))
+                .chain(self.cache())
                 .collect(),
             checks: self
                 .checks
@@ -134,6 +136,12 @@ impl AdminState {
                 .collect(),
             warnings: self.warnings(),
         }
+    }
+
+    /// How the cache is, from when there is one.
+    fn cache(&self) -> Option<HealthBody> {
+        let caches = &self.context.as_ref()?.caches;
+        Some(HealthBody::of(cache::SERVICE.to_owned(), caches.health()))
     }
 
     /// What this node knows to be wrong; before it knows anything, what is wrong with its options.

@@ -11,13 +11,14 @@ mod known;
 
 use std::any::TypeId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::{DashMap, Entry};
 use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::gate::Gate;
 use super::loads::Loads;
@@ -40,6 +41,8 @@ const STEP: Duration = Duration::from_millis(20);
 const LONGER: Duration = Duration::from_secs(1);
 /// How long the first look at the log is waited for, by those who ask for values of a region that was just opened.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// Longer than any value lives.
+const ENDLESS: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// The largest value that is kept, as JSON.
 pub const LARGEST_VALUE: usize = 1 << 20;
 
@@ -64,6 +67,8 @@ pub(super) struct Core {
     memory: Memory,
     flights: DashMap<Arc<str>, Flight>,
     numbers: AtomicU64,
+    /// Whether a value in Redis was not of the type of the region: that is logged once.
+    unreadable: AtomicBool,
     clock: SharedClock,
     opened: BootInstant,
     /// All that was forgotten before is out of memory; 0 before the log was read.
@@ -77,6 +82,8 @@ struct Flight {
     number: u64,
     tags: Tags,
     began: BootInstant,
+    /// Whether nobody keeps what is loaded.
+    is_unkept: bool,
     landed: Landing,
 }
 
@@ -135,6 +142,7 @@ impl Core {
             loads: Loads::new(),
             flights: DashMap::new(),
             numbers: AtomicU64::new(0),
+            unreadable: AtomicBool::new(false),
             opened: clock.now(),
             clock,
             fresh: AtomicU64::new(0),
@@ -200,14 +208,16 @@ impl Core {
     }
 
     /// Finds who loads a value, or has the asker do so. One that began longer ago than a value in memory may be old is
-    /// waited for only while memory is trusted: had it been forgotten since, it would not be listed.
+    /// waited for only while memory is trusted: had it been forgotten since, it would not be listed. Nor is one that loads without
+    /// a right: it may be one during a change, whose end nobody tells if its process dies.
     pub(super) fn board(core: &Arc<Self>, key: &str, tags: &Tags) -> Boarding {
         let key: Arc<str> = Arc::from(key);
         // Before the list is looked at, as with memory.
         let (fresh, now) = (core.is_fresh(), core.clock.now());
         let place = core.flights.entry(Arc::clone(&key));
         if let Entry::Occupied(flight) = &place
-            && (fresh || now.saturating_duration_since(flight.get().began) <= BOUND)
+            && (fresh && !flight.get().is_unkept
+                || now.saturating_duration_since(flight.get().began) <= BOUND)
         {
             return Boarding::Join(flight.get().landed.clone());
         }
@@ -220,7 +230,7 @@ impl Core {
         let (tell, landed) = watch::channel(None);
         let number = core.numbers.fetch_add(1, Ordering::Relaxed);
         let began = core.clock.now();
-        let flight = Flight { number, tags: Arc::clone(tags), began, landed };
+        let flight = Flight { number, tags: Arc::clone(tags), began, is_unkept: false, landed };
         (flight, Pilot { core: Arc::clone(core), key, tags: Arc::clone(tags), number, tell })
     }
 
@@ -287,6 +297,23 @@ impl Core {
                 Found::Busy if Instant::now() < until => tokio::time::sleep(STEP).await,
                 Found::Busy | Found::Blocked | Found::Unknown => return Taken::Unkept,
             }
+        }
+    }
+
+    /// Asks for the right to load a value that all nodes share and that is of no use; what is loaded takes its place.
+    pub(super) async fn take_anyway(&self, wanted: Wanted<'_>) -> Taken {
+        self.take_newer(wanted, ENDLESS).await
+    }
+
+    /// What all nodes share of a value is not of the type of the region.
+    pub(super) fn cannot_read(&self) {
+        if !self.unreadable.swap(true, Ordering::Relaxed) {
+            // Neither the value nor what is wrong with it, which may quote it.
+            warn!(
+                cache.region = self.region.name(),
+                "a value in Redis is not of the type of its region: it is loaded and replaced, as all such will be; \
+                 values of another form need a region of another name"
+            );
         }
     }
 
@@ -362,6 +389,15 @@ impl Pilot {
     /// Where it lands, for somebody who waits for it.
     pub(super) fn landing(&self) -> Landing {
         self.tell.subscribe()
+    }
+
+    /// Notes, before it loads, that nobody keeps what it loads.
+    pub(super) fn has_no_right(&self) {
+        if let Some(mut flight) = self.core.flights.get_mut(&self.key)
+            && flight.number == self.number
+        {
+            flight.is_unkept = true;
+        }
     }
 
     /// Gives a value to all who wait for it, and keeps it if there are terms for that.

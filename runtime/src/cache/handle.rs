@@ -1,32 +1,25 @@
 //! One region as an application uses it: asking for values, and having them forgotten.
 
+mod change;
 mod lenient;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::future::poll_fn;
 use std::marker::PhantomData;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::core::{Boarding, Core, Landed, Pilot, Taken, Terms};
-use super::error::{BadKey, CacheError, ChangeError, ForgetError};
+use super::error::{BadKey, CacheError, ForgetError};
 use super::memory::{AnyValue, Tags};
 use super::region::{CacheKey, LONGEST_KEY};
 use super::shared::Step;
-use crate::clock::BootInstant;
 use crate::redis::RedisError;
 
-/// How long a change may take that a value is forgotten around.
-pub const LONGEST_CHANGE: Duration = Duration::from_secs(8);
-/// For how long nobody keeps what is loaded of a value whose change was begun and never ended.
-pub const HOLD: Duration = Duration::from_secs(10);
+pub use self::change::{HOLD, LONGEST_CHANGE};
 
 /// A region of the cache whose values are found by `K`; a cheap clone.
 pub struct Cache<K: ?Sized, V> {
@@ -122,14 +115,14 @@ where
         E: Send + Sync + 'static,
     {
         let taken = self.core.take(pilot.wanted()).await;
-        self.bring(pilot, &taken, load).await
+        self.bring(pilot, taken, load).await
     }
 
     /// Loads a value unless it is there.
     async fn bring<F, Fut, E>(
         &self,
         pilot: Pilot,
-        taken: &Taken,
+        mut taken: Taken,
         load: F,
     ) -> Result<Arc<V>, CacheError<E>>
     where
@@ -138,30 +131,35 @@ where
         E: Send + Sync + 'static,
     {
         let core = &self.core;
-        if let Taken::Held(text, left) = taken
-            && let Ok(value) = serde_json::from_str::<V>(text)
-        {
-            core.tally.redis.fetch_add(1, Ordering::Relaxed);
-            let value = Arc::new(value);
-            pilot.land(untyped(&value), Some(core.terms(text, *left)));
-            return Ok(value);
+        if let Taken::Held(text, left) = &taken {
+            if let Ok(value) = serde_json::from_str::<V>(text) {
+                core.tally.redis.fetch_add(1, Ordering::Relaxed);
+                let value = Arc::new(value);
+                pilot.land(untyped(&value), Some(core.terms(text, *left)));
+                return Ok(value);
+            }
+            core.cannot_read();
+            taken = core.take_anyway(pilot.wanted()).await;
+        }
+        if matches!(taken, Taken::Unkept) {
+            pilot.has_no_right();
         }
         let limit = core.region.limit();
         let value = match tokio::time::timeout(limit, load()).await {
             Ok(Ok(value)) => Arc::new(value),
             Ok(Err(error)) => {
                 let error = Arc::new(error);
-                core.give_up(pilot.wanted(), taken).await;
+                core.give_up(pilot.wanted(), &taken).await;
                 pilot.crash(Landed::Failed(untyped(&error)));
                 return Err(CacheError::Load(error));
             }
             Err(_late) => {
-                core.give_up(pilot.wanted(), taken).await;
+                core.give_up(pilot.wanted(), &taken).await;
                 pilot.crash(Landed::TooLong);
                 return Err(CacheError::TooLong(limit));
             }
         };
-        let kept = self.keep(&pilot, taken, &value).await;
+        let kept = self.keep(&pilot, &taken, &value).await;
         let tally = if kept.is_some() { &core.tally.loaded } else { &core.tally.unkept };
         tally.fetch_add(1, Ordering::Relaxed);
         pilot.land(untyped(&value), kept);
@@ -216,98 +214,6 @@ where
     pub async fn clear(&self) -> Result<(), ForgetError> {
         clear(&self.core).await
     }
-
-    /// Makes a change, such as a transaction up to its commit, around which a value is forgotten: before it, so that nobody
-    /// keeps what is not committed yet, and after it. Wherever the process dies, what was committed is seen on all nodes
-    /// within [`HOLD`] and [`BOUND`](super::BOUND), or within [`BOUND`](super::BOUND) if it does not die.
-    ///
-    /// If the change fails nobody keeps what is loaded for [`HOLD`] either, since its error may be that of a commit whose answer
-    /// was lost; so refuse what is wrong before this is called. The change has
-    /// [`LONGEST_CHANGE`] at most, and is not gone on with after that. What it had begun must not be made any more then: give its
-    /// statements a time limit.
-    ///
-    /// # Errors
-    /// [`ChangeError`]. What is dropped while it waits counts as one that takes too long.
-    pub async fn change_with<F, Fut, T, E>(&self, key: &K, change: F) -> Result<T, ChangeError<E>>
-    where
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-    {
-        let key = checked(key).map_err(|bad| ChangeError::<E>::NotBegun(bad.into()))?;
-        let core = &self.core;
-        let word = format!("{:032x}", rand::random::<u128>());
-        let asked = core.now();
-        // However this ends, also by being dropped.
-        let _forgotten = ForgottenHere { core, key: &key };
-        tell(core, &key, (Step::Begin, word.as_str()))
-            .await
-            .map_err(|error| ChangeError::<E>::NotBegun(ForgetError::Untold(error)))?;
-        // If it did not succeed it may be that the answer to a commit was lost, which is still to be carried out: the hold is
-        // waited for. If it took too long, because the process stood still say, that may be over, and begins again.
-        let changed = match carried_out(core, asked, change).await {
-            Some(Ok(changed)) => changed,
-            Some(Err(error)) => {
-                if left_of(asked, core.now()).is_none() {
-                    hold_anew(core, &key, &word).await;
-                }
-                return Err(ChangeError::Failed(error));
-            }
-            None => {
-                hold_anew(core, &key, &word).await;
-                return Err(ChangeError::TooLong);
-            }
-        };
-        if let Err(error) = tell(core, &key, (Step::End, word.as_str())).await {
-            // Nobody has the old value, nor keeps it until the hold is over.
-            tracing::debug!(cache.region = core.region.name(), %error, "a change is held up longer");
-        }
-        Ok(changed)
-    }
-}
-
-/// Forgets a value of this node at the end of a change.
-struct ForgottenHere<'a> {
-    core: &'a Core,
-    key: &'a str,
-}
-
-impl Drop for ForgottenHere<'_> {
-    fn drop(&mut self) {
-        self.core.forget(self.key);
-    }
-}
-
-/// Carries a change out in time, or gives it up. It is not gone on with after that: where the process has stood still, a mere limit
-/// would let it do one more step first, and that may be the commit.
-async fn carried_out<F, Fut>(core: &Core, asked: BootInstant, change: F) -> Option<Fut::Output>
-where
-    F: FnOnce() -> Fut,
-    Fut: Future,
-{
-    let left = left_of(asked, core.now())?;
-    let mut change = pin!(change());
-    let goes_on = poll_fn(|context: &mut Context<'_>| {
-        if left_of(asked, core.now()).is_none() {
-            return Poll::Ready(None);
-        }
-        change.as_mut().poll(context).map(Some)
-    });
-    tokio::time::timeout(left, goes_on).await.ok().flatten()
-}
-
-/// Has nobody keep what is loaded of a value for [`HOLD`] from now on; what was kept meanwhile is forgotten.
-async fn hold_anew(core: &Core, key: &str, word: &str) {
-    if let Err(error) = tell(core, key, (Step::Begin, word)).await {
-        tracing::warn!(
-            cache.region = core.region.name(), %error,
-            "a change took too long and other nodes could not be told: an old value may be kept for as long as it lives"
-        );
-    }
-}
-
-/// How long a change may take whose beginning was told after `asked`; nothing when it is too late for it.
-fn left_of(asked: BootInstant, now: BootInstant) -> Option<Duration> {
-    LONGEST_CHANGE.checked_sub(now.saturating_duration_since(asked)).filter(|left| !left.is_zero())
 }
 
 pub(super) async fn forget(core: &Core, key: &str) -> Result<(), ForgetError> {

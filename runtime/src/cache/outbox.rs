@@ -13,9 +13,12 @@
 //!
 //! *A node dies with rows in hand*: its connection ends, and its locks on them with it; others tell them. *It stands still*: the
 //! server ends its transaction after two seconds. *Redis is away*: rows wait, and no memory is trusted for longer than
-//! [`BOUND`](super::BOUND). *The database is away*: so are the changes. *Nobody listens any more*: rows are found by looking.
+//! [`BOUND`](super::BOUND). *Only some regions cannot be told*, since their shard does not answer or refuses: their rows wait, and those of
+//! others do not wait for them. *The database is away*: so are the changes. *Nobody listens any more*: rows are found by looking.
 
+mod away;
 mod findings;
+mod jobs;
 mod listener;
 mod relay;
 mod table;

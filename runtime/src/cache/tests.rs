@@ -339,6 +339,56 @@ async fn c7_a_change_is_not_gone_on_with_too_late_and_is_held_up_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c7_the_end_of_a_change_is_told_when_it_can_be() {
+    let server = RedisServer::start().await;
+    let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
+    let told = || server.cli(&["HGET", "us:t:{cprices}:h", "seq"]).trim().to_owned();
+    let changed = a.cache.change_with("k", async || {
+        server.cli(&["ACL", "SETUSER", "default", "-evalsha", "-eval"]);
+        Ok::<&str, Infallible>("committed")
+    });
+    assert_eq!(changed.await.unwrap(), "committed", "it was made");
+    assert_eq!(told(), "1", "that it begins");
+    server.cli(&["ACL", "SETUSER", "default", "+evalsha", "+eval"]);
+    eventually("that it is over is told", || told() == "2").await;
+    b.look().await;
+    assert_eq!((b.get("k", 1).await, a.get("k", 2).await), (1, 1), "nothing is held up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c7_what_is_loaded_during_a_change_is_waited_for_no_longer_than_the_bound() {
+    let server = RedisServer::start().await;
+    let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
+    // Its process dies in the middle, so that nobody tells its end.
+    let mut lost = Box::pin(a.cache.change_with("k", pending::<Result<(), Infallible>>));
+    let writers = "us:t:{cprices}:b:k";
+    tokio::select! {
+        changed = &mut lost => panic!("{changed:?}"),
+        () = eventually("it has begun", || server.cli(&["EXISTS", writers]).trim() == "1") => {}
+    }
+    drop(lost);
+    b.look().await;
+    let (begun, loading) = tokio::sync::oneshot::channel();
+    let (goes_on, waits) = tokio::sync::oneshot::channel::<()>();
+    let cache = b.cache.clone();
+    let slow = tokio::spawn(async move {
+        let load = || async move {
+            begun.send(()).unwrap();
+            waits.await.unwrap();
+            Ok::<u64, Infallible>(1)
+        };
+        *cache.get_with("k", load).await.unwrap()
+    });
+    loading.await.unwrap();
+    // The change is committed now.
+    b.clock.advance(BOUND + Duration::from_nanos(1));
+    b.look().await;
+    assert_eq!(b.get("k", 2).await, 2, "what began before the commit is too old by now");
+    goes_on.send(()).unwrap();
+    assert_eq!(slow.await.unwrap(), 1, "who asked before may be given it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c7_a_value_whose_loading_began_before_a_change_elsewhere_is_refused() {
     let server = RedisServer::start().await;
     let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
@@ -363,6 +413,29 @@ async fn c3_who_asks_before_the_first_look_loads_for_all_nodes_too() {
     assert_eq!(*first.unwrap(), 1);
     assert_eq!(seat.get("k", 2).await, 1, "it was kept");
     assert_eq!(Seat::on(&server, "b").await.get("k", 3).await, 1, "for all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_in_redis_that_is_of_another_type_is_replaced() {
+    let server = RedisServer::start().await;
+    let (a, b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
+    assert_eq!(a.get("k", 1).await, 1);
+    server.cli(&["HSET", "us:t:{cprices}:v:k", "d", "\"of a newer release\""]);
+    assert_eq!(b.get("k", 2).await, 2, "it is loaded");
+    assert_eq!(b.get("k", 3).await, 2, "and kept in memory");
+    assert_eq!(Seat::on(&server, "c").await.get("k", 4).await, 2, "and in Redis, for all");
+    server.cli(&["HSET", "us:t:{cprices}:v:k", "d", "[]"]);
+    let c = Seat::on(&server, "c").await;
+    let old = c.cache.get_with("k", async || {
+        a.cache.forget("k").await.unwrap();
+        Ok::<u64, Infallible>(5)
+    });
+    assert_eq!(*old.await.unwrap(), 5);
+    assert_eq!(
+        Seat::on(&server, "d").await.get("k", 6).await,
+        6,
+        "under the same rules as any other"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,7 +59,8 @@ fn services(patient: &Patient) -> Outcome {
         };
         worst = worst.or_worse(health);
     }
-    let found = patient.practice.services.iter().flat_map(|service| service.findings());
+    let services = patient.practice.services.iter().flat_map(|service| service.findings());
+    let found = services.chain(patient.node().caches.findings());
     found.map(outcome).fold(worst, Outcome::or_worse)
 }
 

@@ -99,4 +99,15 @@ async fn changed_by_another_program(cluster: &Cluster) {
     }
     oracle!("nodes that are ready without a listener", ready, 3);
     wait::until("all nodes listen again", LIMIT, async || listens().await > 2.5).await;
+    let about = Client::new().get(cluster.nodes[0].admin_url(), "/v1/about").await.unwrap();
+    let about: Value = about.expect(200).json();
+    let cache = about["services"]
+        .as_array()
+        .and_then(|services| services.iter().find(|service| service["name"] == "cache").cloned());
+    let cache = cache.expect("the cache is among its services");
+    oracle!(
+        "how the cache of a node is then",
+        cache["health"].as_str().unwrap_or_default(),
+        "ready"
+    );
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use super::process::ProcessFigures;
+use crate::cache::{self, WeakCaches};
 use crate::clock::SharedClock;
 use crate::database::Database;
 use crate::http::requests::Requests;
@@ -31,7 +32,7 @@ pub struct NodeDetail {
     pub drained: Option<Drained>,
     /// Why it is not ready.
     pub reasons: Vec<Reason>,
-    /// How its services are.
+    /// How its services are, and its cache.
     pub services: Vec<ServiceDetail>,
     /// For how long the process has run.
     pub uptime_seconds: u64,
@@ -95,6 +96,7 @@ pub(crate) struct Here {
     database: Database,
     settings: Settings,
     services: Vec<Weak<dyn Service>>,
+    caches: WeakCaches,
     pauses: Pauses,
     started_ms: u64,
 }
@@ -115,6 +117,7 @@ impl Here {
             database: node.database.clone(),
             settings: node.settings.clone(),
             services: services.iter().map(Arc::downgrade).collect(),
+            caches: node.caches.weak(),
             pauses,
             started_ms: node.membership.own().started_ms,
         }
@@ -142,7 +145,7 @@ impl Here {
             ready: self.is_ready(),
             drained: self.lifecycle.drained(),
             reasons: self.lifecycle.reasons(),
-            services: self.services().map(|service| ServiceDetail::of(service.as_ref())).collect(),
+            services: self.health_of_services(),
             uptime_seconds: uptime_ms / 1_000,
             rss_bytes: figures.rss_bytes,
             open_files: figures.open_files,
@@ -154,6 +157,16 @@ impl Here {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             settings_revision: u64::try_from(self.settings.revision()).ok(),
         }
+    }
+
+    /// How its services are, and the cache, which every node has.
+    fn health_of_services(&self) -> Vec<ServiceDetail> {
+        let services = self.services();
+        let mut details: Vec<ServiceDetail> =
+            services.map(|service| ServiceDetail::of(service.name(), service.health())).collect();
+        let caches = self.caches.upgrade();
+        details.extend(caches.map(|caches| ServiceDetail::of(cache::SERVICE, caches.health())));
+        details
     }
 
     async fn redis(&self) -> Option<RedisDetail> {
@@ -168,12 +181,12 @@ impl Here {
 }
 
 impl ServiceDetail {
-    fn of(service: &dyn Service) -> Self {
-        let (health, reason) = match service.health() {
+    fn of(name: &str, health: Health) -> Self {
+        let (health, reason) = match health {
             Health::Ready => ("ready", None),
             Health::Degraded(reason) => ("degraded", Some(reason)),
             Health::Failed(reason) => ("failed", Some(reason)),
         };
-        Self { name: service.name().to_owned(), health: health.to_owned(), reason }
+        Self { name: name.to_owned(), health: health.to_owned(), reason }
     }
 }

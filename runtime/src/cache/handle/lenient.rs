@@ -224,7 +224,7 @@ where
         return End::PutOff;
     }
     let cache = Cache::<str, V> { core, shape: PhantomData };
-    let loaded = cache.bring(pilot, &taken, load).await;
+    let loaded = cache.bring(pilot, taken, load).await;
     ended(&loaded)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Outbox;
 use crate::cache::Caches;
 use crate::finding::{Finding, Severity};
+use crate::service::Health;
 
 /// For how long one row may wait.
 const STUCK: Duration = Duration::from_secs(10);
@@ -12,6 +13,16 @@ const STUCK: Duration = Duration::from_secs(10);
 const DEAF: Duration = Duration::from_secs(3);
 
 impl Caches {
+    /// Says how the cache is on this node: it never makes a node not ready, since it only loads more where it knows less.
+    pub(crate) fn health(&self) -> Health {
+        let found = self.findings();
+        if found.is_empty() {
+            return Health::Ready;
+        }
+        let texts: Vec<&str> = found.iter().map(|finding| &*finding.text).collect();
+        Health::Degraded(texts.join("; "))
+    }
+
     /// Says what is wrong with telling what transactions and other programs changed, as seen from this node.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let (outbox, now) = (&self.inner.outbox, self.inner.clock.now());

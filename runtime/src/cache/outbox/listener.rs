@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sea_orm::ConnectionTrait as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
 
 use super::Outbox;
@@ -23,6 +23,9 @@ const CHANNEL: &str = "understudy_cache";
 /// How often it is looked whether there is a trigger, and whether the connection is still there.
 const CHECK: Duration = Duration::from_secs(5);
 
+/// A connection that lived for so long was one: the next one is made at once when it is lost.
+const LIVED: Duration = Duration::from_secs(10);
+
 /// Whether a table has a trigger that calls the function of this schema.
 const BRIDGED: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger AS t \
     JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid \
@@ -35,7 +38,7 @@ pub(super) async fn listen(outbox: &Outbox, database: &Database, caches: &Caches
     if database.backend() == Backend::Sqlite {
         return Stopped::Drained;
     }
-    let (mut backoff, mut bridged) = (Backoff::default(), false);
+    let (mut pauses, mut bridged) = (Pauses::default(), false);
     loop {
         match is_bridged(database).await {
             Ok(found) => bridged = found,
@@ -48,15 +51,38 @@ pub(super) async fn listen(outbox: &Outbox, database: &Database, caches: &Caches
             continue;
         }
         outbox.is_deaf(caches.inner.clock.now());
-        match database.listen(CHANNEL).await {
+        let begun = Instant::now();
+        let lived = match database.listen(CHANNEL).await {
             Ok(Some(listener)) => {
-                backoff.reset();
                 hear(outbox, database, listener).await;
+                // Whether it is lost or not needed any more is found out after the pause.
+                outbox.is_deaf(caches.inner.clock.now());
+                begun.elapsed()
             }
             Ok(None) => return Stopped::Drained,
-            Err(error) => debug!(error = chain(&error), "nobody hears what other programs change"),
+            Err(error) => {
+                debug!(error = chain(&error), "nobody hears what other programs change");
+                Duration::ZERO
+            }
+        };
+        sleep(pauses.after(lived)).await;
+    }
+}
+
+/// How long nobody tries to connect.
+#[derive(Default)]
+struct Pauses {
+    backoff: Backoff,
+}
+
+impl Pauses {
+    /// Says how long to wait after a connection that lived for so long. One that is lost at once, since a pooler ends it say, is no
+    /// success: it would be made again ten times a second on each node.
+    fn after(&mut self, lived: Duration) -> Duration {
+        if lived >= LIVED {
+            self.backoff.reset();
         }
-        sleep(backoff.pause()).await;
+        self.backoff.pause()
     }
 }
 
@@ -116,5 +142,21 @@ impl Outbox {
     fn hears(&self) {
         self.deaf.store(0, Ordering::Relaxed);
         metrics::gauge!("understudy_cache_listening").set(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_lost_at_once_is_made_more_and_more_seldom() {
+        let mut pauses = Pauses::default();
+        assert!(pauses.after(LIVED) <= Duration::from_millis(100));
+        for _ in 0..8 {
+            pauses.after(Duration::from_millis(50));
+        }
+        assert!(pauses.after(Duration::from_millis(50)) >= Duration::from_secs(2));
+        assert!(pauses.after(LIVED) <= Duration::from_millis(100), "it had worked");
     }
 }

@@ -2,23 +2,22 @@
 //! a second in any case.
 //!
 //! Nodes do not wait for each other: on PostgreSQL each takes rows that no other one has in hand, tells them, and strikes them off
-//! before its transaction ends. What could not be told stays.
+//! before its transaction ends. What could not be told stays. Nor do regions wait for each other: one that cannot be told is left
+//! out of the next looks, and tried with one row now and then ([`Away`]).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::Outbox;
+use super::away::Away;
+use super::jobs::{Told, tell};
 use super::listener;
-use super::table::{self, PAGE, Row};
-use crate::cache::handle::{check, forget_tag};
-use crate::cache::shared::Forgotten;
-use crate::cache::{Caches, ForgetError};
+use super::table::{self, PAGE, Pick};
+use crate::cache::Caches;
 use crate::database::{Backend, Database, DatabaseError};
 use crate::supervise::{Stopped, Supervised, spawn};
 
@@ -28,16 +27,15 @@ const EVERY: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(20);
 /// How long telling what is in hand may take. The server ends transactions that pause for longer than 2 s.
 const LIMIT: Duration = Duration::from_millis(1_200);
-/// From so many rows of a region on, all of it is forgotten instead.
-const MANY: usize = 500;
-static ALL: Forgotten = Forgotten::All;
+/// How long trying regions may take that could not be told: all others wait for that.
+const TRIAL: Duration = Duration::from_millis(300);
 
 /// What a look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Look {
     /// How many rows were told, and are struck off.
     pub(super) told: usize,
-    /// How many could not be told.
+    /// How many could not be told, at least.
     pub(super) left: usize,
     /// Whether there may be more.
     pub(super) is_part: bool,
@@ -50,6 +48,8 @@ pub(super) struct Relay {
     database: Database,
     /// The row that had waited for longest at the last look, if that could not be told.
     stuck: Option<i64>,
+    /// Regions that cannot be told just now.
+    away: Away,
     is_failing: bool,
 }
 
@@ -76,7 +76,7 @@ impl Relay {
         // Once for a node; a second time it is the same.
         caches.inner.outbox.database.set(database.clone()).ok();
         let (caches, database) = (caches.clone(), database.clone());
-        Self { caches, database, stuck: None, is_failing: false }
+        Self { caches, database, stuck: None, away: Away::default(), is_failing: false }
     }
 
     fn outbox(&self) -> Arc<Outbox> {
@@ -88,8 +88,13 @@ impl Relay {
         let mut pause = EVERY;
         loop {
             match self.look().await {
-                Ok(Look { is_part: true, left: 0, .. }) => continue,
-                Ok(look) => self.note(look.left > 0),
+                Ok(look) => {
+                    self.note(look.left > 0);
+                    // Each time some rows go, or their region is left out.
+                    if look.is_part {
+                        continue;
+                    }
+                }
                 Err(error) => {
                     debug!(%error, "nobody looked what transactions left behind");
                 }
@@ -109,20 +114,61 @@ impl Relay {
         let found = oldest.map(|oldest| oldest.id);
         self.remember(found);
         if found.is_none() {
+            self.away.clear();
             return Ok(Look::default());
         }
-        let redis = self.caches.inner.redis.as_ref();
-        if redis.is_some_and(|(redis, _)| !redis.is_connected()) {
-            // Others may have a way to it: they find the rows free.
-            return Ok(Look { left: 1, ..Look::default() });
+        if let Some((redis, _)) = &self.caches.inner.redis {
+            if !redis.is_connected() {
+                // Others may have a way to it: they find the rows free.
+                return Ok(Look { left: 1, ..Look::default() });
+            }
+            self.away.over(*redis.connects().borrow());
         }
-        let look = match self.database.backend() {
-            Backend::Postgres => self.tell_locked().await?,
-            Backend::Sqlite => self.tell_alone().await?,
+        let (rows, told) = self.tell(Pick::AllBut(self.away.names()), LIMIT).await?;
+        let told_of_all = told.rows.len();
+        self.put_off(told.failed);
+        let tried = self.try_again().await?;
+        Ok(Look {
+            told: told_of_all + tried,
+            left: (rows - told_of_all).max(self.away.count()),
+            is_part: rows == PAGE || tried > 0,
+        })
+    }
+
+    /// Tells one row each of the regions that could not be told, when it is time; returns how many were.
+    async fn try_again(&mut self) -> Result<usize, DatabaseError> {
+        let due = self.away.due(self.caches.inner.clock.now());
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let waiting = table::waiting(&self.database, &due).await?;
+        for region in due.iter().filter(|region| !waiting.contains(*region)) {
+            self.away.is_back(region);
+        }
+        if waiting.is_empty() {
+            return Ok(0);
+        }
+        let (_, told) = self.tell(Pick::FirstOf(waiting.clone()), TRIAL).await?;
+        told.regions.iter().for_each(|region| self.away.is_back(region));
+        // Also those whose row another node has in hand, which tries them too.
+        self.put_off(waiting.into_iter().filter(|region| !told.regions.contains(region)));
+        Ok(told.rows.len())
+    }
+
+    fn put_off(&mut self, regions: impl IntoIterator<Item = String>) {
+        let now = self.caches.inner.clock.now();
+        regions.into_iter().for_each(|region| self.away.failed(region, now));
+    }
+
+    /// Tells some rows; returns how many there were, and what became of them.
+    async fn tell(&self, pick: Pick, limit: Duration) -> Result<(usize, Told), DatabaseError> {
+        let (rows, told) = match self.database.backend() {
+            Backend::Postgres => self.tell_locked(pick, limit).await?,
+            Backend::Sqlite => self.tell_alone(pick, limit).await?,
         };
-        let told = u64::try_from(look.told).unwrap_or(u64::MAX);
-        metrics::counter!("understudy_cache_outbox_told_total").increment(told);
-        Ok(look)
+        let count = u64::try_from(told.rows.len()).unwrap_or(u64::MAX);
+        metrics::counter!("understudy_cache_outbox_told_total").increment(count);
+        Ok((rows, told))
     }
 
     /// Since when the same row has waited.
@@ -138,151 +184,59 @@ impl Relay {
     }
 
     /// With rows that nobody else has in hand.
-    async fn tell_locked(&self) -> Result<Look, DatabaseError> {
+    async fn tell_locked(
+        &self,
+        pick: Pick,
+        limit: Duration,
+    ) -> Result<(usize, Told), DatabaseError> {
         let caches = self.caches.clone();
-        let look = self.database.transaction(move |on| {
-            let caches = caches.clone();
+        let telling = self.database.transaction(move |on| {
+            let (caches, pick) = (caches.clone(), pick.clone());
             Box::pin(async move {
-                let rows = table::pick(on, Backend::Postgres).await?;
-                let told = tell(&caches, &rows).await;
-                table::strike_off(on, &told).await?;
-                Ok(look(rows.len(), told.len()))
+                let rows = table::pick(on, Backend::Postgres, &pick).await?;
+                let told = tell(&caches, &rows, limit).await;
+                table::strike_off(on, &told.rows).await?;
+                Ok((rows.len(), told))
             })
         });
-        look.await
+        telling.await
     }
 
     /// On a file nobody else is there. What is read is committed: not so within the writer's transaction, which is one for many.
-    async fn tell_alone(&self) -> Result<Look, DatabaseError> {
-        let rows = self.database.read(|on| Box::pin(table::pick(on, Backend::Sqlite))).await?;
-        let told = tell(&self.caches, &rows).await;
-        let look = look(rows.len(), told.len());
+    async fn tell_alone(
+        &self,
+        pick: Pick,
+        limit: Duration,
+    ) -> Result<(usize, Told), DatabaseError> {
+        let reading = self.database.read(move |on| {
+            let pick = pick.clone();
+            Box::pin(async move { table::pick(on, Backend::Sqlite, &pick).await })
+        });
+        let rows = reading.await?;
+        let told = tell(&self.caches, &rows, limit).await;
+        let gone = told.rows.clone();
         let struck = self.database.step(move |on| {
-            let told = told.clone();
-            Box::pin(async move { table::strike_off(on, &told).await })
+            let gone = gone.clone();
+            Box::pin(async move { table::strike_off(on, &gone).await })
         });
         struck.await?;
-        Ok(look)
+        Ok((rows.len(), told))
     }
 
     /// Writes into the log when telling begins to fail, and when it does so no more.
     fn note(&mut self, is_failing: bool) {
         match (self.is_failing, is_failing) {
-            (false, true) => warn!("what transactions changed cannot be told to all nodes"),
+            (false, true) => {
+                // None is named while there is no connection at all.
+                let regions = self.away.names().join(" ");
+                warn!(
+                    cache.regions = regions.as_str(),
+                    "what transactions changed cannot be told to all nodes"
+                );
+            }
             (true, false) => info!("what transactions changed is told to all nodes again"),
             (true, true) | (false, false) => {}
         }
         self.is_failing = is_failing;
-    }
-}
-
-fn look(rows: usize, told: usize) -> Look {
-    Look { told, left: rows - told, is_part: rows == PAGE }
-}
-
-/// What is told in one go, for some rows.
-struct Job<'a> {
-    region: &'a str,
-    what: &'a Forgotten,
-    keep: Duration,
-    rows: Vec<i64>,
-}
-
-/// Tells all nodes what rows say; returns those that were told.
-async fn tell(caches: &Caches, rows: &[Row]) -> Vec<i64> {
-    let told = join_all(jobs(rows).into_iter().map(|job| tell_one(caches, job))).await;
-    told.into_iter().flatten().collect()
-}
-
-async fn tell_one(caches: &Caches, job: Job<'_>) -> Vec<i64> {
-    let told = timeout(LIMIT, caches.told(&job)).await;
-    match told {
-        // Nothing is cached by a key that cannot be one: what was written past all checks is not told for ever.
-        Ok(Ok(()) | Err(ForgetError::BadKey(_))) => job.rows,
-        Ok(Err(ForgetError::Untold(error))) => {
-            debug!(cache.region = job.region, %error, "what a transaction changed waits");
-            Vec::new()
-        }
-        Err(_late) => Vec::new(),
-    }
-}
-
-/// Puts rows together that say the same; many of one region are one for all of it.
-fn jobs(rows: &[Row]) -> Vec<Job<'_>> {
-    let mut regions: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        regions.entry(&row.region).or_default().push(row);
-    }
-    let mut jobs: Vec<Job<'_>> = Vec::new();
-    for (region, rows) in regions {
-        let is_all = rows.len() > MANY || rows.iter().any(|row| row.what == Forgotten::All);
-        let first = jobs.len();
-        for row in rows {
-            let what = if is_all { &ALL } else { &row.what };
-            let same = |job: &&mut Job<'_>| job.what == what;
-            match jobs[first..].iter_mut().find(same) {
-                Some(job) => {
-                    job.keep = job.keep.max(row.keep);
-                    job.rows.push(row.id);
-                }
-                None => jobs.push(Job { region, what, keep: row.keep, rows: vec![row.id] }),
-            }
-        }
-    }
-    jobs
-}
-
-impl Caches {
-    /// Has all nodes forget what some rows say, whether the region was opened here or not.
-    async fn told(&self, job: &Job<'_>) -> Result<(), ForgetError> {
-        match job.what {
-            Forgotten::One(key) => self.forget(job.region, Some(key)).await,
-            Forgotten::All => self.forget(job.region, None).await,
-            Forgotten::Tagged(tag) => self.forget_tag(job.region, tag, job.keep).await,
-        }
-    }
-
-    async fn forget_tag(&self, region: &str, tag: &str, keep: Duration) -> Result<(), ForgetError> {
-        if let Some(core) = self.find(region) {
-            return forget_tag(&core, tag).await;
-        }
-        let Some(shared) = self.shared(region) else { return Ok(()) };
-        check(tag)?;
-        let told = shared.forget_tag(tag, keep).await;
-        shared.tell();
-        told.map_err(ForgetError::Untold)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(id: i64, region: &str, what: Forgotten) -> Row {
-        Row { id, region: region.to_owned(), what, keep: Duration::from_millis(id.unsigned_abs()) }
-    }
-
-    #[test]
-    fn rows_that_say_the_same_are_told_once_and_many_clear_their_region() {
-        let one = |key: usize| Forgotten::One(key.to_string());
-        let rows =
-            [row(1, "a", one(1)), row(2, "b", one(1)), row(3, "a", one(1)), row(4, "a", one(2))];
-        let told = |rows: &[Row]| {
-            let told = |job: Job<'_>| (job.region.to_owned(), job.what.clone(), job.rows);
-            jobs(rows).into_iter().map(told).collect::<Vec<(String, Forgotten, Vec<i64>)>>()
-        };
-        assert_eq!(
-            told(&rows),
-            [
-                ("a".to_owned(), one(1), vec![1, 3]),
-                ("a".to_owned(), one(2), vec![4]),
-                ("b".to_owned(), one(1), vec![2]),
-            ]
-        );
-        let cleared = [row(1, "a", one(1)), row(2, "a", Forgotten::All)];
-        assert_eq!(told(&cleared), [("a".to_owned(), Forgotten::All, vec![1, 2])]);
-        let many: Vec<Row> = (0..=MANY).map(|key| row(7, "a", one(key))).collect();
-        assert_eq!(told(&many), [("a".to_owned(), Forgotten::All, vec![7; MANY + 1])]);
-        assert_eq!(told(&many[1..]).len(), MANY, "as many as that one by one");
     }
 }

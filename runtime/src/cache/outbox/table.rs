@@ -28,6 +28,15 @@ pub(super) struct Row {
     pub(super) keep: Duration,
 }
 
+/// Which rows are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pick {
+    /// Those of all regions but these.
+    AllBut(Vec<String>),
+    /// The first of each of these regions.
+    FirstOf(Vec<String>),
+}
+
 /// The row that has waited for longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Oldest {
@@ -78,14 +87,64 @@ pub(super) async fn oldest(database: &Database) -> Result<Option<Oldest>, Databa
     Ok(Some(Oldest { id: row.try_get("", "id")?, age }))
 }
 
-/// Reads the rows that have waited for longest and are in nobody's hand; on PostgreSQL they are in this transaction's then.
-pub(super) async fn pick(on: &DatabaseExecutor<'_>, backend: Backend) -> Result<Vec<Row>, DbErr> {
+/// Says which of some regions have rows.
+pub(super) async fn waiting(
+    database: &Database,
+    regions: &[String],
+) -> Result<Vec<String>, DatabaseError> {
     let sql = format!(
-        "SELECT id, region, kind, key, keep_ms FROM us_cache_outbox ORDER BY id LIMIT {PAGE}{}",
+        "SELECT DISTINCT region FROM us_cache_outbox WHERE region IN ({})",
+        places(regions.len())
+    );
+    let query = database.backend().statement(&sql, values(regions));
+    let found = database.read(move |on| {
+        let query = query.clone();
+        Box::pin(async move { on.query_all_raw(query).await })
+    });
+    let mut waiting = Vec::new();
+    for row in found.await? {
+        waiting.push(row.try_get("", "region")?);
+    }
+    Ok(waiting)
+}
+
+/// Reads rows that are in nobody's hand, those that have waited for longest first; on PostgreSQL they are in this transaction's
+/// then.
+pub(super) async fn pick(
+    on: &DatabaseExecutor<'_>,
+    backend: Backend,
+    pick: &Pick,
+) -> Result<Vec<Row>, DbErr> {
+    let (which, regions) = match pick {
+        Pick::AllBut(regions) if regions.is_empty() => (String::new(), regions),
+        Pick::AllBut(regions) => {
+            (format!(" WHERE region NOT IN ({})", places(regions.len())), regions)
+        }
+        Pick::FirstOf(regions) => {
+            let which = format!(
+                " WHERE id IN (SELECT min(id) FROM us_cache_outbox \
+                 WHERE region IN ({}) GROUP BY region)",
+                places(regions.len())
+            );
+            (which, regions)
+        }
+    };
+    let sql = format!(
+        "SELECT id, region, kind, key, keep_ms FROM us_cache_outbox{which} ORDER BY id LIMIT {PAGE}{}",
         backend.skip_locked()
     );
-    let rows = on.query_all_raw(backend.statement(&sql, [])).await?;
+    let rows = on.query_all_raw(backend.statement(&sql, values(regions))).await?;
     rows.iter().map(row).collect()
+}
+
+/// `$1, $2, ...`, for so many values.
+fn places(count: usize) -> String {
+    let places: Vec<String> = (1..=count).map(|place| format!("${place}")).collect();
+    places.join(", ")
+}
+
+fn values(regions: &[String]) -> Vec<Value> {
+    regions.iter().map(|region| Value::from(region.clone())).collect()
 }
 
 fn row(found: &QueryResult) -> Result<Row, DbErr> {

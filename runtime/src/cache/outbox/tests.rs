@@ -16,6 +16,7 @@ use crate::database::test_postgres::{TestPostgres, test_config};
 use crate::keys::KeySpace;
 use crate::redis::Role;
 use crate::redis::testing::{RedisServer, node};
+use crate::service::Health;
 
 /// Nothing ends by itself while a test runs.
 const PRICES: Region = Region::new("prices").lives(Duration::from_secs(600));
@@ -182,7 +183,8 @@ async fn c7_rows_in_the_hand_of_a_node_that_dies_are_told_by_another() {
         drop(stage.a.cache.forget_in(on, forget).await.unwrap());
     }
     let dying = stage.database.connection().begin().await.unwrap();
-    let picked = table::pick(&DatabaseExecutor::Transaction(&dying), Backend::Postgres).await;
+    let all = table::Pick::AllBut(Vec::new());
+    let picked = table::pick(&DatabaseExecutor::Transaction(&dying), Backend::Postgres, &all).await;
     assert_eq!(picked.unwrap().len(), 2);
     assert_eq!(stage.b.look().await, 0, "somebody has them in hand");
     dying.rollback().await.unwrap();
@@ -213,6 +215,35 @@ async fn c7_what_cannot_be_told_waits_until_it_can() {
     assert_eq!((waiting(&database).await, stage.b.look().await), (0, 0));
     assert_eq!(stage.b.caches.inner.outbox.stuck.load(Ordering::Relaxed), 0);
     assert!(stage.b.caches.findings().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c7_a_region_that_cannot_be_told_holds_up_no_other() {
+    let mut stage = Stage::start().await;
+    stage.fill("k", 1).await;
+    // As by a shard of a Redis Cluster that is out of order: whatever is asked of that region is refused.
+    let head = "us:t:{codd}:h";
+    stage.redis.cli(&["SET", head, "no hash"]);
+    let many = "INSERT INTO us_cache_outbox (region, kind, key, keep_ms, at_ms) \
+        SELECT 'odd', 'k', n, 0, 0 FROM generate_series(1, 1100) AS n";
+    stage.database.connection().execute_unprepared(many).await.unwrap();
+    let on = stage.database.connection();
+    drop(stage.a.cache.forget_in(on, "k").await.unwrap());
+    let look = stage.b.relay.look().await.unwrap();
+    assert_eq!((look.told, look.is_part), (0, true), "those that have waited for longer: {look:?}");
+    let look = stage.b.relay.look().await.unwrap();
+    assert!(look.told == 1 && look.left > 0, "{look:?}");
+    assert_eq!((stage.a.get("k", 2).await, stage.b.get("k", 3).await), (2, 2));
+    assert_eq!(waiting(&stage.database).await, 1_100, "nothing of it is lost");
+    stage.redis.cli(&["DEL", head]);
+    let (mut told, database) = (0, stage.database.clone());
+    let is_told = async {
+        while waiting(&database).await > 0 {
+            told += stage.b.relay.look().await.unwrap().told;
+        }
+    };
+    tokio::time::timeout(LIMIT, is_told).await.expect("it is told when it can be");
+    assert_eq!((told, stage.b.look().await), (1_100, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -311,6 +342,7 @@ async fn a_problem_is_told_when_something_was_wrong_for_long_and_only_while_it_i
         caches.findings().iter().map(|finding| finding.code.to_string()).collect()
     };
     assert!(codes().is_empty());
+    assert_eq!(caches.health(), Health::Ready);
     let outbox = &caches.inner.outbox;
     // Since the machine began.
     outbox.stuck.store(1, Ordering::Relaxed);
@@ -318,6 +350,12 @@ async fn a_problem_is_told_when_something_was_wrong_for_long_and_only_while_it_i
     assert_eq!(codes(), ["cache_outbox_stuck", "cache_bridge_lost"]);
     outbox.stuck.store(0, Ordering::Relaxed);
     assert_eq!(codes(), ["cache_bridge_lost"]);
+    let health = caches.health();
+    let is_degraded = matches!(&health, Health::Degraded(why) if why.contains("once a second"));
+    assert!(
+        is_degraded,
+        "what other programs change is found later, which stops no node: {health:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
