@@ -20,10 +20,11 @@ pub const KEY: usize = 32;
 /// By how many bytes a sealed text is longer than what it seals, beside its nonce.
 pub const TAG: usize = 16;
 
-/// The keys of a node; clones share them.
-#[derive(Clone)]
+/// The keys of a node; clones share them. The default has none.
+#[derive(Clone, Default)]
 pub struct Ring(Arc<Keys>);
 
+#[derive(Default)]
 struct Keys {
     all: Vec<Key>,
     writes: EncryptionWrites,

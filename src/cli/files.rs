@@ -204,7 +204,10 @@ fn heard(said: &Value, meter: &mut Meter, caller: &mut Caller) -> Result<Option<
         }
         Some("found") if !caller.json => {
             meter.end(&mut caller.terminal);
-            let line = format!("{}  {}  {}", text("finding"), text("space"), text("name"));
+            let mut line = format!("{}  {}  {}", text("finding"), text("space"), text("name"));
+            if said["key"].is_string() {
+                line += &format!("  (no key {})", text("key"));
+            }
             caller.terminal.page(|paper| paper.line(&line))?;
         }
         Some("stopped") => {
