@@ -1,4 +1,5 @@
-//! Keys that seal what lies in a store, as options give them: `SESSION_ENCRYPTION_KEYS`.
+//! Keys that seal what lies in a store, as options give them: `SESSION_ENCRYPTION_KEYS` and
+//! `FILES_ENCRYPTION_KEYS`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
