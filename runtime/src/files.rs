@@ -15,6 +15,7 @@ mod bounds;
 pub mod conformance;
 mod contents;
 mod database;
+mod encryption;
 mod error;
 mod folder;
 mod forms;
@@ -32,11 +33,13 @@ mod orphans;
 mod owners;
 mod points;
 mod ranges;
+mod rewrapping;
 mod rows;
 mod rules;
 mod s3;
 mod saving;
 mod schema;
+mod segments;
 mod serve;
 mod service;
 #[cfg(test)]
@@ -64,6 +67,7 @@ use futures_util::Stream;
 
 use self::bounds::Bounds;
 use self::contents::Stores;
+use self::encryption::FileKeys;
 use self::judging::Judge;
 use self::links::Signer;
 use self::rows::{Deleted, Rows};
@@ -122,6 +126,8 @@ pub struct Space {
 struct Store {
     rows: Rows,
     stores: Stores,
+    /// What opens and encrypts contents.
+    keys: FileKeys,
     limits: Limits,
     serving: Serving,
 }
@@ -171,7 +177,8 @@ impl Space {
     ///
     /// # Errors
     /// [`FileError::BadName`]; [`FileError::TooLarge`], [`FileError::SpaceFull`], [`FileError::TooManyFiles`] and
-    /// [`FileError::NoRoom`] at the limits; [`FileError::BrokeOff`] when `content` does; else when it cannot be stored now.
+    /// [`FileError::NoRoom`] at the limits; [`FileError::BrokeOff`] when `content` does; [`FileError::NoKey`] where it is to be
+    /// [encrypted](Self::encrypted) and there is no key; else when it cannot be stored now.
     pub async fn put<S, E>(
         &self,
         name: &str,
@@ -215,7 +222,8 @@ impl Space {
         let mut content = std::pin::pin!(futures_util::StreamExt::fuse(content));
         let peeked = kinds::peek(content.as_mut()).await;
         let kind = self.bounds.kinds.admit(content_type, &peeked.head)?;
-        let mut upload = Upload::begin(store, space, name, kind).await?;
+        let encryption = self.bounds.encryption;
+        let mut upload = Upload::begin(store, space, name, kind, encryption).await?;
         upload.narrow(store.limits.within(&self.bounds));
         let all = futures_util::StreamExt::chain(futures_util::stream::iter(peeked.read), content);
         upload.fill(all).await?;
@@ -231,7 +239,8 @@ impl Space {
     /// Finds a file; `None` if there is none.
     ///
     /// # Errors
-    /// [`FileError::BadName`], [`FileError::OtherStore`]; [`FileError::Quarantined`] and [`FileError::Infected`] where files are
+    /// [`FileError::BadName`], [`FileError::OtherStore`]; [`FileError::UnknownKey`] and [`FileError::OtherKey`] where it is
+    /// encrypted; [`FileError::Quarantined`] and [`FileError::Infected`] where files are
     /// examined; else when it cannot be looked for now.
     pub async fn get(&self, name: &str) -> Result<Option<StoredFile>, FileError> {
         let Some(file) = self.find(name).await? else { return Ok(None) };

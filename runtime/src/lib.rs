@@ -31,6 +31,7 @@ pub mod node;
 pub mod problems;
 pub mod rate_limit;
 pub mod redis;
+pub mod sealing;
 pub mod secret;
 pub mod service;
 pub mod settings;

@@ -1,8 +1,7 @@
-//! The cipher that seals the contents of sessions, and its keys. What is sealed, and when, is in
-//! [`crate::store::sealed`].
+//! How the contents of sessions are sealed. What is sealed, and when, is in [`crate::store::sealed`]; cipher and keys are
+//! those of [`understudy_runtime::sealing`].
 //!
-//! XChaCha20-Poly1305 with a random nonce for each text: 192 bits, so that no number of texts under one key is too many. A
-//! text is bound to its place: cluster, session, and attribute (or the list of recent operations, or its events) are
+//! A text is bound to its place: cluster, session, and attribute (or the list of recent operations, or its events) are
 //! authenticated with it, so that who can write to the store cannot have one session's value read in another. What they can do is told in
 //! `docs/sessions.md`.
 //!
@@ -14,9 +13,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chacha20poly1305::aead::{Aead as _, Payload};
-use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
-use understudy_runtime::config::{EncryptionConfig, EncryptionWrites};
+use understudy_runtime::config::EncryptionConfig;
+use understudy_runtime::sealing::{Key, NONCE, Ring};
 
 use crate::packing::UnpackError;
 use crate::record::{KeyId, KnownKeys, Locator, Seal};
@@ -27,7 +25,6 @@ pub(crate) mod tests;
 
 /// What sealed texts begin with.
 const FORMAT: &str = "1.";
-const NONCE: usize = 24;
 /// What bytes begin with that are not sealed.
 const PLAIN_BYTES: u8 = 0;
 /// What bytes begin with that are.
@@ -35,12 +32,9 @@ const SEALED_BYTES: u8 = 1;
 
 /// The keys of a node. Clones share them.
 #[derive(Clone)]
-pub struct SealRing(Arc<Ring>);
-
-struct Ring {
-    keys: Vec<(KeyId, XChaCha20Poly1305)>,
-    writes: EncryptionWrites,
-    cluster: String,
+pub struct SealRing {
+    keys: Ring,
+    cluster: Arc<str>,
 }
 
 /// Where a text stands; it can be opened nowhere else.
@@ -54,8 +48,7 @@ pub(crate) struct Place<'a> {
 /// Seals, under the first key.
 pub(crate) struct Sealer<'a> {
     cluster: &'a str,
-    id: &'a KeyId,
-    cipher: &'a XChaCha20Poly1305,
+    key: &'a Key,
 }
 
 /// Why a stored text cannot be opened. None shows anything of it.
@@ -81,45 +74,33 @@ impl SealRing {
     /// Takes the keys of a node of `cluster`.
     #[must_use]
     pub fn new(config: &EncryptionConfig, cluster: &str) -> Self {
-        let keys = config.keys.iter().filter_map(|key| {
-            let cipher = XChaCha20Poly1305::new(&Key::from(*key.key.expose()));
-            Some((KeyId::new(&key.id)?, cipher))
-        });
-        let keys = keys.collect();
-        Self(Arc::new(Ring { keys, writes: config.writes, cluster: cluster.to_owned() }))
+        Self { keys: Ring::new(config), cluster: cluster.into() }
     }
 
     /// Gives the names of all keys, and of what may be packed, by which stores know what this node can open.
     #[must_use]
     pub fn known(&self) -> KnownKeys {
-        let keys = self.0.keys.iter().map(|(id, _)| id);
-        let packed = keys.clone().map(|id| KeyId::packed(Some(id)));
-        let all = keys.cloned().chain(packed);
-        KnownKeys::new(all.chain([KeyId::packed(None)]).collect())
+        let keys: Vec<KeyId> =
+            self.keys.keys().iter().filter_map(|key| KeyId::new(key.id())).collect();
+        let packed: Vec<KeyId> = keys.iter().map(|id| KeyId::packed(Some(id))).collect();
+        KnownKeys::new(keys.into_iter().chain(packed).chain([KeyId::packed(None)]).collect())
     }
 
     /// Gives the form in which this node writes what it does not pack.
     #[must_use]
     pub fn form(&self) -> Seal {
-        self.sealer().map_or(Seal::Open, |sealer| Seal::Under(sealer.id.clone()))
+        self.sealer().and_then(|sealer| sealer.id()).map_or(Seal::Open, Seal::Under)
     }
 
     /// Gives the form in which this node writes values that may be packed.
     #[must_use]
     pub fn packed_form(&self) -> Seal {
-        Seal::Under(KeyId::packed(self.sealer().map(|sealer| sealer.id)))
+        Seal::Under(KeyId::packed(self.sealer().and_then(|sealer| sealer.id()).as_ref()))
     }
 
     /// Gives what seals; `None` when nothing is to be sealed.
     pub(crate) fn sealer(&self) -> Option<Sealer<'_>> {
-        let ring = &*self.0;
-        match ring.writes {
-            EncryptionWrites::Plain => None,
-            EncryptionWrites::Sealed => {
-                let (id, cipher) = ring.keys.first()?;
-                Some(Sealer { cluster: &ring.cluster, id, cipher })
-            }
-        }
+        Some(Sealer { cluster: &self.cluster, key: self.keys.writing()? })
     }
 
     /// Gives bytes that stand at `place` in the form in which this node writes: [`PLAIN_BYTES`] and the bytes, or
@@ -127,7 +108,7 @@ impl SealRing {
     pub(crate) fn close_bytes(&self, place: Place<'_>, bytes: &[u8]) -> Vec<u8> {
         let Some(sealer) = self.sealer() else { return [[PLAIN_BYTES].as_slice(), bytes].concat() };
         let (nonce, sealed) = sealer.encrypt(place, bytes);
-        let id = sealer.id.as_str().as_bytes();
+        let id = sealer.key.id().as_bytes();
         let length = u8::try_from(id.len()).expect("names of keys are short");
         [[SEALED_BYTES, length].as_slice(), id, nonce.as_slice(), sealed.as_slice()].concat()
     }
@@ -154,14 +135,8 @@ impl SealRing {
         nonce: &[u8; NONCE],
         msg: &[u8],
     ) -> Result<Vec<u8>, OpenError> {
-        let mut keys = self.0.keys.iter();
-        let Some((_, cipher)) = keys.find(|(known, _)| *known == id) else {
-            return Err(OpenError::UnknownKey(id));
-        };
-        let aad = place.bound_to(&self.0.cluster);
-        cipher
-            .decrypt(&XNonce::from(*nonce), Payload { msg, aad: &aad })
-            .map_err(|_| OpenError::Broken)
+        let Some(key) = self.keys.find(id.as_str()) else { return Err(OpenError::UnknownKey(id)) };
+        key.open(nonce, &place.bound_to(&self.cluster), msg).ok_or(OpenError::Broken)
     }
 
     /// Opens a text that was sealed for `place`.
@@ -174,7 +149,7 @@ impl SealRing {
         let rest = sealed.strip_prefix(FORMAT).ok_or(OpenError::Broken)?;
         let (id, text) = rest.rsplit_once('.').ok_or(OpenError::Broken)?;
         let id = KeyId::new(id).ok_or(OpenError::Broken)?;
-        if !self.0.keys.iter().any(|(known, _)| *known == id) {
+        if self.keys.find(id.as_str()).is_none() {
             return Err(OpenError::UnknownKey(id));
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| OpenError::Broken)?;
@@ -184,21 +159,20 @@ impl SealRing {
 }
 
 impl Sealer<'_> {
+    /// The name of the key: options have none that is no such name.
+    fn id(&self) -> Option<KeyId> {
+        KeyId::new(self.key.id())
+    }
+
     /// Seals a text, or what is packed, for `place`.
     pub(crate) fn seal(&self, place: Place<'_>, plain: impl AsRef<[u8]>) -> String {
         let (nonce, sealed) = self.encrypt(place, plain.as_ref());
         let bytes = [nonce.as_slice(), sealed.as_slice()].concat();
-        format!("{FORMAT}{}.{}", self.id, URL_SAFE_NO_PAD.encode(bytes))
+        format!("{FORMAT}{}.{}", self.key.id(), URL_SAFE_NO_PAD.encode(bytes))
     }
 
     fn encrypt(&self, place: Place<'_>, msg: &[u8]) -> ([u8; NONCE], Vec<u8>) {
-        let nonce: [u8; NONCE] = rand::random();
-        let aad = place.bound_to(self.cluster);
-        let sealed = self
-            .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg, aad: &aad })
-            .expect("the cipher takes 256 gigabytes");
-        (nonce, sealed)
+        self.key.seal(&place.bound_to(self.cluster), msg)
     }
 }
 
@@ -260,7 +234,6 @@ impl From<OpenError> for StoreError {
 impl fmt::Debug for SealRing {
     /// Shows the names of the keys only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids: Vec<&KeyId> = self.0.keys.iter().map(|(id, _)| id).collect();
-        f.debug_struct("SealRing").field("keys", &ids).field("writes", &self.0.writes).finish()
+        f.debug_struct("SealRing").field("keys", &self.keys).finish_non_exhaustive()
     }
 }

@@ -204,7 +204,9 @@ fn heard(said: &Value, meter: &mut Meter, caller: &mut Caller) -> Result<Option<
         }
         Some("found") if !caller.json => {
             meter.end(&mut caller.terminal);
-            let line = format!("{}  {}  {}", text("finding"), text("space"), text("name"));
+            let has_key = said["key"].is_string();
+            let key = if has_key { format!("  (no key {})", text("key")) } else { String::new() };
+            let line = format!("{}  {}  {}{key}", text("finding"), text("space"), text("name"));
             caller.terminal.page(|paper| paper.line(&line))?;
         }
         Some("stopped") => {

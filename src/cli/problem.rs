@@ -88,6 +88,9 @@ impl Problem {
             "unknown_file" => "`understudy files list` lists the files of a space",
             "file_check_too_long" => "`understudy files verify` takes as long as it takes",
             "file_changed" => "`understudy files show` shows what is there now",
+            "file_unknown_key" | "file_other_key" => {
+                "`understudy files keys` tells which keys there are files under; another node may have it"
+            }
             "file_quarantined" => "it is given to nobody before it was examined; try again later",
             "files_verify_under_way" => "wait until it is done, or ask another node, with --url",
             "lock_not_held" => "`understudy locks` lists the locks",

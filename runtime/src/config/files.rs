@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::reader::Reader;
+use super::{EncryptionConfig, encryption};
 use crate::secret::Secret;
 
 /// The largest limit that can be set: 1 PiB.
@@ -31,6 +32,8 @@ pub struct FileStoreConfig {
     pub space_bytes: u64,
     /// `FILES_SIGNING_KEYS`: what signs links to files, the first; all verify. Those of sessions when there are none.
     pub signing_keys: Vec<Secret<String>>,
+    /// `FILES_ENCRYPTION_KEYS`: what the contents of new files are encrypted under, and read with.
+    pub encryption: EncryptionConfig,
     /// `FILES_API` and `FILES_API_MAX_USER_BYTES`: how many bytes a user may have in the files that the ready-made node offers;
     /// none when it offers none.
     pub api_user_bytes: Option<u64>,
@@ -122,6 +125,7 @@ struct Raw {
     max_file_bytes: Option<String>,
     max_space_bytes: Option<String>,
     signing_keys: Option<String>,
+    encryption_keys: Option<String>,
     api: Option<String>,
     api_max_user_bytes: Option<String>,
     s3_bucket: Option<String>,
@@ -142,6 +146,7 @@ impl FileStoreConfig {
         const STORE: &str = "UNDERSTUDY_FILES_STORE";
         const DIR: &str = "UNDERSTUDY_FILES_DIR";
         const BUCKET: &str = "UNDERSTUDY_FILES_S3_BUCKET";
+        const KEYS: &str = "UNDERSTUDY_FILES_ENCRYPTION_KEYS";
         let mut raw: Raw = read.section("FILES_");
         let words = [FileStoreKind::Database, FileStoreKind::Folder, FileStoreKind::S3]
             .map(|kind| (kind.as_str(), kind));
@@ -153,6 +158,8 @@ impl FileStoreConfig {
         let near = near(read, &raw);
         let keys = raw.signing_keys.take();
         let signing_keys = super::session::secrets(read, "UNDERSTUDY_FILES_SIGNING_KEYS", keys);
+        let encryption_keys = raw.encryption_keys.take();
+        let encryption = encryption::read(read, KEYS, encryption_keys);
         let api_user_bytes = api(read, &raw);
         let s3 = s3(read, raw);
         if store == FileStoreKind::Folder && dir.is_none() && !read.has_problem(DIR) {
@@ -164,7 +171,17 @@ impl FileStoreConfig {
         if store == FileStoreKind::S3 && file_bytes > MOST_OF_S3 && !read.has_problem(ONE) {
             read.problem(ONE, format!("must not be more than {MOST_OF_S3}, since {STORE} is s3"));
         }
-        Self { store, dir, file_bytes, space_bytes, signing_keys, api_user_bytes, s3, near }
+        Self {
+            store,
+            dir,
+            file_bytes,
+            space_bytes,
+            signing_keys,
+            encryption,
+            api_user_bytes,
+            s3,
+            near,
+        }
     }
 }
 

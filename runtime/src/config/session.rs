@@ -1,7 +1,6 @@
 //! Sessions and their cookie: `SESSION_*`.
 
 mod cookie;
-mod encryption;
 mod files;
 mod persistence;
 mod placement;
@@ -13,10 +12,9 @@ use serde::Deserialize;
 
 use super::reader::{Reader, one_of, whole, word};
 use super::redis::RedisSection;
-use super::{ExternalUrl, RedisConfig};
+use super::{EncryptionConfig, ExternalUrl, RedisConfig, encryption};
 use crate::secret::Secret;
 
-pub use encryption::{EncryptionConfig, EncryptionKey, EncryptionWrites};
 pub use files::FilesConfig;
 pub use persistence::{Durability, PersistConfig, PersistMode};
 pub use placement::PlacementConfig;
@@ -169,7 +167,11 @@ impl SessionConfig {
             cookie_domain: cookie.domain,
             cookie_path: cookie.path,
             secret: secrets(read, "UNDERSTUDY_SESSION_SECRET", raw.secret),
-            encryption: encryption::read(read, raw.encryption_keys),
+            encryption: encryption::read(
+                read,
+                "UNDERSTUDY_SESSION_ENCRYPTION_KEYS",
+                raw.encryption_keys,
+            ),
             max_bytes: bytes(read, "UNDERSTUDY_SESSION_MAX_BYTES", raw.max_bytes.as_deref(), 1_024),
             max_attribute_bytes: bytes(
                 read,

@@ -189,6 +189,22 @@ fn x6_keys_for_sessions_have_names_and_the_first_seals() {
 }
 
 #[test]
+fn f4_keys_for_files_are_read_as_those_for_sessions_are_and_are_not_these() {
+    const NAME: &str = "UNDERSTUDY_FILES_ENCRYPTION_KEYS";
+    const UP: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    assert!(good(&[]).files.encryption.keys.is_empty());
+    let given = good(&[(NAME, &format!("a:{UP}"))]);
+    assert_eq!(given.files.encryption.writes, EncryptionWrites::Sealed);
+    assert_eq!(given.files.encryption.keys[0].id, "a");
+    assert!(given.session.encryption.keys.is_empty());
+    let off = good(&[(NAME, &format!("plain,a:{UP}"))]).files.encryption;
+    assert_eq!((off.writes, off.keys.len()), (EncryptionWrites::Plain, 1));
+    assert_eq!(wrong(&[(NAME, "a:short")]), [NAME]);
+    let shown = format!("{:?} {:?}", given.files, given.redacted());
+    assert!(!shown.contains(&UP[..8]) && !shown.contains("[0, 1"), "{shown}");
+}
+
+#[test]
 fn s2_what_is_said_of_sessions_in_redis_is_refused_of_others() {
     let (store, persist, durability) =
         ("UNDERSTUDY_SESSION_STORE", "UNDERSTUDY_SESSION_PERSIST", "UNDERSTUDY_SESSION_DURABILITY");

@@ -1,5 +1,6 @@
 //! What holds for the files that are written through one handle on a space, beside what holds for all.
 
+use super::encryption::Encryption;
 use super::kinds::Kinds;
 use super::{Limits, Space};
 
@@ -9,6 +10,7 @@ pub(super) struct Bounds {
     pub(super) file_bytes: Option<u64>,
     pub(super) space_bytes: Option<u64>,
     pub(super) kinds: Kinds,
+    pub(super) encryption: Encryption,
 }
 
 impl Space {
@@ -41,6 +43,30 @@ impl Space {
         self.bounds.kinds = Kinds::Pictures;
         self
     }
+
+    /// Has files that are written through this handle encrypted, whatever `UNDERSTUDY_FILES_ENCRYPTION_KEYS` says of others: under
+    /// its first key. Without any key, writing fails with [`NoKey`](super::FileError::NoKey).
+    ///
+    /// ```
+    /// # use understudy_runtime::files::Files;
+    /// # let files = Files::default();
+    /// let papers = files.space("papers").encrypted();
+    /// let maps = files.space("maps").not_encrypted();
+    /// # drop((papers, maps));
+    /// ```
+    #[must_use]
+    pub fn encrypted(mut self) -> Self {
+        self.bounds.encryption = Encryption::Always;
+        self
+    }
+
+    /// Has files that are written through this handle not encrypted, whatever the option says of others: what everybody may read,
+    /// or what is to share its content with others.
+    #[must_use]
+    pub fn not_encrypted(mut self) -> Self {
+        self.bounds.encryption = Encryption::Never;
+        self
+    }
 }
 
 impl Limits {
@@ -61,7 +87,7 @@ mod tests {
     #[test]
     fn a_bound_narrows_a_limit_and_never_widens_it() {
         let limits = Limits { file_bytes: 10, space_bytes: 20 };
-        let bounds = Bounds { file_bytes: Some(5), space_bytes: Some(30), kinds: Kinds::Any };
+        let bounds = Bounds { file_bytes: Some(5), space_bytes: Some(30), ..Bounds::default() };
         let narrowed = limits.within(&bounds);
         assert_eq!((narrowed.file_bytes, narrowed.space_bytes), (5, 20));
         let same = limits.within(&Bounds::default());

@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 
 use super::contents::{ContentError, Contents, Piece};
+use super::encryption::Encryption;
 use super::memory::MemoryContents;
 use super::sweep::{SweepReport, run_once};
 use super::upload::{Upload, hex};
@@ -116,7 +117,8 @@ impl Examined {
     /// Begins to write a file, as somebody does who then stands still.
     async fn begun(&self, name: &str, content: &[u8]) -> Upload {
         let (space, kind) = ("broken".to_owned(), "a/b".to_owned());
-        let begun = Upload::begin(&self.store, space, name.to_owned(), kind).await;
+        let begun =
+            Upload::begin(&self.store, space, name.to_owned(), kind, Encryption::ByOption).await;
         let mut upload = begun.expect("the store is there");
         upload.fill(bits(content)).await.expect("the store is there");
         upload
@@ -354,7 +356,7 @@ async fn nobody_knows(examined: &Examined) {
     assert!(matches!(read, Err(ContentError::Gone)), "{read:?}");
     let space = examined.files().space("known");
     let known = put(&space, "name", &bytes(10, 7)).await.expect("it is stored").version;
-    let longer = contents.read(&known, Piece { number: 0, offset: 0, bytes: 11 }).await;
+    let longer = contents.read(&known, Piece { number: 0, offset: 0, bytes: 100 }).await;
     assert!(matches!(longer, Err(ContentError::Gone)), "{longer:?}");
     for _ in 0..2 {
         contents.remove(&id).await.expect("nothing may be there");

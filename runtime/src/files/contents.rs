@@ -85,6 +85,35 @@ impl From<DatabaseError> for ContentError {
     }
 }
 
+/// What the word of a place ends in where contents are encrypted. An earlier version knows no place of such a word: it gives
+/// nothing of what lies there and removes nothing, whatever it is.
+const ENCRYPTED: &str = "-encrypted";
+
+/// How contents lie in their store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Plain,
+    Encrypted,
+}
+
+/// The word that rows have for a place.
+pub(super) const fn place_of(kind: FileStoreKind, form: Form) -> &'static str {
+    match (form, kind) {
+        (Form::Plain, kind) => kind.as_str(),
+        (Form::Encrypted, FileStoreKind::Database) => "database-encrypted",
+        (Form::Encrypted, FileStoreKind::Folder) => "folder-encrypted",
+        (Form::Encrypted, FileStoreKind::S3) => "s3-encrypted",
+    }
+}
+
+/// The word of the store of a place, and how contents lie there.
+pub(super) fn store_of(place: &str) -> (&str, Form) {
+    match place.strip_suffix(ENCRYPTED) {
+        Some(store) => (store, Form::Encrypted),
+        None => (place, Form::Plain),
+    }
+}
+
 /// The stores that a node knows, and the one that new files go to.
 #[derive(Debug, Clone)]
 pub(super) struct Stores {
@@ -97,7 +126,7 @@ pub(super) struct Stores {
 impl Stores {
     /// The store of a place, by the word that rows have for it.
     pub(super) fn find(&self, place: &str) -> Option<&Arc<dyn Contents>> {
-        match place {
+        match store_of(place).0 {
             "database" => Some(&self.database),
             "folder" => self.folder.as_ref(),
             "s3" => self.s3.as_ref(),
@@ -113,9 +142,24 @@ impl Stores {
     /// The words of all places that this node knows.
     pub(super) fn places(&self) -> Vec<&'static str> {
         let all = [FileStoreKind::Database, FileStoreKind::Folder, FileStoreKind::S3];
-        all.map(FileStoreKind::as_str)
-            .into_iter()
-            .filter(|place| self.find(place).is_some())
-            .collect()
+        let there = all.into_iter().filter(|kind| self.find(kind.as_str()).is_some());
+        let forms = [Form::Plain, Form::Encrypted];
+        there.flat_map(|kind| forms.map(|form| place_of(kind, form))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f4_a_place_of_encrypted_contents_has_a_word_that_no_other_place_has() {
+        for kind in [FileStoreKind::Database, FileStoreKind::Folder, FileStoreKind::S3] {
+            let word = kind.as_str();
+            assert_eq!(store_of(place_of(kind, Form::Plain)), (word, Form::Plain));
+            let encrypted = place_of(kind, Form::Encrypted);
+            assert_eq!(store_of(encrypted), (word, Form::Encrypted));
+            assert_ne!(encrypted, word, "an earlier version would serve it as it lies there");
+        }
     }
 }

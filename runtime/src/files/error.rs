@@ -95,6 +95,21 @@ pub enum FileError {
         /// Which one: `folder` or `s3`.
         place: String,
     },
+    /// The content is encrypted, and this node does not have the key.
+    #[error("the file is encrypted under the key `{key}`, which this node does not have")]
+    UnknownKey {
+        /// The name of the key.
+        key: String,
+    },
+    /// The content is encrypted, and the key of that name is another one; or what opens it was changed.
+    #[error("the file is encrypted under a key `{key}` that is not the one of this node")]
+    OtherKey {
+        /// The name of the key.
+        key: String,
+    },
+    /// The file was to be encrypted, and the node has no key.
+    #[error("the file was to be encrypted, and this node has no key for files")]
+    NoKey,
     /// The store of the contents cannot be reached.
     #[error("the store of the contents of files is not available")]
     Unavailable,
@@ -133,9 +148,17 @@ impl FileError {
             | Self::Gone
             | Self::Damaged
             | Self::OtherStore { .. }
+            | Self::UnknownKey { .. }
+            | Self::OtherKey { .. }
+            | Self::NoKey
             | Self::NoRoom
             | Self::NotInstalled => false,
         }
+    }
+
+    /// The name of the key that is missing, where that is why.
+    pub(super) fn key(&self) -> Option<&str> {
+        if let Self::UnknownKey { key } | Self::OtherKey { key } = self { Some(key) } else { None }
     }
 
     fn kind(&self) -> (StatusCode, &'static str) {
@@ -158,6 +181,10 @@ impl FileError {
             Self::Gone => (StatusCode::CONFLICT, "file_gone"),
             Self::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, "file_damaged"),
             Self::OtherStore { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "file_other_store"),
+            // Another node may have it, and a balancer may ask that.
+            Self::UnknownKey { .. } => (StatusCode::SERVICE_UNAVAILABLE, "file_unknown_key"),
+            Self::OtherKey { .. } => (StatusCode::SERVICE_UNAVAILABLE, "file_other_key"),
+            Self::NoKey => (StatusCode::INTERNAL_SERVER_ERROR, "file_no_key"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "file_store_unavailable"),
             Self::NoRoom => (StatusCode::INSUFFICIENT_STORAGE, "file_store_full"),
             Self::Database(error) if error.is_retryable() => {
@@ -199,6 +226,9 @@ impl ApiError for FileError {
         }
         if let Self::TooLarge { most } | Self::SpaceFull { most } = self {
             return problem.with_member("limit_bytes", *most);
+        }
+        if let Some(key) = self.key() {
+            return problem.with_member("key", key);
         }
         if let Self::BadName { field } | Self::BadHeader { field } | Self::BadLink { field } = self
         {

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::bounds::Bounds;
+use super::encryption::Encryption;
 use super::error::FileError;
 use super::kinds::Kinds;
 use super::linked::ROOT;
@@ -98,7 +99,12 @@ impl Grant {
             Kinds::Any => "",
             Kinds::Pictures => "&kinds=pictures",
         };
-        format!("{most}{all}{kinds}")
+        let encryption = match bounds.encryption {
+            Encryption::ByOption => "",
+            Encryption::Always => "&encrypted=always",
+            Encryption::Never => "&encrypted=never",
+        };
+        format!("{most}{all}{kinds}{encryption}")
     }
 }
 
@@ -113,7 +119,8 @@ impl Space {
     }
 
     /// Makes a link by which whoever has it can write the file of this name (`PUT`), as often as they like while it is good: by
-    /// the bounds of this handle ([`at_most`](Self::at_most), [`quota`](Self::quota), [`pictures_only`](Self::pictures_only)).
+    /// the bounds of this handle ([`at_most`](Self::at_most), [`quota`](Self::quota), [`pictures_only`](Self::pictures_only),
+    /// [`encrypted`](Self::encrypted)).
     ///
     /// # Errors
     /// [`FileError::BadName`], [`FileError::BadLink`].
@@ -266,6 +273,8 @@ impl<'a> Fields<'a> {
                 ("most", most) => fields.bounds.file_bytes = Some(most.parse().unwrap_or(0)),
                 ("all", all) => fields.bounds.space_bytes = Some(all.parse().unwrap_or(0)),
                 ("kinds", _) => fields.bounds.kinds = Kinds::Pictures,
+                ("encrypted", "never") => fields.bounds.encryption = Encryption::Never,
+                ("encrypted", _) => fields.bounds.encryption = Encryption::Always,
                 _ => {}
             }
         }
@@ -291,8 +300,12 @@ mod tests {
     const OLD: &str = "the-old-secret-of-these-tests-of-links";
     const NEW: &str = "the-new-secret-of-these-tests-of-links";
     const PATH: &str = "/files/space/na%20me";
-    const BOUNDS: Bounds =
-        Bounds { file_bytes: Some(7), space_bytes: Some(70), kinds: Kinds::Pictures };
+    const BOUNDS: Bounds = Bounds {
+        file_bytes: Some(7),
+        space_bytes: Some(70),
+        kinds: Kinds::Pictures,
+        encryption: Encryption::Always,
+    };
 
     fn signer(secrets: &[&str], clock: &Arc<ManualClock>) -> Signer {
         let secrets: Vec<Secret<String>> =
@@ -315,7 +328,8 @@ mod tests {
         assert_eq!(opened(&signer, "GET", &link.path), Some(read));
         assert_eq!(opened(&signer, "HEAD", &link.path), Some(read));
         assert_eq!(opened(&signer, "PUT", &link.path), None);
-        for bounds in [BOUNDS, Bounds::default()] {
+        let not = Bounds { encryption: Encryption::Never, ..BOUNDS };
+        for bounds in [BOUNDS, not, Bounds::default()] {
             let write = signer.seal(PATH, LINK_LIFE, Grant::Write(bounds));
             assert_eq!(opened(&signer, "PUT", &write.path), Some(Grant::Write(bounds)));
         }
@@ -346,6 +360,8 @@ mod tests {
             ("most=7&", "most=70&"),
             ("most=7&", "most=7&most=70&"),
             ("&kinds=pictures", ""),
+            ("&encrypted=always", "&encrypted=never"),
+            ("&encrypted=always", ""),
             ("&signature=", "&x=y&signature="),
             ("&signature=", "&signature=&signature="),
             ("?key=", "?key=x&key="),

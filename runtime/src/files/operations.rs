@@ -64,7 +64,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         (200, "Whether it is what was written"),
         (404, "unknown_file: there is none of this name"),
         (422, "file_bad_name"),
-        (503, "file_check_too_long: it cannot be read within 20 s; file_store_unavailable"),
+        (503, "file_check_too_long: it cannot be read within 20 s; file_store_unavailable; file_unknown_key; file_other_key"),
     ])
     .cli("files check"),
     Operation::put(
@@ -96,7 +96,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             (416, "range_not_satisfiable"),
             (422, "file_bad_name"),
             (423, "file_quarantined: nobody has found it to be clean yet, where files are examined"),
-            (503, "file_store_unavailable"),
+            (503, "file_store_unavailable; file_unknown_key, file_other_key: this node does not have the key that it is encrypted under"),
         ])
         .cli("files get"),
     Operation::post(
@@ -121,6 +121,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
     .query(PAGE)
     .cli("files orphans")
     .console("files"),
+    Operation::get(
+        "files.keys",
+        "/v1/files-keys",
+        "Counts the encrypted files under each key, and tells what that key is to the node that was asked",
+    )
+    .role(Role::Support)
+    .cli("files keys"),
     Operation::post(
         "files.gc",
         "/v1/files-orphans/collect",

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, QueryResult, Statement, TryGetable, Value};
 
+use super::encryption::WrappedKey;
 use super::info::{FileInfo, PutWhen, SpaceInfo};
 use super::points::{self, Point};
 use super::rules::{Sharing, SpaceRule};
@@ -46,6 +47,8 @@ pub(super) struct NewFile {
     pub(super) kind: String,
     pub(super) piece: u64,
     pub(super) place: &'static str,
+    /// What opens it, where it is encrypted.
+    pub(super) key: Option<WrappedKey>,
 }
 
 /// What is known of a file when all of it is there.
@@ -92,6 +95,8 @@ pub(super) struct FileRow {
     pub(super) place: String,
     /// Under which id its content lies: its own, or that of a file which had the same before.
     pub(super) content: String,
+    /// What opens it, where it is encrypted.
+    pub(super) key: Option<WrappedKey>,
 }
 
 /// Content that is to be removed.
@@ -101,7 +106,8 @@ pub(super) struct Leftover {
     pub(super) place: String,
 }
 
-const COLUMNS: &str = "id, space, name, kind, bytes, piece, sha256, place, created_ms, content";
+const COLUMNS: &str = "id, space, name, kind, bytes, piece, sha256, place, created_ms, content, \
+     key_name, key_sealed";
 /// Gives a space a row if it has none, and locks it.
 pub(super) const ENTER: &str = "INSERT INTO us_file_space (name, bytes, files) VALUES ($1, 0, 0) \
      ON CONFLICT (name) DO UPDATE SET files = us_file_space.files RETURNING bytes, files";
@@ -132,9 +138,12 @@ impl Rows {
         let now = self.backend().now_ms();
         let insert = format!(
             "INSERT INTO us_file \
-             (id, space, name, kind, bytes, piece, sha256, place, state, created_ms, touched_ms) \
-             VALUES ($1, $2, $3, $4, 0, $5, '', $6, 'writing', {now}, {now})"
+             (id, space, name, kind, bytes, piece, sha256, place, state, created_ms, touched_ms, \
+             key_name, key_sealed) \
+             VALUES ($1, $2, $3, $4, 0, $5, '', $6, 'writing', {now}, {now}, $7, $8)"
         );
+        let (under, key): (Option<String>, Option<String>) =
+            file.key.clone().map(|key| (key.under, key.text)).unzip();
         let values: Vec<Value> = vec![
             file.id.clone().into(),
             file.space.clone().into(),
@@ -142,6 +151,8 @@ impl Rows {
             file.kind.clone().into(),
             stored(file.piece),
             file.place.into(),
+            under.into(),
+            key.into(),
         ];
         let room = "SELECT bytes FROM us_file_space WHERE name = $1";
         let room = self.statement(room, vec![file.space.clone().into()]);
@@ -462,6 +473,7 @@ pub(super) fn gone(backend: Backend, which: &str) -> String {
 
 fn read_file(row: &QueryResult) -> Result<FileRow, DatabaseError> {
     let (id, content): (String, Option<String>) = (get(row, "id")?, get(row, "content")?);
+    let key: (Option<String>, Option<String>) = (get(row, "key_name")?, get(row, "key_sealed")?);
     Ok(FileRow {
         content: content.unwrap_or_else(|| id.clone()),
         info: FileInfo {
@@ -475,6 +487,7 @@ fn read_file(row: &QueryResult) -> Result<FileRow, DatabaseError> {
         },
         piece: number(row, "piece")?.max(1),
         place: get(row, "place")?,
+        key: key.0.zip(key.1).map(|(under, text)| WrappedKey { under, text }),
     })
 }
 

@@ -10,6 +10,7 @@ use sea_orm_migration::MigrationTrait;
 
 use super::contents::{ContentError, Contents, Stores};
 use super::database::DatabaseContents;
+use super::encryption::FileKeys;
 use super::folder::FolderContents;
 use super::judging::{self, Examiner, Judge, Verdict};
 use super::links::Signer;
@@ -19,7 +20,8 @@ use super::s3::S3Contents;
 use super::stored::StoredFile;
 use super::verify::Turn;
 use super::{
-    Files, Limits, Serving, Store, linked, operations, orphans, schema, sweep, transfer, verify,
+    Files, Limits, Serving, Store, linked, operations, orphans, rewrapping, schema, sweep,
+    transfer, verify,
 };
 use crate::admin::Operation;
 use crate::clock::SystemClock;
@@ -142,6 +144,7 @@ impl Service for FileService {
     fn admin(&self, app: &mut ServiceConfig) {
         super::admin::configure(app, &self.files);
         orphans::admin::configure(app);
+        rewrapping::admin::configure(app);
         transfer::configure(app);
         verify::configure(app, &self.verifying);
     }
@@ -152,13 +155,13 @@ async fn open(node: &NodeContext, judge: Option<Judge>) -> Result<Store, Service
     let sessions = &node.config.session.secret;
     let signer = Signer::new(&config.signing_keys, sessions, Arc::clone(&node.clock));
     let serving = Serving { signer, judge };
-    let Store { rows, stores, limits, .. } = open_on(config, &node.database).await?;
+    let Store { rows, stores, keys, limits, .. } = open_on(config, &node.database).await?;
     let near = Near::open(node).await;
     let near = |contents: Arc<dyn Contents>| Near::around(near.as_ref(), contents);
     let Stores { kind, database, folder, s3 } = stores;
     let (database, folder, s3) = (near(database), folder.map(near), s3.map(near));
     let stores = Stores { kind, database, folder, s3 };
-    Ok(Store { rows, stores, limits, serving })
+    Ok(Store { rows, stores, keys, limits, serving })
 }
 
 /// Opens the stores that these options name.
@@ -182,7 +185,8 @@ pub(super) async fn open_on(
     let limits = Limits { file_bytes: config.file_bytes, space_bytes: config.space_bytes };
     let signer = Signer::new(&config.signing_keys, &[], SystemClock::shared());
     let serving = Serving { signer, judge: None };
-    Ok(Store { rows: Rows::new(rows.clone()), stores, limits, serving })
+    let keys = FileKeys::new(&config.encryption);
+    Ok(Store { rows: Rows::new(rows.clone()), stores, keys, limits, serving })
 }
 
 /// A folder can be mounted while the node waits, also when it is another cluster's now.

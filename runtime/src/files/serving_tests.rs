@@ -37,7 +37,8 @@ impl Bench {
         let stores = Stores { kind, database: contents, folder: None, s3: None };
         let serving = Serving { signer: Signer::for_test(), judge };
         let rows = Rows::new(self.database.clone());
-        let store = Arc::new(Store { rows, stores, limits: LIMITS, serving });
+        let store =
+            Arc::new(Store { rows, stores, keys: FileKeys::default(), limits: LIMITS, serving });
         let files = Files::default();
         files.0.set(Arc::clone(&store)).unwrap();
         (files, store)

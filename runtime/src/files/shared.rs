@@ -4,6 +4,8 @@
 //! written and its digest worked out here: nobody gets at a content by knowing its digest. If there is one, the file uses
 //! that, and what was just written for it is left over.
 //!
+//! What is encrypted is not shared: each content has a key of its own.
+//!
 //! A content counts its uses. A use is added by a statement that finds the content with at least one, and taken away when the
 //! row of a file is forgotten that was `gone` for as long as somebody may still be reading it. A content that came to none
 //! never gets one again: who comes then brings a content of its own. So what has no use can be removed at any time, by two
@@ -20,6 +22,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr, QueryResult, Statement, Value};
 
 use super::Store;
+use super::contents::{Form, store_of};
 use super::error::FileError;
 use super::rows::{Finished, Leftover, Rows};
 use crate::database::{Backend, DatabaseError};
@@ -59,6 +62,10 @@ pub(super) async fn share(
     backend: Backend,
     written: &Written,
 ) -> Result<(), DbErr> {
+    // It has a key of its own, so no other is the same, and whoever has one says nothing of the other.
+    if store_of(written.place).1 == Form::Encrypted {
+        return Ok(());
+    }
     // Whoever has just brought the same is waited for.
     let find = "INSERT INTO us_file_content (id, sha256, bytes, piece, place, uses) \
         VALUES ($1, $2, $3, $4, $5, 1) ON CONFLICT (sha256, bytes, place) WHERE uses > 0 \

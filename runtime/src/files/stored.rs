@@ -9,10 +9,11 @@ use futures_util::{Stream, StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 
 use super::Store;
-use super::contents::{ContentError, Contents, Piece};
+use super::contents::{ContentError, Contents, Form, Piece, store_of};
 use super::error::FileError;
 use super::info::FileInfo;
 use super::rows::FileRow;
+use super::segments::{Ending, FileCipher, Slot, encrypted};
 use super::upload::hex;
 
 /// A file, found and not read yet.
@@ -24,18 +25,26 @@ pub struct StoredFile {
     piece: u64,
     /// Under which id its content lies.
     content: String,
+    /// What opens it, if it is encrypted.
+    cipher: Option<FileCipher>,
     contents: Arc<dyn Contents>,
     store: Arc<Store>,
 }
 
 impl StoredFile {
     pub(super) fn of(store: &Arc<Store>, row: FileRow) -> Result<Self, FileError> {
-        let FileRow { info, piece, place, content } = row;
-        let Some(contents) = store.stores.find(&place) else {
-            return Err(FileError::OtherStore { place });
+        let FileRow { info, piece, place, content, key } = row;
+        let (of, form) = store_of(&place);
+        let Some(contents) = store.stores.find(of) else {
+            return Err(FileError::OtherStore { place: of.to_owned() });
+        };
+        let cipher = match (form, key) {
+            (Form::Plain, _) => None,
+            (Form::Encrypted, Some(key)) => Some(store.keys.open(&content, &key)?),
+            (Form::Encrypted, None) => return Err(damaged(&info)),
         };
         let (contents, store) = (Arc::clone(contents), Arc::clone(store));
-        Ok(Self { info, piece, content, contents, store })
+        Ok(Self { info, piece, content, cipher, contents, store })
     }
 
     /// Tells what is known of it.
@@ -68,6 +77,23 @@ impl StoredFile {
         self
     }
 
+    /// Where a piece lies in the store.
+    fn lies(&self, piece: Piece) -> Piece {
+        match self.cipher {
+            Some(_) => encrypted(piece, self.piece),
+            None => piece,
+        }
+    }
+
+    /// Opens what was read of a piece; `None` when it is not what was written.
+    fn opened(&self, piece: Piece, read: Bytes) -> Option<Bytes> {
+        let Some(cipher) = &self.cipher else { return Some(read) };
+        let is_last = piece.offset + piece.bytes as u64 == self.info.bytes;
+        let ending = if is_last { Ending::Last } else { Ending::More };
+        let slot = Slot { number: piece.number, size: self.piece, ending };
+        cipher.open(slot, &read).map(Bytes::from)
+    }
+
     /// Says whether its content is not there at all: not even where it begins.
     pub(super) async fn is_missing(&self) -> Result<bool, FileError> {
         let bytes = usize::try_from(self.info.bytes.min(self.piece)).unwrap_or(usize::MAX);
@@ -75,7 +101,7 @@ impl StoredFile {
             return Ok(false);
         }
         let first = Piece { number: 0, offset: 0, bytes };
-        match self.contents.read(&self.content, first).await {
+        match self.contents.read(&self.content, self.lies(first)).await {
             Ok(_) => Ok(false),
             Err(ContentError::Gone) => Ok(true),
             Err(
@@ -98,8 +124,11 @@ impl StoredFile {
         let reading = Reading { file: self, left: 0..0, hash: None };
         let parts = Parts { reading, next: parts.into_iter(), end: Some(end) };
         stream::try_unfold(parts, |mut parts: Parts| async move {
-            let bytes = parts.read().await?;
-            Ok::<_, FileError>(bytes.map(|bytes| (bytes, parts)))
+            let bytes = parts.read().await;
+            if matches!(bytes, Err(FileError::Damaged)) {
+                parts.reading.distrust().await;
+            }
+            Ok::<_, FileError>(bytes?.map(|bytes| (bytes, parts)))
         })
     }
 
@@ -173,14 +202,15 @@ impl Reading {
         let number = self.left.start / piece;
         let offset = number * piece;
         let bytes = usize::try_from((info.bytes - offset).min(*piece)).unwrap_or(usize::MAX);
-        let read = contents.read(content, Piece { number, offset, bytes }).await;
-        let read = match read {
+        let piece = Piece { number, offset, bytes };
+        let read = match contents.read(content, self.file.lies(piece)).await {
             Ok(read) => read,
             Err(ContentError::Gone) => return Err(self.missing().await),
             Err(
                 error @ (ContentError::NoRoom | ContentError::Away(_) | ContentError::Database(_)),
             ) => return Err(error.into()),
         };
+        let Some(read) = self.file.opened(piece, read) else { return Err(damaged(info)) };
         let whole_to = offset + read.len() as u64;
         if let Some(hash) = &mut self.hash {
             hash.update(&read);

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::error::FileError;
 use super::points::{self, Point};
-use super::{Store, shared};
+use super::{Store, rewrapping, shared};
 use crate::duty::{Duty, DutyRun};
 
 /// Name of the duty.
@@ -35,6 +35,8 @@ pub(super) struct SweepReport {
     pub(super) removed: u64,
     /// Files whose content could not be removed now.
     pub(super) failed: u64,
+    /// Encrypted files that came under the key that writes.
+    pub(super) rewrapped: u64,
 }
 
 /// Makes the duty that the leader does.
@@ -95,5 +97,6 @@ pub(super) async fn run_once(
     report.removed += removed;
     report.failed += failed;
     store.rows.forget_empty_spaces().await?;
+    report.rewrapped = rewrapping::run_once(store, run).await?;
     Ok(report)
 }

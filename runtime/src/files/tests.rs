@@ -1,5 +1,6 @@
 //! Files in each store: whole or not there, within their limits, and never mistaken for one another.
 
+mod encryption;
 mod near;
 mod owners;
 
@@ -12,6 +13,7 @@ use sea_orm::ConnectionTrait as _;
 
 use super::contents::Contents;
 use super::database::DatabaseContents;
+use super::encryption::Encryption;
 use super::folder::FolderContents;
 use super::sweep::{SweepReport, run_once};
 use super::verify::{Finding, Line, Walk, Wanted};
@@ -52,7 +54,8 @@ impl Bench {
         let stores = Stores { kind, database: contents, folder: shared, s3: None };
         let rows = Rows::new(database.clone());
         let serving = Serving { signer: Signer::for_test(), judge: None };
-        let store = Arc::new(Store { rows, stores, limits: LIMITS, serving });
+        let store =
+            Arc::new(Store { rows, stores, keys: FileKeys::default(), limits: LIMITS, serving });
         let files = Files::default();
         files.0.set(Arc::clone(&store)).unwrap();
         Self { files, store, database, root, _server: None, _folder: folder }
@@ -189,7 +192,14 @@ async fn f1_what_broke_off_or_fell_silent_is_seen_by_nobody_and_leaves_nothing()
         // A writer that stood still for too long.
         let begin = async |name: &str| {
             let names = ("space".to_owned(), name.to_owned());
-            let begun = Upload::begin(&bench.store, names.0, names.1, "a/b".to_owned()).await;
+            let begun = Upload::begin(
+                &bench.store,
+                names.0,
+                names.1,
+                "a/b".to_owned(),
+                Encryption::ByOption,
+            )
+            .await;
             let mut upload = begun.unwrap();
             upload.fill(bits(&content)).await.unwrap();
             upload
@@ -353,7 +363,8 @@ async fn f8_a_folder_that_is_not_mounted_takes_nothing_and_is_not_taken_for_an_e
     let away = root.with_extension("away");
     space.put("name", "a/b", bits(b"kept")).await.unwrap();
     let names = ("space".to_owned(), "begun".to_owned());
-    let begun = Upload::begin(&bench.store, names.0, names.1, "a/b".to_owned()).await;
+    let begun =
+        Upload::begin(&bench.store, names.0, names.1, "a/b".to_owned(), Encryption::ByOption).await;
     let mut begun = begun.unwrap();
     begun.fill(bits(b"begun")).await.unwrap();
     std::fs::rename(&root, &away).unwrap();

@@ -9,11 +9,13 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::contents::{ContentError, Contents, Writing};
+use super::contents::{ContentError, Contents, Form, Writing, place_of};
+use super::encryption::Encryption;
 use super::error::FileError;
 use super::info::{FileInfo, PutOptions};
 use super::points::{self, Point};
 use super::rows::{Finished, NewFile, Published, Rows};
+use super::segments::{Ending, FileCipher, Slot};
 use super::sweep::SILENCE;
 use super::{Limits, Store};
 
@@ -24,6 +26,10 @@ pub(super) struct Upload {
     file: NewFile,
     contents: Arc<dyn Contents>,
     writing: Box<dyn Writing>,
+    /// What encrypts it, if it is to be.
+    cipher: Option<FileCipher>,
+    /// How many pieces were written.
+    pieces: u64,
     hash: Sha256,
     bytes: u64,
     /// How many bytes the space had room for when this began.
@@ -57,13 +63,18 @@ impl Upload {
         space: String,
         name: String,
         kind: String,
+        encryption: Encryption,
     ) -> Result<Self, FileError> {
-        let place = store.stores.kind.as_str();
+        let goes_to = store.stores.kind;
         let contents = store.stores.chosen();
-        let contents = contents.ok_or_else(|| FileError::OtherStore { place: place.to_owned() })?;
+        let other_store = || FileError::OtherStore { place: goes_to.as_str().to_owned() };
+        let contents = contents.ok_or_else(other_store)?;
         let id = format!("{:032x}", rand::random::<u128>());
         let piece = contents.piece() as u64;
-        let file = NewFile { id: id.clone(), space, name, kind, piece, place };
+        let (cipher, key) = store.keys.draw(&id, encryption)?.unzip();
+        let form = if key.is_some() { Form::Encrypted } else { Form::Plain };
+        let place = place_of(goes_to, form);
+        let file = NewFile { id: id.clone(), space, name, kind, piece, place, key };
         // Noted first, so that whatever comes of it is found.
         let mut begun = Begun {
             rows: store.rows.clone(),
@@ -80,6 +91,8 @@ impl Upload {
             file,
             contents: Arc::clone(contents),
             writing,
+            cipher,
+            pieces: 0,
             hash: Sha256::new(),
             bytes: 0,
             room,
@@ -95,7 +108,7 @@ impl Upload {
         self.limits = limits;
     }
 
-    /// Writes all of `content`.
+    /// Writes all of `content`; once.
     pub(super) async fn fill<S, E>(&mut self, content: S) -> Result<(), FileError>
     where
         S: Stream<Item = Result<Bytes, E>>,
@@ -112,15 +125,16 @@ impl Upload {
             self.grow(bytes.len() as u64)?;
             self.be_heard().await?;
             while !bytes.is_empty() {
+                // Not before something comes behind it: the last piece is written as such.
+                if piece.len() == size {
+                    self.add(piece.split().freeze(), Ending::More).await?;
+                }
                 let room = size - piece.len();
                 piece.extend_from_slice(&bytes.split_to(room.min(bytes.len())));
-                if piece.len() == size {
-                    self.add(piece.split().freeze()).await?;
-                }
             }
         }
         if !piece.is_empty() {
-            self.add(piece.freeze()).await?;
+            self.add(piece.freeze(), Ending::Last).await?;
         }
         Ok(())
     }
@@ -138,8 +152,18 @@ impl Upload {
         Ok(())
     }
 
-    async fn add(&mut self, piece: Bytes) -> Result<(), FileError> {
+    async fn add(&mut self, piece: Bytes, ending: Ending) -> Result<(), FileError> {
         self.hash.update(&piece);
+        let slot = Slot { number: self.pieces, size: self.file.piece, ending };
+        self.pieces += 1;
+        let piece = match &self.cipher {
+            Some(cipher) => {
+                let sealed = cipher.seal(slot, &piece);
+                drop(piece); // not both in memory while the store takes its time
+                Bytes::from(sealed)
+            }
+            None => piece,
+        };
         if let Err(error) = self.writing.add(piece).await {
             return Err(self.why(error).await);
         }

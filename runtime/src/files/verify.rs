@@ -84,6 +84,9 @@ pub(super) enum Line {
         bytes: u64,
         finding: Finding,
         code: &'static str,
+        /// The key that this node does not have, where that is why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// It could not go on; what was told so far is right.
     Stopped { code: &'static str, title: String, files: u64, bytes: u64 },
@@ -99,7 +102,8 @@ pub(super) enum Finding {
     Damaged,
     /// Nothing of its content is there.
     Missing,
-    /// It lies in a store that this node has no options for, or that does its work and does not give this file.
+    /// It lies in a store that this node has no options for, or that does its work and does not give this file; or it is
+    /// encrypted, and this node does not have the key.
     Unreadable,
 }
 
@@ -315,7 +319,8 @@ impl Walk {
             Finding::Unreadable => self.counts.unreadable += 1,
         }
         let FileInfo { space, name, version, bytes, .. } = info;
-        Line::Found { space, name, version, bytes, finding, code: error.problem().code }
+        let key = error.key().map(str::to_owned);
+        Line::Found { space, name, version, bytes, finding, code: error.problem().code, key }
     }
 
     fn progress(&mut self) -> Line {
@@ -350,5 +355,11 @@ fn told_of(error: &FileError) -> Problem {
 
 /// Whether an error says something of the file, and nothing of the others.
 fn is_of_the_file(error: &FileError) -> bool {
-    matches!(error, FileError::Damaged | FileError::OtherStore { .. })
+    matches!(
+        error,
+        FileError::Damaged
+            | FileError::OtherStore { .. }
+            | FileError::UnknownKey { .. }
+            | FileError::OtherKey { .. }
+    )
 }

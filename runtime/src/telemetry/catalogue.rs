@@ -203,6 +203,7 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("understudy_files_orphans_removed_total", "Files that nobody used which this node took their name away"),
     Metric::counter("understudy_files_shared_total", "Files that this node has written and whose content was there already"),
     Metric::counter("understudy_files_damaged_total", "Times that the content of a file was not what had been written"),
+    Metric::counter("understudy_files_unopened_total", "Times that an encrypted file was asked for and this node did not have its key"),
     Metric::counter("understudy_files_links_total", "Requests that came with a link to a file: it was read or written, or the link was not good for it").by(&[Label::of("result", &["read", "write", "refused"])]),
     Metric::counter("understudy_files_judged_total", "Files that were examined before anybody is served them; `failed` when nothing was said").by(&[Label::of("verdict", &["clean", "infected", "failed"])]),
     Metric::gauge("understudy_files_store_up", "1 when the store of the contents of files did its work at the last look, else 0"),

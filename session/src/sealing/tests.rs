@@ -1,6 +1,6 @@
 //! What is sealed opens in its place and nowhere else.
 
-use understudy_runtime::config::EncryptionKey;
+use understudy_runtime::config::{EncryptionKey, EncryptionWrites};
 use understudy_runtime::secret::Secret;
 
 use super::*;

@@ -105,6 +105,7 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("files.get", "GET /v1/files/{space}/{name}/content", "files get"),
     ("files.verify", "POST /v1/files-verify", "files verify"),
     ("files.orphans", "GET /v1/files-orphans", "files orphans"),
+    ("files.keys", "GET /v1/files-keys", "files keys"),
     ("files.gc", "POST /v1/files-orphans/collect", "files gc"),
 ];
 

@@ -92,6 +92,13 @@ pub(super) const VERBS: &[Verb] = &[
     .with(&[Parameter::query("after", Kind::Text("SPACE/FILE"), "Those behind this one"), LIMIT])
     .pages("orphans")
     .view(View::Parts(views::files::ORPHANS)),
+    Verb::get(
+        "files.keys",
+        "files keys",
+        "/v1/files-keys",
+        "Counts the encrypted files under each key",
+    )
+    .view(View::Parts(views::files::KEYS)),
     Verb::post(
         "files.gc",
         "files gc",

@@ -65,6 +65,16 @@ pub(in super::super) const ORPHANS: &[Part] = &[
     ),
 ];
 
+pub(in super::super) const KEYS: &[Part] = &[table(
+    "/keys",
+    &[
+        column("KEY", "/key", Show::Name),
+        column("FILES", "/files", Show::Text),
+        column("HERE", "/role", Show::Text),
+    ],
+    "no file is encrypted",
+)];
+
 pub(in super::super) const COLLECTED: &[Part] = &[Part::Fields(&[
     column("only counted", "/dry_run", Show::Text),
     column("looked at", "/looked", Show::Text),

@@ -17,8 +17,9 @@ const NOT_FOR_PAGES: [&str; 5] = [
 ];
 
 /// The contents of files, which are shown on no page, and reading one or all of them, which takes as long as it takes. What is
-/// known of one file is on the page of its space.
-const OF_FILES: [&str; 5] = ["files.show", "files.check", "files.put", "files.get", "files.verify"];
+/// known of one file is on the page of its space; how many are under which key is asked when a key is changed.
+const OF_FILES: [&str; 6] =
+    ["files.show", "files.check", "files.put", "files.get", "files.verify", "files.keys"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_has_a_verb_of_the_command_line_and_a_page_of_the_console() {

@@ -147,6 +147,7 @@ async fn wrong_options() -> Vec<String> {
     for (name, value) in [
         ("UNDERSTUDY_SESSION_SECRET", "canary-value"),
         ("UNDERSTUDY_SESSION_ENCRYPTION_KEYS", "name:canary-value"),
+        ("UNDERSTUDY_FILES_ENCRYPTION_KEYS", "name:canary-value"),
         ("UNDERSTUDY_REDIS_URL", "redis://app:canary-redis-password@h:canary-value"),
         ("UNDERSTUDY_REDIS_OPTIONS", "{\"password\":\"canary-redis-password\""),
         ("UNDERSTUDY_DATABASE_URL", "postgres://u:canary-database-password@h:canary-value/d"),

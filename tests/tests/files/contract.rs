@@ -65,6 +65,12 @@ fn options(data: &Path, more: Vec<(String, String)>) -> Config {
     Config::from_vars([own].into_iter().chain(more)).unwrap()
 }
 
+/// Has everything encrypted.
+fn encrypted() -> (String, String) {
+    let keys = "tests:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    ("UNDERSTUDY_FILES_ENCRYPTION_KEYS".to_owned(), keys.to_owned())
+}
+
 fn store(kind: &str) -> (String, String) {
     ("UNDERSTUDY_FILES_STORE".to_owned(), kind.to_owned())
 }
@@ -79,26 +85,33 @@ async fn open(config: &Config) -> (Examined, Database) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f1_the_store_in_memory_passes() {
-    let data = Scratch::new("files-in-memory");
-    let config = options(data.path(), Vec::new());
-    let database = Database::connect(&config.database).await.unwrap();
-    let examined = Examined::in_memory(&config.files, &database).await.unwrap();
-    conformance::run(&Examination { examined, place: Place::Memory }).await;
+    for more in [Vec::new(), vec![encrypted()]] {
+        let data = Scratch::new("files-in-memory");
+        let config = options(data.path(), more);
+        let database = Database::connect(&config.database).await.unwrap();
+        let examined = Examined::in_memory(&config.files, &database).await.unwrap();
+        conformance::run(&Examination { examined, place: Place::Memory }).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f1_sqlite_passes() {
-    let data = Scratch::new("files-in-sqlite");
-    let (examined, database) = open(&options(data.path(), Vec::new())).await;
-    conformance::run(&Examination { examined, place: Place::Database(database) }).await;
+    for more in [Vec::new(), vec![encrypted()]] {
+        let data = Scratch::new("files-in-sqlite");
+        let (examined, database) = open(&options(data.path(), more)).await;
+        conformance::run(&Examination { examined, place: Place::Database(database) }).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f1_postgresql_passes() {
     let (data, postgres) = (Scratch::new("files-in-postgresql"), Postgres::start().await);
     let url = ("UNDERSTUDY_DATABASE_URL".to_owned(), postgres.url());
-    let (examined, database) = open(&options(data.path(), vec![url])).await;
-    conformance::run(&Examination { examined, place: Place::Database(database) }).await;
+    // One after the other, and nothing is left of the first.
+    for more in [vec![url.clone()], vec![url, encrypted()]] {
+        let (examined, database) = open(&options(data.path(), more)).await;
+        conformance::run(&Examination { examined, place: Place::Database(database) }).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,8 +120,12 @@ async fn f1_a_folder_passes() {
     let root = data.join("shared");
     std::fs::create_dir(&root).unwrap();
     let dir = ("UNDERSTUDY_FILES_DIR".to_owned(), root.display().to_string());
-    let (examined, _) = open(&options(data.path(), vec![store("folder"), dir])).await;
-    conformance::run(&Examination { examined, place: Place::Folder(root) }).await;
+    let plain = vec![store("folder"), dir];
+    let encrypted = plain.iter().cloned().chain([encrypted()]).collect();
+    for more in [plain, encrypted] {
+        let (examined, _) = open(&options(data.path(), more)).await;
+        conformance::run(&Examination { examined, place: Place::Folder(root.clone()) }).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,9 +133,12 @@ async fn f4_a_bucket_passes() {
     let (data, s3) = (Scratch::new("files-in-a-bucket"), S3::start().await);
     let mut variables = s3.environment();
     variables.push(store("s3"));
-    let (examined, _) = open(&options(data.path(), variables)).await;
-    conformance::run(&Examination { examined, place: Place::Bucket(&s3) }).await;
-    assert_eq!(s3.parts(), 0, "parts of uploads that broke off");
+    let encrypted = variables.iter().cloned().chain([encrypted()]).collect();
+    for more in [variables, encrypted] {
+        let (examined, _) = open(&options(data.path(), more)).await;
+        conformance::run(&Examination { examined, place: Place::Bucket(&s3) }).await;
+        assert_eq!(s3.parts(), 0, "parts of uploads that broke off");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

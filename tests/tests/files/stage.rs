@@ -17,6 +17,9 @@ use super::content::{Content, hex};
 /// The store that node number 0, 1 and 2 writes to.
 pub(super) const STORES: [&str; 3] = ["database", "folder", "s3"];
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
+/// All nodes read what is encrypted under it; the node that writes to this store encrypts.
+const KEY: &str = "tests:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(super) const ENCRYPTS: &str = "folder";
 const OPERATOR: &str = "files-operator-token-of-the-tests";
 /// The largest file, and the largest body of a request.
 const LARGEST: &str = "3221225472";
@@ -60,12 +63,16 @@ impl Stage {
             .env("UNDERSTUDY_HTTP_REQUEST_TIMEOUT_S", &REQUEST.as_secs().to_string())
             .env("UNDERSTUDY_FILES_MAX_FILE_BYTES", LARGEST)
             .env("UNDERSTUDY_FILES_DIR", &place.display().to_string())
+            .env("UNDERSTUDY_FILES_ENCRYPTION_KEYS", &format!("plain,{KEY}"))
             .allow_error("has no room left");
         for (name, value) in s3.environment() {
             builder = builder.env(&name, &value);
         }
         for (node, store) in STORES.iter().enumerate() {
             builder = builder.node_env(node, "UNDERSTUDY_FILES_STORE", store);
+            if *store == ENCRYPTS {
+                builder = builder.node_env(node, "UNDERSTUDY_FILES_ENCRYPTION_KEYS", KEY);
+            }
         }
         let cluster = builder.start().await;
         Self { cluster, s3, share, _folder: folder, place }
@@ -137,7 +144,7 @@ impl Stage {
 
     /// States that what lies in the stores is what there are files of: no more and no less.
     pub(super) fn nothing_is_left_and_nothing_lost(&self) {
-        let rows = "SELECT place || ' ' || id FROM us_file WHERE state = 'ready'";
+        let rows = "SELECT replace(place, '-encrypted', '') || ' ' || id FROM us_file WHERE state = 'ready'";
         let rows = self.cluster.postgres.query(rows);
         let living: BTreeSet<String> = rows.lines().map(|line| line.trim().to_owned()).collect();
         let lying = self.contents();

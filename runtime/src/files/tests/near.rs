@@ -11,7 +11,8 @@ async fn keeping(bench: &Bench, folder: &tempfile::TempDir) -> Space {
     let mut stores = bench.store.stores.clone();
     stores.database = Near::around(Some(&near), stores.database);
     let serving = Serving { signer: Signer::for_test(), judge: None };
-    let store = Store { rows: bench.store.rows.clone(), stores, limits: LIMITS, serving };
+    let (rows, keys) = (bench.store.rows.clone(), bench.store.keys.clone());
+    let store = Store { rows, stores, keys, limits: LIMITS, serving };
     let files = Files::default();
     files.0.set(Arc::new(store)).unwrap();
     files.space("space")

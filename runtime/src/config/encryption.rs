@@ -1,18 +1,18 @@
-//! The keys that seal the contents of sessions in their store: `SESSION_ENCRYPTION_KEYS`.
+//! Keys that seal what lies in a store, as options give them: `SESSION_ENCRYPTION_KEYS` and
+//! `FILES_ENCRYPTION_KEYS`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
 
-use super::Reader;
+use super::reader::Reader;
 use crate::secret::Secret;
 
-const NAME: &str = "UNDERSTUDY_SESSION_ENCRYPTION_KEYS";
 /// In place of the first key: what is written is not sealed, and what is sealed is read.
 const PLAIN: &str = "plain";
 const EXPECTED: &str = "must hold parts `name:key` (the first may be the word plain): a name of 1 to 32 of A-Z a-z 0-9 . _ -, \
      and 32 bytes in base64, of which `openssl rand -base64 32` makes some";
 
-/// The keys that seal the contents of sessions in their store.
+/// The keys that seal what lies in a store.
 #[derive(Debug, Clone, Default)]
 pub struct EncryptionConfig {
     /// All keys, in the order in which they were given.
@@ -21,13 +21,13 @@ pub struct EncryptionConfig {
     pub writes: EncryptionWrites,
 }
 
-/// What is done with the contents of sessions that are written.
+/// What is done with what is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EncryptionWrites {
-    /// They are written as they are.
+    /// It is written as it is.
     #[default]
     Plain,
-    /// They are sealed under the first key.
+    /// It is sealed under the first key.
     Sealed,
 }
 
@@ -40,13 +40,18 @@ pub struct EncryptionKey {
     pub key: Secret<[u8; 32]>,
 }
 
-pub(super) fn read(read: &mut Reader, given: Option<String>) -> EncryptionConfig {
-    let given = read.secret(NAME, given);
+/// Reads the option of this name.
+pub(super) fn read(
+    read: &mut Reader,
+    name: &'static str,
+    given: Option<String>,
+) -> EncryptionConfig {
+    let given = read.secret(name, given);
     // A file may hold one per line.
     let parts = given.iter().flat_map(|text| text.expose().split([',', '\n']));
     let mut parts: Vec<&str> = parts.map(str::trim).filter(|part| !part.is_empty()).collect();
     if given.is_some() && parts.is_empty() {
-        read.problem(NAME, "holds no key");
+        read.problem(name, "holds no key");
     }
     let writes = match parts.first() {
         Some(first) if *first != PLAIN => EncryptionWrites::Sealed,
@@ -57,14 +62,14 @@ pub(super) fn read(read: &mut Reader, given: Option<String>) -> EncryptionConfig
     }
     let keys: Vec<Option<EncryptionKey>> = parts.into_iter().map(key).collect();
     if keys.iter().any(Option::is_none) {
-        read.problem(NAME, EXPECTED);
+        read.problem(name, EXPECTED);
     }
     let keys: Vec<EncryptionKey> = keys.into_iter().flatten().collect();
     if keys.iter().any(|key| is_monotonous(key.key.expose())) {
-        read.problem(NAME, "holds a key that anybody guesses; `openssl rand -base64 32` makes one");
+        read.problem(name, "holds a key that anybody guesses; `openssl rand -base64 32` makes one");
     }
     if (1..keys.len()).any(|at| keys[..at].iter().any(|before| before.id == keys[at].id)) {
-        read.problem(NAME, "holds two keys of the same name");
+        read.problem(name, "holds two keys of the same name");
     }
     EncryptionConfig { keys, writes }
 }

@@ -1,0 +1,134 @@
+//! Brings encrypted files under the key that writes, and tells how many are under which: so a key that came out of use can be
+//! taken away.
+//!
+//! What changes is the row of a file, not its content: the key of the file is opened with the former key and sealed under the
+//! new one. A row is changed only while it is as it was read, so two who do this at once do no harm, nor one that stood
+//! still. Whoever is just reading the file has its key already.
+
+use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
+use serde::Serialize;
+
+use super::encryption::{KeyRole, WrappedKey};
+use super::error::FileError;
+use super::rows::Rows;
+use super::{Files, Store};
+use crate::database::DatabaseError;
+use crate::duty::DutyRun;
+
+pub(super) mod admin;
+
+/// So many are looked for together, and so many times in one run.
+const PAGE: u32 = 200;
+const PAGES: usize = 50;
+
+/// How many files are encrypted under a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct UnderKey {
+    /// Its name.
+    pub(super) key: String,
+    /// What it is to the node that was asked.
+    pub(super) role: KeyRole,
+    pub(super) files: u64,
+}
+
+/// Brings files under the key that writes, if one does; gives how many.
+pub(super) async fn run_once(store: &Store, run: &DutyRun) -> Result<u64, FileError> {
+    let (mut rewrapped, mut pages) = (0, 0..PAGES);
+    for former in store.keys.former() {
+        let mut after = String::new();
+        // One that does not open is passed over, and found again by the next run.
+        for _ in pages.by_ref() {
+            let found = store.rows.under_key(former, &after, PAGE).await?;
+            let Some((last, _)) = found.last() else { break };
+            after.clone_from(last);
+            for (id, wrapped) in &found {
+                if run.is_cancelled() {
+                    return Ok(rewrapped);
+                }
+                let Some(new) = store.keys.rewrap(id, wrapped) else { continue };
+                rewrapped += u64::from(store.rows.rewrap(id, wrapped, &new).await?);
+            }
+        }
+    }
+    Ok(rewrapped)
+}
+
+impl Files {
+    /// Counts the encrypted files under each key.
+    pub(super) async fn under_keys(&self) -> Result<Vec<UnderKey>, FileError> {
+        let store = self.store()?;
+        let counted = store.rows.count_by_key().await?;
+        let under_key = |(key, files): (String, u64)| {
+            let role = store.keys.role(&key);
+            UnderKey { key, role, files }
+        };
+        Ok(counted.into_iter().map(under_key).collect())
+    }
+}
+
+impl Rows {
+    /// Lists some files under a key, those behind an id. Those that are gone are read by nobody who does not read them yet.
+    async fn under_key(
+        &self,
+        key: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, WrappedKey)>, DatabaseError> {
+        let sql = "SELECT id, key_name, key_sealed FROM us_file WHERE key_name = $1 AND id > $2 \
+                   AND key_sealed IS NOT NULL AND state <> 'gone' ORDER BY id LIMIT $3";
+        let values: [Value; 3] = [key.into(), after.into(), i64::from(limit).into()];
+        let query = self.database.backend().statement(sql, values);
+        let found = self.database.read(move |executor| {
+            let query = query.clone();
+            Box::pin(async move {
+                let rows = executor.query_all_raw(query).await?;
+                let wrapped = |row: &QueryResult| -> Result<(String, WrappedKey), DbErr> {
+                    let under = row.try_get("", "key_name")?;
+                    let text = row.try_get("", "key_sealed")?;
+                    Ok((row.try_get("", "id")?, WrappedKey { under, text }))
+                };
+                rows.iter().map(wrapped).collect::<Result<Vec<(String, WrappedKey)>, DbErr>>()
+            })
+        });
+        found.await
+    }
+
+    /// Puts a key in place of another one; false when it is not that one any more.
+    async fn rewrap(
+        &self,
+        id: &str,
+        old: &WrappedKey,
+        new: &WrappedKey,
+    ) -> Result<bool, DatabaseError> {
+        let sql = "UPDATE us_file SET key_name = $3, key_sealed = $4 \
+                   WHERE id = $1 AND key_sealed = $2";
+        let values: [Value; 4] =
+            [id.into(), old.text.clone().into(), new.under.clone().into(), new.text.clone().into()];
+        let update = self.database.backend().statement(sql, values);
+        let changed = self.database.step(move |executor| {
+            let update = update.clone();
+            Box::pin(async move { Ok(executor.execute_raw(update).await?.rows_affected() == 1) })
+        });
+        changed.await
+    }
+
+    /// Counts the files under each key.
+    async fn count_by_key(&self) -> Result<Vec<(String, u64)>, DatabaseError> {
+        let sql = "SELECT key_name, CAST(count(*) AS bigint) AS files FROM us_file \
+                   WHERE key_name IS NOT NULL AND state <> 'gone' GROUP BY key_name \
+                   ORDER BY key_name";
+        let query = self.database.backend().statement(sql, []);
+        let counted = self.database.read(move |executor| {
+            let query = query.clone();
+            Box::pin(async move {
+                let rows = executor.query_all_raw(query).await?;
+                let count = |row: &QueryResult| -> Result<(String, u64), DbErr> {
+                    let files: i64 = row.try_get("", "files")?;
+                    Ok((row.try_get("", "key_name")?, u64::try_from(files).unwrap_or(0)))
+                };
+                rows.iter().map(count).collect::<Result<Vec<(String, u64)>, DbErr>>()
+            })
+        });
+        counted.await
+    }
+}
