@@ -100,7 +100,7 @@ const DIGITS: usize = 64;
 ///
 /// async fn download(request: HttpRequest, files: Files) -> Result<HttpResponse, FileError> {
 ///     Ok(match files.space("avatars").get("ann").await? {
-///         Some(file) => file.response(&request),
+///         Some(file) => file.response(&request).await?,
 ///         None => HttpResponse::NotFound().finish(),
 ///     })
 /// }

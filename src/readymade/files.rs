@@ -143,7 +143,8 @@ async fn get(
     name: web::Path<String>,
 ) -> Answer {
     let space = space(&files, &session, &quota).await?;
-    Ok(space.get(&name).await?.ok_or_else(unknown)?.response(&request))
+    let file = space.get(&name).await?.ok_or_else(unknown)?;
+    Ok(file.response(&request).await?)
 }
 
 /// What an upload comes with.

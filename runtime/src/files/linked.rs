@@ -3,14 +3,13 @@
 //! The path is not taken apart before its signature was checked, and every refusal is the same: nobody learns from it whether
 //! there is such a file, such a key, or what was wrong.
 
-use actix_web::http::StatusCode;
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::FileError;
 use super::links::{Asked, Grant};
+use super::serve::not_there;
 use super::{Files, naming};
-use crate::http::problem::Problem;
 
 /// Below which path links are.
 pub(super) const ROOT: &str = "/.well-known/understudy/files";
@@ -36,9 +35,9 @@ async fn serve(
     let (space, name) = named(uri.path()).ok_or_else(refused)?;
     match grant {
         Grant::Read(disposition) => {
-            let Some(file) = files.space(&space).get(&name).await? else { return Ok(missing()) };
+            let Some(file) = files.space(&space).get(&name).await? else { return Ok(not_there()) };
             metrics::counter!("understudy_files_links_total", "result" => "read").increment(1);
-            Ok(file.response_as(&request, disposition))
+            file.response_as(&request, disposition).await
         }
         Grant::Write(bounds) => {
             let mut space = files.space(&space);
@@ -53,11 +52,6 @@ async fn serve(
 fn refused() -> FileError {
     metrics::counter!("understudy_files_links_total", "result" => "refused").increment(1);
     FileError::LinkRefused
-}
-
-/// Who has a link may know that there is nothing.
-fn missing() -> HttpResponse {
-    Problem::new(StatusCode::NOT_FOUND, "unknown_file", "There is no file of this name").response()
 }
 
 /// Takes apart a path that was written by [`Space::link_to_read`](super::Space::link_to_read).

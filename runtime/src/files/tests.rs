@@ -1,5 +1,6 @@
 //! Files in each store: whole or not there, within their limits, and never mistaken for one another.
 
+mod answers;
 mod near;
 mod owners;
 
