@@ -3,6 +3,7 @@
 mod answers;
 mod near;
 mod owners;
+mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
