@@ -27,6 +27,7 @@ mod links;
 mod memory;
 mod naming;
 mod near;
+mod once;
 mod operations;
 mod orphans;
 mod owners;
@@ -185,7 +186,8 @@ impl Space {
         self.put_with(PutOptions::default(), (name, content_type), content).await
     }
 
-    /// Writes a file under conditions: that there is none yet, or a certain one, and that its content has a certain digest.
+    /// Writes a file under conditions: that there is none yet, or a certain one, or that nothing was written under a key, and that
+    /// its content has a certain digest.
     /// Of many who write at once under one condition, one succeeds.
     ///
     /// # Errors
@@ -206,11 +208,16 @@ impl Space {
             return Err(FileError::BadDigest);
         }
         // What is known to be in vain is not written first. What counts is decided when it gets its name.
-        if options.when != PutWhen::Always {
-            let found = store.rows.find(&space, &name).await?.map(|row| row.info.version);
-            if !options.when.allows(found.as_deref()) {
-                return Err(FileError::Changed);
+        let is_in_vain = match &options.when {
+            PutWhen::Always => false,
+            PutWhen::Once(key) => store.rows.is_used(key).await?,
+            PutWhen::Absent | PutWhen::Version(_) => {
+                let found = store.rows.find(&space, &name).await?.map(|row| row.info.version);
+                !options.when.allows(found.as_deref())
             }
+        };
+        if is_in_vain {
+            return Err(FileError::Changed);
         }
         let mut content = std::pin::pin!(futures_util::StreamExt::fuse(content));
         let peeked = kinds::peek(content.as_mut()).await;
@@ -219,7 +226,11 @@ impl Space {
         upload.narrow(store.limits.within(&self.bounds));
         let all = futures_util::StreamExt::chain(futures_util::stream::iter(peeked.read), content);
         upload.fill(all).await?;
+        let is_once = matches!(options.when, PutWhen::Once(_));
         let info = upload.publish(options).await?;
+        if is_once {
+            store.rows.forget_used().await;
+        }
         if let Some(judge) = &store.serving.judge {
             judge.look_soon(store, &info);
         }

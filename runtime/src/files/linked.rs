@@ -7,7 +7,7 @@ use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::FileError;
-use super::links::{Asked, Grant};
+use super::links::{Asked, Grant, Uses, once_key};
 use super::serve::not_there;
 use super::{Files, naming};
 
@@ -39,10 +39,16 @@ async fn serve(
             metrics::counter!("understudy_files_links_total", "result" => "read").increment(1);
             file.response_as(&request, disposition).await
         }
-        Grant::Write(bounds) => {
+        Grant::Write(bounds, uses) => {
             let mut space = files.space(&space);
             space.bounds = bounds;
-            let info = space.save(&request, &name, body).await?;
+            let info = match uses {
+                Uses::Any => Box::pin(space.save(&request, &name, body)).await?,
+                Uses::Once(id) => {
+                    let named = (name.as_str(), once_key(id));
+                    Box::pin(space.save_once(&request, named, body)).await.map_err(used)?
+                }
+            };
             metrics::counter!("understudy_files_links_total", "result" => "write").increment(1);
             Ok(HttpResponse::Ok().json(info))
         }
@@ -52,6 +58,15 @@ async fn serve(
 fn refused() -> FileError {
     metrics::counter!("understudy_files_links_total", "result" => "refused").increment(1);
     FileError::LinkRefused
+}
+
+/// The only condition of such an upload is that there was none. Who has the link may know that.
+fn used(error: FileError) -> FileError {
+    if !matches!(error, FileError::Changed) {
+        return error;
+    }
+    metrics::counter!("understudy_files_links_total", "result" => "refused").increment(1);
+    FileError::LinkUsed
 }
 
 /// Takes apart a path that was written by [`Space::link_to_read`](super::Space::link_to_read).

@@ -2,6 +2,7 @@
 
 mod answers;
 mod near;
+mod once;
 mod owners;
 mod verify;
 
