@@ -74,7 +74,7 @@ use crate::http::problem::Problem;
 pub use error::FileError;
 pub use forms::{Form, FormPart};
 pub use info::{FileInfo, PutOptions, PutWhen, SpaceInfo};
-pub use judging::Verdict;
+pub use judging::{Judgement, Verdict};
 pub use links::{LINK_LIFE, LINK_LONGEST, Link, ReadLink};
 pub use naming::{UNKNOWN_TYPE, safe_name, type_of};
 pub use owners::Owner;

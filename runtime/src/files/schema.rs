@@ -12,6 +12,7 @@ pub(super) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(owners::Owners),
         Box::new(super::verdicts::Table),
         Box::new(super::once::Table),
+        Box::new(super::verdicts::Reasons),
     ]
 }
 
