@@ -3,8 +3,8 @@
 //!
 //! A link is a path with what it lets do as its query, and an HMAC-SHA256 over the method, the path and the query *to the
 //! letter*: `key`, `method`, `expires`, and what it lets do. A link for one upload has a number, by which the transaction that
-//! gives the file its name finds that it was used ([`once`](super::once)). So there is nothing that could be read in two ways. The key is named
-//! by what is derived from it, so that there may be several: the first signs, all verify.
+//! gives the file its name finds that it was used ([`once`](super::once)). So there is nothing that could be read in two ways.
+//! The key is named by what is derived from it, so that there may be several: the first signs, all verify.
 //!
 //! Of a link that is not good it is never said why, and the work is the same whatever is wrong.
 
