@@ -56,8 +56,8 @@ pub mod prelude {
     };
     pub use understudy_runtime::config::Config;
     pub use understudy_runtime::files::{
-        Disposition, FileError, FileInfo, Files, Owner, PutOptions, PutWhen, ReadLink, Sharing,
-        Space, SpaceRule, StoredFile, Unused, Verdict,
+        Disposition, FileError, FileInfo, Files, Judgement, Owner, PutOptions, PutWhen, ReadLink,
+        Sharing, Space, SpaceRule, StoredFile, Unused, Verdict,
     };
     pub use understudy_runtime::http::problem::Problem;
     pub use understudy_runtime::lock::{ClusterLock, ClusterLocks, LockError, LockOptions};

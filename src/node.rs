@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use actix_web::web::ServiceConfig;
 use serde::Serialize;
 use understudy_runtime::config::{Config, ConfigErrors};
-use understudy_runtime::files::{FileService, Files, StoredFile, Verdict};
+use understudy_runtime::files::{FileService, Files, Judgement, StoredFile};
 use understudy_runtime::node::{HealthCheck, NodeBuilder, NodeError};
 use understudy_runtime::service::{Health, NodeContext, Service};
 use understudy_scheduler::schedule::ZoneName;
@@ -217,9 +217,12 @@ impl Node {
     /// ```no_run
     /// use understudy::prelude::*;
     ///
-    /// async fn examine(file: StoredFile) -> Result<Verdict, String> {
-    ///     let is_large = file.info().bytes > 1_000_000; // here it would be sent to a scanner
-    ///     Ok(if is_large { Verdict::Infected } else { Verdict::Clean })
+    /// async fn examine(file: StoredFile) -> Result<Judgement, String> {
+    ///     let bytes = file.info().bytes; // here it would be sent to a scanner
+    ///     Ok(match bytes {
+    ///         0..1_000_000 => Verdict::Clean.into(),
+    ///         _ => Verdict::Infected.because("larger than a megabyte"),
+    ///     })
     /// }
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -227,10 +230,11 @@ impl Node {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn examine_files<F, Fut>(mut self, examine: F) -> Self
+    pub fn examine_files<F, Fut, J>(mut self, examine: F) -> Self
     where
         F: Fn(StoredFile) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Verdict, String>> + Send + 'static,
+        Fut: Future<Output = Result<J, String>> + Send + 'static,
+        J: Into<Judgement> + 'static,
     {
         self.files = self.files.examine(examine);
         self

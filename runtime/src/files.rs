@@ -28,6 +28,7 @@ mod links;
 mod memory;
 mod naming;
 mod near;
+mod once;
 mod operations;
 mod orphans;
 mod owners;
@@ -77,7 +78,7 @@ use crate::http::problem::Problem;
 pub use error::FileError;
 pub use forms::{Form, FormPart};
 pub use info::{FileInfo, PutOptions, PutWhen, SpaceInfo};
-pub use judging::Verdict;
+pub use judging::{Judgement, Verdict};
 pub use links::{LINK_LIFE, LINK_LONGEST, Link, ReadLink};
 pub use naming::{UNKNOWN_TYPE, safe_name, type_of};
 pub use owners::Owner;
@@ -104,7 +105,7 @@ const DIGITS: usize = 64;
 ///
 /// async fn download(request: HttpRequest, files: Files) -> Result<HttpResponse, FileError> {
 ///     Ok(match files.space("avatars").get("ann").await? {
-///         Some(file) => file.response(&request),
+///         Some(file) => file.response(&request).await?,
 ///         None => HttpResponse::NotFound().finish(),
 ///     })
 /// }
@@ -192,7 +193,8 @@ impl Space {
         self.put_with(PutOptions::default(), (name, content_type), content).await
     }
 
-    /// Writes a file under conditions: that there is none yet, or a certain one, and that its content has a certain digest.
+    /// Writes a file under conditions: that there is none yet, or a certain one, or that nothing was written under a key, and that
+    /// its content has a certain digest.
     /// Of many who write at once under one condition, one succeeds.
     ///
     /// # Errors
@@ -213,11 +215,16 @@ impl Space {
             return Err(FileError::BadDigest);
         }
         // What is known to be in vain is not written first. What counts is decided when it gets its name.
-        if options.when != PutWhen::Always {
-            let found = store.rows.find(&space, &name).await?.map(|row| row.info.version);
-            if !options.when.allows(found.as_deref()) {
-                return Err(FileError::Changed);
+        let is_in_vain = match &options.when {
+            PutWhen::Always => false,
+            PutWhen::Once(key) => store.rows.is_used(key).await?,
+            PutWhen::Absent | PutWhen::Version(_) => {
+                let found = store.rows.find(&space, &name).await?.map(|row| row.info.version);
+                !options.when.allows(found.as_deref())
             }
+        };
+        if is_in_vain {
+            return Err(FileError::Changed);
         }
         let mut content = std::pin::pin!(futures_util::StreamExt::fuse(content));
         let peeked = kinds::peek(content.as_mut()).await;
@@ -227,7 +234,11 @@ impl Space {
         upload.narrow(store.limits.within(&self.bounds));
         let all = futures_util::StreamExt::chain(futures_util::stream::iter(peeked.read), content);
         upload.fill(all).await?;
+        let is_once = matches!(options.when, PutWhen::Once(_));
         let info = upload.publish(options).await?;
+        if is_once {
+            store.rows.forget_used().await;
+        }
         if let Some(judge) = &store.serving.judge {
             judge.look_soon(store, &info);
         }

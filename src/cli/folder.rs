@@ -197,6 +197,11 @@ async fn take_one(
     pair.meter.turn_to(&info.name);
     let mut changes = 0;
     loop {
+        // Also one that is in the folder since it was taken out before.
+        if info.is_withheld() {
+            withheld(pair, &info.name, caller);
+            return Ok(None);
+        }
         if is_same(&target, &info, &mut pair.meter, caller).await? {
             pair.report.kept += 1;
             break;

@@ -133,13 +133,12 @@ pub(super) fn guessed(name: &str, value: &Value, now_ms: i64) -> Cell {
 pub(super) fn state(word: &str) -> Cell {
     let style = match word {
         "ready" | "running" | "completed" | "ok" | "live" | "leading" | "done" | "back"
-        | "started" | "runs" | "applied" => Style::Good,
+        | "started" | "runs" | "applied" | "clean" => Style::Good,
         "starting" | "draining" | "drained" | "retrying" | "queued" | "degraded" | "warning"
         | "paused" | "skipped" | "cancelled" | "read_only" | "waiting" | "refused" | "waits"
         | "pending" => Style::Warn,
-        "failed" | "lost" | "dead" | "incompatible" | "critical" | "gone" | "full" | "silent" => {
-            Style::Bad
-        }
+        "failed" | "lost" | "dead" | "incompatible" | "critical" | "gone" | "full" | "silent"
+        | "infected" => Style::Bad,
         _ => Style::Plain,
     };
     Cell::new(word, style)

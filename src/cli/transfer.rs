@@ -42,6 +42,22 @@ pub(super) struct Info {
     pub(super) bytes: u64,
     pub(super) sha256: String,
     pub(super) version: String,
+    /// What was said of it, where files are examined.
+    #[serde(default)]
+    verdict: Option<Examined>,
+}
+
+/// What a node says of a file that is examined.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Examined {
+    state: String,
+}
+
+impl Info {
+    /// Whether nobody is given it: it is examined, and nobody has found it to be clean.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| verdict.state != "clean")
+    }
 }
 
 /// Tells people how far something is.

@@ -63,6 +63,17 @@ pub(super) fn check_chip(result: &str) -> Markup {
     chip(look, result)
 }
 
+/// What was said of a file that is examined.
+pub(super) fn verdict_chip(state: &str) -> Markup {
+    let look = match state {
+        "clean" => look("ok", "ok"),
+        "infected" => look("bad", "bad"),
+        "waiting" => look("warn", "wait"),
+        _ => look("idle", "idle"),
+    };
+    chip(look, state)
+}
+
 /// What became of what somebody asked for.
 pub(super) fn outcome_chip(outcome: &str) -> Markup {
     let look = match outcome {

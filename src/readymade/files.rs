@@ -7,7 +7,7 @@
 //! | `GET /api/files/{name}` | the file, or ranges of it |
 //! | `PUT /api/files/{name}`, any body | what is known of it |
 //! | `DELETE /api/files/{name}` | 204 |
-//! | `POST /api/files/{name}/link`, `{"to":"read","seconds":300}` | `{"url":..,"expires":..}` |
+//! | `POST /api/files/{name}/link`, `{"to":"read","seconds":300}` or `{"to":"write","once":true}` | `{"url":..,"expires":..}` |
 //!
 //! With `?upload=..`, `PUT` and `POST` tell the pages of the session how far they are.
 //!
@@ -92,6 +92,9 @@ struct Wish {
     to: Purpose,
     seconds: Option<u64>,
     bytes: Option<u64>,
+    /// Whether it is good for one upload only.
+    #[serde(default)]
+    once: bool,
 }
 
 /// Finds the space of the user.
@@ -143,7 +146,8 @@ async fn get(
     name: web::Path<String>,
 ) -> Answer {
     let space = space(&files, &session, &quota).await?;
-    Ok(space.get(&name).await?.ok_or_else(unknown)?.response(&request))
+    let file = space.get(&name).await?.ok_or_else(unknown)?;
+    Ok(file.response(&request).await?)
 }
 
 /// What an upload comes with.
@@ -237,13 +241,22 @@ async fn link(
     let space = space(&files, &session, &quota).await?;
     let life = wish.seconds.map_or(LINK_LIFE, Duration::from_secs);
     let link: Link = match wish.to {
+        Purpose::Read if wish.once => {
+            let title = "once is for links to write";
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "file_bad_link", title);
+            return Err(problem.with_member("field", "once").into());
+        }
         Purpose::Read => space.link_to_read(&name, ReadLink { life, ..ReadLink::default() })?,
         Purpose::Write => {
             let space = match wish.bytes {
                 Some(bytes) => space.at_most(bytes),
                 None => space,
             };
-            space.link_to_write(&name, life)?
+            if wish.once {
+                space.link_to_write_once(&name, life)?
+            } else {
+                space.link_to_write(&name, life)?
+            }
         }
     };
     let expires = UNIX_EPOCH + Duration::from_millis(link.expires_ms);

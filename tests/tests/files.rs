@@ -5,6 +5,7 @@
 
 #[cfg(test)] // tells clippy that helpers here are parts of tests
 mod files {
+    mod broken;
     mod content;
     mod contract;
     mod everywhere;

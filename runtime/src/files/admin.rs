@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::error::FileError;
 use super::info::{FileInfo, SpaceInfo};
 use super::stored::StoredFile;
+use super::verdicts::Shown;
 use super::{Files, naming, transfer};
 use crate::admin::asked::{Nothing, Query, body};
 use crate::admin::note;
@@ -46,9 +47,17 @@ struct SpacesBody {
 #[derive(Serialize)]
 struct FilesBody {
     space: String,
-    files: Vec<FileInfo>,
+    files: Vec<FileBody>,
     /// Behind which the next page begins.
     next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct FileBody {
+    #[serde(flatten)]
+    info: FileInfo,
+    /// What was said of it, where files are examined.
+    verdict: Option<Shown>,
 }
 
 #[derive(Serialize)]
@@ -97,15 +106,26 @@ async fn spaces(files: Data<Files>, request: HttpRequest) -> Answer {
     Ok(ok(&SpacesBody { spaces, next }))
 }
 
-async fn list(files: Data<Files>, request: HttpRequest, space: Path<String>) -> Answer {
+async fn list(all: Data<Files>, request: HttpRequest, space: Path<String>) -> Answer {
     let query = Query::of(&request, &["after", "limit"])?;
     let (after, limit) = (after(&query)?, query.limit()?);
     let space = space.into_inner();
-    let mut files = files.space(&space).list(&after, limit + 1).await.map_err(told)?;
+    let mut files = all.space(&space).list(&after, limit + 1).await.map_err(told)?;
     let is_more = files.len() > limit as usize;
     files.truncate(limit as usize);
     let next = files.last().filter(|_| is_more).map(|last| last.name.clone());
+    let files = examined(&all, files).await.map_err(told)?;
     Ok(ok(&FilesBody { space, files, next }))
+}
+
+/// Puts beside files what was said of them, where they are examined.
+async fn examined(files: &Files, infos: Vec<FileInfo>) -> Result<Vec<FileBody>, FileError> {
+    let verdicts: Vec<Option<Shown>> = match &files.store()?.serving.judge {
+        Some(judge) => judge.shown(&infos).await?.into_iter().map(Some).collect(),
+        None => infos.iter().map(|_| None).collect(),
+    };
+    let bodies = infos.into_iter().zip(verdicts);
+    Ok(bodies.map(|(info, verdict)| FileBody { info, verdict }).collect())
 }
 
 /// Finds a file to be looked at: also one that nobody is served.
@@ -115,7 +135,9 @@ async fn found(files: &Files, (space, name): &(String, String)) -> Result<Stored
 
 async fn show(files: Data<Files>, request: HttpRequest, named: Named) -> Answer {
     Query::of(&request, &[])?;
-    Ok(ok(found(&files, &named).await?.info()))
+    let info = found(&files, &named).await?.info().clone();
+    let shown = examined(&files, vec![info]).await.map_err(told)?;
+    Ok(ok(&shown.first()))
 }
 
 async fn delete(files: Data<Files>, request: HttpRequest, named: Named) -> Answer {

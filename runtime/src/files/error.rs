@@ -18,14 +18,14 @@ pub enum FileError {
         "the {field} of a file has 1 to 255 bytes, no slash and nothing invisible, and is not . or .."
     )]
     BadName {
-        /// Which one: `name`, `space`, `after`, `owner.kind` or `owner.key`.
+        /// Which one: `name`, `space`, `after`, `key`, `owner.kind` or `owner.key`.
         field: &'static str,
     },
     /// The digest that was said is none.
     #[error("a digest is the SHA-256 of the content, as 64 hexadecimal digits")]
     BadDigest,
-    /// What a request says of its body cannot be read.
-    #[error("the header {field} cannot be read")]
+    /// What a request says of its body cannot be read, or kept.
+    #[error("the header {field} cannot be read, or does not go with this request")]
     BadHeader {
         /// Which one.
         field: &'static str,
@@ -45,6 +45,9 @@ pub enum FileError {
     /// A link is not good for this, or not any more.
     #[error("the link is not good for this, or not any more")]
     LinkRefused,
+    /// A link that is good for one upload has been used.
+    #[error("the link was good for one upload, and has been used")]
+    LinkUsed,
     /// The space takes pictures only, and this is none.
     #[error(
         "only pictures are taken here: PNG, JPEG, GIF, WebP and AVIF, and nothing that says to be one"
@@ -137,6 +140,7 @@ impl FileError {
             | Self::BadForm { .. }
             | Self::BadLink { .. }
             | Self::LinkRefused
+            | Self::LinkUsed
             | Self::WrongKind
             | Self::Infected
             | Self::TooLarge { .. }
@@ -169,6 +173,7 @@ impl FileError {
             Self::BadForm { .. } => (StatusCode::BAD_REQUEST, "file_bad_form"),
             Self::BadLink { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "file_bad_link"),
             Self::LinkRefused => (StatusCode::FORBIDDEN, "file_link_refused"),
+            Self::LinkUsed => (StatusCode::GONE, "file_link_used"),
             Self::WrongKind => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "file_wrong_kind"),
             Self::Quarantined => (StatusCode::LOCKED, "file_quarantined"),
             Self::Infected => (StatusCode::FORBIDDEN, "file_infected"),

@@ -50,13 +50,18 @@ pub enum PutWhen {
     Absent,
     /// Only when the one that is there has this [version](FileInfo::version).
     Version(String),
+    /// Only when no file got its name under this key in the last eight days, whichever name and whatever became of it. So an
+    /// upload that is tried again, or asked for twice, is there once. A key is formed like a name; one that was not used yet is
+    /// used up by nothing but success.
+    Once(String),
 }
 
 impl PutWhen {
     /// Says whether a file may get its name where this version has it.
     pub(super) fn allows(&self, found: Option<&str>) -> bool {
         match self {
-            Self::Always => true,
+            // A key is looked at where it is used up.
+            Self::Always | Self::Once(_) => true,
             Self::Absent => found.is_none(),
             Self::Version(version) => found == Some(version.as_str()),
         }

@@ -21,7 +21,7 @@ use super::Store;
 use super::error::FileError;
 use super::info::FileInfo;
 use super::stored::StoredFile;
-use super::verdicts::Verdicts;
+use super::verdicts::{Shown, Verdicts};
 use crate::database::Database;
 use crate::duty::{Duty, DutyRun};
 
@@ -49,6 +49,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Says why, such as the name of what was found. Operators are shown the first 500 characters; clients are not.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Judgement {
+        Judgement { verdict: self, reason: Some(reason.into()) }
+    }
+
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Clean => "clean",
@@ -57,22 +63,39 @@ impl Verdict {
     }
 }
 
+/// A verdict, with its reason if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// What is said of the file.
+    pub verdict: Verdict,
+    /// Why, for operators.
+    pub reason: Option<String>,
+}
+
+impl From<Verdict> for Judgement {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, reason: None }
+    }
+}
+
 type Question =
-    Arc<dyn Fn(StoredFile) -> BoxFuture<'static, Result<Verdict, String>> + Send + Sync>;
+    Arc<dyn Fn(StoredFile) -> BoxFuture<'static, Result<Judgement, String>> + Send + Sync>;
 
 /// What the application gave to be asked.
 #[derive(Clone)]
 pub(super) struct Examiner(Question);
 
 impl Examiner {
-    pub(super) fn new<F, Fut>(examine: F) -> Self
+    pub(super) fn new<F, Fut, J>(examine: F) -> Self
     where
         F: Fn(StoredFile) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Verdict, String>> + Send + 'static,
+        Fut: Future<Output = Result<J, String>> + Send + 'static,
+        J: Into<Judgement> + 'static,
     {
         let question: Question =
-            Arc::new(move |file: StoredFile| -> BoxFuture<'static, Result<Verdict, String>> {
-                Box::pin(examine(file))
+            Arc::new(move |file: StoredFile| -> BoxFuture<'static, Result<Judgement, String>> {
+                let said = examine(file);
+                Box::pin(async move { said.await.map(Into::<Judgement>::into) })
             });
         Self(question)
     }
@@ -132,6 +155,12 @@ impl Judge {
         }
     }
 
+    /// Gives what was said of files, in their order, for operators.
+    pub(super) async fn shown(&self, files: &[FileInfo]) -> Result<Vec<Shown>, FileError> {
+        let ids: Vec<&str> = files.iter().map(|file| file.version.as_str()).collect();
+        Ok(self.verdicts.shown(&ids).await?)
+    }
+
     /// Asks about a file that was just written, without keeping anybody waiting.
     pub(super) fn look_soon(&self, store: &Arc<Store>, info: &FileInfo) {
         let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else { return };
@@ -152,11 +181,12 @@ impl Judge {
     ) -> Option<Verdict> {
         let judged = self.ask(store, (space, name, version)).await;
         match judged {
-            Ok(Some(verdict)) => {
+            Ok(Some(Judgement { verdict, reason })) => {
                 count(verdict);
                 if verdict == Verdict::Infected {
                     tracing::warn!(
                         file.version = %version,
+                        reason = reason.as_deref().unwrap_or_default(),
                         "a file was found to be infected; nobody is served it"
                     );
                 }
@@ -171,6 +201,9 @@ impl Judge {
                     error = %why,
                     "a file could not be examined, and is not served; it is tried again"
                 );
+                if let Err(error) = self.verdicts.tried(version, &why).await {
+                    tracing::debug!(%error, "why a file could not be examined is not shown");
+                }
                 None
             }
         }
@@ -180,20 +213,20 @@ impl Judge {
         &self,
         store: &Arc<Store>,
         (space, name, version): (&str, &str, &str),
-    ) -> Result<Option<Verdict>, String> {
+    ) -> Result<Option<Judgement>, String> {
         let found =
             store.rows.find(space, name).await.map_err(|error| crate::error::chain(&error))?;
         let Some(row) = found.filter(|row| row.info.version == version) else { return Ok(None) };
         let file = StoredFile::of(store, row).map_err(|error| crate::error::chain(&error))?;
         // One that panics at some file must not keep the others from being examined.
         let asked = AssertUnwindSafe(async { (self.examiner.0)(file).await }).catch_unwind();
-        let verdict = match timeout(LIMIT, asked).await {
+        let said = match timeout(LIMIT, asked).await {
             Ok(Ok(said)) => said?,
             Ok(Err(_panic)) => return Err("the examiner panicked".to_owned()),
             Err(_) => return Err(format!("nothing was said within {} s", LIMIT.as_secs())),
         };
-        self.verdicts.note(version, verdict).await.map_err(|error| crate::error::chain(&error))?;
-        Ok(Some(verdict))
+        self.verdicts.note(version, &said).await.map_err(|error| crate::error::chain(&error))?;
+        Ok(Some(said))
     }
 
     /// Asks about all files of which nothing was said for so long.

@@ -3,14 +3,13 @@
 //! The path is not taken apart before its signature was checked, and every refusal is the same: nobody learns from it whether
 //! there is such a file, such a key, or what was wrong.
 
-use actix_web::http::StatusCode;
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::FileError;
-use super::links::{Asked, Grant};
+use super::links::{Asked, Grant, Uses, once_key};
+use super::serve::not_there;
 use super::{Files, naming};
-use crate::http::problem::Problem;
 
 /// Below which path links are.
 pub(super) const ROOT: &str = "/.well-known/understudy/files";
@@ -36,14 +35,20 @@ async fn serve(
     let (space, name) = named(uri.path()).ok_or_else(refused)?;
     match grant {
         Grant::Read(disposition) => {
-            let Some(file) = files.space(&space).get(&name).await? else { return Ok(missing()) };
+            let Some(file) = files.space(&space).get(&name).await? else { return Ok(not_there()) };
             metrics::counter!("understudy_files_links_total", "result" => "read").increment(1);
-            Ok(file.response_as(&request, disposition))
+            file.response_as(&request, disposition).await
         }
-        Grant::Write(bounds) => {
+        Grant::Write(bounds, uses) => {
             let mut space = files.space(&space);
             space.bounds = bounds;
-            let info = space.save(&request, &name, body).await?;
+            let info = match uses {
+                Uses::Any => Box::pin(space.save(&request, &name, body)).await?,
+                Uses::Once(id) => {
+                    let named = (name.as_str(), once_key(id));
+                    Box::pin(space.save_once(&request, named, body)).await.map_err(used)?
+                }
+            };
             metrics::counter!("understudy_files_links_total", "result" => "write").increment(1);
             Ok(HttpResponse::Ok().json(info))
         }
@@ -55,9 +60,13 @@ fn refused() -> FileError {
     FileError::LinkRefused
 }
 
-/// Who has a link may know that there is nothing.
-fn missing() -> HttpResponse {
-    Problem::new(StatusCode::NOT_FOUND, "unknown_file", "There is no file of this name").response()
+/// The only condition of such an upload is that there was none. Who has the link may know that.
+fn used(error: FileError) -> FileError {
+    if !matches!(error, FileError::Changed) {
+        return error;
+    }
+    metrics::counter!("understudy_files_links_total", "result" => "refused").increment(1);
+    FileError::LinkUsed
 }
 
 /// Takes apart a path that was written by [`Space::link_to_read`](super::Space::link_to_read).

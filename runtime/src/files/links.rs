@@ -2,8 +2,9 @@
 //! it knows, and checked by any node.
 //!
 //! A link is a path with what it lets do as its query, and an HMAC-SHA256 over the method, the path and the query *to the
-//! letter*: `key`, `method`, `expires`, and what it lets do. So there is nothing that could be read in two ways. The key is named
-//! by what is derived from it, so that there may be several: the first signs, all verify.
+//! letter*: `key`, `method`, `expires`, and what it lets do. A link for one upload has a number, by which the transaction that
+//! gives the file its name finds that it was used ([`once`](super::once)). So there is nothing that could be read in two ways.
+//! The key is named by what is derived from it, so that there may be several: the first signs, all verify.
 //!
 //! Of a link that is not good it is never said why, and the work is the same whatever is wrong.
 
@@ -33,6 +34,8 @@ pub const LINK_LIFE: Duration = Duration::from_secs(300);
 pub const LINK_LONGEST: Duration = Duration::from_secs(7 * 86_400);
 /// Keeps a secret, used for this, apart from itself used for anything else.
 const PURPOSE: &[u8] = b"understudy file link 1\0";
+/// The method of a link for one upload. Nodes that do not know of such links yet take it for no link to write.
+const ONCE: &str = "PUT-ONCE";
 /// What stands before the signature.
 const SIGNATURE: &str = "&signature=";
 
@@ -72,24 +75,39 @@ impl Default for ReadLink {
 pub(super) enum Grant {
     /// GET and HEAD.
     Read(Disposition),
-    /// PUT, by these bounds.
-    Write(Bounds),
+    /// PUT, by these bounds, and so often.
+    Write(Bounds, Uses),
+}
+
+/// How often a link lets a file be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Uses {
+    /// While it is good.
+    Any,
+    /// Until one upload by the link of this number has succeeded.
+    Once(u128),
+}
+
+/// The key under which the one upload by a link is written.
+pub(super) fn once_key(id: u128) -> String {
+    format!("link.{id:032x}")
 }
 
 impl Grant {
     fn method(self) -> &'static str {
         match self {
             Self::Read(_) => "GET",
-            Self::Write(_) => "PUT",
+            Self::Write(_, Uses::Any) => "PUT",
+            Self::Write(_, Uses::Once(_)) => ONCE,
         }
     }
 
     /// Writes it as the last fields of a query.
     fn fields(self) -> String {
-        let bounds = match self {
+        let (bounds, uses) = match self {
             Self::Read(Disposition::ByType) => return "&as=type".to_owned(),
             Self::Read(Disposition::Save) => return "&as=file".to_owned(),
-            Self::Write(bounds) => bounds,
+            Self::Write(bounds, uses) => (bounds, uses),
         };
         let number = |name: &str, bytes: Option<u64>| -> String {
             bytes.map(|bytes| format!("&{name}={bytes}")).unwrap_or_default()
@@ -104,7 +122,11 @@ impl Grant {
             Encryption::Always => "&encrypted=always",
             Encryption::Never => "&encrypted=never",
         };
-        format!("{most}{all}{kinds}{encryption}")
+        let once = match uses {
+            Uses::Any => String::new(),
+            Uses::Once(id) => format!("&once={id:032x}"),
+        };
+        format!("{most}{all}{kinds}{encryption}{once}")
     }
 }
 
@@ -125,7 +147,18 @@ impl Space {
     /// # Errors
     /// [`FileError::BadName`], [`FileError::BadLink`].
     pub fn link_to_write(&self, name: &str, life: Duration) -> Result<Link, FileError> {
-        self.link(name, life, Grant::Write(self.bounds))
+        self.link(name, life, Grant::Write(self.bounds, Uses::Any))
+    }
+
+    /// The same for one upload. Of many at once, at whichever nodes, one succeeds; the others are refused with
+    /// [`LinkUsed`](FileError::LinkUsed), also when the file is deleted again. An upload that breaks off, or is refused, uses
+    /// nothing up. It is not for requests with `If-Match` or `If-None-Match`.
+    ///
+    /// # Errors
+    /// [`FileError::BadName`], [`FileError::BadLink`].
+    pub fn link_to_write_once(&self, name: &str, life: Duration) -> Result<Link, FileError> {
+        let uses = Uses::Once(rand::random::<u128>());
+        self.link(name, life, Grant::Write(self.bounds, uses))
     }
 
     fn link(&self, name: &str, life: Duration, grant: Grant) -> Result<Link, FileError> {
@@ -235,7 +268,8 @@ impl Signer {
         let is_whole = matches!(URL_SAFE_NO_PAD.decode_slice(signature, &mut given), Ok(32));
         let is_ours = bool::from(signed.ct_eq(&given));
         let method = if asked.method == "HEAD" { "GET" } else { asked.method };
-        let is_for_it = fields.method == method;
+        let lets = if fields.method == ONCE { "PUT" } else { fields.method };
+        let is_for_it = lets == method;
         let is_in_time = self.clock.wall_ms() < fields.expires.saturating_mul(1_000);
         let is_good = known.is_some() & is_whole & is_ours & is_for_it & is_in_time;
         fields.grant().filter(|_| is_good)
@@ -257,6 +291,7 @@ struct Fields<'a> {
     expires: u64,
     disposition: Option<Disposition>,
     bounds: Bounds,
+    once: Option<u128>,
 }
 
 impl<'a> Fields<'a> {
@@ -275,6 +310,7 @@ impl<'a> Fields<'a> {
                 ("kinds", _) => fields.bounds.kinds = Kinds::Pictures,
                 ("encrypted", "never") => fields.bounds.encryption = Encryption::Never,
                 ("encrypted", _) => fields.bounds.encryption = Encryption::Always,
+                ("once", id) => fields.once = u128::from_str_radix(id, 16).ok(),
                 _ => {}
             }
         }
@@ -284,7 +320,8 @@ impl<'a> Fields<'a> {
     fn grant(&self) -> Option<Grant> {
         match self.method {
             "GET" => self.disposition.map(Grant::Read),
-            "PUT" => Some(Grant::Write(self.bounds)),
+            "PUT" => Some(Grant::Write(self.bounds, Uses::Any)),
+            ONCE => self.once.map(|id| Grant::Write(self.bounds, Uses::Once(id))),
             _ => None,
         }
     }
@@ -330,11 +367,15 @@ mod tests {
         assert_eq!(opened(&signer, "PUT", &link.path), None);
         let not = Bounds { encryption: Encryption::Never, ..BOUNDS };
         for bounds in [BOUNDS, not, Bounds::default()] {
-            let write = signer.seal(PATH, LINK_LIFE, Grant::Write(bounds));
-            assert_eq!(opened(&signer, "PUT", &write.path), Some(Grant::Write(bounds)));
+            for uses in [Uses::Any, Uses::Once(7), Uses::Once(u128::MAX)] {
+                let grant = Grant::Write(bounds, uses);
+                let write = signer.seal(PATH, LINK_LIFE, grant);
+                assert_eq!(opened(&signer, "PUT", &write.path), Some(grant));
+                for method in ["GET", "HEAD", "DELETE", ONCE] {
+                    assert_eq!(opened(&signer, method, &write.path), None, "{method}");
+                }
+            }
         }
-        let write = signer.seal(PATH, LINK_LIFE, Grant::Write(BOUNDS));
-        assert_eq!(opened(&signer, "GET", &write.path), None);
         assert!(!format!("{link:?} {signer:?}").contains("signature"));
         clock.advance(LINK_LIFE);
         assert_eq!(opened(&signer, "GET", &link.path), Some(read), "for as long as was said");
@@ -346,7 +387,8 @@ mod tests {
     fn row_18_a_link_that_was_changed_in_any_letter_is_not_good() {
         let clock = Arc::new(ManualClock::new());
         let signer = signer(&[NEW], &clock);
-        let link = signer.seal(PATH, LINK_LIFE, Grant::Write(BOUNDS)).path;
+        let grant = Grant::Write(BOUNDS, Uses::Once(7));
+        let link = signer.seal(PATH, LINK_LIFE, grant).path;
         for at in 0..link.len() {
             let mut other = link.clone().into_bytes();
             other[at] ^= 1;
@@ -362,6 +404,8 @@ mod tests {
             ("&kinds=pictures", ""),
             ("&encrypted=always", "&encrypted=never"),
             ("&encrypted=always", ""),
+            ("method=PUT-ONCE", "method=PUT"),
+            ("&once=", "&twice="),
             ("&signature=", "&x=y&signature="),
             ("&signature=", "&signature=&signature="),
             ("?key=", "?key=x&key="),

@@ -26,7 +26,7 @@ use super::info::{FileInfo, PutWhen, SpaceInfo};
 use super::points::{self, Point};
 use super::rules::{Sharing, SpaceRule};
 use super::shared::Written;
-use super::{owners, rules, shared};
+use super::{once, owners, rules, shared};
 use crate::database::{Backend, Database, DatabaseError};
 
 /// Most files of one space.
@@ -197,6 +197,11 @@ impl Rows {
                     Ok(counts) => counts,
                     Err(refused) => return Ok(refused),
                 };
+                if let Some(once) = &publishing.once
+                    && executor.execute_raw(once.clone()).await?.rows_affected() == 0
+                {
+                    return Ok(Published::Changed);
+                }
                 if let Some(old) = old {
                     executor.execute_raw(publishing.give_up(&old.id)).await?;
                 }
@@ -397,6 +402,8 @@ struct Publishing {
     old: Statement,
     ready: Statement,
     look: Statement,
+    /// Uses up the key under which it is written, if there is one.
+    once: Option<Statement>,
     space: String,
     written: Written,
     bytes: i64,
@@ -423,6 +430,7 @@ impl Publishing {
             old: backend.statement(OF_NAME, [space(), file.name.clone().into()]),
             ready: backend.statement(&ready, [id(), stored(*bytes), sha256.clone().into()]),
             look: backend.statement(look, [id()]),
+            once: once::use_up(backend, when),
             space: file.space.clone(),
             written: Written::of(finished),
             bytes: signed(*bytes),

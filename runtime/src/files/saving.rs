@@ -49,6 +49,42 @@ impl Space {
         S: Stream<Item = Result<Bytes, E>>,
         E: Display,
     {
+        let when = condition(request.headers())?;
+        self.save_when(request, name, body, when).await
+    }
+
+    /// The same, once for this key, and under no other condition.
+    pub(super) async fn save_once<S, E>(
+        &self,
+        request: &HttpRequest,
+        (name, key): (&str, String),
+        body: S,
+    ) -> Result<FileInfo, FileError>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+        E: Display,
+    {
+        for (header, field) in
+            [(header::IF_MATCH, "If-Match"), (header::IF_NONE_MATCH, "If-None-Match")]
+        {
+            if request.headers().contains_key(header) {
+                return Err(FileError::BadHeader { field });
+            }
+        }
+        self.save_when(request, name, body, PutWhen::Once(key)).await
+    }
+
+    async fn save_when<S, E>(
+        &self,
+        request: &HttpRequest,
+        name: &str,
+        body: S,
+        when: PutWhen,
+    ) -> Result<FileInfo, FileError>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+        E: Display,
+    {
         let headers = request.headers();
         let most = self.entered()?.0.limits.within(&self.bounds).file_bytes;
         let announced = text(headers, header::CONTENT_LENGTH.as_str());
@@ -57,7 +93,7 @@ impl Space {
             return Err(FileError::TooLarge { most });
         }
         let kind = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or(UNKNOWN_TYPE);
-        let options = PutOptions { when: condition(headers)?, sha256: digest(headers)? };
+        let options = PutOptions { when, sha256: digest(headers)? };
         self.put_with(options, (name, kind), body).await
     }
 

@@ -13,6 +13,8 @@ pub(super) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(owners::Owners),
         Box::new(super::verdicts::Table),
         Box::new(encryption::Keys),
+        Box::new(super::once::Table),
+        Box::new(super::verdicts::Reasons),
     ]
 }
 

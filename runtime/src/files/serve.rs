@@ -2,6 +2,9 @@
 //!
 //! A file is what a stranger wrote. So browsers are told not to guess its type, to show nothing but a few kinds of pictures,
 //! and to let it do nothing where it is opened.
+//!
+//! The head of an answer is sent when the first piece of the content is there: what is lost, damaged or out of reach is a
+//! problem with a status of its own. What fails later breaks the connection off, before all that was announced was sent.
 
 use std::ops::Range;
 
@@ -9,7 +12,9 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
 
+use super::error::FileError;
 use super::info::FileInfo;
 use super::kinds::is_shown;
 use super::naming::UNKNOWN_TYPE;
@@ -47,28 +52,56 @@ enum Wanted {
 impl StoredFile {
     /// Answers a request with it, or with the ranges of it that are wanted: one as it is, several as `multipart/byteranges`,
     /// more than eight not at all, but with all of the file. `If-Match`, `If-None-Match` and `If-Range` are looked at.
-    #[must_use]
-    pub fn response(self, request: &HttpRequest) -> HttpResponse {
-        self.response_as(request, Disposition::ByType)
+    ///
+    /// The first piece is read before there is an answer. What goes wrong afterwards ends the answer, and its connection, before
+    /// its announced length, so that no client takes what came for the whole. `HEAD`, and who has the file already, are answered
+    /// without reading.
+    ///
+    /// # Errors
+    /// [`FileError::Damaged`] when it is not what was written, or lost; else when its store does not give it now. A file that was
+    /// removed since it was [found](super::Space::get) is no error, but answered with 404 (`unknown_file`).
+    pub async fn response(self, request: &HttpRequest) -> Result<HttpResponse, FileError> {
+        self.response_as(request, Disposition::ByType).await
     }
 
     /// The same, for a client that is to do something else with it.
-    #[must_use]
-    pub fn response_as(self, request: &HttpRequest, disposition: Disposition) -> HttpResponse {
+    ///
+    /// # Errors
+    /// As [`response`](Self::response).
+    pub async fn response_as(
+        self,
+        request: &HttpRequest,
+        disposition: Disposition,
+    ) -> Result<HttpResponse, FileError> {
+        match self.answer(request, disposition).await {
+            Ok(answer) => Ok(answer),
+            Err(FileError::Gone) => Ok(not_there()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn answer(
+        self,
+        request: &HttpRequest,
+        disposition: Disposition,
+    ) -> Result<HttpResponse, FileError> {
         let info = self.info().clone();
         let sent = Sent { info: &info, disposition };
-        match wanted(request.method(), request.headers(), &info) {
-            Wanted::Whole => {
+        Ok(match wanted(request.method(), request.headers(), &info) {
+            Wanted::Whole if request.method() == Method::HEAD => {
                 let mut answer = sent.begin(StatusCode::OK);
                 answer.no_chunking(info.bytes);
-                if request.method() == Method::HEAD {
-                    return answer.streaming(self.part(0..0));
-                }
-                answer.streaming(self.stream())
+                answer.streaming(self.part(0..0))
+            }
+            Wanted::Whole => {
+                let content = begun(self.stream(), 1).await?;
+                let mut answer = sent.begin(StatusCode::OK);
+                answer.no_chunking(info.bytes);
+                answer.streaming(content)
             }
             Wanted::Parts(parts) => match parts.as_slice() {
-                [part] => sent.one(self, part.clone()),
-                _ => sent.several(self, parts),
+                [part] => sent.one(self, part.clone()).await?,
+                _ => sent.several(self, parts).await?,
             },
             Wanted::Nothing => sent.begin(StatusCode::NOT_MODIFIED).finish(),
             Wanted::Other => {
@@ -85,8 +118,30 @@ impl StoredFile {
                 }
                 answer
             }
-        }
+        })
     }
+}
+
+/// Who may ask for a file may know that there is none.
+pub(super) fn not_there() -> HttpResponse {
+    Problem::new(StatusCode::NOT_FOUND, "unknown_file", "There is no file of this name").response()
+}
+
+/// Reads so many items of a content, if it has them, before anything is told of it; the rest is read as it is sent.
+async fn begun<S>(
+    content: S,
+    items: usize,
+) -> Result<impl Stream<Item = Result<Bytes, FileError>> + 'static, FileError>
+where
+    S: Stream<Item = Result<Bytes, FileError>> + 'static,
+{
+    let mut content = Box::pin(content.fuse());
+    let mut read: Vec<Result<Bytes, FileError>> = Vec::with_capacity(items);
+    while read.len() < items {
+        let Some(bytes) = content.next().await else { break };
+        read.push(Ok(bytes?));
+    }
+    Ok(stream::iter(read).chain(content))
 }
 
 /// A file, as it is sent.
@@ -125,15 +180,20 @@ impl Sent<'_> {
     }
 
     /// Answers with one part, as it is.
-    fn one(self, file: StoredFile, part: Range<u64>) -> HttpResponse {
+    async fn one(self, file: StoredFile, part: Range<u64>) -> Result<HttpResponse, FileError> {
+        let content = begun(file.part(part.clone()), 1).await?;
         let mut answer = self.begin(StatusCode::PARTIAL_CONTENT);
         answer.insert_header((header::CONTENT_RANGE, self.content_range(&part)));
         answer.no_chunking(part.end - part.start);
-        answer.streaming(file.part(part))
+        Ok(answer.streaming(content))
     }
 
     /// Answers with several parts, each behind a few lines that say which one it is (RFC 9110, section 14.6).
-    fn several(self, file: StoredFile, parts: Vec<Range<u64>>) -> HttpResponse {
+    async fn several(
+        self,
+        file: StoredFile,
+        parts: Vec<Range<u64>>,
+    ) -> Result<HttpResponse, FileError> {
         // Drawn, so that nothing in the file can be taken for it.
         let boundary = format!("{:032x}", rand::random::<u128>());
         let content_type = self.content_type();
@@ -148,11 +208,13 @@ impl Sent<'_> {
         let end = Bytes::from(format!("\r\n--{boundary}--\r\n"));
         let lengths = parts.iter().map(|(head, part)| head.len() as u64 + (part.end - part.start));
         let length = lengths.sum::<u64>() + end.len() as u64;
+        // The lines before the first part, and its first piece.
+        let content = begun(file.parts(parts, end), 2).await?;
         let mut answer = self.begin(StatusCode::PARTIAL_CONTENT);
         let kind = format!("multipart/byteranges; boundary={boundary}");
         answer.insert_header((header::CONTENT_TYPE, kind));
         answer.no_chunking(length);
-        answer.streaming(file.parts(parts, end))
+        Ok(answer.streaming(content))
     }
 }
 

@@ -12,7 +12,7 @@ use super::contents::{ContentError, Contents, Stores};
 use super::database::DatabaseContents;
 use super::encryption::FileKeys;
 use super::folder::FolderContents;
-use super::judging::{self, Examiner, Judge, Verdict};
+use super::judging::{self, Examiner, Judge, Judgement};
 use super::links::Signer;
 use super::near::Near;
 use super::rows::Rows;
@@ -74,11 +74,15 @@ impl FileService {
     /// It is asked on the node that wrote the file, soon after, and may take five minutes. When it fails, or the node dies, it is
     /// asked again within two minutes, on the node that leads; so it may be asked twice, and the worse answer counts. Files that
     /// were written before there was an examiner are examined too.
+    ///
+    /// It says a [`Verdict`](super::Verdict), with a [reason](super::Verdict::because) if there is one; that, or why it failed, is what
+    /// operators are shown.
     #[must_use]
-    pub fn examine<F, Fut>(mut self, examine: F) -> Self
+    pub fn examine<F, Fut, J>(mut self, examine: F) -> Self
     where
         F: Fn(StoredFile) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Verdict, String>> + Send + 'static,
+        Fut: Future<Output = Result<J, String>> + Send + 'static,
+        J: Into<Judgement> + 'static,
     {
         self.examiner = Some(Examiner::new(examine));
         self

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
+use sea_orm::ConnectionTrait as _;
 
 use super::contents::Contents;
 use super::database::DatabaseContents;
@@ -51,10 +52,10 @@ impl Bench {
             let mut pieces = std::pin::pin!(file.stream());
             let first = pieces.next().await.and_then(Result::ok).unwrap_or_default();
             match first.first() {
-                Some(b'x') => Ok(Verdict::Infected),
+                Some(b'x') => Ok(Verdict::Infected.because("it begins with an x")),
                 Some(b'?') => Err("the scanner is away".to_owned()),
                 Some(b'!') => panic!("the scanner does not bear this"),
-                Some(_) | None => Ok(Verdict::Clean),
+                Some(_) | None => Ok(Judgement::from(Verdict::Clean)),
             }
         });
         Judge::new(examiner, self.database.clone())
@@ -117,12 +118,96 @@ async fn x5_of_two_verdicts_the_worse_counts_and_what_is_gone_is_forgotten() {
         let id = format!("{said:?}");
         assert_eq!(verdicts.of(&id).await.unwrap(), None);
         for verdict in said {
-            verdicts.note(&id, verdict).await.unwrap();
+            verdicts.note(&id, &Judgement::from(verdict)).await.unwrap();
         }
         assert_eq!(verdicts.of(&id).await.unwrap(), Some(Verdict::Infected));
         verdicts.forget().await.unwrap();
         assert_eq!(verdicts.of(&id).await.unwrap(), None, "there is no such file");
     }
+}
+
+/// What operators are shown of the files of a space: name, state and reason, and whether it has a time.
+async fn shown(space: &Space, judge: &Judge) -> Vec<(String, String, String, bool)> {
+    let files = space.list("", 9).await.unwrap();
+    let shown = judge.shown(&files).await.unwrap();
+    let lines = files.iter().zip(&shown).map(|(file, shown)| {
+        let told = serde_json::to_value(shown).unwrap();
+        let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
+        (file.name.clone(), text("state"), text("reason"), told["at_ms"].is_u64())
+    });
+    lines.collect()
+}
+
+fn line(name: &str, state: &str, reason: &str) -> (String, String, String, bool) {
+    (name.to_owned(), state.to_owned(), reason.to_owned(), true)
+}
+
+#[tokio::test]
+async fn x5_operators_are_shown_what_was_said_of_a_file_and_why_nothing_could_be_said() {
+    let bench = Bench::open().await;
+    let judge = bench.judge().in_no_hurry();
+    let (files, store) = bench.node(Some(judge.clone()));
+    let space = files.space("space");
+    let written: [(&str, &'static [u8]); 4] =
+        [("bad", b"x"), ("good", b"a"), ("hard", b"!"), ("odd", b"?")];
+    for (name, text) in written {
+        put(&space, name, text).await.unwrap();
+    }
+    let new = |name: &str| (name.to_owned(), "waiting".to_owned(), String::new(), false);
+    assert_eq!(shown(&space, &judge).await, ["bad", "good", "hard", "odd"].map(new));
+    judge.run_once(&store, Duration::ZERO, &DutyRun::default()).await.unwrap();
+    let expected = [
+        line("bad", "infected", "it begins with an x"),
+        line("good", "clean", ""),
+        line("hard", "waiting", "the examiner panicked"),
+        line("odd", "waiting", "the scanner is away"),
+    ];
+    assert_eq!(shown(&space, &judge).await, expected);
+    // What can be said at last counts more than why it could not be said before.
+    let version = space.find("odd").await.unwrap().unwrap().info().version.clone();
+    let verdicts = verdicts::Verdicts::new(bench.database.clone());
+    verdicts.note(&version, &Verdict::Infected.because("a virus")).await.unwrap();
+    assert_eq!(shown(&space, &judge).await[3], line("odd", "infected", "a virus"));
+    verdicts.note(&version, &Judgement::from(Verdict::Clean)).await.unwrap();
+    verdicts.forget().await.unwrap();
+    assert_eq!(shown(&space, &judge).await[3], line("odd", "infected", "a virus"));
+}
+
+#[tokio::test]
+async fn x5_a_verification_reads_what_nobody_is_served() {
+    let bench = Bench::open().await;
+    let judge = bench.judge().in_no_hurry();
+    let (files, store) = bench.node(Some(judge.clone()));
+    let space = files.space("space");
+    let written: [(&str, &'static [u8]); 3] = [("bad", b"x"), ("good", b"a"), ("odd", b"?")];
+    for (name, text) in written {
+        put(&space, name, text).await.unwrap();
+    }
+    judge.run_once(&store, Duration::ZERO, &DutyRun::default()).await.unwrap();
+    let last = async || {
+        let mut walk = verify::Walk::begin(&files, verify::Wanted::default()).unwrap();
+        let (mut found, mut last) = (Vec::new(), None);
+        while let Some(line) = walk.next().await {
+            match line {
+                verify::Line::Found { name, finding, .. } => found.push((name, finding)),
+                line @ (verify::Line::Progress { .. }
+                | verify::Line::Stopped { .. }
+                | verify::Line::Done { .. }) => last = Some(line),
+            }
+        }
+        (found, last)
+    };
+    let (found, done) = last().await;
+    assert!(found.is_empty(), "that it is infected is no damage: {found:?}");
+    assert!(matches!(done, Some(verify::Line::Done { files: 3, bytes: 3, .. })), "{done:?}");
+    let lose = bench.database.step(|executor| {
+        Box::pin(async move { executor.execute_unprepared("DELETE FROM us_file_piece").await })
+    });
+    lose.await.unwrap();
+    let (found, done) = last().await;
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["bad", "good", "odd"]);
+    assert!(matches!(done, Some(verify::Line::Done { missing: 3, .. })), "{done:?}");
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Files in each store: whole or not there, within their limits, and never mistaken for one another.
 
+mod answers;
 mod encryption;
 mod near;
+mod once;
 mod owners;
+mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -84,7 +84,7 @@ async fn content(files: Data<Files>, request: HttpRequest, named: Named) -> Answ
     let (space, name) = named.into_inner();
     let file = files.space(&space).get(&name).await.map_err(told)?.ok_or_else(unknown)?;
     note(&request, format!("{} bytes, version {}", file.info().bytes, file.info().version));
-    Ok(file.response(&request))
+    file.response(&request).await.map_err(told)
 }
 
 #[cfg(test)]

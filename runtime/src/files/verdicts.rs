@@ -1,13 +1,17 @@
 //! What was said of files that are examined: a row for each that somebody has judged. None means that nobody has yet, so a
 //! file cannot get past it because something was not written.
 
+mod shown;
+
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Statement, Value};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
-use super::judging::Verdict;
+use super::judging::{Judgement, Verdict};
 use crate::database::{Database, DatabaseError};
+
+pub(super) use shown::{Reasons, Shown};
 
 /// The table of verdicts; see [`super::schema`].
 pub(super) struct Table;
@@ -68,14 +72,18 @@ impl Verdicts {
     }
 
     /// Notes what was said of a file. Where two say different things the worse counts, whichever came first.
-    pub(super) async fn note(&self, id: &str, verdict: Verdict) -> Result<(), DatabaseError> {
+    pub(super) async fn note(&self, id: &str, said: &Judgement) -> Result<(), DatabaseError> {
         let now = self.database.backend().now_ms();
         let sql = format!(
-            "INSERT INTO us_file_verdict (file, verdict, judged_ms) VALUES ($1, $2, {now}) \
-             ON CONFLICT (file) DO UPDATE SET verdict = excluded.verdict \
+            "INSERT INTO us_file_verdict (file, verdict, judged_ms, reason) \
+             VALUES ($1, $2, {now}, $3) \
+             ON CONFLICT (file) DO UPDATE SET verdict = excluded.verdict, \
+             judged_ms = excluded.judged_ms, reason = excluded.reason \
              WHERE excluded.verdict = 'infected'"
         );
-        self.change(self.statement(&sql, vec![id.into(), verdict.as_str().into()])).await
+        let reason: Option<String> = said.reason.as_deref().map(shown::kept);
+        let values = vec![id.into(), said.verdict.as_str().into(), reason.into()];
+        self.change(self.statement(&sql, values)).await
     }
 
     /// Lists files of which nothing was said for so long, by their ids, those behind `after` and up to `until`.
@@ -108,7 +116,8 @@ impl Verdicts {
     pub(super) async fn forget(&self) -> Result<(), DatabaseError> {
         let sql = "DELETE FROM us_file_verdict WHERE NOT EXISTS \
                    (SELECT 1 FROM us_file WHERE us_file.id = us_file_verdict.file)";
-        self.change(self.statement(sql, Vec::new())).await
+        self.change(self.statement(sql, Vec::new())).await?;
+        self.forget_tries().await
     }
 
     async fn rows(&self, query: Statement) -> Result<Vec<QueryResult>, DatabaseError> {

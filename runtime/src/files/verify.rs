@@ -2,7 +2,8 @@
 //! the other, for as long as whoever asked reads them. Nothing is changed, and nothing is kept: who goes away ends it, and
 //! who comes back can go on behind the last file they were told of.
 //!
-//! A node does this for one at a time: it is all that its stores can give. Files that are written or deleted meanwhile may be
+//! A node does this for one at a time: it is all that its stores can give. Whoever does not take what they are told for
+//! [`PATIENCE`] loses the turn to the next one, and what they had is stopped. Files that are written or deleted meanwhile may be
 //! read or not. Also those are read that are served to nobody, since they were not found to be clean.
 
 use std::collections::VecDeque;
@@ -18,7 +19,9 @@ use actix_web::web::{self, Bytes, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::admin::{Answer, told};
 use super::error::FileError;
@@ -32,6 +35,10 @@ use crate::http::problem::{ApiError as _, Problem};
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How many files are looked up at once.
 const PAGE: u32 = 100;
+/// For how long a line may wait to be taken before whoever asked loses the turn.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many lines may wait, beside those that are on their way.
+pub(super) const UNREAD: usize = 16;
 
 /// The turn of the one for whom a node reads all files; a cheap clone of the same.
 #[derive(Debug, Clone, Default)]
@@ -39,10 +46,10 @@ pub(super) struct Turn(Arc<AtomicBool>);
 
 /// Given back when it is dropped.
 #[derive(Debug)]
-struct Taken(Arc<AtomicBool>);
+pub(super) struct Taken(Arc<AtomicBool>);
 
 impl Turn {
-    fn take(&self) -> Option<Taken> {
+    pub(super) fn take(&self) -> Option<Taken> {
         let is_free = !self.0.swap(true, Ordering::AcqRel);
         is_free.then(|| Taken(Arc::clone(&self.0)))
     }
@@ -122,10 +129,7 @@ async fn verify(
         return Err(Problem::new(status, code, title).with_detail("wait, or ask another node"));
     };
     note(&request, walk.only.as_deref().map_or("all spaces".to_owned(), str::to_owned));
-    let lines = stream::unfold((walk, taken), async |(mut walk, taken)| {
-        let line = walk.next().await?;
-        Some((Ok::<_, Infallible>(written(&line)), (walk, taken)))
-    });
+    let lines = followed(walk, taken, PATIENCE).map(|line| Ok::<_, Infallible>(written(&line)));
     Ok(HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-store"))
         // nginx would otherwise collect what is to be seen at once.
@@ -134,13 +138,70 @@ async fn verify(
         .streaming(lines))
 }
 
+/// Reads on by itself and hands out what it has to tell. A line that nobody takes ends it, and with it the turn: the one who
+/// asked may be there no more, or stand still.
+pub(super) fn followed(
+    mut walk: Walk,
+    taken: Taken,
+    patience: Duration,
+) -> impl Stream<Item = Line> + 'static {
+    let (tell, lines) = mpsc::channel::<Line>(UNREAD);
+    let work = async move {
+        let _taken = taken;
+        while let Some(line) = walk.next().await {
+            match timeout(patience, tell.send(line)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return, // they went away
+                Err(_) => {
+                    tracing::info!("a verification of files was stopped: nobody took what it told");
+                    return;
+                }
+            }
+        }
+    };
+    tokio::spawn(work.in_current_span());
+    let heard = Heard { lines, files: 0, bytes: 0, ended: false };
+    stream::unfold(heard, |mut heard: Heard| async move {
+        let line = heard.next().await?;
+        Some((line, heard))
+    })
+}
+
+/// What whoever asked has been told so far.
+struct Heard {
+    lines: mpsc::Receiver<Line>,
+    files: u64,
+    bytes: u64,
+    ended: bool,
+}
+
+impl Heard {
+    /// The next line; `None` behind the last one. Whoever comes back too late is told that it was stopped.
+    async fn next(&mut self) -> Option<Line> {
+        if self.ended {
+            return None;
+        }
+        let (files, bytes) = (self.files, self.bytes);
+        let line = self.lines.recv().await.unwrap_or_else(|| {
+            let title = "What was told was not read, so the turn was given to the next one";
+            Line::Stopped { code: "files_verify_unread", title: title.to_owned(), files, bytes }
+        });
+        match &line {
+            Line::Progress { files, bytes, .. } => (self.files, self.bytes) = (*files, *bytes),
+            Line::Found { .. } => {}
+            Line::Stopped { .. } | Line::Done { .. } => self.ended = true,
+        }
+        Some(line)
+    }
+}
+
 fn written(line: &Line) -> Bytes {
     let mut text = serde_json::to_vec(line).expect("it has names and numbers only");
     text.push(b'\n');
     Bytes::from(text)
 }
 
-type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, FileError>>>>;
+type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, FileError>> + Send>>;
 
 /// A file that is being read.
 struct Reading {

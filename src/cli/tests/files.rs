@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use super::node::FakeNode;
+use super::node::{FakeNode, problem};
 use super::{Ended, asked};
 
 const CONTENT: &str = "0123456789";
@@ -106,6 +106,50 @@ fn a_file_that_is_brought_in_says_its_digest_and_what_must_be_there() {
     let ended = asked(&node, &["files", "put", "s", "n", "/no/such/file"]);
     assert_eq!(ended.status, 64);
     assert!(ended.complaints.contains("/no/such/file cannot be read"), "{}", ended.complaints);
+}
+
+#[test]
+fn an_export_leaves_out_what_nobody_is_given_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(|asked| {
+        let file = |name: &str, state: Option<&str>| {
+            let verdict = state.map(|state| serde_json::json!({ "state": state, "reason": null }));
+            serde_json::json!({
+                "space": "s", "name": name, "content_type": "a/b", "bytes": 10,
+                "sha256": DIGEST, "version": "v1", "created_ms": 0, "verdict": verdict,
+            })
+        };
+        match asked.target.as_str() {
+            "/v1/files/s/clean/content" => Some((200, CONTENT.to_owned())),
+            // Of a node that does not tell verdicts yet.
+            "/v1/files/s/untold/content" => Some((423, problem("file_quarantined"))),
+            target if target.contains("/content") => None,
+            target if target.contains("after=") => Some((200, "{\"files\":[]}".to_owned())),
+            _ => {
+                let files = [
+                    file("bad", Some("infected")),
+                    file("clean", Some("clean")),
+                    file("new", Some("waiting")),
+                    file("untold", None),
+                ];
+                Some((200, serde_json::json!({ "files": files }).to_string()))
+            }
+        }
+    });
+    // It was taken out before it was found to be infected.
+    std::fs::create_dir(folder.path().join("files")).unwrap();
+    std::fs::write(folder.path().join("files/bad"), CONTENT).unwrap();
+    let ended = asked(&node, &["files", "export", "s", folder.path().to_str().unwrap()]);
+    assert_eq!(ended.status, 1, "{}", ended.complaints);
+    assert!(ended.out.contains("1 sent") && ended.out.contains("3 left out"), "{}", ended.out);
+    for name in ["bad", "new", "untold"] {
+        assert!(ended.complaints.contains(&format!("{name}: it is left out")), "{name}");
+    }
+    let manifest = std::fs::read_to_string(folder.path().join("manifest.ndjson")).unwrap();
+    let lines: Vec<&str> = manifest.lines().collect();
+    assert!(lines.len() == 3 && lines[1].contains("\"clean\""), "{manifest}");
+    let contents = node.asked().into_iter().filter(|asked| asked.target.contains("/content"));
+    assert_eq!(contents.count(), 2, "what is known to be withheld is not asked for");
 }
 
 #[test]

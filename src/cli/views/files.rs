@@ -20,6 +20,9 @@ pub(in super::super) const FILES: &[Part] = &[table(
         column("SIZE", "/bytes", Show::Bytes),
         column("WRITTEN", "/created_ms", Show::Ago),
         column("TYPE", "/content_type", Show::Text),
+        column("VERDICT", "/verdict/state", Show::State),
+        column("WHY", "/verdict/reason", Show::Text),
+        column("EXAMINED", "/verdict/at_ms", Show::Ago),
     ],
     "there are no such files",
 )];
@@ -32,6 +35,9 @@ pub(in super::super) const FILE: &[Part] = &[Part::Fields(&[
     column("written", "/created_ms", Show::When),
     column("version", "/version", Show::Text),
     column("sha256", "/sha256", Show::Text),
+    column("verdict", "/verdict/state", Show::State),
+    column("why", "/verdict/reason", Show::Text),
+    column("examined", "/verdict/at_ms", Show::When),
 ])];
 
 pub(in super::super) const CHECKED: &[Part] = &[Part::Fields(&[

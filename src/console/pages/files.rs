@@ -8,11 +8,14 @@ use super::super::doing::button;
 use super::super::layout::Page;
 use super::super::look::Look as _;
 use super::super::parts::{self, cell, empty, heading, number_cell, pager, section, table};
+use super::super::states::verdict_chip;
 use super::super::visit::Visit;
 use super::super::words;
 
 /// So many are on a page.
 const LIMIT: &str = "50";
+/// So much of a reason stands in a table, in characters.
+const REASON: usize = 120;
 
 /// Shows the page: the spaces, the files of one, or those that nobody uses.
 pub(in super::super) async fn show(visit: &Visit) -> Page {
@@ -109,12 +112,19 @@ fn files(visit: &Visit, space: &str, told: &Value) -> Markup {
     if files.is_empty() {
         return empty("There is no file in this space", "A space is there while it has a file.");
     }
+    let is_examined = files.iter().any(|file| file.has("verdict"));
+    let columns: &[&str] = if is_examined {
+        &["File", "Type", "Verdict", "#Written", "#Size", ""]
+    } else {
+        &["File", "Type", "#Written", "#Size", ""]
+    };
     html! {
-        (table("Files", &["File", "Type", "#Written", "#Size", ""], html! {
+        (table("Files", columns, html! {
             @for file in files {
                 tr {
                     (cell("File", html! { strong { (file.text("name")) } }))
                     (cell("Type", file.text("content_type")))
+                    @if is_examined { (cell("Verdict", verdict(visit, file))) }
                     (number_cell("Written", parts::time(visit, file.number("created_ms"))))
                     (number_cell("Size", size(file)))
                     td.do { div {
@@ -124,5 +134,19 @@ fn files(visit: &Visit, space: &str, told: &Value) -> Markup {
             }
         }))
         (pager(visit, "after", told.text("next")))
+    }
+}
+
+/// What was said of a file, why, and when; until then it is served to nobody.
+fn verdict(visit: &Visit, file: &Value) -> Markup {
+    let reason = file.text("verdict.reason");
+    html! {
+        (verdict_chip(file.text("verdict.state")))
+        @if !reason.is_empty() {
+            " " span title=(reason) { (words::shortened(reason, REASON)) }
+        }
+        @if file.has("verdict.at_ms") {
+            " " span.soft { (parts::time(visit, file.number("verdict.at_ms"))) }
+        }
     }
 }

@@ -77,8 +77,12 @@ fn files(path: &str, now_ms: i64) -> Option<Value> {
             { "name": "annual reports", "files": 1, "bytes": 0 },
         ] }),
         "/v1/files/avatars" => json!({ "space": "avatars", "next": "yorick", "files": [
-            { "space": "avatars", "name": "claudius", "content_type": "application/octet-stream", "bytes": 48_211, "sha256": "00", "version": "1", "created_ms": now_ms - 7_200_000 },
-            { "space": "avatars", "name": "yorick", "content_type": "image/png", "bytes": 3, "sha256": "00", "version": "2", "created_ms": now_ms - 4_000 },
+            { "space": "avatars", "name": "claudius", "content_type": "application/octet-stream", "bytes": 48_211, "sha256": "00", "version": "1", "created_ms": now_ms - 7_200_000,
+              "verdict": { "state": "infected", "reason": "Eicar-Test-Signature", "at_ms": now_ms - 7_199_000 } },
+            { "space": "avatars", "name": "gertrude", "content_type": "image/png", "bytes": 811, "sha256": "00", "version": "3", "created_ms": now_ms - 90_000,
+              "verdict": { "state": "waiting", "reason": "the scanner does not answer", "at_ms": now_ms - 30_000 } },
+            { "space": "avatars", "name": "yorick", "content_type": "image/png", "bytes": 3, "sha256": "00", "version": "2", "created_ms": now_ms - 4_000,
+              "verdict": { "state": "clean", "reason": null, "at_ms": now_ms - 3_000 } },
         ] }),
         "/v1/files-orphans" => json!({
             "rules": [

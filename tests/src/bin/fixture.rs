@@ -33,6 +33,8 @@ mod notes;
 mod priced;
 #[path = "fixture/realtime.rs"]
 mod realtime;
+#[path = "fixture/scanner.rs"]
+mod scanner;
 #[path = "fixture/shared.rs"]
 mod shared;
 #[path = "fixture/together.rs"]
@@ -306,6 +308,7 @@ fn main() -> ExitCode {
             basket::routes(app, release);
         });
         let node = health::check(basket::schemas(node, release), option);
+        let node = scanner::scanner(node, option);
         notes::hooks(jobs::handlers(node), option)
     })
 }

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use understudy_tests::{Answer, Client, Node, NodeSpec, Program, oracle, wait};
+use understudy_tests::{Answer, Client, Node, NodeSpec, Program, crowd, oracle, wait};
 
 use super::wire::{LIMIT, Raw, exchange};
 
@@ -223,4 +223,35 @@ async fn row_18_a_link_that_is_not_good_is_refused_and_nobody_learns_why() {
     assert_eq!(saved.expect(200).json::<Value>()["bytes"], 3);
     let good = asked(&node, None, &format!("GET {read}"), "").await;
     assert_eq!((good.status, good.body.as_str()), (200, "new"), "{good:?}");
+    a_link_for_one_upload_is_good_for_one(&node, &client).await;
+}
+
+async fn a_link_for_one_upload_is_good_for_one(node: &Node, client: &Client) {
+    let wish = json!({ "to": "write", "bytes": 3, "once": true });
+    let (once, stranger) = (link(client, node, &wish).await, client.stranger());
+    put(&stranger, node, &once, ("text/plain", b"1234")).await.expect(413);
+    let line = format!("PUT {once}");
+    let lines = "Content-Length: 0\r\nIf-None-Match: *\r\n";
+    let conditional = asked(node, None, &line, lines).await;
+    assert_eq!((conditional.status, conditional.code().as_str()), (400, "file_bad_header"));
+    for changed in [once.replacen("PUT-ONCE", "PUT", 1), once.replacen("&once=", "&all=", 1)] {
+        let refused = asked(node, None, &format!("PUT {changed}"), "Content-Length: 0\r\n").await;
+        assert_eq!((refused.status, refused.code().as_str()), (403, "file_link_refused"));
+    }
+    let statuses = crowd(8, 8, async |number| {
+        let body = format!("{number:03}");
+        put(&stranger, node, &once, ("text/plain", body.as_bytes())).await.status
+    })
+    .await;
+    let saved = statuses.iter().filter(|status| **status == 200).count();
+    oracle!("uploads of 8 by a link for one", saved, 1);
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 410)), "{statuses:?}");
+    client.delete(node.public_url(), "/api/files/na%20me").await.unwrap().expect(204);
+    let used = put(&stranger, node, &once, ("text/plain", b"new")).await.expect(410);
+    assert_eq!(used.json::<Value>()["code"], "file_link_used");
+    let path = "/api/files/na%20me/link";
+    let wish = json!({ "to": "read", "once": true });
+    let odd = client.post_json(node.public_url(), path, &wish).await.unwrap().expect(422);
+    let odd: Value = odd.json();
+    assert_eq!((&odd["code"], &odd["field"]), (&json!("file_bad_link"), &json!("once")));
 }

@@ -56,13 +56,14 @@ impl Prompt {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_operated_from_a_prompt() {
-    let prompt = Prompt::start().await;
+    let mut prompt = Prompt::start().await;
     looks(&prompt).await;
     is_refused(&prompt).await;
     starts_jobs(&prompt).await;
     reads_long_lists(&prompt).await;
     files::go_in_and_out(&prompt.cluster, [ADMIN, OPERATOR]).await;
     moves_the_lead(&prompt).await;
+    files::are_examined(&mut prompt.cluster, [ADMIN, OPERATOR]).await;
 }
 
 async fn looks(prompt: &Prompt) {

@@ -152,3 +152,53 @@ async fn what_is_lost_is_found(stage: &Stage<'_>) {
         stage.operator(0, &["files", "delete", "avatars", name, "--yes"]).await.expect(0);
     }
 }
+
+/// State and reason of each file of the space, by name, as a node with a scanner tells them.
+async fn verdicts(stage: &Stage<'_>) -> Vec<(Value, Value)> {
+    let told = stage.operator(0, &["files", "list", "scanned", "--json"]).await.expect(0).json();
+    let files = told["files"].as_array().unwrap();
+    let verdict =
+        |file: &Value| (file["verdict"]["state"].clone(), file["verdict"]["reason"].clone());
+    files.iter().map(verdict).collect()
+}
+
+/// One node is given a scanner: what it did not find to be clean is shown, read, and given to nobody.
+pub(super) async fn are_examined(cluster: &mut Cluster, [admin, operator]: [&str; 2]) {
+    cluster.nodes[0].set_env("FIXTURE_SCANNER", "yes");
+    cluster.restart(0).await;
+    let stage = Stage { cluster, admin, operator, folder: tempfile::tempdir().unwrap() };
+    for (name, text) in [("bad", "x"), ("good", "a"), ("odd", "?")] {
+        let file = stage.path(name);
+        fs::write(&file, text).unwrap();
+        stage.operator(0, &["files", "put", "scanned", name, &file]).await.expect(0);
+    }
+    let expected = [
+        (json!("infected"), json!("it begins with an x")),
+        (json!("clean"), json!(null)),
+        (json!("waiting"), json!("the scanner is away")),
+    ];
+    wait::until("all were examined", LIMIT, async || verdicts(&stage).await == expected).await;
+    let table = stage.operator(0, &["files", "list", "scanned"]).await.expect(0);
+    for part in ["VERDICT", "infected", "waiting", "the scanner is away"] {
+        assert!(table.out.contains(part), "{}", table.out);
+    }
+    let shown = stage.operator(0, &["files", "show", "scanned", "bad"]).await.expect(0);
+    assert!(shown.out.contains("it begins with an x"), "{}", shown.out);
+    let (out, folder) = (stage.path("out"), stage.path("space"));
+    let refused = stage.admin(0, &["files", "get", "scanned", "bad", &out]).await;
+    assert!(refused.status != 0 && refused.complaints.contains("infected"), "{refused:?}");
+    // One of them was taken out before it was known.
+    fs::create_dir_all(format!("{folder}/files")).unwrap();
+    fs::write(format!("{folder}/files/bad"), "x").unwrap();
+    let export = stage.admin(0, &["files", "export", "scanned", &folder]).await.expect(1);
+    for name in ["bad", "odd"] {
+        let told = format!("{name}: it is left out, since it was not found to be clean");
+        assert!(export.complaints.contains(&told), "{}", export.complaints);
+    }
+    let manifest = fs::read_to_string(format!("{folder}/manifest.ndjson")).unwrap();
+    let named = |name: &str| manifest.contains(&format!("\"name\":\"{name}\""));
+    let exported: Vec<&str> = ["bad", "good", "odd"].into_iter().filter(|it| named(it)).collect();
+    oracle!("files of 3 that an export has", exported.join(", "), "good".to_owned());
+    let verify = stage.operator(0, &["files", "verify", "--space", "scanned"]).await.expect(0);
+    assert!(verify.out.starts_with("3 files read"), "{}", verify.out);
+}

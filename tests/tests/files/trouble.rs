@@ -38,6 +38,14 @@ async fn put_short(stage: &Stage, node: usize, name: &str) -> (u16, Value) {
     (told.status, problem)
 }
 
+/// Asks a node for a file whose content it cannot have now.
+async fn is_told_to_who_reads(stage: &Stage, node: usize) {
+    let path = format!("/shared?name={}", STORES[node]);
+    let told = Client::new().get(url(stage, node), &path).await.unwrap().expect(503);
+    let problem: Value = told.json();
+    assert_eq!(problem["code"], "file_store_unavailable", "{problem}");
+}
+
 /// Writes [`LARGER`] at the node with the folder, in a body of a length that is told: the request ends with its last piece.
 async fn put_whole(stage: &Stage, name: &str) -> Answer {
     let body: Vec<u8> = (0..LARGER.mebibytes).flat_map(|number| LARGER.block(number)).collect();
@@ -94,6 +102,9 @@ pub(super) async fn a_folder_that_is_away_is_told_and_passes(stage: &Stage) {
         .await;
         let (status, problem) = put_short(stage, IN_FOLDER, "lost").await;
         assert_eq!((status, problem["code"].as_str()), (503, Some("file_store_unavailable")));
+        if is_unmounted {
+            is_told_to_who_reads(stage, IN_FOLDER).await;
+        }
         nothing_half_is_seen(stage, "lost").await;
         for node in [IN_DATABASE, IN_BUCKET] {
             assert!(readiness(stage, node).await.0, "its files go elsewhere: {}", STORES[node]);
@@ -145,6 +156,7 @@ pub(super) async fn a_bucket_that_is_away_is_told_and_passes(stage: &mut Stage) 
     stage.s3.kill();
     let (status, problem) = put_short(stage, IN_BUCKET, "lost").await;
     assert_eq!((status, problem["code"].as_str()), (503, Some("file_store_unavailable")));
+    is_told_to_who_reads(stage, IN_BUCKET).await;
     let node = &stage.cluster.nodes[IN_BUCKET];
     wait::until("the node has noticed", LIMIT, async || node.metric(UP).await < 0.5).await;
     assert!(readiness(stage, IN_BUCKET).await.0, "no node has the bucket, and all have the rest");
