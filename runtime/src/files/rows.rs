@@ -17,6 +17,8 @@
 //!
 //! The row of a space is locked before those of its files.
 
+mod leftovers;
+
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, QueryResult, Statement, TryGetable, Value};
@@ -27,6 +29,8 @@ use super::rules::{Sharing, SpaceRule};
 use super::shared::Written;
 use super::{owners, rules, shared};
 use crate::database::{Backend, Database, DatabaseError};
+
+pub(super) use leftovers::Leftover;
 
 /// Most files of one space.
 pub(super) const MAX_FILES: u64 = 1_000_000;
@@ -92,13 +96,6 @@ pub(super) struct FileRow {
     pub(super) place: String,
     /// Under which id its content lies: its own, or that of a file which had the same before.
     pub(super) content: String,
-}
-
-/// Content that is to be removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Leftover {
-    pub(super) id: String,
-    pub(super) place: String,
 }
 
 const COLUMNS: &str = "id, space, name, kind, bytes, piece, sha256, place, created_ms, content";
@@ -303,49 +300,6 @@ impl Rows {
             })
         };
         self.rows(rows).await?.iter().map(space).collect()
-    }
-
-    /// Gives up files that nobody writes any more; gives how many.
-    pub(super) async fn give_up_silent(&self, silence: Duration) -> Result<u64, DatabaseError> {
-        let now = self.backend().now_ms();
-        let which = format!("state = 'writing' AND touched_ms <= {now} - $1");
-        let sql = gone(self.backend(), &which);
-        self.change(self.statement(&sql, vec![millis(silence)])).await
-    }
-
-    /// Lists some contents that nobody has needed for so long, in the places that are known here.
-    pub(super) async fn leftovers(
-        &self,
-        grace: Duration,
-        places: &[&str],
-        limit: u32,
-    ) -> Result<Vec<Leftover>, DatabaseError> {
-        let now = self.backend().now_ms();
-        let marks: Vec<String> = (3..places.len() + 3).map(|number| format!("${number}")).collect();
-        let sql = format!(
-            "SELECT id, place FROM us_file WHERE state = 'gone' AND content IS NULL \
-             AND touched_ms <= {now} - $1 AND place IN ({}) ORDER BY touched_ms LIMIT $2",
-            marks.join(", ")
-        );
-        let mut values: Vec<Value> = vec![millis(grace), i64::from(limit).into()];
-        values.extend(places.iter().map(|place| Value::from(*place)));
-        let rows = self.rows(self.statement(&sql, values)).await?;
-        let leftover = |row: &QueryResult| -> Result<Leftover, DatabaseError> {
-            Ok(Leftover { id: get(row, "id")?, place: get(row, "place")? })
-        };
-        rows.iter().map(leftover).collect()
-    }
-
-    /// Forgets a file whose content was removed.
-    pub(super) async fn forget(&self, id: &str) -> Result<(), DatabaseError> {
-        let sql = "DELETE FROM us_file WHERE id = $1 AND state = 'gone'";
-        self.change(self.statement(sql, vec![id.into()])).await.map(|_| ())
-    }
-
-    /// Forgets spaces in which there is nothing; whoever enters one meanwhile makes it anew.
-    pub(super) async fn forget_empty_spaces(&self) -> Result<(), DatabaseError> {
-        let sql = "DELETE FROM us_file_space WHERE files = 0";
-        self.change(self.statement(sql, Vec::new())).await.map(|_| ())
     }
 
     async fn rows(&self, query: Statement) -> Result<Vec<QueryResult>, DatabaseError> {
