@@ -18,6 +18,7 @@
 //! The row of a space is locked before those of its files.
 
 mod leftovers;
+mod room;
 
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use super::{owners, rules, shared};
 use crate::database::{Backend, Database, DatabaseError};
 
 pub(super) use leftovers::Leftover;
+pub(super) use room::{NoRoom, Room};
 
 /// Most files of one space.
 pub(super) const MAX_FILES: u64 = 1_000_000;
@@ -68,10 +70,8 @@ pub(super) struct Finished {
 pub(super) enum Published {
     /// It has its name; when it was given, by the database's clock.
     In { created_ms: u64 },
-    /// The space would be larger than it may be, in bytes.
-    Full { most: u64 },
-    /// The space has as many files as it may have.
-    TooMany { most: u64 },
+    /// The space does not take it.
+    NoRoom(NoRoom),
     /// What is there is not what the caller wanted to be there.
     Changed,
     /// What was written has been given up meanwhile.
@@ -119,14 +119,9 @@ impl Rows {
         self.backend().statement(sql, values)
     }
 
-    /// Notes a file before anything of it is written, so that what is left of it is found; gives for how many bytes the
-    /// space has room.
-    pub(super) async fn begin(
-        &self,
-        file: &NewFile,
-        space_bytes: u64,
-    ) -> Result<u64, DatabaseError> {
-        let now = self.backend().now_ms();
+    /// Notes a file before anything of it is written, so that what is left of it is found; gives what room there is for it.
+    pub(super) async fn begin(&self, file: &NewFile) -> Result<Room, DatabaseError> {
+        let (backend, now) = (self.backend(), self.backend().now_ms());
         let insert = format!(
             "INSERT INTO us_file \
              (id, space, name, kind, bytes, piece, sha256, place, state, created_ms, touched_ms) \
@@ -140,19 +135,16 @@ impl Rows {
             stored(file.piece),
             file.place.into(),
         ];
-        let room = "SELECT bytes FROM us_file_space WHERE name = $1";
-        let room = self.statement(room, vec![file.space.clone().into()]);
         let insert = self.statement(&insert, values);
-        let used = self.database.transaction(move |executor| {
-            let (room, insert) = (room.clone(), insert.clone());
+        let (space, name) = (file.space.clone(), file.name.clone());
+        let room = self.database.transaction(move |executor| {
+            let (insert, space, name) = (insert.clone(), space.clone(), name.clone());
             Box::pin(async move {
                 executor.execute_raw(insert).await?;
-                let row = executor.query_one_raw(room).await?;
-                let used: i64 = row.map_or(Ok(0), |row| row.try_get("", "bytes"))?;
-                Ok(used)
+                room::look(executor, backend, (&space, &name)).await
             })
         });
-        Ok(space_bytes.saturating_sub(u64::try_from(used.await?).unwrap_or(0)))
+        room.await
     }
 
     /// Notes that a file is still being written; false when it has been given up.
@@ -384,17 +376,13 @@ impl Publishing {
         if !self.when.allows(old.map(|old| old.id.as_str())) {
             return Err(Published::Changed);
         }
+        let whole = |number: i64| u64::try_from(number).unwrap_or(0);
+        let replaced = old.map(|old| whole(old.bytes));
+        let room = Room { bytes: whole(bytes), files: whole(files), replaced, rule: *rule };
+        room.admit(whole(self.bytes), self.space_bytes).map_err(Published::NoRoom)?;
         let freed = old.map_or(0, |old| old.bytes);
         let bytes_after = (bytes - freed).saturating_add(self.bytes);
         let files_after = files + i64::from(old.is_none());
-        let most = rule.max_bytes.map_or(self.space_bytes, |most| most.min(self.space_bytes));
-        if bytes_after > signed(most) && self.bytes > freed {
-            return Err(Published::Full { most });
-        }
-        let most = rule.max_files.map_or(MAX_FILES, |most| most.min(MAX_FILES));
-        if old.is_none() && files_after > signed(most) {
-            return Err(Published::TooMany { most });
-        }
         Ok((bytes_after, files_after))
     }
 

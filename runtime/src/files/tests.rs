@@ -4,8 +4,10 @@ mod near;
 mod owners;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix_web::test::TestRequest;
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use sea_orm::ConnectionTrait as _;
@@ -249,7 +251,50 @@ async fn f7_no_file_and_no_space_is_larger_than_it_may_be() {
             let refused = space.put(bad, "a/b", bits(&[])).await;
             assert!(matches!(refused, Err(FileError::BadName { field: "name" })));
         }
+        of_what_does_not_fit_no_more_is_taken_than_there_is_room_for(&bench).await;
     }
+}
+
+/// Content of so many bits of 10,000 bytes; counts those that were taken.
+fn counted(
+    bits: usize,
+    taken: &Arc<AtomicUsize>,
+) -> impl Stream<Item = Result<Bytes, String>> + use<> {
+    let taken = Arc::clone(taken);
+    stream::iter(0..bits).map(move |_| {
+        taken.fetch_add(1, Ordering::SeqCst);
+        Ok(Bytes::from(vec![7; 10_000]))
+    })
+}
+
+async fn of_what_does_not_fit_no_more_is_taken_than_there_is_room_for(bench: &Bench) {
+    let (space, taken) = (bench.files.space("tight"), Arc::new(AtomicUsize::new(0)));
+    let announced = |bytes: usize| {
+        let length = ("content-length", bytes.to_string());
+        TestRequest::default().insert_header(length).to_http_request()
+    };
+    space.put("a", "a/b", bits(&bytes(3_000_000, 4))).await.unwrap();
+    let full = space.put("b", "a/b", counted(300, &taken)).await;
+    assert!(matches!(full, Err(FileError::SpaceFull { most: 4_000_000 })), "{full:?}");
+    assert_eq!(taken.swap(0, Ordering::SeqCst), 101, "there is room for 100");
+    let full = space.save(&announced(1_010_000), "b", counted(101, &taken)).await;
+    assert!(matches!(full, Err(FileError::SpaceFull { most: 4_000_000 })), "{full:?}");
+    assert_eq!(taken.swap(0, Ordering::SeqCst), 0, "it was announced");
+    // What it replaces makes room.
+    space.save(&announced(3_000_000), "a", counted(300, &taken)).await.unwrap();
+    taken.store(0, Ordering::SeqCst);
+    // So does what others delete meanwhile.
+    let names = ("tight".to_owned(), "b".to_owned());
+    let begun = Upload::begin(&bench.store, names.0, names.1, "a/b".to_owned()).await;
+    let mut begun = begun.unwrap();
+    assert!(space.delete("a").await.unwrap());
+    begun.fill(bits(&bytes(3_000_000, 4))).await.unwrap();
+    begun.publish(PutOptions::default()).await.unwrap();
+    let one = SpaceRule { max_files: Some(1), ..SpaceRule::default() };
+    bench.files.set_rule("tight", one).await.unwrap();
+    let many = space.put("c", "a/b", counted(100, &taken)).await;
+    assert!(matches!(many, Err(FileError::TooManyFiles { most: 1 })), "{many:?}");
+    assert_eq!(taken.load(Ordering::SeqCst), 1, "how it begins is looked at first");
 }
 
 #[tokio::test]

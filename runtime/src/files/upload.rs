@@ -13,7 +13,7 @@ use super::contents::{ContentError, Contents, Writing};
 use super::error::FileError;
 use super::info::{FileInfo, PutOptions};
 use super::points::{self, Point};
-use super::rows::{Finished, NewFile, Published, Rows};
+use super::rows::{Finished, NewFile, Published, Room, Rows};
 use super::sweep::SILENCE;
 use super::{Limits, Store};
 
@@ -26,8 +26,8 @@ pub(super) struct Upload {
     writing: Box<dyn Writing>,
     hash: Sha256,
     bytes: u64,
-    /// How many bytes the space had room for when this began.
-    room: u64,
+    /// What room the space had when that was last looked at.
+    room: Room,
     /// When the row last heard of it.
     heard: Instant,
     /// Nothing is left to be given up.
@@ -71,7 +71,8 @@ impl Upload {
             id: id.clone(),
             settled: false,
         };
-        let room = store.rows.begin(&file, store.limits.space_bytes).await?;
+        let room = store.rows.begin(&file).await?;
+        room.admit(0, store.limits.space_bytes)?;
         let writing = contents.begin(&id).await?;
         begun.settled = true;
         Ok(Self {
@@ -88,10 +89,8 @@ impl Upload {
         })
     }
 
-    /// Narrows what it may be; once, before anything is written.
+    /// Narrows what it may be; before anything is written.
     pub(super) fn narrow(&mut self, limits: Limits) {
-        let less = self.limits.space_bytes.saturating_sub(limits.space_bytes);
-        self.room = self.room.saturating_sub(less);
         self.limits = limits;
     }
 
@@ -109,7 +108,7 @@ impl Upload {
                 tracing::debug!(%error, "the content of a file broke off");
                 FileError::BrokeOff
             })?;
-            self.grow(bytes.len() as u64)?;
+            self.grow(bytes.len() as u64).await?;
             self.be_heard().await?;
             while !bytes.is_empty() {
                 let room = size - piece.len();
@@ -126,16 +125,17 @@ impl Upload {
     }
 
     /// Counts what came, and refuses too much before it is kept.
-    fn grow(&mut self, bytes: u64) -> Result<(), FileError> {
+    async fn grow(&mut self, bytes: u64) -> Result<(), FileError> {
         self.bytes += bytes;
         if self.bytes > self.limits.file_bytes {
             return Err(FileError::TooLarge { most: self.limits.file_bytes });
         }
-        // A file that it replaces may make room; that is known when it gets its name.
-        if self.bytes > self.room.saturating_add(self.limits.file_bytes) {
-            return Err(FileError::SpaceFull { most: self.limits.space_bytes });
+        if self.room.admit(self.bytes, self.limits.space_bytes).is_ok() {
+            return Ok(());
         }
-        Ok(())
+        // Others may have made room since it was looked at.
+        self.room = self.rows.room(&self.file.space, &self.file.name).await?;
+        Ok(self.room.admit(self.bytes, self.limits.space_bytes)?)
     }
 
     async fn add(&mut self, piece: Bytes) -> Result<(), FileError> {
@@ -188,8 +188,7 @@ impl Upload {
         };
         let created_ms = match self.rows.publish(&finished).await? {
             Published::In { created_ms } => created_ms,
-            Published::Full { most } => return Err(FileError::SpaceFull { most }),
-            Published::TooMany { most } => return Err(FileError::TooManyFiles { most }),
+            Published::NoRoom(refused) => return Err(refused.into()),
             Published::Changed => return Err(FileError::Changed),
             Published::Gone => return Err(FileError::Gone),
         };
