@@ -31,7 +31,9 @@ use super::shared::Written;
 use super::{owners, rules, shared};
 use crate::database::{Backend, Database, DatabaseError};
 
-pub(super) use leftovers::Leftover;
+#[cfg(test)]
+pub(super) use leftovers::due;
+pub(super) use leftovers::{Behind, INDEXED, Leftover};
 pub(super) use room::{NoRoom, Room};
 
 /// Most files of one space.

@@ -2,6 +2,7 @@
 
 mod near;
 mod owners;
+mod sweeping;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -88,6 +89,19 @@ impl Bench {
             Box::pin(async move { executor.query_one_raw(query).await })
         });
         row.await.unwrap().unwrap().try_get_by(0).unwrap()
+    }
+
+    /// How the database of an embedded node carries a query out.
+    async fn plan(&self, sql: &str) -> String {
+        let numbered = (1..9).map(|number| format!("${number}"));
+        let sql = numbered.fold(sql.to_owned(), |sql, mark| sql.replace(&mark, "1"));
+        let query = self.database.backend().statement(&format!("EXPLAIN QUERY PLAN {sql}"), []);
+        let rows = self.database.read(move |executor| {
+            let query = query.clone();
+            Box::pin(async move { executor.query_all_raw(query).await })
+        });
+        let detail = |row: &sea_orm::QueryResult| row.try_get::<String>("", "detail").unwrap();
+        rows.await.unwrap().iter().map(detail).collect::<Vec<String>>().join("; ")
     }
 
     async fn change(&self, sql: &'static str) {
