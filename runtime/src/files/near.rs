@@ -7,7 +7,8 @@
 //! is not what was kept is thrown away and read from the store. So nothing depends on what this forgets, when, and whether it
 //! hears of it: the messages of other nodes ([`ForgetContent`]) only make room.
 //!
-//! Nothing is kept from one life of a node to the next: what another one left is removed when it starts. No actor owns the
+//! Nothing is kept from one life of a node to the next: it is removed with the last handle on it, and what one that was killed
+//! left when the next one starts. No actor owns the
 //! folder: what lies in it is counted before it is written and after it is removed, so it never has more than it may. Calls
 //! of the system are made on threads for that, of which it has a few; when none is free, or one takes too long, the store is
 //! asked.
@@ -86,12 +87,21 @@ impl Near {
         let config = node.config.files.near.as_ref()?;
         let others = Others { bus: node.bus.clone(), membership: node.membership.clone() };
         let near = Self::at(config, node.node_id.name().as_str(), Some(others)).await?;
-        let listening = near.clone();
-        node.bus.handle::<ForgetContent, _, _>(move |_from, forget: ForgetContent| {
-            let near = listening.clone();
-            async move { near.forget(&forget.id).await }
-        });
+        near.listen(&node.bus);
         Some(near)
+    }
+
+    /// Has forgotten what other nodes say. The bus must not keep this alive, which has the bus itself.
+    fn listen(&self, bus: &Bus) {
+        let (disk, threads) = (Arc::downgrade(&self.disk), Arc::downgrade(&self.threads));
+        bus.handle::<ForgetContent, _, _>(move |_from, forget: ForgetContent| {
+            let there = disk.upgrade().zip(threads.upgrade());
+            async move {
+                if let Some((disk, threads)) = there {
+                    Self { disk, threads, others: None }.forget(&forget.id).await;
+                }
+            }
+        });
     }
 
     /// Opens a folder for the node of this name.
@@ -233,5 +243,34 @@ impl Contents for NearContents {
 
     async fn probe(&self) -> Result<(), ContentError> {
         self.contents.probe().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::LocalHub;
+    use crate::redis::testing::{eventually, node};
+
+    #[tokio::test]
+    async fn f3_what_a_node_kept_near_goes_with_it_though_the_bus_is_there_still() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = Bus::local(&LocalHub::new(), node("near"));
+        let config = NearConfig { dir: folder.path().to_owned(), bytes: 1 << 20 };
+        let near = Near::at(&config, "near", None).await.unwrap();
+        near.listen(&bus);
+        near.keep("aa-0".to_owned(), Bytes::from_static(b"piece")).await;
+        assert!(near.find("aa-0", 5).await.is_some());
+        let forget = ForgetContent { id: "aa".to_owned() };
+        bus.request(bus.node_id(), &forget, LIMIT).await.unwrap();
+        assert!(near.find("aa-0", 5).await.is_none(), "it heard that it is not needed");
+        near.keep("bb-0".to_owned(), Bytes::from_static(b"piece")).await;
+        let disk = Arc::downgrade(&near.disk);
+        drop(near);
+        assert!(disk.upgrade().is_none(), "somebody has it still");
+        bus.request(bus.node_id(), &forget, LIMIT).await.unwrap();
+        let own = folder.path().join("near");
+        let is_empty = || std::fs::read_dir(&own).unwrap().next().is_none();
+        eventually("what was near is removed", is_empty).await;
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dashmap::{DashMap, Entry};
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
 
 /// Bytes of the digest before a piece.
 const DIGEST: usize = 32;
@@ -59,6 +60,15 @@ struct Kept {
     bytes: u64,
     /// When it was used last.
     at: u64,
+}
+
+impl Drop for Disk {
+    /// Whatever is here is of no use to another life. If this one is killed, the next removes it.
+    fn drop(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let root = std::mem::take(&mut self.root);
+        drop(runtime.spawn_blocking(move || fs::remove_dir_all(root)));
+    }
 }
 
 impl Disk {
