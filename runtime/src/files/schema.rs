@@ -1,13 +1,19 @@
 //! The tables of files.
 
 mod owners;
+mod unjudged;
 
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 /// Gives the migrations of files in their order. Names are for ever: a database remembers them.
 pub(super) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(Files), Box::new(owners::Owners), Box::new(super::verdicts::Table)]
+    vec![
+        Box::new(Files),
+        Box::new(owners::Owners),
+        Box::new(super::verdicts::Table),
+        Box::new(unjudged::Unjudged),
+    ]
 }
 
 /// `us_file_space` has a row for each space in which there is something: how many bytes and files. `us_file` has one for each

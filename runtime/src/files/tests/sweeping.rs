@@ -1,8 +1,9 @@
-//! What a sweep does when a store is away.
+//! What a sweep does when a store is away, and how duties find what they look for.
 
 use super::super::rows::due;
 use super::super::s3::S3Contents;
 use super::super::sweep::{Patience, run_within};
+use super::super::verdicts::{Verdicts, missing};
 use super::*;
 use crate::config::S3Config;
 use crate::secret::Secret;
@@ -73,8 +74,16 @@ async fn f8_a_content_that_cannot_be_removed_keeps_none_of_the_others() {
 }
 
 #[tokio::test]
-async fn what_a_sweep_looks_for_is_found_by_an_index() {
+async fn what_the_duties_look_for_is_found_by_an_index() {
     let bench = Bench::embedded(FileStoreKind::Database).await;
     let plan = bench.plan(&due(bench.database.backend(), 1)).await;
     assert!(plan.contains("USING INDEX us_file_unready"), "{plan}");
+    let plan = bench.plan(&missing(bench.database.backend())).await;
+    assert!(plan.contains("USING INDEX us_file_unjudged"), "{plan}");
+    // What was judged is not in it any more.
+    let version = bench.space().put("name", "a/b", bits(b"clean")).await.unwrap().version;
+    let unjudged = "SELECT count(*) FROM us_file WHERE state = 'ready' AND judged = 0";
+    assert_eq!(bench.count(unjudged).await, 1);
+    Verdicts::new(bench.database.clone()).note(&version, Verdict::Clean).await.unwrap();
+    assert_eq!(bench.count(unjudged).await, 0);
 }
