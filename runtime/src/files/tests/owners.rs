@@ -8,6 +8,8 @@ use super::*;
 use crate::database::{Backend, DatabaseError};
 
 const ALL: Bounds = Bounds::new(1_000, DAY);
+/// The shortest time after which unused files may be removed.
+const SOON: Duration = Duration::from_secs(1);
 
 impl Bench {
     /// The databases of a node on its own and of a cluster.
@@ -16,10 +18,10 @@ impl Bench {
         [sqlite, postgres]
     }
 
-    /// A second goes by.
+    /// Two seconds go by.
     async fn age(&self) {
-        self.change("UPDATE us_file SET touched_ms = touched_ms - 1000").await;
-        self.change("UPDATE us_file_rule SET since_ms = since_ms - 1000").await;
+        self.change("UPDATE us_file SET touched_ms = touched_ms - 2000").await;
+        self.change("UPDATE us_file_rule SET since_ms = since_ms - 2000").await;
     }
 
     async fn collect(&self, act: Act) -> OrphanReport {
@@ -89,11 +91,11 @@ async fn what_is_removed(bench: &Bench) {
     assert_eq!(bench.collect(Act::Remove).await, OrphanReport::default(), "no space wants it");
     bench.files.set_rule("used", unused(DAY)).await.unwrap();
     bench.files.set_rule("*", unused(DAY)).await.unwrap();
-    bench.files.set_rule("us*", unused(Duration::ZERO)).await.unwrap();
+    bench.files.set_rule("us*", unused(SOON)).await.unwrap();
     bench.files.set_rule("free", SpaceRule::default()).await.unwrap();
     let report = bench.collect(Act::Remove).await;
     assert_eq!((report.looked, report.orphans, report.more), (4, 0, false), "all are younger");
-    bench.files.set_rule("used", unused(Duration::ZERO)).await.unwrap();
+    bench.files.set_rule("used", unused(SOON)).await.unwrap();
     let report = bench.collect(Act::Count).await;
     assert_eq!((report.orphans, report.bytes, report.removed), (1, 100, 0), "it only counts");
     assert_eq!(names(&used).await, ["kept", "orphan", "released"]);
