@@ -42,7 +42,7 @@ pub use database::{DatabaseConfig, DatabaseUrl, MigrateMode};
 pub use effective::{Comparable, Source};
 pub use errors::ConfigErrors;
 pub use external_url::{ExternalUrl, Scheme};
-pub use files::{FileStoreConfig, FileStoreKind, NearConfig, S3Config, S3Encryption};
+pub use files::{FileStoreConfig, FileStoreKind, FolderMark, NearConfig, S3Config, S3Encryption};
 pub use http::HttpConfig;
 pub use jobs::{JobsConfig, JobsEnabled};
 pub use leader::{LeaderConfig, LeaderFallback};

@@ -25,6 +25,8 @@ pub struct FileStoreConfig {
     pub store: FileStoreKind,
     /// `FILES_DIR`: a folder that all nodes share.
     pub dir: Option<PathBuf>,
+    /// `FILES_DIR_MARK`: who says that it is the folder of the cluster.
+    pub dir_mark: FolderMark,
     /// `FILES_MAX_FILE_BYTES`: the largest file.
     pub file_bytes: u64,
     /// `FILES_MAX_SPACE_BYTES`: all files of one space together.
@@ -70,6 +72,15 @@ impl FileStoreKind {
             Self::S3 => "s3",
         }
     }
+}
+
+/// Who puts the marker into a new folder, by which the cluster knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderMark {
+    /// The first node of the cluster that comes to it.
+    ByTheFirstNode,
+    /// Whoever sets the cluster up: a folder without a marker is one that is not mounted.
+    ByHand,
 }
 
 /// A bucket of a server that speaks the protocol of S3.
@@ -119,6 +130,7 @@ impl S3Encryption {
 struct Raw {
     store: Option<String>,
     dir: Option<String>,
+    dir_mark: Option<String>,
     max_file_bytes: Option<String>,
     max_space_bytes: Option<String>,
     signing_keys: Option<String>,
@@ -149,6 +161,8 @@ impl FileStoreConfig {
         let dir = read.optional(DIR, raw.dir.as_deref(), "an absolute path", |text| {
             Path::new(text).is_absolute().then(|| PathBuf::from(text))
         });
+        let is_marked = read.flag("UNDERSTUDY_FILES_DIR_MARK", raw.dir_mark.as_deref());
+        let dir_mark = if is_marked { FolderMark::ByTheFirstNode } else { FolderMark::ByHand };
         let (file_bytes, space_bytes) = limits(read, &raw);
         let near = near(read, &raw);
         let keys = raw.signing_keys.take();
@@ -164,7 +178,17 @@ impl FileStoreConfig {
         if store == FileStoreKind::S3 && file_bytes > MOST_OF_S3 && !read.has_problem(ONE) {
             read.problem(ONE, format!("must not be more than {MOST_OF_S3}, since {STORE} is s3"));
         }
-        Self { store, dir, file_bytes, space_bytes, signing_keys, api_user_bytes, s3, near }
+        Self {
+            store,
+            dir,
+            dir_mark,
+            file_bytes,
+            space_bytes,
+            signing_keys,
+            api_user_bytes,
+            s3,
+            near,
+        }
     }
 }
 

@@ -98,6 +98,10 @@ fn f1_a_store_of_files_is_told_what_it_needs() {
     assert_eq!(wrong(&[(BUCKET, "b")]), [BUCKET]);
     let folder = good(&[(STORE, "folder"), (DIR, "/srv/files")]).files;
     assert_eq!(folder.dir.as_deref(), Some(std::path::Path::new("/srv/files")));
+    const MARK: &str = "UNDERSTUDY_FILES_DIR_MARK";
+    assert_eq!(folder.dir_mark, FolderMark::ByTheFirstNode);
+    assert_eq!(good(&[(MARK, "false")]).files.dir_mark, FolderMark::ByHand);
+    assert_eq!(wrong(&[(MARK, "no")]), [MARK]);
     let s3 = good(&[(STORE, "s3"), (BUCKET, "shop"), (ACCESS, "id"), (SECRET_KEY, "canary")]);
     let shown = format!("{:?} {:?}", s3.files, s3.redacted());
     assert!(!shown.contains("canary"), "{shown}");

@@ -169,7 +169,8 @@ pub(super) async fn open_on(
     let database: Arc<dyn Contents> = Arc::new(DatabaseContents::new(rows.clone()));
     let folder: Option<Arc<dyn Contents>> = match &config.dir {
         Some(root) => {
-            let folder = FolderContents::open(root, rows).await.map_err(not_yet)?;
+            let folder =
+                FolderContents::open(root, config.dir_mark, rows).await.map_err(not_yet)?;
             Some(Arc::new(folder))
         }
         None => None,

@@ -1,5 +1,6 @@
 //! Files in each store: whole or not there, within their limits, and never mistaken for one another.
 
+mod folders;
 mod near;
 mod owners;
 mod sweeping;
@@ -19,7 +20,7 @@ use super::folder::FolderContents;
 use super::sweep::{SweepReport, run_once};
 use super::verify::{Finding, Line, Walk, Wanted};
 use super::*;
-use crate::config::{DatabaseUrl, FileStoreKind, MigrateMode};
+use crate::config::{DatabaseUrl, FileStoreKind, FolderMark, MigrateMode};
 use crate::database::Database;
 use crate::database::test_postgres::{TestPostgres, test_config};
 use crate::duty::DutyRun;
@@ -47,7 +48,11 @@ impl Bench {
         let shared: Option<Arc<dyn Contents>> = match &root {
             Some(root) => {
                 std::fs::create_dir(root).unwrap();
-                Some(Arc::new(FolderContents::open(root, &database).await.unwrap()))
+                Some(Arc::new(
+                    FolderContents::open(root, FolderMark::ByTheFirstNode, &database)
+                        .await
+                        .unwrap(),
+                ))
             }
             None => None,
         };
@@ -429,7 +434,7 @@ async fn f8_a_folder_that_is_not_mounted_takes_nothing_and_is_not_taken_for_an_e
     let report = bench.sweep(DAY, Duration::ZERO).await;
     assert!(report.failed >= 1 && report.removed == 0, "{report:?}");
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0, "nothing was written there");
-    let another = FolderContents::open(&root, &bench.database).await;
+    let another = FolderContents::open(&root, FolderMark::ByTheFirstNode, &bench.database).await;
     assert!(another.is_err(), "a node that starts now waits, and makes no folder of its own");
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
     std::fs::remove_dir(&root).unwrap();
@@ -437,7 +442,7 @@ async fn f8_a_folder_that_is_not_mounted_takes_nothing_and_is_not_taken_for_an_e
     assert!(shared.probe().await.is_ok());
     space.put("new", "a/b", bits(b"found")).await.unwrap();
     assert!(there(&space, "new").await == b"found");
-    FolderContents::open(&root, &bench.database).await.unwrap();
+    FolderContents::open(&root, FolderMark::ByTheFirstNode, &bench.database).await.unwrap();
     std::fs::write(root.join(".understudy-store"), "another").unwrap();
     assert!(shared.probe().await.is_err(), "it belongs to another cluster");
 }
