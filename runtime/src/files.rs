@@ -18,6 +18,7 @@ mod database;
 mod error;
 mod folder;
 mod forms;
+mod held;
 mod info;
 mod judging;
 mod kinds;

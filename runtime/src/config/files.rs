@@ -15,6 +15,8 @@ const MOST_OF_S3: u64 = 10_000 * (5 << 20);
 const ONE: &str = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
 /// The least that can be kept near: a few pieces of the largest kind.
 const LEAST_NEAR: u64 = 64 << 20;
+/// The least that uploads may hold in memory: two pieces of the largest kind, and a little more.
+const LEAST_UPLOAD_MEMORY: u64 = 16 << 20;
 /// The longest name of a bucket.
 const LONGEST_BUCKET: usize = 63;
 
@@ -31,6 +33,8 @@ pub struct FileStoreConfig {
     pub file_bytes: u64,
     /// `FILES_MAX_SPACE_BYTES`: all files of one space together.
     pub space_bytes: u64,
+    /// `FILES_UPLOAD_MEMORY_BYTES`: how much of files that are being written a node holds in memory.
+    pub upload_memory_bytes: u64,
     /// `FILES_SIGNING_KEYS`: what signs links to files, the first; all verify. Those of sessions when there are none.
     pub signing_keys: Vec<Secret<String>>,
     /// `FILES_API` and `FILES_API_MAX_USER_BYTES`: how many bytes a user may have in the files that the ready-made node offers;
@@ -133,6 +137,7 @@ struct Raw {
     dir_mark: Option<String>,
     max_file_bytes: Option<String>,
     max_space_bytes: Option<String>,
+    upload_memory_bytes: Option<String>,
     signing_keys: Option<String>,
     api: Option<String>,
     api_max_user_bytes: Option<String>,
@@ -164,6 +169,11 @@ impl FileStoreConfig {
         let is_marked = read.flag("UNDERSTUDY_FILES_DIR_MARK", raw.dir_mark.as_deref());
         let dir_mark = if is_marked { FolderMark::ByTheFirstNode } else { FolderMark::ByHand };
         let (file_bytes, space_bytes) = limits(read, &raw);
+        let upload_memory_bytes: u64 = read.number(
+            "UNDERSTUDY_FILES_UPLOAD_MEMORY_BYTES",
+            raw.upload_memory_bytes.as_deref(),
+            LEAST_UPLOAD_MEMORY..=MOST,
+        );
         let near = near(read, &raw);
         let keys = raw.signing_keys.take();
         let signing_keys = super::session::secrets(read, "UNDERSTUDY_FILES_SIGNING_KEYS", keys);
@@ -184,6 +194,7 @@ impl FileStoreConfig {
             dir_mark,
             file_bytes,
             space_bytes,
+            upload_memory_bytes,
             signing_keys,
             api_user_bytes,
             s3,

@@ -130,6 +130,9 @@ fn f1_a_store_of_files_is_told_what_it_needs() {
     let kept = good(&[(near, "/var/cache/files"), (bytes, "67108864")]).files.near.unwrap();
     assert_eq!((kept.dir.to_str(), kept.bytes), (Some("/var/cache/files"), 64 << 20));
     assert_eq!(wrong(&[(near, "cache"), (bytes, "67108863")]), [near, bytes]);
+    let memory = "UNDERSTUDY_FILES_UPLOAD_MEMORY_BYTES";
+    assert_eq!(good(&[(memory, "16777216")]).files.upload_memory_bytes, 16 << 20);
+    assert_eq!(wrong(&[(memory, "16777215")]), [memory]);
     let one = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
     assert_eq!(wrong(&[(one, "6"), ("UNDERSTUDY_FILES_MAX_SPACE_BYTES", "5")]), [one]);
     // A bucket takes 10,000 parts of an object.

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 
 use self::rights::Rights;
 use super::contents::{ContentError, Contents, Piece, Writing};
+use super::held::Held;
 use crate::config::FolderMark;
 use crate::database::Database;
 
@@ -46,6 +47,7 @@ const DATA: &str = "data";
 pub(super) struct FolderContents {
     home: Arc<Home>,
     threads: Arc<Semaphore>,
+    held: Option<Held>,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,12 @@ impl FolderContents {
         let identity = marker::identity(root, mark_it, database, &threads).await?;
         let root = root.to_owned();
         let home = blocking(&threads, move || Home::open(root, identity)).await?;
-        Ok(Self { home: Arc::new(home), threads })
+        Ok(Self { home: Arc::new(home), threads, held: None })
+    }
+
+    /// Bounds what uploads hold in memory.
+    pub(super) fn holding(self, held: &Held) -> Self {
+        Self { held: Some(held.clone()), ..self }
     }
 }
 
@@ -210,6 +217,10 @@ impl Contents for FolderContents {
             file: Arc::new(Open(Some(file))),
             offset: 0,
         }))
+    }
+
+    fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
     }
 
     async fn read(&self, id: &str, piece: Piece) -> Result<Bytes, ContentError> {

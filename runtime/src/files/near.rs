@@ -26,6 +26,7 @@ use tokio::time::timeout;
 
 use self::disk::{Disk, make, remove_others};
 use super::contents::{ContentError, Contents, Piece, Writing};
+use super::held::Held;
 use crate::bus::{Bus, BusRequest};
 use crate::config::NearConfig;
 use crate::membership::Membership;
@@ -212,6 +213,10 @@ impl Contents for NearContents {
 
     async fn begin(&self, id: &str) -> Result<Box<dyn Writing>, ContentError> {
         self.contents.begin(id).await
+    }
+
+    fn held(&self) -> Option<&Held> {
+        self.contents.held()
     }
 
     async fn read(&self, id: &str, piece: Piece) -> Result<Bytes, ContentError> {

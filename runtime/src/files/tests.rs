@@ -1,6 +1,7 @@
 //! Files in each store: whole or not there, within their limits, and never mistaken for one another.
 
 mod folders;
+mod holding;
 mod near;
 mod owners;
 mod sweeping;

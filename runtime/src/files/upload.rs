@@ -1,4 +1,4 @@
-//! Writes a file: in pieces, one of which is in memory at a time, and under no name until all of it is there.
+//! Writes a file: in pieces, of which [few](super::held) are in memory at a time, and under no name until all of it is there.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -6,11 +6,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::contents::{ContentError, Contents, Writing};
 use super::error::FileError;
+use super::held::FREE;
 use super::info::{FileInfo, PutOptions};
 use super::points::{self, Point};
 use super::rows::{Finished, NewFile, Published, Room, Rows};
@@ -30,6 +32,8 @@ pub(super) struct Upload {
     room: Room,
     /// When the row last heard of it.
     heard: Instant,
+    /// That it may hold pieces in memory; not asked for while it is small.
+    turn: Option<OwnedSemaphorePermit>,
     /// Nothing is left to be given up.
     settled: bool,
 }
@@ -85,6 +89,7 @@ impl Upload {
             bytes: 0,
             room,
             heard: Instant::now(),
+            turn: None,
             settled: false,
         })
     }
@@ -109,6 +114,7 @@ impl Upload {
                 FileError::BrokeOff
             })?;
             self.grow(bytes.len() as u64).await?;
+            self.wait_for_turn().await?;
             self.be_heard().await?;
             while !bytes.is_empty() {
                 let room = size - piece.len();
@@ -136,6 +142,18 @@ impl Upload {
         // Others may have made room since it was looked at.
         self.room = self.rows.room(&self.file.space, &self.file.name).await?;
         Ok(self.room.admit(self.bytes, self.limits.space_bytes)?)
+    }
+
+    /// Waits until the node may hold pieces of it in memory.
+    async fn wait_for_turn(&mut self) -> Result<(), FileError> {
+        if self.turn.is_some() || self.bytes <= FREE {
+            return Ok(());
+        }
+        if let Some(held) = self.contents.held() {
+            let turn = held.take(self.file.piece).await?;
+            self.turn = Some(turn);
+        }
+        Ok(())
     }
 
     async fn add(&mut self, piece: Bytes) -> Result<(), FileError> {

@@ -46,10 +46,11 @@ async fn known(database: &Database) -> Result<Option<String>, ContentError> {
     Ok(row.await?)
 }
 
-/// Says whether the contents of some files lie in the folder. Asked once in the life of a cluster.
+/// Says whether the contents of some files lie in the folder, in whatever form. Asked once in the life of a cluster.
 async fn holds_files(database: &Database) -> Result<bool, ContentError> {
-    let query =
-        database.backend().statement("SELECT id FROM us_file WHERE place = 'folder' LIMIT 1", []);
+    let query = database
+        .backend()
+        .statement("SELECT id FROM us_file WHERE place LIKE 'folder%' LIMIT 1", []);
     let row = database.read(move |executor| {
         let query = query.clone();
         Box::pin(async move { Ok(executor.query_one_raw(query).await?.is_some()) })
