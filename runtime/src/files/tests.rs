@@ -271,7 +271,7 @@ async fn f7_no_file_and_no_space_is_larger_than_it_may_be() {
             let refused = space.put(bad, "a/b", bits(&[])).await;
             assert!(matches!(refused, Err(FileError::BadName { field: "name" })));
         }
-        of_what_does_not_fit_no_more_is_taken_than_there_is_room_for(&bench).await;
+        Box::pin(of_what_does_not_fit_no_more_is_taken_than_there_is_room_for(&bench)).await;
     }
 }
 
@@ -283,7 +283,7 @@ fn counted(
     let taken = Arc::clone(taken);
     stream::iter(0..bits).map(move |_| {
         taken.fetch_add(1, Ordering::SeqCst);
-        Ok(Bytes::from(vec![7; 10_000]))
+        Ok::<Bytes, String>(Bytes::from(vec![7_u8; 10_000]))
     })
 }
 

@@ -104,7 +104,7 @@ mod tests {
         let room = Room { bytes: 90, files: 2, replaced: Some(40), rule };
         assert_eq!(room.admit(50, 1_000), Ok(()));
         assert_eq!(room.admit(51, 1_000), Err(NoRoom::Full { most: 100 }));
-        assert_eq!(room.admit(31, 80), Err(NoRoom::Full { most: 80 }), "the option holds too");
+        assert_eq!(room.admit(41, 80), Err(NoRoom::Full { most: 80 }), "the option holds too");
         let full = Room { bytes: 500, ..room };
         assert_eq!(full.admit(40, 1_000), Ok(()), "nothing becomes larger by it");
         assert_eq!(full.admit(41, 1_000), Err(NoRoom::Full { most: 100 }));
