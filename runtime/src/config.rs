@@ -44,7 +44,7 @@ pub use effective::{Comparable, Source};
 pub use encryption::{EncryptionConfig, EncryptionKey, EncryptionWrites};
 pub use errors::ConfigErrors;
 pub use external_url::{ExternalUrl, Scheme};
-pub use files::{FileStoreConfig, FileStoreKind, NearConfig, S3Config, S3Encryption};
+pub use files::{FileStoreConfig, FileStoreKind, FolderMark, NearConfig, S3Config, S3Encryption};
 pub use http::HttpConfig;
 pub use jobs::{JobsConfig, JobsEnabled};
 pub use leader::{LeaderConfig, LeaderFallback};

@@ -19,6 +19,7 @@ mod encryption;
 mod error;
 mod folder;
 mod forms;
+mod held;
 mod info;
 mod judging;
 mod kinds;

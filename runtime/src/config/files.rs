@@ -16,6 +16,8 @@ const MOST_OF_S3: u64 = 10_000 * (5 << 20);
 const ONE: &str = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
 /// The least that can be kept near: a few pieces of the largest kind.
 const LEAST_NEAR: u64 = 64 << 20;
+/// The least that uploads may hold in memory: two pieces of the largest kind, and a little more.
+const LEAST_UPLOAD_MEMORY: u64 = 16 << 20;
 /// The longest name of a bucket.
 const LONGEST_BUCKET: usize = 63;
 
@@ -26,10 +28,14 @@ pub struct FileStoreConfig {
     pub store: FileStoreKind,
     /// `FILES_DIR`: a folder that all nodes share.
     pub dir: Option<PathBuf>,
+    /// `FILES_DIR_MARK`: who says that it is the folder of the cluster.
+    pub dir_mark: FolderMark,
     /// `FILES_MAX_FILE_BYTES`: the largest file.
     pub file_bytes: u64,
     /// `FILES_MAX_SPACE_BYTES`: all files of one space together.
     pub space_bytes: u64,
+    /// `FILES_UPLOAD_MEMORY_BYTES`: how much of files that are being written a node holds in memory.
+    pub upload_memory_bytes: u64,
     /// `FILES_SIGNING_KEYS`: what signs links to files, the first; all verify. Those of sessions when there are none.
     pub signing_keys: Vec<Secret<String>>,
     /// `FILES_ENCRYPTION_KEYS`: what the contents of new files are encrypted under, and read with.
@@ -73,6 +79,15 @@ impl FileStoreKind {
             Self::S3 => "s3",
         }
     }
+}
+
+/// Who puts the marker into a new folder, by which the cluster knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderMark {
+    /// The first node of the cluster that comes to it.
+    ByTheFirstNode,
+    /// Whoever sets the cluster up: a folder without a marker is one that is not mounted.
+    ByHand,
 }
 
 /// A bucket of a server that speaks the protocol of S3.
@@ -122,8 +137,10 @@ impl S3Encryption {
 struct Raw {
     store: Option<String>,
     dir: Option<String>,
+    dir_mark: Option<String>,
     max_file_bytes: Option<String>,
     max_space_bytes: Option<String>,
+    upload_memory_bytes: Option<String>,
     signing_keys: Option<String>,
     encryption_keys: Option<String>,
     api: Option<String>,
@@ -154,7 +171,14 @@ impl FileStoreConfig {
         let dir = read.optional(DIR, raw.dir.as_deref(), "an absolute path", |text| {
             Path::new(text).is_absolute().then(|| PathBuf::from(text))
         });
+        let is_marked = read.flag("UNDERSTUDY_FILES_DIR_MARK", raw.dir_mark.as_deref());
+        let dir_mark = if is_marked { FolderMark::ByTheFirstNode } else { FolderMark::ByHand };
         let (file_bytes, space_bytes) = limits(read, &raw);
+        let upload_memory_bytes: u64 = read.number(
+            "UNDERSTUDY_FILES_UPLOAD_MEMORY_BYTES",
+            raw.upload_memory_bytes.as_deref(),
+            LEAST_UPLOAD_MEMORY..=MOST,
+        );
         let near = near(read, &raw);
         let keys = raw.signing_keys.take();
         let signing_keys = super::session::secrets(read, "UNDERSTUDY_FILES_SIGNING_KEYS", keys);
@@ -174,8 +198,10 @@ impl FileStoreConfig {
         Self {
             store,
             dir,
+            dir_mark,
             file_bytes,
             space_bytes,
+            upload_memory_bytes,
             signing_keys,
             encryption,
             api_user_bytes,

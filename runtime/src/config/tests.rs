@@ -98,6 +98,10 @@ fn f1_a_store_of_files_is_told_what_it_needs() {
     assert_eq!(wrong(&[(BUCKET, "b")]), [BUCKET]);
     let folder = good(&[(STORE, "folder"), (DIR, "/srv/files")]).files;
     assert_eq!(folder.dir.as_deref(), Some(std::path::Path::new("/srv/files")));
+    const MARK: &str = "UNDERSTUDY_FILES_DIR_MARK";
+    assert_eq!(folder.dir_mark, FolderMark::ByTheFirstNode);
+    assert_eq!(good(&[(MARK, "false")]).files.dir_mark, FolderMark::ByHand);
+    assert_eq!(wrong(&[(MARK, "no")]), [MARK]);
     let s3 = good(&[(STORE, "s3"), (BUCKET, "shop"), (ACCESS, "id"), (SECRET_KEY, "canary")]);
     let shown = format!("{:?} {:?}", s3.files, s3.redacted());
     assert!(!shown.contains("canary"), "{shown}");
@@ -126,6 +130,9 @@ fn f1_a_store_of_files_is_told_what_it_needs() {
     let kept = good(&[(near, "/var/cache/files"), (bytes, "67108864")]).files.near.unwrap();
     assert_eq!((kept.dir.to_str(), kept.bytes), (Some("/var/cache/files"), 64 << 20));
     assert_eq!(wrong(&[(near, "cache"), (bytes, "67108863")]), [near, bytes]);
+    let memory = "UNDERSTUDY_FILES_UPLOAD_MEMORY_BYTES";
+    assert_eq!(good(&[(memory, "16777216")]).files.upload_memory_bytes, 16 << 20);
+    assert_eq!(wrong(&[(memory, "16777215")]), [memory]);
     let one = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
     assert_eq!(wrong(&[(one, "6"), ("UNDERSTUDY_FILES_MAX_SPACE_BYTES", "5")]), [one]);
     // A bucket takes 10,000 parts of an object.

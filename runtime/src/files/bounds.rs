@@ -1,8 +1,9 @@
 //! What holds for the files that are written through one handle on a space, beside what holds for all.
 
 use super::encryption::Encryption;
+use super::error::FileError;
 use super::kinds::Kinds;
-use super::{Limits, Space};
+use super::{Limits, Space, naming};
 
 /// Bounds of one handle; the default is that there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,6 +67,19 @@ impl Space {
     pub fn not_encrypted(mut self) -> Self {
         self.bounds.encryption = Encryption::Never;
         self
+    }
+
+    /// Refuses a file that is announced to have more bytes than there is room for, before any of it is read. What counts is
+    /// what comes.
+    pub(super) async fn fits(&self, name: &str, announced: Option<u64>) -> Result<(), FileError> {
+        let Some(bytes) = announced else { return Ok(()) };
+        let (store, space) = self.entered()?;
+        let name = naming::file_name(name)?;
+        let limits = store.limits.within(&self.bounds);
+        if bytes > limits.file_bytes {
+            return Err(FileError::TooLarge { most: limits.file_bytes });
+        }
+        Ok(store.rows.room(&space, &name).await?.admit(bytes, limits.space_bytes)?)
     }
 }
 

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::contents::{ContentError, Contents, Piece};
 use super::encryption::Encryption;
 use super::memory::MemoryContents;
+use super::rows::Behind;
 use super::sweep::{SweepReport, run_once};
 use super::upload::{Upload, hex};
 use super::{FileError, FileInfo, Files, PutOptions, PutWhen, Space, Store, StoredFile};
@@ -381,6 +382,6 @@ async fn nothing_is_left(fixture: &dyn Fixture) {
     let spaces = examined.files().spaces("", 100).await.expect("the database is there");
     assert!(spaces.is_empty(), "{spaces:?}");
     let places = examined.store.stores.places();
-    let left = examined.store.rows.leftovers(Duration::ZERO, &places, 9);
+    let left = examined.store.rows.leftovers(Duration::ZERO, &places, &Behind::default(), 9);
     assert!(left.await.expect("the database is there").is_empty());
 }

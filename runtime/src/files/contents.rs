@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::held::Held;
 use crate::config::FileStoreKind;
 use crate::database::DatabaseError;
 
@@ -28,6 +29,11 @@ pub(super) trait Contents: fmt::Debug + Send + Sync {
 
     /// Removes what was written under an id, all of it or in part; nothing may be there.
     async fn remove(&self, id: &str) -> Result<(), ContentError>;
+
+    /// What uploads may hold in memory together, if that is bounded.
+    fn held(&self) -> Option<&Held> {
+        None
+    }
 
     /// The store itself, when this one keeps pieces of it near.
     fn direct(&self) -> Option<&Arc<dyn Contents>> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sea_orm::{ConnectionTrait as _, Value};
 
 use super::contents::{ContentError, Contents, Piece, Writing};
+use super::held::Held;
 use crate::database::Database;
 
 /// How many bytes are in one row, but for the last.
@@ -17,11 +18,17 @@ const ROWS: i64 = 200;
 #[derive(Debug, Clone)]
 pub(super) struct DatabaseContents {
     database: Database,
+    held: Option<Held>,
 }
 
 impl DatabaseContents {
     pub(super) fn new(database: Database) -> Self {
-        Self { database }
+        Self { database, held: None }
+    }
+
+    /// Bounds what uploads hold in memory.
+    pub(super) fn holding(self, held: &Held) -> Self {
+        Self { held: Some(held.clone()), ..self }
     }
 }
 
@@ -34,6 +41,10 @@ impl Contents for DatabaseContents {
     async fn begin(&self, id: &str) -> Result<Box<dyn Writing>, ContentError> {
         let database = self.database.clone();
         Ok(Box::new(DatabaseWriting { database, id: id.to_owned(), number: 0 }))
+    }
+
+    fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
     }
 
     async fn read(&self, id: &str, piece: Piece) -> Result<Bytes, ContentError> {

@@ -42,6 +42,14 @@ pub enum FileError {
         /// Which part of it: `life`.
         field: &'static str,
     },
+    /// A rule of a space cannot hold.
+    #[error("the {field} of a rule is out of bounds: {why}")]
+    BadRule {
+        /// Which part of it: `unused`.
+        field: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A link is not good for this, or not any more.
     #[error("the link is not good for this, or not any more")]
     LinkRefused,
@@ -139,6 +147,7 @@ impl FileError {
             | Self::BadHeader { .. }
             | Self::BadForm { .. }
             | Self::BadLink { .. }
+            | Self::BadRule { .. }
             | Self::LinkRefused
             | Self::LinkUsed
             | Self::WrongKind
@@ -172,6 +181,7 @@ impl FileError {
             Self::BadHeader { .. } => (StatusCode::BAD_REQUEST, "file_bad_header"),
             Self::BadForm { .. } => (StatusCode::BAD_REQUEST, "file_bad_form"),
             Self::BadLink { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "file_bad_link"),
+            Self::BadRule { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "file_bad_rule"),
             Self::LinkRefused => (StatusCode::FORBIDDEN, "file_link_refused"),
             Self::LinkUsed => (StatusCode::GONE, "file_link_used"),
             Self::WrongKind => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "file_wrong_kind"),
@@ -235,7 +245,10 @@ impl ApiError for FileError {
         if let Some(key) = self.key() {
             return problem.with_member("key", key);
         }
-        if let Self::BadName { field } | Self::BadHeader { field } | Self::BadLink { field } = self
+        if let Self::BadName { field }
+        | Self::BadHeader { field }
+        | Self::BadLink { field }
+        | Self::BadRule { field, .. } = self
         {
             return problem.with_member("field", *field);
         }

@@ -1,11 +1,14 @@
 //! Contents in a folder that all nodes share, such as one of NFS.
 //!
 //! What is dangerous about such a folder is that it may not be mounted: then each node would write to its own disk, and see
-//! nothing of the others. So the folder has a marker, a file with a number that stands in the database too, and `staging` and
+//! nothing of the others. So the folder has a [marker], a file with a number that stands in the database too, and `staging` and
 //! `data` are made together with the marker and never afterwards. In a folder that is not mounted there is neither: nothing
 //! can be written there even in the moment before a probe has seen it.
 //!
 //! Content is written in `staging`, brought to the disk, and moved to `data` when all of it is there.
+
+mod marker;
+mod rights;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -16,12 +19,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sea_orm::ConnectionTrait as _;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::rights::Rights;
 use super::contents::{ContentError, Contents, Piece, Writing};
+use super::held::Held;
+use crate::config::FolderMark;
 use crate::database::Database;
 
 /// How many bytes are written and read at once.
@@ -42,6 +47,7 @@ const DATA: &str = "data";
 pub(super) struct FolderContents {
     home: Arc<Home>,
     threads: Arc<Semaphore>,
+    held: Option<Held>,
 }
 
 #[derive(Debug)]
@@ -49,90 +55,48 @@ struct Home {
     root: PathBuf,
     /// What the marker says.
     identity: String,
+    /// Who may read what is made here; as it was when the node started.
+    rights: Rights,
 }
 
 impl FolderContents {
-    /// Opens the folder; the first node of a cluster that does makes it the folder of the cluster.
-    pub(super) async fn open(root: &Path, database: &Database) -> Result<Self, ContentError> {
+    /// Opens the folder; the first node of a cluster that does makes it the folder of the cluster, if it may.
+    pub(super) async fn open(
+        root: &Path,
+        mark_it: FolderMark,
+        database: &Database,
+    ) -> Result<Self, ContentError> {
         let threads = Arc::new(Semaphore::new(AT_ONCE));
-        let identity = match known(database).await? {
-            Some(identity) => identity,
-            None => {
-                let (root, fresh) = (root.to_owned(), format!("{:032x}", rand::random::<u128>()));
-                let marked = blocking(&threads, move || mark(&root, &fresh)).await?;
-                agree(database, marked).await?
-            }
-        };
-        let home = Arc::new(Home { root: root.to_owned(), identity });
-        let store = Self { home, threads };
-        store.probe().await?;
-        Ok(store)
+        let identity = marker::identity(root, mark_it, database, &threads).await?;
+        let root = root.to_owned();
+        let home = blocking(&threads, move || Home::open(root, identity)).await?;
+        Ok(Self { home: Arc::new(home), threads, held: None })
     }
-}
 
-/// The number of the folder of this cluster, if it has one.
-async fn known(database: &Database) -> Result<Option<String>, ContentError> {
-    let sql = "SELECT value FROM us_meta WHERE name = 'files_folder'";
-    let query = database.backend().statement(sql, []);
-    let row = database.read(move |executor| {
-        let query = query.clone();
-        Box::pin(async move {
-            let row = executor.query_one_raw(query).await?;
-            row.map(|row| row.try_get::<String>("", "value")).transpose()
-        })
-    });
-    Ok(row.await?)
-}
-
-/// Notes the number of a folder that was found or just marked. The first one counts: a node that marked another folder, since
-/// its own was not mounted, learns here that it is another.
-async fn agree(database: &Database, marked: String) -> Result<String, ContentError> {
-    let sql = "INSERT INTO us_meta (name, value) VALUES ('files_folder', $1) \
-               ON CONFLICT (name) DO NOTHING";
-    let insert = database.backend().statement(sql, [marked.clone().into()]);
-    let noted = database.step(move |executor| {
-        let insert = insert.clone();
-        Box::pin(async move { executor.execute_raw(insert).await.map(|_| ()) })
-    });
-    noted.await?;
-    Ok(known(database).await?.unwrap_or(marked))
-}
-
-/// Gives the number of a folder; one that has none gets this one, whole or not at all.
-fn mark(root: &Path, fresh: &str) -> io::Result<String> {
-    let marker = root.join(MARKER);
-    match fs::read_to_string(&marker) {
-        // Every other empty one would be taken for it.
-        Ok(identity) if identity.trim().is_empty() => {
-            return Err(io::Error::other(format!("{MARKER} is empty: remove it")));
-        }
-        Ok(identity) => return Ok(identity.trim().to_owned()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+    /// Bounds what uploads hold in memory.
+    pub(super) fn holding(self, held: &Held) -> Self {
+        Self { held: Some(held.clone()), ..self }
     }
-    for name in [STAGING, DATA] {
-        match fs::create_dir(root.join(name)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let draft = root.join(STAGING).join(format!("marker-{fresh}"));
-    fs::write(&draft, fresh)?;
-    File::open(&draft)?.sync_all()?;
-    // A link is not made when there is a marker already, as renaming would be.
-    let linked = fs::hard_link(&draft, &marker);
-    fs::remove_file(&draft)?;
-    match linked {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
-    }
-    File::open(root)?.sync_all()?;
-    Ok(fs::read_to_string(&marker)?.trim().to_owned())
 }
 
 impl Home {
+    fn open(root: PathBuf, identity: String) -> io::Result<Self> {
+        let mut home = Self { root, identity, rights: Rights::Owner };
+        home.check()?;
+        home.rights = Rights::of(&home.root)?;
+        for name in [STAGING, DATA] {
+            let path = home.root.join(name);
+            match home.rights.narrow(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "others on this machine may read files: their rights could not be taken away");
+                }
+            }
+        }
+        Ok(home)
+    }
+
     fn staged(&self, id: &str) -> PathBuf {
         self.root.join(STAGING).join(id)
     }
@@ -163,13 +127,13 @@ impl Home {
 
     fn stage(&self, id: &str) -> io::Result<File> {
         self.check()?;
-        File::create_new(self.staged(id))
+        self.rights.make_file(&self.staged(id))
     }
 
     fn keep(&self, id: &str, file: &File) -> io::Result<()> {
         file.sync_all()?;
         let shelf = self.shelf(id);
-        match fs::create_dir(&shelf) {
+        match self.rights.make_folder(&shelf) {
             Ok(()) => File::open(self.root.join(DATA))?.sync_all()?,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -253,6 +217,10 @@ impl Contents for FolderContents {
             file: Arc::new(Open(Some(file))),
             offset: 0,
         }))
+    }
+
+    fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
     }
 
     async fn read(&self, id: &str, piece: Piece) -> Result<Bytes, ContentError> {

@@ -22,7 +22,7 @@ pub(super) struct Table;
 
 impl MigrationName for Table {
     fn name(&self) -> &'static str {
-        "files_0004_once"
+        "files_0005_once"
     }
 }
 

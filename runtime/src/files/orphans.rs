@@ -7,10 +7,14 @@
 //! [touches](super::owners) it. So a reference that is made between the looks, or whose transaction is open at the second, keeps
 //! the file. Its content is removed as that of any deleted file is, ten minutes later.
 //!
+//! One run looks at so many files as it has time for, and notes where it ended; the next one goes on there, on whichever node,
+//! and begins anew behind the last file. So every file is looked at in the end, however many there are.
+//!
 //! In the same transaction the duty makes sure that its node still leads ([`DutyRun::guard`]). A leader that stood still
 //! removes nothing after another one was inaugurated; it would do no harm either.
 
 pub(super) mod admin;
+mod round;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +23,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr, QueryResult, Value}
 use serde::Serialize;
 use tokio::time::Instant;
 
+use self::round::Round;
 use super::Store;
 use super::error::FileError;
 use super::rows::{COUNT, ENTER, Rows, gone};
@@ -76,8 +81,16 @@ pub(super) enum Act {
 pub(super) struct Bounds {
     /// How many files it removes, or counts.
     pub(super) most: u64,
-    /// How long it takes; what is under way then is finished.
+    /// How long it takes; what is under way then is finished. However short that is, it looks at some files.
     pub(super) within: Duration,
+    /// How many files it looks at with one question.
+    pub(super) page: u32,
+}
+
+impl Bounds {
+    pub(super) const fn new(most: u64, within: Duration) -> Self {
+        Self { most, within, page: PAGE }
+    }
 }
 
 /// What one run did.
@@ -92,7 +105,7 @@ pub(super) struct OrphanReport {
     pub(super) removed: u64,
     /// Those of them that somebody used after all when they were to be removed.
     pub(super) kept: u64,
-    /// Whether not all files were looked at.
+    /// Whether not all files were looked at; the next run goes on behind those that were.
     pub(super) more: bool,
 }
 
@@ -106,7 +119,7 @@ pub(super) fn duty(store: &Arc<Store>) -> Duty {
         run: Arc::new(move |run| {
             let store = Arc::clone(&store);
             Box::pin(async move {
-                let bounds = Bounds { most: MOST, within: LIMIT };
+                let bounds = Bounds::new(MOST, LIMIT);
                 let report = run_once(&store, Act::Remove, bounds, &run).await;
                 let report = report.map_err(|error| crate::error::chain(&error))?;
                 serde_json::to_value(report).map_err(|error| error.to_string())
@@ -115,44 +128,52 @@ pub(super) fn duty(store: &Arc<Store>) -> Duty {
     }
 }
 
-/// Looks at all files, and removes or counts those that nobody uses.
+/// Looks at all files, from where the run before ended, and removes or counts those that nobody uses.
 pub(super) async fn run_once(
     store: &Store,
     act: Act,
     bounds: Bounds,
     run: &DutyRun,
 ) -> Result<OrphanReport, FileError> {
-    let mut report = OrphanReport::default();
-    let begun = Instant::now();
-    let mut after = Place::default();
+    let (begun, mut report) = (Instant::now(), OrphanReport::default());
     // Where no space wants it nothing is looked at.
     if !store.rows.wants_orphans().await? {
         return Ok(report);
     }
-    loop {
-        let page = store.rows.orphans(&after, PAGE).await?;
+    let begin = store.rows.orphans_place().await?;
+    let mut round = Round::begin(begin.clone());
+    while !report.more && !round.is_over() {
+        let page = store.rows.orphans(round.stretch(), bounds.page).await?;
         report.looked += page.looked;
         for orphan in page.orphans {
-            let is_late = run.is_cancelled() || begun.elapsed() >= bounds.within;
-            if is_late || report.orphans - report.kept >= bounds.most {
+            if run.is_cancelled() || report.orphans - report.kept >= bounds.most {
                 report.more = true;
-                return Ok(report);
+                break;
             }
             report.orphans += 1;
             report.bytes += orphan.bytes;
+            round.passed((orphan.space.clone(), orphan.name.clone()));
             if act == Act::Remove {
                 let removed = store.rows.remove_orphan(orphan, run).await?;
                 report.removed += u64::from(removed);
                 report.kept += u64::from(!removed);
             }
+            if begun.elapsed() >= bounds.within {
+                report.more = true;
+                break;
+            }
         }
-        let Some(next) = page.next else { return Ok(report) };
-        if run.is_cancelled() || begun.elapsed() >= bounds.within {
-            report.more = true;
-            return Ok(report);
+        if !report.more {
+            round.turned(page.next);
+            report.more =
+                !round.is_over() && (run.is_cancelled() || begun.elapsed() >= bounds.within);
         }
-        after = next;
     }
+    let end = round.end();
+    if act == Act::Remove && end != begin {
+        store.rows.note_orphans_place(end, run).await?;
+    }
+    Ok(report)
 }
 
 /// Lists up to so many orphans behind a place, and where to go on. It may find none and still know where: it looks for so
@@ -169,7 +190,7 @@ pub(super) async fn list(
         return Ok((orphans, None));
     }
     loop {
-        let page = store.rows.orphans(&after, PAGE).await?;
+        let page = store.rows.orphans((&after, None), PAGE).await?;
         let room = limit - orphans.len();
         let is_cut = page.orphans.len() > room;
         orphans.extend(page.orphans.into_iter().take(room));
@@ -210,23 +231,27 @@ impl Rows {
         wants.await
     }
 
-    /// Looks at so many files by space and name, those behind a place.
+    /// Looks at so many files by space and name, those behind a place and up to another, or to the end.
     pub(super) async fn orphans(
         &self,
-        (space, name): &Place,
+        ((space, name), until): (&Place, Option<&Place>),
         limit: u32,
     ) -> Result<Page, DatabaseError> {
         let backend = self.database.backend();
+        let bound = if until.is_some() { "AND (space, name) <= ($4, $5)" } else { "" };
         let sql = format!(
             "SELECT id, space, name, bytes, touched_ms, \
              CAST(CASE WHEN {} THEN 1 ELSE 0 END AS bigint) AS orphan FROM \
              (SELECT id, space, name, bytes, touched_ms FROM us_file WHERE state = 'ready' \
-             AND (space, name) > ($1, $2) ORDER BY space, name LIMIT $3) AS us_file \
+             AND (space, name) > ($1, $2) {bound} ORDER BY space, name LIMIT $3) AS us_file \
              ORDER BY space, name",
             is_orphan(backend)
         );
-        let values: [Value; 3] =
-            [space.clone().into(), name.clone().into(), i64::from(limit).into()];
+        let mut values: Vec<Value> =
+            vec![space.clone().into(), name.clone().into(), i64::from(limit).into()];
+        if let Some((space, name)) = until {
+            values.extend([Value::from(space.clone()), Value::from(name.clone())]);
+        }
         let query = backend.statement(&sql, values);
         let rows = self.database.read(move |executor| {
             let query = query.clone();

@@ -17,6 +17,9 @@
 //!
 //! The row of a space is locked before those of its files.
 
+mod leftovers;
+mod room;
+
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, QueryResult, Statement, TryGetable, Value};
@@ -28,6 +31,11 @@ use super::rules::{Sharing, SpaceRule};
 use super::shared::Written;
 use super::{once, owners, rules, shared};
 use crate::database::{Backend, Database, DatabaseError};
+
+#[cfg(test)]
+pub(super) use leftovers::due;
+pub(super) use leftovers::{Behind, INDEXED, Leftover};
+pub(super) use room::{NoRoom, Room};
 
 /// Most files of one space.
 pub(super) const MAX_FILES: u64 = 1_000_000;
@@ -67,10 +75,8 @@ pub(super) struct Finished {
 pub(super) enum Published {
     /// It has its name; when it was given, by the database's clock.
     In { created_ms: u64 },
-    /// The space would be larger than it may be, in bytes.
-    Full { most: u64 },
-    /// The space has as many files as it may have.
-    TooMany { most: u64 },
+    /// The space does not take it.
+    NoRoom(NoRoom),
     /// What is there is not what the caller wanted to be there.
     Changed,
     /// What was written has been given up meanwhile.
@@ -99,13 +105,6 @@ pub(super) struct FileRow {
     pub(super) key: Option<WrappedKey>,
 }
 
-/// Content that is to be removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Leftover {
-    pub(super) id: String,
-    pub(super) place: String,
-}
-
 const COLUMNS: &str = "id, space, name, kind, bytes, piece, sha256, place, created_ms, content, \
      key_name, key_sealed";
 /// Gives a space a row if it has none, and locks it.
@@ -128,14 +127,9 @@ impl Rows {
         self.backend().statement(sql, values)
     }
 
-    /// Notes a file before anything of it is written, so that what is left of it is found; gives for how many bytes the
-    /// space has room.
-    pub(super) async fn begin(
-        &self,
-        file: &NewFile,
-        space_bytes: u64,
-    ) -> Result<u64, DatabaseError> {
-        let now = self.backend().now_ms();
+    /// Notes a file before anything of it is written, so that what is left of it is found; gives what room there is for it.
+    pub(super) async fn begin(&self, file: &NewFile) -> Result<Room, DatabaseError> {
+        let (backend, now) = (self.backend(), self.backend().now_ms());
         let insert = format!(
             "INSERT INTO us_file \
              (id, space, name, kind, bytes, piece, sha256, place, state, created_ms, touched_ms, \
@@ -154,19 +148,16 @@ impl Rows {
             under.into(),
             key.into(),
         ];
-        let room = "SELECT bytes FROM us_file_space WHERE name = $1";
-        let room = self.statement(room, vec![file.space.clone().into()]);
         let insert = self.statement(&insert, values);
-        let used = self.database.transaction(move |executor| {
-            let (room, insert) = (room.clone(), insert.clone());
+        let (space, name) = (file.space.clone(), file.name.clone());
+        let room = self.database.transaction(move |executor| {
+            let (insert, space, name) = (insert.clone(), space.clone(), name.clone());
             Box::pin(async move {
                 executor.execute_raw(insert).await?;
-                let row = executor.query_one_raw(room).await?;
-                let used: i64 = row.map_or(Ok(0), |row| row.try_get("", "bytes"))?;
-                Ok(used)
+                room::look(executor, backend, (&space, &name)).await
             })
         });
-        Ok(space_bytes.saturating_sub(u64::try_from(used.await?).unwrap_or(0)))
+        room.await
     }
 
     /// Notes that a file is still being written; false when it has been given up.
@@ -321,49 +312,6 @@ impl Rows {
         self.rows(rows).await?.iter().map(space).collect()
     }
 
-    /// Gives up files that nobody writes any more; gives how many.
-    pub(super) async fn give_up_silent(&self, silence: Duration) -> Result<u64, DatabaseError> {
-        let now = self.backend().now_ms();
-        let which = format!("state = 'writing' AND touched_ms <= {now} - $1");
-        let sql = gone(self.backend(), &which);
-        self.change(self.statement(&sql, vec![millis(silence)])).await
-    }
-
-    /// Lists some contents that nobody has needed for so long, in the places that are known here.
-    pub(super) async fn leftovers(
-        &self,
-        grace: Duration,
-        places: &[&str],
-        limit: u32,
-    ) -> Result<Vec<Leftover>, DatabaseError> {
-        let now = self.backend().now_ms();
-        let marks: Vec<String> = (3..places.len() + 3).map(|number| format!("${number}")).collect();
-        let sql = format!(
-            "SELECT id, place FROM us_file WHERE state = 'gone' AND content IS NULL \
-             AND touched_ms <= {now} - $1 AND place IN ({}) ORDER BY touched_ms LIMIT $2",
-            marks.join(", ")
-        );
-        let mut values: Vec<Value> = vec![millis(grace), i64::from(limit).into()];
-        values.extend(places.iter().map(|place| Value::from(*place)));
-        let rows = self.rows(self.statement(&sql, values)).await?;
-        let leftover = |row: &QueryResult| -> Result<Leftover, DatabaseError> {
-            Ok(Leftover { id: get(row, "id")?, place: get(row, "place")? })
-        };
-        rows.iter().map(leftover).collect()
-    }
-
-    /// Forgets a file whose content was removed.
-    pub(super) async fn forget(&self, id: &str) -> Result<(), DatabaseError> {
-        let sql = "DELETE FROM us_file WHERE id = $1 AND state = 'gone'";
-        self.change(self.statement(sql, vec![id.into()])).await.map(|_| ())
-    }
-
-    /// Forgets spaces in which there is nothing; whoever enters one meanwhile makes it anew.
-    pub(super) async fn forget_empty_spaces(&self) -> Result<(), DatabaseError> {
-        let sql = "DELETE FROM us_file_space WHERE files = 0";
-        self.change(self.statement(sql, Vec::new())).await.map(|_| ())
-    }
-
     async fn rows(&self, query: Statement) -> Result<Vec<QueryResult>, DatabaseError> {
         let rows = self.database.read(move |executor| {
             let query = query.clone();
@@ -449,17 +397,13 @@ impl Publishing {
         if !self.when.allows(old.map(|old| old.id.as_str())) {
             return Err(Published::Changed);
         }
+        let whole = |number: i64| u64::try_from(number).unwrap_or(0);
+        let replaced = old.map(|old| whole(old.bytes));
+        let room = Room { bytes: whole(bytes), files: whole(files), replaced, rule: *rule };
+        room.admit(whole(self.bytes), self.space_bytes).map_err(Published::NoRoom)?;
         let freed = old.map_or(0, |old| old.bytes);
         let bytes_after = (bytes - freed).saturating_add(self.bytes);
         let files_after = files + i64::from(old.is_none());
-        let most = rule.max_bytes.map_or(self.space_bytes, |most| most.min(self.space_bytes));
-        if bytes_after > signed(most) && self.bytes > freed {
-            return Err(Published::Full { most });
-        }
-        let most = rule.max_files.map_or(MAX_FILES, |most| most.min(MAX_FILES));
-        if old.is_none() && files_after > signed(most) {
-            return Err(Published::TooMany { most });
-        }
         Ok((bytes_after, files_after))
     }
 

@@ -16,6 +16,8 @@ use crate::database::{Backend, DatabaseError};
 
 /// So many rules are told at most.
 const MOST: i64 = 1_000;
+/// The shortest time after which unused files may be removed: less would remove what a handler is just about to keep.
+const LEAST_UNUSED: Duration = Duration::from_secs(1);
 
 /// What holds for a space. The default is what holds where nothing was said: files stay, share nothing, and have the limits
 /// of the options alone.
@@ -39,7 +41,7 @@ pub enum Unused {
     #[default]
     Stay,
     /// They are removed when nobody has used them for so long. It is what a handler has between writing a file and saying
-    /// who uses it, so an hour is little and a day is good.
+    /// who uses it, so an hour is little and a day is good. Less than a second is refused.
     RemovedAfter(Duration),
 }
 
@@ -81,9 +83,11 @@ impl Files {
     /// When files that nobody uses are to be removed, their time begins now at the earliest.
     ///
     /// # Errors
-    /// [`FileError::BadName`]; else when it cannot be written now.
+    /// [`FileError::BadName`]; [`FileError::BadRule`] when unused files are to be removed after less than a second; else when
+    /// it cannot be written now.
     pub async fn set_rule(&self, space: &str, rule: SpaceRule) -> Result<(), FileError> {
         let name = rule_name(space)?;
+        rule.check()?;
         Ok(self.store()?.rows.set_rule(&name, rule).await?)
     }
 
@@ -102,6 +106,19 @@ impl Files {
     /// When it cannot be read now.
     pub async fn rules(&self) -> Result<Vec<NamedRule>, FileError> {
         Ok(self.store()?.rows.rules().await?)
+    }
+}
+
+impl SpaceRule {
+    /// Says whether it can hold.
+    fn check(&self) -> Result<(), FileError> {
+        match self.unused {
+            Unused::RemovedAfter(time) if time < LEAST_UNUSED => Err(FileError::BadRule {
+                field: "unused",
+                why: "files are removed after a second at the earliest; Unused::Stay removes none",
+            }),
+            Unused::RemovedAfter(_) | Unused::Stay => Ok(()),
+        }
     }
 }
 
@@ -231,6 +248,23 @@ mod tests {
         for bad in ["", "a/b", "a/*", "..", "..*"] {
             assert!(matches!(rule_name(bad), Err(FileError::BadName { field: "space" })), "{bad}");
         }
+    }
+
+    #[test]
+    fn f7_a_rule_that_would_remove_what_was_just_written_is_refused() {
+        let rule = |time: Duration| {
+            let unused = Unused::RemovedAfter(time);
+            SpaceRule { unused, ..SpaceRule::default() }.check()
+        };
+        for bad in [Duration::ZERO, Duration::from_millis(999)] {
+            let refused = rule(bad);
+            assert!(
+                matches!(refused, Err(FileError::BadRule { field: "unused", .. })),
+                "{bad:?}: {refused:?}"
+            );
+        }
+        assert!(rule(Duration::from_secs(1)).is_ok());
+        assert!(SpaceRule::default().check().is_ok());
     }
 
     #[test]

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::contents::{ContentError, Contents, Piece, Writing};
+use super::held::Held;
 use crate::config::{S3Config, S3Encryption};
 use crate::error::chain;
 
@@ -45,6 +46,7 @@ pub(super) struct S3Contents {
     prefix: String,
     home: Handle,
     limit: Duration,
+    held: Option<Held>,
 }
 
 impl S3Contents {
@@ -87,7 +89,13 @@ impl S3Contents {
             prefix: config.prefix.clone(),
             home: Handle::current(),
             limit: config.request_timeout.saturating_mul(2),
+            held: None,
         })
+    }
+
+    /// Bounds what uploads hold in memory.
+    pub(super) fn holding(self, held: &Held) -> Self {
+        Self { held: Some(held.clone()), ..self }
     }
 
     fn path(&self, id: &str) -> Path {
@@ -195,6 +203,10 @@ impl Contents for S3Contents {
     async fn begin(&self, id: &str) -> Result<Box<dyn Writing>, ContentError> {
         let (store, id) = (self.clone(), id.to_owned());
         Ok(Box::new(S3Writing { store, id, first: None, parts: None }))
+    }
+
+    fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
     }
 
     async fn read(&self, id: &str, piece: Piece) -> Result<Bytes, ContentError> {

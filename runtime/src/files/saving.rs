@@ -19,7 +19,7 @@ use super::{DIGITS, Space};
 impl Space {
     /// Saves the body of a request as a file, with what its head says of it: `Content-Type`; `If-None-Match: *` or `If-Match` with
     /// one tag as the condition; `Content-Digest` or `Repr-Digest` with `sha-256` as the digest. A body that is announced to
-    /// be too large is refused before any of it is read.
+    /// be too large, for a file or for what the space has left, is refused before any of it is read.
     ///
     /// ```
     /// use actix_web::{HttpRequest, HttpResponse, web};
@@ -86,12 +86,9 @@ impl Space {
         E: Display,
     {
         let headers = request.headers();
-        let most = self.entered()?.0.limits.within(&self.bounds).file_bytes;
         let announced = text(headers, header::CONTENT_LENGTH.as_str());
         let announced = announced.and_then(|length| length.trim().parse::<u64>().ok());
-        if announced.is_some_and(|bytes| bytes > most) {
-            return Err(FileError::TooLarge { most });
-        }
+        self.fits(name, announced).await?;
         let kind = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or(UNKNOWN_TYPE);
         let options = PutOptions { when, sha256: digest(headers)? };
         self.put_with(options, (name, kind), body).await

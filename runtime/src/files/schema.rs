@@ -2,6 +2,7 @@
 
 mod encryption;
 mod owners;
+mod unjudged;
 
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
@@ -15,6 +16,7 @@ pub(super) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(encryption::Keys),
         Box::new(super::once::Table),
         Box::new(super::verdicts::Reasons),
+        Box::new(unjudged::Unjudged),
     ]
 }
 

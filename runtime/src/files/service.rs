@@ -12,6 +12,7 @@ use super::contents::{ContentError, Contents, Stores};
 use super::database::DatabaseContents;
 use super::encryption::FileKeys;
 use super::folder::FolderContents;
+use super::held::Held;
 use super::judging::{self, Examiner, Judge, Judgement};
 use super::links::Signer;
 use super::near::Near;
@@ -173,16 +174,19 @@ pub(super) async fn open_on(
     config: &FileStoreConfig,
     rows: &Database,
 ) -> Result<Store, ServiceError> {
-    let database: Arc<dyn Contents> = Arc::new(DatabaseContents::new(rows.clone()));
+    let held = Held::new(config.upload_memory_bytes);
+    let database = DatabaseContents::new(rows.clone()).holding(&held);
+    let database: Arc<dyn Contents> = Arc::new(database);
     let folder: Option<Arc<dyn Contents>> = match &config.dir {
         Some(root) => {
-            let folder = FolderContents::open(root, rows).await.map_err(not_yet)?;
-            Some(Arc::new(folder))
+            let folder =
+                FolderContents::open(root, config.dir_mark, rows).await.map_err(not_yet)?;
+            Some(Arc::new(folder.holding(&held)))
         }
         None => None,
     };
     let s3: Option<Arc<dyn Contents>> = match &config.s3 {
-        Some(s3) => Some(Arc::new(S3Contents::new(s3).map_err(wrong)?)),
+        Some(s3) => Some(Arc::new(S3Contents::new(s3).map_err(wrong)?.holding(&held))),
         None => None,
     };
     let stores = Stores { kind: config.store, database, folder, s3 };

@@ -21,16 +21,14 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr, QueryResult, Statement, Value};
 
-use super::Store;
 use super::contents::{Form, store_of};
 use super::error::FileError;
-use super::rows::{Finished, Leftover, Rows};
+use super::rows::{Finished, INDEXED, Leftover, Rows};
+use super::sweep::{PAGES, Sweep};
 use crate::database::{Backend, DatabaseError};
-use crate::duty::DutyRun;
 
-/// So many are looked for together, and so many times in one run.
+/// So many are looked for together.
 const PAGE: u32 = 200;
-const PAGES: usize = 50;
 
 /// What was written for a file that is about to get its name.
 #[derive(Debug, Clone)]
@@ -97,20 +95,15 @@ fn values(written: &Written) -> [Value; 5] {
     ]
 }
 
-/// Takes away the uses of files that are gone for so long, then removes contents without a use; gives how many contents were
-/// removed, and how many could not be now.
-pub(super) async fn sweep(
-    store: &Store,
-    grace: Duration,
-    run: &DutyRun,
-) -> Result<(u64, u64), FileError> {
-    let (mut removed, mut failed) = (0, 0);
+/// Takes away the uses of files that are gone for so long, then removes contents without a use.
+pub(super) async fn sweep(sweep: &mut Sweep<'_>, grace: Duration) -> Result<(), FileError> {
+    let store = sweep.store;
     for _ in 0..PAGES {
         let gone = store.rows.gone_sharing(grace).await?;
         let is_last = gone.len() < PAGE as usize;
         for id in gone {
-            if run.is_cancelled() {
-                return Ok((removed, failed));
+            if sweep.is_over() {
+                return Ok(());
             }
             store.rows.forget_sharing(&id).await?;
         }
@@ -118,33 +111,27 @@ pub(super) async fn sweep(
             break;
         }
     }
-    let places = store.stores.places();
+    let mut after = String::new();
     for _ in 0..PAGES {
-        let unused = store.rows.unused_contents(&places).await?;
+        let unused = store.rows.unused_contents(&sweep.places(), &after).await?;
         let is_last = unused.len() < PAGE as usize;
         for leftover in unused {
-            if run.is_cancelled() {
-                return Ok((removed, failed));
+            if sweep.is_over() {
+                return Ok(());
             }
-            let Some(contents) = store.stores.find(&leftover.place) else { continue };
-            match contents.remove(&leftover.id).await {
-                Ok(()) => {
-                    store.rows.forget_content(&leftover.id).await?;
-                    removed += 1;
-                    metrics::counter!("understudy_files_removed_total").increment(1);
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "a content that no file uses is left to the next sweep");
-                    failed += 1;
-                }
+            if sweep.remove(&leftover).await {
+                store.rows.forget_content(&leftover.id).await?;
+                sweep.removed();
             }
+            // What fails is not found again in this run.
+            after = leftover.id;
         }
-        // What fails would be found again and again.
-        if is_last || failed > 0 {
-            break;
+        if is_last {
+            return Ok(());
         }
     }
-    Ok((removed, failed))
+    sweep.cut();
+    Ok(())
 }
 
 impl Rows {
@@ -159,7 +146,7 @@ impl Rows {
     async fn gone_sharing(&self, grace: Duration) -> Result<Vec<String>, DatabaseError> {
         let backend = self.database.backend();
         let sql = format!(
-            "SELECT id FROM us_file WHERE state = 'gone' AND touched_ms <= {} - $1 \
+            "SELECT id FROM us_file WHERE state = 'gone' AND {INDEXED} AND touched_ms <= {} - $1 \
              AND content IS NOT NULL ORDER BY touched_ms LIMIT $2",
             backend.now_ms()
         );
@@ -195,15 +182,22 @@ impl Rows {
         forgotten.await
     }
 
-    /// Lists some contents that no file uses, in the places that are known here.
-    async fn unused_contents(&self, places: &[&str]) -> Result<Vec<Leftover>, DatabaseError> {
-        let marks: Vec<String> = (2..places.len() + 2).map(|number| format!("${number}")).collect();
+    /// Lists some contents that no file uses, in these places, those behind an id.
+    async fn unused_contents(
+        &self,
+        places: &[&str],
+        after: &str,
+    ) -> Result<Vec<Leftover>, DatabaseError> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let marks: Vec<String> = (3..places.len() + 3).map(|number| format!("${number}")).collect();
         let sql = format!(
-            "SELECT id, place FROM us_file_content WHERE uses = 0 AND place IN ({}) \
+            "SELECT id, place FROM us_file_content WHERE uses = 0 AND id > $2 AND place IN ({}) \
              ORDER BY id LIMIT $1",
             marks.join(", ")
         );
-        let mut values: Vec<Value> = vec![i64::from(PAGE).into()];
+        let mut values: Vec<Value> = vec![i64::from(PAGE).into(), after.into()];
         values.extend(places.iter().map(|place| Value::from(*place)));
         let query = self.database.backend().statement(&sql, values);
         let unused = self.database.read(move |executor| {
@@ -211,7 +205,8 @@ impl Rows {
             Box::pin(async move {
                 let rows = executor.query_all_raw(query).await?;
                 let leftover = |row: &QueryResult| -> Result<Leftover, DbErr> {
-                    Ok(Leftover { id: row.try_get("", "id")?, place: row.try_get("", "place")? })
+                    let (id, place) = (row.try_get("", "id")?, row.try_get("", "place")?);
+                    Ok(Leftover { id, place, since_ms: 0 })
                 };
                 rows.iter().map(leftover).collect::<Result<Vec<Leftover>, DbErr>>()
             })

@@ -3,14 +3,18 @@
 //!
 //! Files are given up by a statement that looks at their state again, and content is removed only of rows that are `gone`,
 //! which none ever leaves but by being forgotten. So a sweep by a node that leads no more, or two at once, do no harm.
+//!
+//! A store that is away costs it one try: what lies there is left to the next run, and what lies elsewhere is removed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::{Instant, timeout};
 
 use super::error::FileError;
 use super::points::{self, Point};
+use super::rows::{Behind, Leftover};
 use super::{Store, rewrapping, shared};
 use crate::duty::{Duty, DutyRun};
 
@@ -24,7 +28,21 @@ pub(super) const SILENCE: Duration = Duration::from_secs(600);
 pub(super) const GRACE: Duration = Duration::from_secs(600);
 /// How many contents are looked for together, and how often at most in one run.
 const PAGE: u32 = 200;
-const PAGES: usize = 50;
+pub(super) const PAGES: usize = 50;
+/// After how many failures a store is left alone for the rest of a run, although it says that it is there.
+const FAILURES: u64 = 100;
+/// How long a run tries. Much less than the scheduler lets it: what is left is told.
+const PATIENCE: Patience = Patience { one: Duration::from_secs(15), all: Duration::from_secs(200) };
+
+/// How long a run tries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// How long one content may take to be removed, and then its store to say whether it is there. What is removed piece by
+    /// piece goes on there the next time.
+    pub(super) one: Duration,
+    /// After which time nothing more is begun.
+    pub(super) all: Duration,
+}
 
 /// What one run did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -33,10 +51,12 @@ pub(super) struct SweepReport {
     pub(super) given_up: u64,
     /// Files whose content was removed.
     pub(super) removed: u64,
-    /// Files whose content could not be removed now.
+    /// Contents that could not be removed when that was tried.
     pub(super) failed: u64,
     /// Encrypted files that came under the key that writes.
     pub(super) rewrapped: u64,
+    /// Contents that were due and are still there: their store is away, or there was no time for them.
+    pub(super) left: u64,
 }
 
 /// Makes the duty that the leader does.
@@ -60,43 +80,138 @@ pub(super) fn duty(store: &Arc<Store>) -> Duty {
 /// Gives up files that were silent for so long, then removes contents that nobody has needed for so long.
 pub(super) async fn run_once(
     store: &Store,
-    (silence, grace): (Duration, Duration),
+    ages: (Duration, Duration),
     run: &DutyRun,
 ) -> Result<SweepReport, FileError> {
-    let given_up = store.rows.give_up_silent(silence).await?;
-    let mut report = SweepReport { given_up, ..SweepReport::default() };
-    let places = store.stores.places();
-    for _ in 0..PAGES {
-        let leftovers = store.rows.leftovers(grace, &places, PAGE).await?;
-        let is_last = leftovers.len() < PAGE as usize;
-        let failed_before = report.failed;
-        for leftover in leftovers {
-            if run.is_cancelled() {
-                return Ok(report);
-            }
-            let Some(contents) = store.stores.find(&leftover.place) else { continue };
-            match contents.remove(&leftover.id).await {
-                Ok(()) => {
+    run_within(store, ages, PATIENCE, run).await
+}
+
+/// The same with other limits.
+pub(super) async fn run_within(
+    store: &Store,
+    (silence, grace): (Duration, Duration),
+    patience: Patience,
+    run: &DutyRun,
+) -> Result<SweepReport, FileError> {
+    let mut sweep = Sweep::begin(store, patience, run);
+    sweep.report.given_up = store.rows.give_up_silent(silence).await?;
+    sweep.files(grace).await?;
+    shared::sweep(&mut sweep, grace).await?;
+    if run.is_cancelled() {
+        return Ok(sweep.report);
+    }
+    store.rows.forget_empty_spaces().await?;
+    if sweep.is_cut {
+        sweep.report.left = store.rows.count_leftovers(grace).await?;
+    }
+    sweep.report.rewrapped = rewrapping::run_once(store, run).await?;
+    Ok(sweep.report)
+}
+
+/// One run.
+#[derive(Debug)]
+pub(super) struct Sweep<'a> {
+    pub(super) store: &'a Store,
+    run: &'a DutyRun,
+    patience: Patience,
+    begun: Instant,
+    /// The stores that are there, and how often each of them failed.
+    places: Vec<(&'static str, u64)>,
+    /// Whether something is left that is due.
+    is_cut: bool,
+    report: SweepReport,
+}
+
+impl<'a> Sweep<'a> {
+    fn begin(store: &'a Store, patience: Patience, run: &'a DutyRun) -> Self {
+        let places = store.stores.places().into_iter().map(|place| (place, 0)).collect();
+        let (begun, report) = (Instant::now(), SweepReport::default());
+        Self { store, run, patience, begun, places, is_cut: false, report }
+    }
+
+    /// Says whether nothing more is begun.
+    pub(super) fn is_over(&mut self) -> bool {
+        let is_over = self.run.is_cancelled() || self.begun.elapsed() >= self.patience.all;
+        self.is_cut |= is_over;
+        is_over
+    }
+
+    /// The stores that are there.
+    pub(super) fn places(&self) -> Vec<&'static str> {
+        self.places.iter().map(|(place, _)| *place).collect()
+    }
+
+    /// Notes that there is more than was looked at.
+    pub(super) fn cut(&mut self) {
+        self.is_cut = true;
+    }
+
+    /// Removes the contents of files that nobody has read for so long.
+    async fn files(&mut self, grace: Duration) -> Result<(), FileError> {
+        let (store, mut behind) = (self.store, Behind::default());
+        for _ in 0..PAGES {
+            let leftovers = store.rows.leftovers(grace, &self.places(), &behind, PAGE).await?;
+            let is_last = leftovers.len() < PAGE as usize;
+            for leftover in leftovers {
+                if self.is_over() {
+                    return Ok(());
+                }
+                if self.remove(&leftover).await {
                     points::pass(Point::Removed).await;
                     store.rows.forget(&leftover.id).await?;
-                    report.removed += 1;
-                    metrics::counter!("understudy_files_removed_total").increment(1);
+                    self.removed();
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "the content of a file is left to the next sweep");
-                    report.failed += 1;
-                }
+                // What fails is not found again in this run.
+                behind = leftover.behind();
+            }
+            if is_last {
+                return Ok(());
             }
         }
-        // What fails would be found again and again.
-        if is_last || report.failed > failed_before {
-            break;
+        self.cut();
+        Ok(())
+    }
+
+    /// Counts a content that was removed.
+    pub(super) fn removed(&mut self) {
+        self.report.removed += 1;
+        metrics::counter!("understudy_files_removed_total").increment(1);
+    }
+
+    /// Removes a content, unless its store is known to be away; says whether nothing of it is left there.
+    pub(super) async fn remove(&mut self, leftover: &Leftover) -> bool {
+        let store = self.store;
+        let is_there = self.places.iter().any(|(place, _)| *place == leftover.place);
+        let contents = store.stores.find(&leftover.place).filter(|_| is_there);
+        let Some(contents) = contents else {
+            self.cut();
+            return false;
+        };
+        let why = match timeout(self.patience.one, contents.remove(&leftover.id)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it took longer than {} ms", self.patience.one.as_millis()),
+        };
+        tracing::debug!(error = why, "a content that nobody needs is left to another sweep");
+        self.report.failed += 1;
+        self.cut();
+        // That one cannot be removed need not mean that the others cannot.
+        let probed = timeout(self.patience.one, contents.probe()).await;
+        self.failed(&leftover.place, matches!(probed, Ok(Ok(()))));
+        false
+    }
+
+    /// Leaves a store alone for the rest of the run if it is away, or fails too often.
+    fn failed(&mut self, place: &str, is_there: bool) {
+        for (_, failures) in self.places.iter_mut().filter(|(of, _)| *of == place) {
+            *failures += 1;
+        }
+        self.places.retain(|(of, failures)| *of != place || (is_there && *failures < FAILURES));
+        if self.places.iter().all(|(of, _)| *of != place) {
+            tracing::warn!(
+                place,
+                "a store of files is away or removes nothing: what nobody needs there is left to another sweep"
+            );
         }
     }
-    let (removed, failed) = shared::sweep(store, grace, run).await?;
-    report.removed += removed;
-    report.failed += failed;
-    store.rows.forget_empty_spaces().await?;
-    report.rewrapped = rewrapping::run_once(store, run).await?;
-    Ok(report)
 }

@@ -2,14 +2,19 @@
 
 mod answers;
 mod encryption;
+mod folders;
+mod holding;
 mod near;
 mod once;
 mod owners;
+mod sweeping;
 mod verify;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix_web::test::TestRequest;
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use sea_orm::ConnectionTrait as _;
@@ -21,7 +26,7 @@ use super::folder::FolderContents;
 use super::sweep::{SweepReport, run_once};
 use super::verify::{Finding, Line, Walk, Wanted};
 use super::*;
-use crate::config::{DatabaseUrl, FileStoreKind, MigrateMode};
+use crate::config::{DatabaseUrl, FileStoreKind, FolderMark, MigrateMode};
 use crate::database::Database;
 use crate::database::test_postgres::{TestPostgres, test_config};
 use crate::duty::DutyRun;
@@ -49,7 +54,11 @@ impl Bench {
         let shared: Option<Arc<dyn Contents>> = match &root {
             Some(root) => {
                 std::fs::create_dir(root).unwrap();
-                Some(Arc::new(FolderContents::open(root, &database).await.unwrap()))
+                Some(Arc::new(
+                    FolderContents::open(root, FolderMark::ByTheFirstNode, &database)
+                        .await
+                        .unwrap(),
+                ))
             }
             None => None,
         };
@@ -92,6 +101,19 @@ impl Bench {
             Box::pin(async move { executor.query_one_raw(query).await })
         });
         row.await.unwrap().unwrap().try_get_by(0).unwrap()
+    }
+
+    /// How the database of an embedded node carries a query out.
+    async fn plan(&self, sql: &str) -> String {
+        let numbered = (1..9).map(|number| format!("${number}"));
+        let sql = numbered.fold(sql.to_owned(), |sql, mark| sql.replace(&mark, "1"));
+        let query = self.database.backend().statement(&format!("EXPLAIN QUERY PLAN {sql}"), []);
+        let rows = self.database.read(move |executor| {
+            let query = query.clone();
+            Box::pin(async move { executor.query_all_raw(query).await })
+        });
+        let detail = |row: &sea_orm::QueryResult| row.try_get::<String>("", "detail").unwrap();
+        rows.await.unwrap().iter().map(detail).collect::<Vec<String>>().join("; ")
     }
 
     async fn change(&self, sql: &'static str) {
@@ -262,7 +284,51 @@ async fn f7_no_file_and_no_space_is_larger_than_it_may_be() {
             let refused = space.put(bad, "a/b", bits(&[])).await;
             assert!(matches!(refused, Err(FileError::BadName { field: "name" })));
         }
+        Box::pin(of_what_does_not_fit_no_more_is_taken_than_there_is_room_for(&bench)).await;
     }
+}
+
+/// Content of so many bits of 10,000 bytes; counts those that were taken.
+fn counted(
+    bits: usize,
+    taken: &Arc<AtomicUsize>,
+) -> impl Stream<Item = Result<Bytes, String>> + use<> {
+    let taken = Arc::clone(taken);
+    stream::iter(0..bits).map(move |_| {
+        taken.fetch_add(1, Ordering::SeqCst);
+        Ok::<Bytes, String>(Bytes::from(vec![7_u8; 10_000]))
+    })
+}
+
+async fn of_what_does_not_fit_no_more_is_taken_than_there_is_room_for(bench: &Bench) {
+    let (space, taken) = (bench.files.space("tight"), Arc::new(AtomicUsize::new(0)));
+    let announced = |bytes: usize| {
+        let length = ("content-length", bytes.to_string());
+        TestRequest::default().insert_header(length).to_http_request()
+    };
+    space.put("a", "a/b", bits(&bytes(3_000_000, 4))).await.unwrap();
+    let full = space.put("b", "a/b", counted(300, &taken)).await;
+    assert!(matches!(full, Err(FileError::SpaceFull { most: 4_000_000 })), "{full:?}");
+    assert_eq!(taken.swap(0, Ordering::SeqCst), 101, "there is room for 100");
+    let full = space.save(&announced(1_010_000), "b", counted(101, &taken)).await;
+    assert!(matches!(full, Err(FileError::SpaceFull { most: 4_000_000 })), "{full:?}");
+    assert_eq!(taken.swap(0, Ordering::SeqCst), 0, "it was announced");
+    // What it replaces makes room.
+    space.save(&announced(3_000_000), "a", counted(300, &taken)).await.unwrap();
+    taken.store(0, Ordering::SeqCst);
+    // So does what others delete meanwhile.
+    let names = ("tight".to_owned(), "b".to_owned());
+    let begun =
+        Upload::begin(&bench.store, names.0, names.1, "a/b".to_owned(), Encryption::ByOption).await;
+    let mut begun = begun.unwrap();
+    assert!(space.delete("a").await.unwrap());
+    begun.fill(bits(&bytes(3_000_000, 4))).await.unwrap();
+    begun.publish(PutOptions::default()).await.unwrap();
+    let one = SpaceRule { max_files: Some(1), ..SpaceRule::default() };
+    bench.files.set_rule("tight", one).await.unwrap();
+    let many = space.put("c", "a/b", counted(100, &taken)).await;
+    assert!(matches!(many, Err(FileError::TooManyFiles { most: 1 })), "{many:?}");
+    assert_eq!(taken.load(Ordering::SeqCst), 1, "how it begins is looked at first");
 }
 
 #[tokio::test]
@@ -384,7 +450,7 @@ async fn f8_a_folder_that_is_not_mounted_takes_nothing_and_is_not_taken_for_an_e
     let report = bench.sweep(DAY, Duration::ZERO).await;
     assert!(report.failed >= 1 && report.removed == 0, "{report:?}");
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0, "nothing was written there");
-    let another = FolderContents::open(&root, &bench.database).await;
+    let another = FolderContents::open(&root, FolderMark::ByTheFirstNode, &bench.database).await;
     assert!(another.is_err(), "a node that starts now waits, and makes no folder of its own");
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
     std::fs::remove_dir(&root).unwrap();
@@ -392,7 +458,7 @@ async fn f8_a_folder_that_is_not_mounted_takes_nothing_and_is_not_taken_for_an_e
     assert!(shared.probe().await.is_ok());
     space.put("new", "a/b", bits(b"found")).await.unwrap();
     assert!(there(&space, "new").await == b"found");
-    FolderContents::open(&root, &bench.database).await.unwrap();
+    FolderContents::open(&root, FolderMark::ByTheFirstNode, &bench.database).await.unwrap();
     std::fs::write(root.join(".understudy-store"), "another").unwrap();
     assert!(shared.probe().await.is_err(), "it belongs to another cluster");
 }

@@ -10,7 +10,6 @@ use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 
 use super::admin::{Answer, Named, ok, told, unknown};
-use super::error::FileError;
 use super::info::{PutOptions, PutWhen};
 use super::{Files, UNKNOWN_TYPE, is_digest};
 use crate::admin::asked::{Query, header};
@@ -34,23 +33,19 @@ pub(super) async fn put(
     let sha256 = query.parsed("sha256", right, |text| is_digest(text).then(|| text.to_owned()))?;
     let options = PutOptions { when: when(&request)?, sha256 };
     let kind = header(&request, "content-type")?.unwrap_or(UNKNOWN_TYPE);
-    fits(&files, &request)?;
     let (space, name) = named.into_inner();
-    let written = files.space(&space).put_with(options, (name.as_str(), kind), content).await;
+    let space = files.space(&space);
+    space.fits(&name, announced(&request)).await.map_err(told)?;
+    let written = space.put_with(options, (name.as_str(), kind), content).await;
     let info = written.map_err(told)?;
     note(&request, format!("{} bytes, version {}", info.bytes, info.version));
     Ok(ok(&info))
 }
 
-/// What is announced to be too large is not taken first.
-fn fits(files: &Files, request: &HttpRequest) -> Result<(), Problem> {
-    let most = files.store().map_err(told)?.limits.file_bytes;
+/// How long the body is announced to be.
+fn announced(request: &HttpRequest) -> Option<u64> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let announced = announced.and_then(|text| text.trim().parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > most) {
-        return Err(told(FileError::TooLarge { most }));
-    }
-    Ok(())
+    announced.and_then(|text| text.trim().parse::<u64>().ok())
 }
 
 /// Under which condition it is written, by RFC 9110.

@@ -1,4 +1,4 @@
-//! Writes a file: in pieces, one of which is in memory at a time, and under no name until all of it is there.
+//! Writes a file: in pieces, of which [few](super::held) are in memory at a time, and under no name until all of it is there.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -6,15 +6,17 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::contents::{ContentError, Contents, Form, Writing, place_of};
 use super::encryption::Encryption;
 use super::error::FileError;
+use super::held::FREE;
 use super::info::{FileInfo, PutOptions};
 use super::points::{self, Point};
-use super::rows::{Finished, NewFile, Published, Rows};
+use super::rows::{Finished, NewFile, Published, Room, Rows};
 use super::segments::{Ending, FileCipher, Slot};
 use super::sweep::SILENCE;
 use super::{Limits, Store};
@@ -32,10 +34,12 @@ pub(super) struct Upload {
     pieces: u64,
     hash: Sha256,
     bytes: u64,
-    /// How many bytes the space had room for when this began.
-    room: u64,
+    /// What room the space had when that was last looked at.
+    room: Room,
     /// When the row last heard of it.
     heard: Instant,
+    /// That it may hold pieces in memory; not asked for while it is small.
+    turn: Option<OwnedSemaphorePermit>,
     /// Nothing is left to be given up.
     settled: bool,
 }
@@ -82,7 +86,8 @@ impl Upload {
             id: id.clone(),
             settled: false,
         };
-        let room = store.rows.begin(&file, store.limits.space_bytes).await?;
+        let room = store.rows.begin(&file).await?;
+        room.admit(0, store.limits.space_bytes)?;
         let writing = contents.begin(&id).await?;
         begun.settled = true;
         Ok(Self {
@@ -97,14 +102,13 @@ impl Upload {
             bytes: 0,
             room,
             heard: Instant::now(),
+            turn: None,
             settled: false,
         })
     }
 
-    /// Narrows what it may be; once, before anything is written.
+    /// Narrows what it may be; before anything is written.
     pub(super) fn narrow(&mut self, limits: Limits) {
-        let less = self.limits.space_bytes.saturating_sub(limits.space_bytes);
-        self.room = self.room.saturating_sub(less);
         self.limits = limits;
     }
 
@@ -122,7 +126,8 @@ impl Upload {
                 tracing::debug!(%error, "the content of a file broke off");
                 FileError::BrokeOff
             })?;
-            self.grow(bytes.len() as u64)?;
+            self.grow(bytes.len() as u64).await?;
+            self.wait_for_turn().await?;
             self.be_heard().await?;
             while !bytes.is_empty() {
                 // Not before something comes behind it: the last piece is written as such.
@@ -140,14 +145,29 @@ impl Upload {
     }
 
     /// Counts what came, and refuses too much before it is kept.
-    fn grow(&mut self, bytes: u64) -> Result<(), FileError> {
+    async fn grow(&mut self, bytes: u64) -> Result<(), FileError> {
         self.bytes += bytes;
         if self.bytes > self.limits.file_bytes {
             return Err(FileError::TooLarge { most: self.limits.file_bytes });
         }
-        // A file that it replaces may make room; that is known when it gets its name.
-        if self.bytes > self.room.saturating_add(self.limits.file_bytes) {
-            return Err(FileError::SpaceFull { most: self.limits.space_bytes });
+        if self.room.admit(self.bytes, self.limits.space_bytes).is_ok() {
+            return Ok(());
+        }
+        // Others may have made room since it was looked at.
+        self.room = self.rows.room(&self.file.space, &self.file.name).await?;
+        Ok(self.room.admit(self.bytes, self.limits.space_bytes)?)
+    }
+
+    /// Waits until the node may hold pieces of it in memory.
+    async fn wait_for_turn(&mut self) -> Result<(), FileError> {
+        if self.turn.is_some() || self.bytes <= FREE {
+            return Ok(());
+        }
+        if let Some(held) = self.contents.held() {
+            // One more piece while it encrypts.
+            let more = if self.cipher.is_some() { self.file.piece / 2 } else { 0 };
+            let turn = held.take(self.file.piece + more).await?;
+            self.turn = Some(turn);
         }
         Ok(())
     }
@@ -212,8 +232,7 @@ impl Upload {
         };
         let created_ms = match self.rows.publish(&finished).await? {
             Published::In { created_ms } => created_ms,
-            Published::Full { most } => return Err(FileError::SpaceFull { most }),
-            Published::TooMany { most } => return Err(FileError::TooManyFiles { most }),
+            Published::NoRoom(refused) => return Err(refused.into()),
             Published::Changed => return Err(FileError::Changed),
             Published::Gone => return Err(FileError::Gone),
         };

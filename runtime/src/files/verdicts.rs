@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Statement, Value};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 use super::judging::{Judgement, Verdict};
-use crate::database::{Database, DatabaseError};
+use crate::database::{Backend, Database, DatabaseError};
 
 pub(super) use shown::{Reasons, Shown};
 
@@ -71,7 +71,8 @@ impl Verdicts {
         Ok(Some(if word == "clean" { Verdict::Clean } else { Verdict::Infected }))
     }
 
-    /// Notes what was said of a file. Where two say different things the worse counts, whichever came first.
+    /// Notes what was said of a file, and that it need not be looked for any more. Where two say different things the worse
+    /// counts, whichever came first.
     pub(super) async fn note(&self, id: &str, said: &Judgement) -> Result<(), DatabaseError> {
         let now = self.database.backend().now_ms();
         let sql = format!(
@@ -83,7 +84,17 @@ impl Verdicts {
         );
         let reason: Option<String> = said.reason.as_deref().map(shown::kept);
         let values = vec![id.into(), said.verdict.as_str().into(), reason.into()];
-        self.change(self.statement(&sql, values)).await
+        let note = self.statement(&sql, values);
+        let judged = "UPDATE us_file SET judged = 1 WHERE id = $1 AND judged = 0";
+        let judged = self.statement(judged, vec![id.into()]);
+        let noted = self.database.transaction(move |executor| {
+            let (note, judged) = (note.clone(), judged.clone());
+            Box::pin(async move {
+                executor.execute_raw(note).await?;
+                executor.execute_raw(judged).await.map(|_| ())
+            })
+        });
+        noted.await
     }
 
     /// Lists files of which nothing was said for so long, by their ids, those behind `after` and up to `until`.
@@ -93,13 +104,7 @@ impl Verdicts {
         (after, until): (&str, &str),
         limit: u32,
     ) -> Result<Vec<Unjudged>, DatabaseError> {
-        let now = self.database.backend().now_ms();
-        let sql = format!(
-            "SELECT f.id, f.space, f.name FROM us_file f \
-             LEFT JOIN us_file_verdict v ON v.file = f.id \
-             WHERE f.state = 'ready' AND v.file IS NULL AND f.created_ms <= {now} - $1 \
-             AND f.id > $2 AND f.id <= $3 ORDER BY f.id LIMIT $4"
-        );
+        let sql = missing(self.database.backend());
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let values = vec![age.into(), after.into(), until.into(), i64::from(limit).into()];
         let unjudged = |row: &QueryResult| -> Result<Unjudged, DatabaseError> {
@@ -135,4 +140,16 @@ impl Verdicts {
         });
         changed.await
     }
+}
+
+/// Gives the SQL that lists files of which nothing was said. What an older release has judged is in the index still.
+pub(super) fn missing(backend: Backend) -> String {
+    let now = backend.now_ms();
+    format!(
+        "SELECT f.id, f.space, f.name FROM us_file f \
+         LEFT JOIN us_file_verdict v ON v.file = f.id \
+         WHERE f.state = 'ready' AND f.judged = 0 AND v.file IS NULL \
+         AND f.created_ms <= {now} - $1 \
+         AND f.id > $2 AND f.id <= $3 ORDER BY f.id LIMIT $4"
+    )
 }

@@ -8,9 +8,8 @@ use serde::Serialize;
 
 use super::super::Files;
 use super::super::admin::{ok, told};
-use super::super::naming;
 use super::super::rules::NamedRule;
-use super::{Act, Bounds, MOST, Orphan, OrphanReport, Place, list, run_once};
+use super::{Act, Bounds, MOST, Orphan, OrphanReport, list, round, run_once};
 use crate::admin::asked::{Nothing, Query, body};
 use crate::admin::note;
 use crate::duty::DutyRun;
@@ -43,15 +42,9 @@ struct CollectedBody {
     report: OrphanReport,
 }
 
-/// Reads a place: a space and a name, neither of which has a slash.
-fn place(text: &str) -> Option<Place> {
-    let (space, name) = text.split_once('/')?;
-    Some((naming::checked(space)?, naming::checked(name)?))
-}
-
 async fn orphans(files: Data<Files>, request: HttpRequest) -> Answer {
     let query = Query::of(&request, &["after", "limit"])?;
-    let after = query.parsed("after", "the `next` of the page before", place)?;
+    let after = query.parsed("after", "the `next` of the page before", round::read)?;
     let limit = query.limit()? as usize;
     let store = files.store().map_err(told)?;
     let rules = files.rules().await.map_err(told)?;
@@ -66,7 +59,7 @@ async fn collect(files: Data<Files>, request: HttpRequest, bytes: web::Bytes) ->
     let dry_run = Query::of(&request, &["dry_run"])?.flag("dry_run")?;
     let Nothing {} = body(&request, &bytes)?;
     let (act, most) = if dry_run { (Act::Count, u64::MAX) } else { (Act::Remove, MOST) };
-    let bounds = Bounds { most, within: WITHIN };
+    let bounds = Bounds::new(most, WITHIN);
     let store = files.store().map_err(told)?;
     let report = run_once(store, act, bounds, &DutyRun::default()).await.map_err(told)?;
     note(
@@ -77,17 +70,4 @@ async fn collect(files: Data<Files>, request: HttpRequest, bytes: web::Bytes) ->
         },
     );
     Ok(ok(&CollectedBody { dry_run, report }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_a_space_and_a_name() {
-        assert_eq!(place("avatars/ann"), Some(("avatars".to_owned(), "ann".to_owned())));
-        for bad in ["", "avatars", "/ann", "avatars/", "a/b/c", "../ann"] {
-            assert_eq!(place(bad), None, "{bad}");
-        }
-    }
 }

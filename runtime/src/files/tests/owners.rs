@@ -7,7 +7,9 @@ use super::super::orphans::{Act, Bounds, Orphan, OrphanReport, run_once as colle
 use super::*;
 use crate::database::{Backend, DatabaseError};
 
-const ALL: Bounds = Bounds { most: 1_000, within: DAY };
+const ALL: Bounds = Bounds::new(1_000, DAY);
+/// The shortest time after which unused files may be removed.
+const SOON: Duration = Duration::from_secs(1);
 
 impl Bench {
     /// The databases of a node on its own and of a cluster.
@@ -16,10 +18,10 @@ impl Bench {
         [sqlite, postgres]
     }
 
-    /// A second goes by.
+    /// Two seconds go by.
     async fn age(&self) {
-        self.change("UPDATE us_file SET touched_ms = touched_ms - 1000").await;
-        self.change("UPDATE us_file_rule SET since_ms = since_ms - 1000").await;
+        self.change("UPDATE us_file SET touched_ms = touched_ms - 2000").await;
+        self.change("UPDATE us_file_rule SET since_ms = since_ms - 2000").await;
     }
 
     async fn collect(&self, act: Act) -> OrphanReport {
@@ -31,7 +33,7 @@ impl Bench {
     async fn orphans(&self) -> Vec<Orphan> {
         self.age().await;
         let place = (String::new(), String::new());
-        self.store.rows.orphans(&place, 100).await.unwrap().orphans
+        self.store.rows.orphans((&place, None), 100).await.unwrap().orphans
     }
 
     async fn orphan(&self, name: &str) -> Orphan {
@@ -71,6 +73,7 @@ async fn f6_files_that_nobody_uses_are_removed_and_no_others() {
         a_file_that_is_used_between_the_looks_stays(&bench).await;
         what_is_not_committed_does_not_count(&bench).await;
         a_run_removes_so_many_and_a_fenced_one_none(&bench).await;
+        runs_go_on_where_the_one_before_ended(&bench).await;
     }
 }
 
@@ -88,11 +91,11 @@ async fn what_is_removed(bench: &Bench) {
     assert_eq!(bench.collect(Act::Remove).await, OrphanReport::default(), "no space wants it");
     bench.files.set_rule("used", unused(DAY)).await.unwrap();
     bench.files.set_rule("*", unused(DAY)).await.unwrap();
-    bench.files.set_rule("us*", unused(Duration::ZERO)).await.unwrap();
+    bench.files.set_rule("us*", unused(SOON)).await.unwrap();
     bench.files.set_rule("free", SpaceRule::default()).await.unwrap();
     let report = bench.collect(Act::Remove).await;
     assert_eq!((report.looked, report.orphans, report.more), (4, 0, false), "all are younger");
-    bench.files.set_rule("used", unused(Duration::ZERO)).await.unwrap();
+    bench.files.set_rule("used", unused(SOON)).await.unwrap();
     let report = bench.collect(Act::Count).await;
     assert_eq!((report.orphans, report.bytes, report.removed), (1, 100, 0), "it only counts");
     assert_eq!(names(&used).await, ["kept", "orphan", "released"]);
@@ -227,6 +230,35 @@ async fn a_run_removes_so_many_and_a_fenced_one_none(bench: &Bench) {
     assert_eq!((report.removed, report.more), (2, true));
     let report = bench.collect(Act::Remove).await;
     assert_eq!((report.removed, report.more), (1, false));
+}
+
+/// However little time a run has, the files behind those that it could look at have their turn.
+async fn runs_go_on_where_the_one_before_ended(bench: &Bench) {
+    let used = bench.files.space("used");
+    for name in ["a", "b", "c", "d", "e"] {
+        put(&used, name).await;
+        assert!(used.keep(name, &order()).await.unwrap());
+    }
+    assert!(used.release("e", &order()).await.unwrap());
+    bench.age().await;
+    let short = Bounds { within: Duration::ZERO, page: 2, ..ALL };
+    let run = async |act: Act| {
+        let report = collect(&bench.store, act, short, &DutyRun::default()).await.unwrap();
+        (report.looked, report.removed, report.more)
+    };
+    // One is in another space, before these.
+    assert_eq!(run(Act::Remove).await, (2, 0, true));
+    assert_eq!(run(Act::Count).await, (2, 0, true), "who only counts goes on there too");
+    assert_eq!(run(Act::Remove).await, (2, 0, true));
+    assert_eq!(run(Act::Remove).await, (2, 1, true), "the last one is reached");
+    assert_eq!(names(&used).await, ["a", "b", "c", "d"]);
+    // Behind the last one, and round to the first ones.
+    assert!(used.release("a", &order()).await.unwrap());
+    bench.age().await;
+    let report = collect(&bench.store, Act::Remove, ALL, &DutyRun::default()).await.unwrap();
+    assert_eq!((report.removed, report.more), (1, false));
+    assert_eq!(bench.files.release_all(&order()).await.unwrap(), 3);
+    assert_eq!(bench.collect(Act::Remove).await.removed, 3);
 }
 
 #[tokio::test]

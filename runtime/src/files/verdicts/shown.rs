@@ -17,7 +17,7 @@ pub(in super::super) struct Reasons;
 
 impl MigrationName for Reasons {
     fn name(&self) -> &'static str {
-        "files_0005_reasons"
+        "files_0006_reasons"
     }
 }
 

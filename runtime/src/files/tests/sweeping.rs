@@ -1,0 +1,90 @@
+//! What a sweep does when a store is away, and how duties find what they look for.
+
+use super::super::rows::due;
+use super::super::s3::S3Contents;
+use super::super::sweep::{Patience, run_within};
+use super::super::verdicts::{Verdicts, missing};
+use super::*;
+use crate::config::S3Config;
+use crate::secret::Secret;
+
+/// A node that has a bucket too, at a server that takes connections and says nothing.
+fn with_a_bucket_that_is_silent(bench: &Bench, silent: &std::net::TcpListener) -> Store {
+    // What a node does first of all: the client of S3 does not begin without.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let config = S3Config {
+        bucket: "bucket".to_owned(),
+        endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
+        region: "us-east-1".to_owned(),
+        prefix: "files".to_owned(),
+        keys: Some(("id".to_owned(), Secret::new("key".to_owned()))),
+        path_style: true,
+        encryption: None,
+        request_timeout: Duration::from_secs(600),
+    };
+    let mut stores = bench.store.stores.clone();
+    stores.s3 = Some(Arc::new(S3Contents::new(&config).unwrap()));
+    let serving = Serving { signer: Signer::for_test(), judge: None };
+    let keys = FileKeys::default();
+    Store { rows: bench.store.rows.clone(), stores, keys, limits: LIMITS, serving }
+}
+
+#[tokio::test]
+async fn f8_a_store_that_does_not_answer_costs_a_sweep_one_try_and_the_rest_is_removed() {
+    const AWAY: u64 = 30;
+    let bench = Bench::embedded(FileStoreKind::Database).await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (space, store) = (bench.space(), with_a_bucket_that_is_silent(&bench, &silent));
+    let gone = async |name: String| {
+        space.put(&name, "a/b", bits(b"gone")).await.unwrap();
+        assert!(space.delete(&name).await.unwrap());
+    };
+    for number in 0..AWAY {
+        gone(format!("far{number}")).await;
+    }
+    bench.change("UPDATE us_file SET place = 's3', touched_ms = touched_ms - 1000").await;
+    for number in 0..2 {
+        gone(format!("near{number}")).await;
+    }
+    let sweep = async |patience: Patience| {
+        let ages = (DAY, Duration::ZERO);
+        run_within(&store, ages, patience, &DutyRun::default()).await.unwrap()
+    };
+    let one = Duration::from_millis(200);
+    let late = sweep(Patience { one, all: Duration::ZERO }).await;
+    assert_eq!((late.removed, late.failed, late.left), (0, 0, AWAY + 2), "there was no time");
+    let report = sweep(Patience { one, all: DAY }).await;
+    assert_eq!((report.removed, report.failed, report.left), (2, 1, AWAY), "{report:?}");
+}
+
+#[tokio::test]
+async fn f8_a_content_that_cannot_be_removed_keeps_none_of_the_others() {
+    let bench = Bench::embedded(FileStoreKind::Folder).await;
+    let (space, root) = (bench.space(), bench.root.clone().unwrap());
+    let mut versions = Vec::new();
+    for name in ["a", "b", "c"] {
+        versions.push(space.put(name, "a/b", bits(b"gone")).await.unwrap().version);
+        assert!(space.delete(name).await.unwrap());
+    }
+    // What cannot be removed, as of a disk with a bad place.
+    let path = root.join("data").join(&versions[0][..2]).join(&versions[0]);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let report = bench.sweep(DAY, Duration::ZERO).await;
+    assert_eq!((report.removed, report.failed, report.left), (2, 1, 1), "{report:?}");
+}
+
+#[tokio::test]
+async fn what_the_duties_look_for_is_found_by_an_index() {
+    let bench = Bench::embedded(FileStoreKind::Database).await;
+    let plan = bench.plan(&due(bench.database.backend(), 1)).await;
+    assert!(plan.contains("USING INDEX us_file_unready"), "{plan}");
+    let plan = bench.plan(&missing(bench.database.backend())).await;
+    assert!(plan.contains("USING INDEX us_file_unjudged"), "{plan}");
+    // What was judged is not in it any more.
+    let version = bench.space().put("name", "a/b", bits(b"clean")).await.unwrap().version;
+    let unjudged = "SELECT count(*) FROM us_file WHERE state = 'ready' AND judged = 0";
+    assert_eq!(bench.count(unjudged).await, 1);
+    Verdicts::new(bench.database.clone()).note(&version, Verdict::Clean).await.unwrap();
+    assert_eq!(bench.count(unjudged).await, 0);
+}
