@@ -85,6 +85,6 @@ async fn what_the_duties_look_for_is_found_by_an_index() {
     let version = bench.space().put("name", "a/b", bits(b"clean")).await.unwrap().version;
     let unjudged = "SELECT count(*) FROM us_file WHERE state = 'ready' AND judged = 0";
     assert_eq!(bench.count(unjudged).await, 1);
-    Verdicts::new(bench.database.clone()).note(&version, Verdict::Clean).await.unwrap();
+    Verdicts::new(bench.database.clone()).note(&version, &Verdict::Clean.into()).await.unwrap();
     assert_eq!(bench.count(unjudged).await, 0);
 }
