@@ -13,8 +13,9 @@ use std::future::ready;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use understudy_runtime::clock::SystemClock;
 
-use self::bare::{Bare, InMoka, InQuickCache};
+use self::bare::{Bare, Clocked, InMoka, InQuickCache};
 use self::stage::{CacheStage, KEYS, text};
 use super::report::median;
 use super::run::Options;
@@ -33,17 +34,19 @@ const AT_ONCE: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     QuickCache,
+    Clocked,
     Moka,
     Get,
     Publish,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::QuickCache, Self::Moka, Self::Get, Self::Publish];
+    const ALL: [Self; 5] = [Self::QuickCache, Self::Clocked, Self::Moka, Self::Get, Self::Publish];
 
     fn name(self) -> &'static str {
         match self {
             Self::QuickCache => "hit in memory, of a bare quick_cache hit",
+            Self::Clocked => "hit in memory, of a bare quick_cache hit and a look at the clock",
             Self::Moka => "hit in memory, of a bare moka hit",
             Self::Get => "hit in Redis, of a bare GET",
             Self::Publish => "`forget`, of a bare PUBLISH",
@@ -53,7 +56,7 @@ impl Part {
     /// What the ratio is to be at least, if anything.
     fn wanted(self) -> Option<f64> {
         match self {
-            Self::QuickCache | Self::Moka => Some(0.8),
+            Self::QuickCache | Self::Clocked | Self::Moka => Some(0.8),
             Self::Get => None,
             Self::Publish => Some(0.75),
         }
@@ -96,7 +99,7 @@ pub async fn measure(options: &Options, mut progress: impl FnMut(String)) -> Cac
 
 async fn ours(part: Part, stage: &CacheStage, round: usize) -> f64 {
     match part {
-        Part::QuickCache | Part::Moka => memory_hits(stage).await,
+        Part::QuickCache | Part::Clocked | Part::Moka => memory_hits(stage).await,
         Part::Get => redis_hits(stage, round).await,
         Part::Publish => {
             per_second(async |number| {
@@ -110,6 +113,9 @@ async fn ours(part: Part, stage: &CacheStage, round: usize) -> f64 {
 async fn theirs(part: Part, stage: &CacheStage, round: usize) -> f64 {
     match part {
         Part::QuickCache => bare_hits(&InQuickCache::filled(&stage.keys), &stage.keys),
+        Part::Clocked => {
+            bare_hits(&Clocked(InQuickCache::filled(&stage.keys), SystemClock), &stage.keys)
+        }
         Part::Moka => bare_hits(&InMoka::filled(&stage.keys), &stage.keys),
         Part::Get => {
             let keys: Vec<String> = (0..IN_REDIS).map(|number| key(round, number)).collect();
