@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
+use super::contents::store_of;
 use super::error::FileError;
 use super::points::{self, Point};
 use super::rows::{Behind, Leftover};
@@ -201,15 +202,18 @@ impl<'a> Sweep<'a> {
         false
     }
 
-    /// Leaves a store alone for the rest of the run if it is away, or fails too often.
+    /// Leaves a store alone for the rest of the run if it is away, or fails too often: with what lies there encrypted and
+    /// what does not, which have words of their own.
     fn failed(&mut self, place: &str, is_there: bool) {
-        for (_, failures) in self.places.iter_mut().filter(|(of, _)| *of == place) {
+        let store = store_of(place).0;
+        for (_, failures) in self.places.iter_mut().filter(|(of, _)| store_of(of).0 == store) {
             *failures += 1;
         }
-        self.places.retain(|(of, failures)| *of != place || (is_there && *failures < FAILURES));
-        if self.places.iter().all(|(of, _)| *of != place) {
+        self.places
+            .retain(|(of, failures)| store_of(of).0 != store || (is_there && *failures < FAILURES));
+        if self.places.iter().all(|(of, _)| store_of(of).0 != store) {
             tracing::warn!(
-                place,
+                place = store,
                 "a store of files is away or removes nothing: what nobody needs there is left to another sweep"
             );
         }
