@@ -1,4 +1,4 @@
-//! Brings encrypted files under the key that writes, and tells how many are under which: so a key that came out of use can be
+//! Brings encrypted files under the first key, and tells how many are under which: so a key that came out of use can be
 //! taken away.
 //!
 //! What changes is the row of a file, not its content: the key of the file is opened with the former key and sealed under the
@@ -31,7 +31,7 @@ pub(super) struct UnderKey {
     pub(super) files: u64,
 }
 
-/// Brings files under the key that writes, if one does; gives how many.
+/// Brings files under the first key, if there is one; gives how many.
 pub(super) async fn run_once(store: &Store, run: &DutyRun) -> Result<u64, FileError> {
     let (mut rewrapped, mut pages) = (0, 0..PAGES);
     for former in store.keys.former() {

@@ -54,7 +54,7 @@ pub(super) struct SweepReport {
     pub(super) removed: u64,
     /// Contents that could not be removed when that was tried.
     pub(super) failed: u64,
-    /// Encrypted files that came under the key that writes.
+    /// Encrypted files that came under the first key.
     pub(super) rewrapped: u64,
     /// Contents that were due and are still there: their store is away, or there was no time for them.
     pub(super) left: u64,
