@@ -16,7 +16,7 @@ const MOST_OF_S3: u64 = 10_000 * (5 << 20);
 const ONE: &str = "UNDERSTUDY_FILES_MAX_FILE_BYTES";
 /// The least that can be kept near: a few pieces of the largest kind.
 const LEAST_NEAR: u64 = 64 << 20;
-/// The least that uploads may hold in memory: two pieces of the largest kind, and a little more.
+/// The least that uploads may hold in memory: three pieces of the largest kind, as one has that encrypts, and a little more.
 const LEAST_UPLOAD_MEMORY: u64 = 16 << 20;
 /// The longest name of a bucket.
 const LONGEST_BUCKET: usize = 63;

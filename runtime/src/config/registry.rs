@@ -164,7 +164,7 @@ static VARIABLES: &[Variable] = &[
     shared("UNDERSTUDY_FILES_DIR_MARK", "true", "Whether the first node makes a folder that is new that of the cluster; `false`: only one into which somebody has put the file `.understudy-store`."),
     shared("UNDERSTUDY_FILES_MAX_FILE_BYTES", "104857600", "Largest file. Uploads are bounded by UNDERSTUDY_HTTP_BODY_LIMIT_BYTES too."),
     shared("UNDERSTUDY_FILES_MAX_SPACE_BYTES", "10737418240", "All files of one space together."),
-    local("UNDERSTUDY_FILES_UPLOAD_MEMORY_BYTES", "268435456", "How much of files that are being written this node holds in memory, from 16777216: two pieces for each upload; those that come then wait."),
+    local("UNDERSTUDY_FILES_UPLOAD_MEMORY_BYTES", "268435456", "How much of files that are being written this node holds in memory, from 16777216: two pieces for each upload, three where it is encrypted; those that come then wait."),
     secret("UNDERSTUDY_FILES_SIGNING_KEYS", "", "Comma list of at least 32 bytes each that sign links to files: the first signs, all verify. Without any those of UNDERSTUDY_SESSION_SECRET do."),
     secret("UNDERSTUDY_FILES_ENCRYPTION_KEYS", "", "Comma list of `name:key`, 32 bytes in base64 each, under which nodes encrypt the contents of files: the first encrypts new ones, all open; with `plain` in its place only those are encrypted of which the application wants it."),
     shared("UNDERSTUDY_FILES_API", "false", "Offer users that are logged in files of their own under `/api/files`; for the ready-made node."),

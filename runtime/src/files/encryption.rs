@@ -59,7 +59,7 @@ impl FileKeys {
         let under = match encryption {
             Encryption::Never => None,
             Encryption::ByOption => self.0.writing(),
-            Encryption::Always => Some(self.0.keys().first().ok_or(FileError::NoKey)?),
+            Encryption::Always => Some(self.first().ok_or(FileError::NoKey)?),
         };
         let Some(under) = under else { return Ok(None) };
         let (key, prefix): ([u8; KEY], [u8; PREFIX]) = (rand::random(), rand::random());
@@ -87,18 +87,22 @@ impl FileKeys {
         cipher.ok_or_else(|| FileError::OtherKey { key: wrapped.under.clone() })
     }
 
-    /// Seals the key of a content under the key that writes; nothing when it is, there is none, or it does not open.
+    /// Seals the key of a content under the first key; nothing when it is, there is none, or it does not open.
     pub(super) fn rewrap(&self, id: &str, wrapped: &WrappedKey) -> Option<WrappedKey> {
-        let under = self.0.writing().filter(|under| under.id() != wrapped.under)?;
+        let under = self.first().filter(|under| under.id() != wrapped.under)?;
         let opened = self.unwrap_key(id, wrapped).ok()?;
         Some(wrap(under, id, &opened))
     }
 
-    /// The names of all keys but the one that writes; nothing while none does.
+    /// The names of all keys but the first.
     pub(super) fn former(&self) -> Vec<&str> {
-        let Some(writing) = self.0.writing() else { return Vec::new() };
-        let all = self.0.keys().iter().map(Key::id);
-        all.filter(|id| *id != writing.id()).collect()
+        self.0.keys().iter().skip(1).map(Key::id).collect()
+    }
+
+    /// The key under which comes what is encrypted: also where only that is of which the application wants it, or it could never
+    /// be changed there.
+    fn first(&self) -> Option<&Key> {
+        self.0.keys().first()
     }
 
     /// What a key is to this node.
@@ -235,8 +239,10 @@ mod tests {
         assert_eq!(both.rewrap(ID, &rewrapped), None, "it is under that key");
         assert_eq!(sealing(&[("new", 1)]).rewrap(ID, &wrapped), None, "it does not open");
         let off = keys(&[("new", 1), ("old", 2)], EncryptionWrites::Plain);
-        assert_eq!(off.rewrap(ID, &wrapped), None, "none writes");
-        assert!(off.former().is_empty());
+        let rewrapped = off.rewrap(ID, &wrapped).map(|rewrapped| rewrapped.under);
+        assert_eq!(rewrapped.as_deref(), Some("new"), "the application may want files encrypted");
+        assert_eq!(off.former(), ["old"]);
+        assert!(FileKeys::default().former().is_empty());
         let roles = ["new", "old", "lost"].map(|id| both.role(id));
         assert_eq!(roles, [KeyRole::Writes, KeyRole::Opens, KeyRole::Missing]);
         assert_eq!(off.role("new"), KeyRole::Opens);

@@ -1,9 +1,10 @@
 //! How much of files that are being written a node holds in memory.
 //!
 //! An upload holds up to two pieces: one that is being filled, and the one before, while it cannot be known yet whether there is
-//! more, or while it is on its way. Pieces of a bucket are large, and there may be many uploads; so all of them together have
-//! so many bytes and no more, and who comes then waits, without reading on. Each takes what it will ever need at once, or
-//! they would wait for one another. The first few bytes are free: who writes a small file waits for nobody.
+//! more, or while it is on its way; and one more while it encrypts. Pieces of a bucket are large, and there may be many uploads;
+//! so all of them together have so many bytes and no more, and who comes then waits, without reading on. Each takes what it
+//! will ever need at once, or they would wait for one another. The first few bytes are free: who writes a small file waits for
+//! nobody.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -36,6 +36,9 @@ pub const LINK_LONGEST: Duration = Duration::from_secs(7 * 86_400);
 const PURPOSE: &[u8] = b"understudy file link 1\0";
 /// The method of a link for one upload. Nodes that do not know of such links yet take it for no link to write.
 const ONCE: &str = "PUT-ONCE";
+/// The method of a link by which files are encrypted. Nodes that do not know how take it for no link to write: they would write
+/// plain files.
+const ENCRYPTED: &str = "PUT-ENCRYPTED";
 /// What stands before the signature.
 const SIGNATURE: &str = "&signature=";
 
@@ -97,8 +100,11 @@ impl Grant {
     fn method(self) -> &'static str {
         match self {
             Self::Read(_) => "GET",
-            Self::Write(_, Uses::Any) => "PUT",
             Self::Write(_, Uses::Once(_)) => ONCE,
+            Self::Write(bounds, Uses::Any) => match bounds.encryption {
+                Encryption::Always => ENCRYPTED,
+                Encryption::ByOption | Encryption::Never => "PUT",
+            },
         }
     }
 
@@ -268,7 +274,8 @@ impl Signer {
         let is_whole = matches!(URL_SAFE_NO_PAD.decode_slice(signature, &mut given), Ok(32));
         let is_ours = bool::from(signed.ct_eq(&given));
         let method = if asked.method == "HEAD" { "GET" } else { asked.method };
-        let lets = if fields.method == ONCE { "PUT" } else { fields.method };
+        let is_to_write = matches!(fields.method, ONCE | ENCRYPTED);
+        let lets = if is_to_write { "PUT" } else { fields.method };
         let is_for_it = lets == method;
         let is_in_time = self.clock.wall_ms() < fields.expires.saturating_mul(1_000);
         let is_good = known.is_some() & is_whole & is_ours & is_for_it & is_in_time;
@@ -320,7 +327,7 @@ impl<'a> Fields<'a> {
     fn grant(&self) -> Option<Grant> {
         match self.method {
             "GET" => self.disposition.map(Grant::Read),
-            "PUT" => Some(Grant::Write(self.bounds, Uses::Any)),
+            "PUT" | ENCRYPTED => Some(Grant::Write(self.bounds, Uses::Any)),
             ONCE => self.once.map(|id| Grant::Write(self.bounds, Uses::Once(id))),
             _ => None,
         }
@@ -371,7 +378,10 @@ mod tests {
                 let grant = Grant::Write(bounds, uses);
                 let write = signer.seal(PATH, LINK_LIFE, grant);
                 assert_eq!(opened(&signer, "PUT", &write.path), Some(grant));
-                for method in ["GET", "HEAD", "DELETE", ONCE] {
+                let is_known_before = write.path.contains("&method=PUT&");
+                let is_as_before = bounds != BOUNDS && uses == Uses::Any;
+                assert_eq!(is_known_before, is_as_before, "an earlier version writes plain files");
+                for method in ["GET", "HEAD", "DELETE", ONCE, ENCRYPTED] {
                     assert_eq!(opened(&signer, method, &write.path), None, "{method}");
                 }
             }

@@ -1,12 +1,15 @@
-//! Brings encrypted files under the key that writes, and tells how many are under which: so a key that came out of use can be
+//! Brings encrypted files under the first key, and tells how many are under which: so a key that came out of use can be
 //! taken away.
 //!
 //! What changes is the row of a file, not its content: the key of the file is opened with the former key and sealed under the
 //! new one. A row is changed only while it is as it was read, so two who do this at once do no harm, nor one that stood
 //! still. Whoever is just reading the file has its key already.
 
+use std::time::Duration;
+
 use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::encryption::{KeyRole, WrappedKey};
 use super::error::FileError;
@@ -20,6 +23,8 @@ pub(super) mod admin;
 /// So many are looked for together, and so many times in one run.
 const PAGE: u32 = 200;
 const PAGES: usize = 50;
+/// After which time a run begins with no further one: the sweep before it may have taken long, and the scheduler ends both.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How many files are encrypted under a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,9 +36,9 @@ pub(super) struct UnderKey {
     pub(super) files: u64,
 }
 
-/// Brings files under the key that writes, if one does; gives how many.
+/// Brings files under the first key, if there is one; gives how many.
 pub(super) async fn run_once(store: &Store, run: &DutyRun) -> Result<u64, FileError> {
-    let (mut rewrapped, mut pages) = (0, 0..PAGES);
+    let (mut rewrapped, mut pages, begun) = (0, 0..PAGES, Instant::now());
     for former in store.keys.former() {
         let mut after = String::new();
         // One that does not open is passed over, and found again by the next run.
@@ -42,7 +47,7 @@ pub(super) async fn run_once(store: &Store, run: &DutyRun) -> Result<u64, FileEr
             let Some((last, _)) = found.last() else { break };
             after.clone_from(last);
             for (id, wrapped) in &found {
-                if run.is_cancelled() {
+                if run.is_cancelled() || begun.elapsed() >= LIMIT {
                     return Ok(rewrapped);
                 }
                 let Some(new) = store.keys.rewrap(id, wrapped) else { continue };

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
+use super::contents::store_of;
 use super::error::FileError;
 use super::points::{self, Point};
 use super::rows::{Behind, Leftover};
@@ -53,7 +54,7 @@ pub(super) struct SweepReport {
     pub(super) removed: u64,
     /// Contents that could not be removed when that was tried.
     pub(super) failed: u64,
-    /// Encrypted files that came under the key that writes.
+    /// Encrypted files that came under the first key.
     pub(super) rewrapped: u64,
     /// Contents that were due and are still there: their store is away, or there was no time for them.
     pub(super) left: u64,
@@ -201,15 +202,18 @@ impl<'a> Sweep<'a> {
         false
     }
 
-    /// Leaves a store alone for the rest of the run if it is away, or fails too often.
+    /// Leaves a store alone for the rest of the run if it is away, or fails too often: with what lies there encrypted and
+    /// what does not, which have words of their own.
     fn failed(&mut self, place: &str, is_there: bool) {
-        for (_, failures) in self.places.iter_mut().filter(|(of, _)| *of == place) {
+        let store = store_of(place).0;
+        for (_, failures) in self.places.iter_mut().filter(|(of, _)| store_of(of).0 == store) {
             *failures += 1;
         }
-        self.places.retain(|(of, failures)| *of != place || (is_there && *failures < FAILURES));
-        if self.places.iter().all(|(of, _)| *of != place) {
+        self.places
+            .retain(|(of, failures)| store_of(of).0 != store || (is_there && *failures < FAILURES));
+        if self.places.iter().all(|(of, _)| store_of(of).0 != store) {
             tracing::warn!(
-                place,
+                place = store,
                 "a store of files is away or removes nothing: what nobody needs there is left to another sweep"
             );
         }
