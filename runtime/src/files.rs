@@ -237,14 +237,15 @@ impl Space {
         upload.fill(all).await?;
         let is_once = matches!(options.when, PutWhen::Once(_));
         let info = upload.publish(options).await?;
-        if is_once {
-            store.rows.forget_used().await;
-        }
         if let Some(judge) = &store.serving.judge {
             judge.look_soon(store, &info);
         }
         metrics::counter!("understudy_files_written_total").increment(1);
         metrics::counter!("understudy_files_written_bytes_total").increment(info.bytes);
+        // Last: whoever wrote the file may go away while this takes its time.
+        if is_once {
+            store.rows.forget_used().await;
+        }
         Ok(info)
     }
 

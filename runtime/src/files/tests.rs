@@ -215,12 +215,11 @@ async fn f1_what_broke_off_or_fell_silent_is_seen_by_nobody_and_leaves_nothing()
         let refused = space.put("name", "a/b", broken).await;
         assert!(matches!(refused, Err(FileError::BrokeOff)), "{refused:?}");
         // A writer that stood still for too long.
-        let begin = async |name: &str| {
-            let names = ("space".to_owned(), name.to_owned());
+        let begin = async |space: &str, name: &str| {
             let begun = Upload::begin(
                 &bench.store,
-                names.0,
-                names.1,
+                space.to_owned(),
+                name.to_owned(),
                 "a/b".to_owned(),
                 Encryption::ByOption,
             )
@@ -229,7 +228,7 @@ async fn f1_what_broke_off_or_fell_silent_is_seen_by_nobody_and_leaves_nothing()
             upload.fill(bits(&content)).await.unwrap();
             upload
         };
-        let (silent, living) = (begin("silent").await, begin("living").await);
+        let (silent, living) = (begin("space", "silent").await, begin("space", "living").await);
         assert!(space.list("", 9).await.unwrap().is_empty());
         assert_eq!(bench.sweep(DAY, Duration::ZERO).await.given_up, 0, "it may still be written");
         living.publish(PutOptions::default()).await.unwrap();
@@ -238,7 +237,7 @@ async fn f1_what_broke_off_or_fell_silent_is_seen_by_nobody_and_leaves_nothing()
         assert!(matches!(late, Err(FileError::Gone)), "{late:?}");
         assert!(there(&space, "living").await == content);
         // One that slept for so long that nobody remembers it.
-        let ghost = begin("ghost").await;
+        let ghost = begin("elsewhere", "ghost").await;
         bench.sweep(Duration::ZERO, Duration::ZERO).await;
         let late = ghost.publish(PutOptions::default()).await;
         assert!(matches!(late, Err(FileError::Gone)), "{late:?}");

@@ -1,13 +1,15 @@
 //! Writes a file: in pieces, of which [few](super::held) are in memory at a time, and under no name until all of it is there.
 
 use std::fmt::Display;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use super::contents::{ContentError, Contents, Form, Writing, place_of};
@@ -121,11 +123,7 @@ impl Upload {
         let size = usize::try_from(self.file.piece).unwrap_or(usize::MAX);
         let mut content = std::pin::pin!(content);
         let mut piece = BytesMut::new();
-        while let Some(bytes) = content.next().await {
-            let mut bytes = bytes.map_err(|error| {
-                tracing::debug!(%error, "the content of a file broke off");
-                FileError::BrokeOff
-            })?;
+        while let Some(mut bytes) = next(content.as_mut(), SILENCE).await? {
             self.grow(bytes.len() as u64).await?;
             self.wait_for_turn().await?;
             self.be_heard().await?;
@@ -251,6 +249,29 @@ impl Upload {
     }
 }
 
+/// What comes next of a content. When nothing comes for so long its row is given up, and what is held for it is held in vain,
+/// while others wait for their turn.
+async fn next<S, E>(
+    mut content: Pin<&mut S>,
+    patience: Duration,
+) -> Result<Option<Bytes>, FileError>
+where
+    S: Stream<Item = Result<Bytes, E>>,
+    E: Display,
+{
+    match timeout(patience, content.next()).await {
+        Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
+        Ok(Some(Err(error))) => Err(broke_off(&error)),
+        Ok(None) => Ok(None),
+        Err(elapsed) => Err(broke_off(&elapsed)),
+    }
+}
+
+fn broke_off(why: &dyn Display) -> FileError {
+    tracing::debug!(error = %why, "the content of a file broke off");
+    FileError::BrokeOff
+}
+
 impl Drop for Upload {
     /// Also when the client went away in the middle. What this cannot do is done by the sweep.
     fn drop(&mut self) {
@@ -283,4 +304,25 @@ async fn give_up(rows: &Rows, contents: &Arc<dyn Contents>, id: &str) -> Result<
 /// Writes a digest as people and programs compare them.
 pub(super) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn f1_a_content_that_stands_still_is_one_that_breaks_off() {
+        let patience = Duration::from_millis(10);
+        let mut still = stream::pending::<Result<Bytes, String>>();
+        let stood = next(Pin::new(&mut still), patience).await;
+        assert!(matches!(stood, Err(FileError::BrokeOff)), "{stood:?}");
+        let mut cut = stream::iter([Ok(Bytes::new()), Err("cut".to_owned())]);
+        let first = next(Pin::new(&mut cut), patience).await;
+        assert!(matches!(&first, Ok(Some(bytes)) if bytes.is_empty()), "{first:?}");
+        let broke = next(Pin::new(&mut cut), patience).await;
+        assert!(matches!(broke, Err(FileError::BrokeOff)), "{broke:?}");
+        assert!(matches!(next(Pin::new(&mut cut), patience).await, Ok(None)));
+    }
 }

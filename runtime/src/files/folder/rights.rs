@@ -114,10 +114,11 @@ mod unix {
         metadata.permissions().mode()
     }
 
-    /// Gives what the process' mask has taken away.
+    /// Gives what the process' mask has taken away. Where nothing is missing nothing is changed: some systems that are mounted
+    /// give everything rights of their own, and refuse to change them.
     pub(super) fn widen(file: &File, rights: u32) -> io::Result<()> {
         let found = mode(&file.metadata()?);
-        if found & USERS == rights {
+        if found & rights == rights {
             return Ok(());
         }
         file.set_permissions(Permissions::from_mode((found & ALL & !USERS) | rights))
