@@ -63,6 +63,8 @@ struct Node {
     memory: Option<u64>,
     /// Who loads: a number, and since when.
     flight: Option<(u64, u64)>,
+    /// The number of the one that loads without a right; 0 when there was none.
+    unkept: u64,
     look: Look,
     /// What was forgotten here, before that was answered.
     own: u64,
@@ -328,7 +330,7 @@ impl World {
 
     /// What somebody would be given who waited for whoever loads, if it is less than this.
     fn joined(&self, seat: &Node, least: u64) -> Option<u64> {
-        let (listed, _) = seat.flight.filter(|(_, began)| self.joins(seat, *began))?;
+        let (listed, _) = seat.flight.filter(|flight| self.joins(seat, *flight))?;
         let loaded = self.asks.iter().filter_map(|ask| match ask.stage {
             Stage::Loaded { number, version, .. } | Stage::Lands { number, version, .. } => {
                 (number == listed).then_some(version)
@@ -355,9 +357,10 @@ impl World {
         due.map_or(0, |(_, version)| *version)
     }
 
-    /// Whether a load that began then is waited for.
-    fn joins(&self, seat: &Node, began: u64) -> bool {
-        self.trusts(seat.fresh) || self.now - began <= MOST || !self.rules.has(Rule::Join)
+    /// Whether a load that began then is waited for: for long only if it has a right that a change would take away.
+    fn joins(&self, seat: &Node, (number, began): (u64, u64)) -> bool {
+        let has_right = self.trusts(seat.fresh) && seat.unkept != number;
+        has_right || self.now - began <= MOST || !self.rules.has(Rule::Join)
     }
 
     fn number(&mut self) -> u64 {
@@ -462,7 +465,15 @@ impl World {
             }
             Stage::Third { .. } | Stage::Boards => self.board(node),
             Stage::Waits { .. } => return,
-            Stage::Takes { number } => self.take(node, number),
+            Stage::Takes { number } => {
+                let taken = self.take(node, number);
+                let seat = &mut self.nodes[node];
+                let is_listed = seat.flight.is_some_and(|(listed, _)| listed == number);
+                if is_listed && taken == (Stage::Loads { number, word: None }) {
+                    seat.unkept = number;
+                }
+                taken
+            }
             Stage::Loads { number, word } => Stage::Loaded { number, word, version: self.truth },
             Stage::Loaded { number, word, version } => self.fill(number, word, version),
             Stage::Lands { version, kept, .. } => {
@@ -495,10 +506,10 @@ impl World {
     }
 
     fn board(&mut self, node: usize) -> Stage {
-        if let Some((number, began)) = self.nodes[node].flight
-            && self.joins(&self.nodes[node], began)
+        if let Some(flight) = self.nodes[node].flight
+            && self.joins(&self.nodes[node], flight)
         {
-            return Stage::Waits { number };
+            return Stage::Waits { number: flight.0 };
         }
         let number = self.number();
         self.nodes[node].flight = Some((number, self.now));
