@@ -167,6 +167,8 @@ async fn together(stage: &Stage) {
         (row == "completed|t").then_some(())
     })
     .await;
+    let lines = format!("SELECT count(*) FROM us_run_log WHERE run_id = {run} AND line = 'ends'");
+    oracle!("lines that are kept of what it said before", stage.count(&lines), 1);
     oracle!(&format!("of {seen} looks, those that saw a half of it"), torn, 0);
 }
 
