@@ -63,7 +63,7 @@ struct Node {
     memory: Option<u64>,
     /// Who loads: a number, and since when.
     flight: Option<(u64, u64)>,
-    /// The number of the one that loads without a right; 0 when there was none.
+    /// The number of the last one that may load during a change; 0 when there was none.
     unkept: u64,
     look: Look,
     /// What was forgotten here, before that was answered.
@@ -357,10 +357,10 @@ impl World {
         due.map_or(0, |(_, version)| *version)
     }
 
-    /// Whether a load that began then is waited for: for long only if it has a right that a change would take away.
+    /// Whether a load that began then is waited for: for long only if a change would take it from the list.
     fn joins(&self, seat: &Node, (number, began): (u64, u64)) -> bool {
-        let has_right = self.trusts(seat.fresh) && seat.unkept != number;
-        has_right || self.now - began <= MOST || !self.rules.has(Rule::Join)
+        let would_be_gone = self.trusts(seat.fresh) && seat.unkept != number;
+        would_be_gone || self.now - began <= MOST || !self.rules.has(Rule::Join)
     }
 
     fn number(&mut self) -> u64 {
@@ -465,15 +465,7 @@ impl World {
             }
             Stage::Third { .. } | Stage::Boards => self.board(node),
             Stage::Waits { .. } => return,
-            Stage::Takes { number } => {
-                let taken = self.take(node, number);
-                let seat = &mut self.nodes[node];
-                let is_listed = seat.flight.is_some_and(|(listed, _)| listed == number);
-                if is_listed && taken == (Stage::Loads { number, word: None }) {
-                    seat.unkept = number;
-                }
-                taken
-            }
+            Stage::Takes { number } => self.take(node, number),
             Stage::Loads { number, word } => Stage::Loaded { number, word, version: self.truth },
             Stage::Loaded { number, word, version } => self.fill(number, word, version),
             Stage::Lands { version, kept, .. } => {
@@ -520,7 +512,7 @@ impl World {
         let word = self.number();
         let is_lost = self.random.one_in(10);
         if !self.trusts(self.nodes[node].fresh) {
-            return Stage::Loads { number, word: None };
+            return self.loads_unkept(node, number);
         }
         match self.server.take(word, (self.now, self.now + LEASE), self.rules) {
             Taken::Held(version) if !is_lost => {
@@ -530,10 +522,20 @@ impl World {
             Taken::Lease if !is_lost => Stage::Loads { number, word: Some(word) },
             Taken::Blocked => {
                 self.sights.blocked += 1;
-                Stage::Loads { number, word: None }
+                self.loads_unkept(node, number)
             }
-            Taken::Held(_) | Taken::Lease | Taken::Busy => Stage::Loads { number, word: None },
+            Taken::Busy if !is_lost => Stage::Loads { number, word: None },
+            Taken::Held(_) | Taken::Lease | Taken::Busy => self.loads_unkept(node, number),
         }
+    }
+
+    /// Is about to load, during a change maybe.
+    fn loads_unkept(&mut self, node: usize, number: u64) -> Stage {
+        let seat = &mut self.nodes[node];
+        if seat.flight.is_some_and(|(listed, _)| listed == number) {
+            seat.unkept = number;
+        }
+        Stage::Loads { number, word: None }
     }
 
     fn fill(&mut self, number: u64, word: Option<u64>, version: u64) -> Stage {
