@@ -286,6 +286,8 @@ impl JobContext {
             + Sync
             + 'static,
     {
+        // Not within the transaction: whoever sees that the run has ended sees all that it said before.
+        self.inner.journal.written().await;
         let (run, backend) = (self.inner.run.clone(), self.inner.store.backend());
         let node = self.inner.node.node_id.to_string();
         let progress = serde_json::to_string(&self.inner.progress.current()).ok();

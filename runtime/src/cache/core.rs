@@ -82,7 +82,7 @@ struct Flight {
     number: u64,
     tags: Tags,
     began: BootInstant,
-    /// Whether nobody keeps what is loaded.
+    /// Whether it may be loaded during a change, so that nobody keeps it.
     is_unkept: bool,
     landed: Landing,
 }
@@ -117,7 +117,9 @@ pub(super) enum Taken {
     Lease(String),
     /// For this node, which is the only one.
     Alone,
-    /// For those who ask now: nobody keeps it.
+    /// For those who ask now: nobody keeps it. Another node loads it for all, so no change was under way.
+    Beside,
+    /// For those who ask now: nobody keeps it. It may be one during a change.
     Unkept,
 }
 
@@ -208,8 +210,8 @@ impl Core {
     }
 
     /// Finds who loads a value, or has the asker do so. One that began longer ago than a value in memory may be old is
-    /// waited for only while memory is trusted: had it been forgotten since, it would not be listed. Nor is one that loads without
-    /// a right: it may be one during a change, whose end nobody tells if its process dies.
+    /// waited for only while memory is trusted: had it been forgotten since, it would not be listed. Nor is one that may load
+    /// during a change, whose end nobody tells if its process dies.
     pub(super) fn board(core: &Arc<Self>, key: &str, tags: &Tags) -> Boarding {
         let key: Arc<str> = Arc::from(key);
         // Before the list is looked at, as with memory.
@@ -295,7 +297,8 @@ impl Core {
                 Found::Held(text, left) => return Taken::Held(text, left),
                 Found::Lease => return Taken::Lease(word),
                 Found::Busy if Instant::now() < until => tokio::time::sleep(STEP).await,
-                Found::Busy | Found::Blocked | Found::Unknown => return Taken::Unkept,
+                Found::Busy => return Taken::Beside,
+                Found::Blocked | Found::Unknown => return Taken::Unkept,
             }
         }
     }
@@ -334,7 +337,7 @@ impl Core {
             (Taken::Lease(word), Some(shared)) => {
                 shared.fill(wanted, word, text, lives).await.then_some(lives)
             }
-            (Taken::Lease(_), None) | (Taken::Held(..) | Taken::Unkept, _) => None,
+            (Taken::Lease(_), None) | (Taken::Held(..) | Taken::Beside | Taken::Unkept, _) => None,
         }
     }
 
@@ -391,7 +394,7 @@ impl Pilot {
         self.tell.subscribe()
     }
 
-    /// Notes, before it loads, that nobody keeps what it loads.
+    /// Notes, before it loads, that it may do so during a change, so that nobody keeps what it loads.
     pub(super) fn has_no_right(&self) {
         if let Some(mut flight) = self.core.flights.get_mut(&self.key)
             && flight.number == self.number

@@ -389,6 +389,47 @@ async fn c7_what_is_loaded_during_a_change_is_waited_for_no_longer_than_the_boun
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c3_what_another_node_loads_for_long_is_loaded_once_on_each_of_the_others() {
+    let server = RedisServer::start().await;
+    // However long this machine takes.
+    let region = PRICES.waits(Duration::ZERO).load_limit(Duration::from_secs(300));
+    let seat = async |name: &str| {
+        let shared = Seat::shared(&server, name).await;
+        let mut seat = Seat::with(region, Some(shared), Arc::new(ManualClock::new()));
+        seat.look().await;
+        seat
+    };
+    let (a, mut b) = (seat("a").await, seat("b").await);
+    let slow = |cache: Cache<str, u64>, number: u64| {
+        let (begun, loading) = tokio::sync::oneshot::channel::<()>();
+        let (goes_on, waits) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let load = || async move {
+                begun.send(()).unwrap();
+                waits.await.unwrap();
+                Ok::<u64, Infallible>(number)
+            };
+            *cache.get_with("k", load).await.unwrap()
+        });
+        (task, loading, goes_on)
+    };
+    let (for_all, begun, end_for_all) = slow(a.cache.clone(), 1);
+    begun.await.unwrap();
+    let (beside, begun, end_beside) = slow(b.cache.clone(), 2);
+    begun.await.unwrap();
+    b.clock.advance(BOUND + Duration::from_nanos(1));
+    b.look().await;
+    let later = async {
+        end_beside.send(()).unwrap();
+        beside.await.unwrap()
+    };
+    let (given, first) = tokio::join!(b.get("k", 3), later);
+    assert_eq!((given, first), (2, 2), "no change was under way, so it is waited for");
+    end_for_all.send(()).unwrap();
+    assert_eq!(for_all.await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c7_a_value_whose_loading_began_before_a_change_elsewhere_is_refused() {
     let server = RedisServer::start().await;
     let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);

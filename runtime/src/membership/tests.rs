@@ -43,6 +43,21 @@ async fn t2_nodes_find_each_other_by_redis_alone() {
 }
 
 #[tokio::test]
+async fn a_node_knows_when_the_list_shows_what_it_has_told_and_when_it_does_not() {
+    let mut server = RedisServer::start().await;
+    let a = join(&server, "a").await.unwrap();
+    a.set_state(MemberState::Draining);
+    assert!(a.told(Duration::from_secs(10)).await);
+    assert_eq!(a.members()[0].record.state, MemberState::Draining);
+    server.kill();
+    a.set_state(MemberState::Ready);
+    assert!(!a.told(Duration::from_millis(300)).await, "there is no list that could show it");
+    let alone = Membership::single(record_for_test(node("a")));
+    alone.set_state(MemberState::Ready);
+    assert!(alone.told(Duration::ZERO).await, "it is its own list");
+}
+
+#[tokio::test]
 async fn t9_a_second_process_with_a_living_name_does_not_get_in_and_hears_who_has_it() {
     let server = RedisServer::start().await;
     let first = join(&server, "a").await.unwrap();

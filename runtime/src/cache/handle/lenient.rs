@@ -220,7 +220,7 @@ where
     E: Send + Sync + 'static,
 {
     let taken = core.take_newer(pilot.wanted(), least).await;
-    if matches!(taken, Taken::Unkept) {
+    if matches!(taken, Taken::Beside | Taken::Unkept) {
         return End::PutOff;
     }
     let cache = Cache::<str, V> { core, shape: PhantomData };

@@ -63,6 +63,8 @@ struct Node {
     memory: Option<u64>,
     /// Who loads: a number, and since when.
     flight: Option<(u64, u64)>,
+    /// The number of the last one that may load during a change; 0 when there was none.
+    unkept: u64,
     look: Look,
     /// What was forgotten here, before that was answered.
     own: u64,
@@ -328,7 +330,7 @@ impl World {
 
     /// What somebody would be given who waited for whoever loads, if it is less than this.
     fn joined(&self, seat: &Node, least: u64) -> Option<u64> {
-        let (listed, _) = seat.flight.filter(|(_, began)| self.joins(seat, *began))?;
+        let (listed, _) = seat.flight.filter(|flight| self.joins(seat, *flight))?;
         let loaded = self.asks.iter().filter_map(|ask| match ask.stage {
             Stage::Loaded { number, version, .. } | Stage::Lands { number, version, .. } => {
                 (number == listed).then_some(version)
@@ -355,9 +357,10 @@ impl World {
         due.map_or(0, |(_, version)| *version)
     }
 
-    /// Whether a load that began then is waited for.
-    fn joins(&self, seat: &Node, began: u64) -> bool {
-        self.trusts(seat.fresh) || self.now - began <= MOST || !self.rules.has(Rule::Join)
+    /// Whether a load that began then is waited for: for long only if a change would take it from the list.
+    fn joins(&self, seat: &Node, (number, began): (u64, u64)) -> bool {
+        let would_be_gone = self.trusts(seat.fresh) && seat.unkept != number;
+        would_be_gone || self.now - began <= MOST || !self.rules.has(Rule::Join)
     }
 
     fn number(&mut self) -> u64 {
@@ -495,10 +498,10 @@ impl World {
     }
 
     fn board(&mut self, node: usize) -> Stage {
-        if let Some((number, began)) = self.nodes[node].flight
-            && self.joins(&self.nodes[node], began)
+        if let Some(flight) = self.nodes[node].flight
+            && self.joins(&self.nodes[node], flight)
         {
-            return Stage::Waits { number };
+            return Stage::Waits { number: flight.0 };
         }
         let number = self.number();
         self.nodes[node].flight = Some((number, self.now));
@@ -509,7 +512,7 @@ impl World {
         let word = self.number();
         let is_lost = self.random.one_in(10);
         if !self.trusts(self.nodes[node].fresh) {
-            return Stage::Loads { number, word: None };
+            return self.loads_unkept(node, number);
         }
         match self.server.take(word, (self.now, self.now + LEASE), self.rules) {
             Taken::Held(version) if !is_lost => {
@@ -519,10 +522,20 @@ impl World {
             Taken::Lease if !is_lost => Stage::Loads { number, word: Some(word) },
             Taken::Blocked => {
                 self.sights.blocked += 1;
-                Stage::Loads { number, word: None }
+                self.loads_unkept(node, number)
             }
-            Taken::Held(_) | Taken::Lease | Taken::Busy => Stage::Loads { number, word: None },
+            Taken::Busy if !is_lost => Stage::Loads { number, word: None },
+            Taken::Held(_) | Taken::Lease | Taken::Busy => self.loads_unkept(node, number),
         }
+    }
+
+    /// Is about to load, during a change maybe.
+    fn loads_unkept(&mut self, node: usize, number: u64) -> Stage {
+        let seat = &mut self.nodes[node];
+        if seat.flight.is_some_and(|(listed, _)| listed == number) {
+            seat.unkept = number;
+        }
+        Stage::Loads { number, word: None }
     }
 
     fn fill(&mut self, number: u64, word: Option<u64>, version: u64) -> Stage {
