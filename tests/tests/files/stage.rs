@@ -66,6 +66,7 @@ impl Stage {
             .env("UNDERSTUDY_FILES_ENCRYPTION_KEYS", &format!("plain,{KEY}"))
             .allow_error("has no room left")
             .allow_error("the content of a file is not what was written")
+            .allow_error("the content of the file is damaged")
             .allow_error("Response payload stream error");
         for (name, value) in s3.environment() {
             builder = builder.env(&name, &value);
