@@ -116,7 +116,7 @@ impl Bench {
         rows.await.unwrap().iter().map(detail).collect::<Vec<String>>().join("; ")
     }
 
-    async fn change(&self, sql: &'static str) {
+    async fn change(&self, sql: &str) {
         let statement = self.database.backend().statement(sql, []);
         let changed = self.database.step(move |executor| {
             let statement = statement.clone();
