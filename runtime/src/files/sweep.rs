@@ -52,8 +52,14 @@ pub(super) struct Patience {
 pub(super) struct Start(pub(super) u64);
 
 impl Start {
-    fn drawn() -> Self {
+    pub(super) fn drawn() -> Self {
         Self(rand::random())
+    }
+
+    /// One of so many, from 0; 0 of none.
+    pub(super) fn of(self, many: usize) -> usize {
+        let many = many.max(1) as u64;
+        usize::try_from(self.0 % many).unwrap_or(0)
     }
 
     /// As far between two times.
@@ -80,6 +86,8 @@ pub(super) struct SweepReport {
     pub(super) failed: u64,
     /// Encrypted files that came under the first key.
     pub(super) rewrapped: u64,
+    /// Encrypted files that did not open, and stay under the key that they are under.
+    pub(super) unopened: u64,
     /// What was due and is still there: contents whose store is away, or for which there was no time, and files whose content
     /// others share for which there was none.
     pub(super) left: u64,
@@ -130,7 +138,8 @@ pub(super) async fn run_within(
     if sweep.is_cut {
         sweep.report.left = store.rows.count_leftovers(grace).await?;
     }
-    sweep.report.rewrapped = rewrapping::run_once(store, run).await?;
+    let rewrapped = rewrapping::run_once(store, run).await?;
+    (sweep.report.rewrapped, sweep.report.unopened) = (rewrapped.files, rewrapped.unopened);
     Ok(sweep.report)
 }
 
