@@ -88,5 +88,6 @@ pub(in super::super) const COLLECTED: &[Part] = &[Part::Fields(&[
     column("their size", "/bytes", Show::Bytes),
     column("removed", "/removed", Show::Text),
     column("used after all", "/kept", Show::Text),
+    column("failed", "/failed", Show::Text),
     column("there is more", "/more", Show::Text),
 ])];
