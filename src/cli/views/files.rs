@@ -38,6 +38,8 @@ pub(in super::super) const FILE: &[Part] = &[Part::Fields(&[
     column("verdict", "/verdict/state", Show::State),
     column("why", "/verdict/reason", Show::Text),
     column("examined", "/verdict/at_ms", Show::When),
+    column("key", "/encryption/key", Show::Text),
+    column("opens here", "/encryption/opens", Show::Text),
 ])];
 
 pub(in super::super) const CHECKED: &[Part] = &[Part::Fields(&[

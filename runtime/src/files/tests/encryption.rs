@@ -4,6 +4,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::super::admin::known;
 use super::super::encryption::{FileKeys, KeyRole};
 use super::super::near::Near;
 use super::super::rewrapping::{Reach, Rewrapped, UnderKey, run_within};
@@ -158,6 +159,15 @@ async fn f4_a_file_without_its_key_is_told_and_the_others_are_read() {
     assert!(matches!(&refused, FileError::UnknownKey { key } if key == "old"), "{refused:?}");
     assert!(there(&node.space("space"), "new").await == b"new");
     assert!(there(&node.space("space"), "plain").await == b"plain");
+    let key = async |name: &str| {
+        let shown = known(&node, ("space", name)).await.unwrap();
+        let shown = serde_json::to_value(shown).unwrap();
+        assert_eq!(shown["name"], name, "it is shown, whether it opens or not");
+        shown["encryption"].clone()
+    };
+    assert_eq!(key("old").await, serde_json::json!({ "key": "old", "opens": false }));
+    assert_eq!(key("new").await, serde_json::json!({ "key": "new", "opens": true }));
+    assert_eq!(key("plain").await, serde_json::Value::Null);
     // An earlier version knows no such place, and gives and removes nothing there.
     let strange = "SELECT count(*) FROM us_file WHERE place = 'database-encrypted'";
     assert_eq!(bench.count(strange).await, 2);
