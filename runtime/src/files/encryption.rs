@@ -219,12 +219,12 @@ mod tests {
         let ring = sealing(&[("new", 1), ("old", 2)]);
         let (cipher, wrapped) = ring.draw(ID, Encryption::ByOption).unwrap().unwrap();
         assert_eq!(wrapped.under, "new");
-        let sealed = cipher.seal(SLOT, b"content");
+        let sealed = cipher.seal_small(SLOT, b"content");
         let opened = ring.open(ID, &wrapped).unwrap();
-        assert_eq!(opened.open(SLOT, &sealed).as_deref(), Some(&b"content"[..]));
+        assert_eq!(opened.open_small(SLOT, &sealed).as_deref(), Some(&b"content"[..]));
         let (other, again) = ring.draw(ID, Encryption::ByOption).unwrap().unwrap();
         assert_ne!(again.text, wrapped.text);
-        assert_eq!(other.open(SLOT, &sealed), None);
+        assert_eq!(other.open_small(SLOT, &sealed), None);
         let elsewhere = ring.open("ffffffffffffffffffffffffffffffff", &wrapped);
         assert!(matches!(elsewhere, Err(FileError::OtherKey { .. })), "{elsewhere:?}");
     }
@@ -277,13 +277,13 @@ mod tests {
     fn f4_a_file_comes_under_the_key_that_writes_and_stays_the_same() {
         let before = sealing(&[("old", 2)]);
         let (cipher, wrapped) = before.draw(ID, Encryption::ByOption).unwrap().unwrap();
-        let sealed = cipher.seal(SLOT, b"content");
+        let sealed = cipher.seal_small(SLOT, b"content");
         let both = sealing(&[("new", 1), ("old", 2)]);
         assert_eq!(both.former(), ["old"]);
         let rewrapped = both.rewrap(ID, &wrapped).unwrap();
         assert_eq!(rewrapped.under, "new");
         let opened = sealing(&[("new", 1)]).open(ID, &rewrapped).unwrap();
-        assert_eq!(opened.open(SLOT, &sealed).as_deref(), Some(&b"content"[..]));
+        assert_eq!(opened.open_small(SLOT, &sealed).as_deref(), Some(&b"content"[..]));
         assert_eq!(both.rewrap(ID, &rewrapped), None, "it is under that key");
         assert_eq!(sealing(&[("new", 1)]).rewrap(ID, &wrapped), None, "it does not open");
         let off = keys(&[("new", 1), ("old", 2)], EncryptionWrites::Plain);
