@@ -1,6 +1,7 @@
 //! Files in each store: whole or not there, within their limits, and never mistaken for one another.
 
 mod answers;
+mod bucket;
 mod encryption;
 mod folders;
 mod holding;

@@ -1,29 +1,14 @@
 //! What a sweep does when a store is away, and how duties find what they look for.
 
 use super::super::rows::due;
-use super::super::s3::S3Contents;
 use super::super::sweep::{Patience, Start, run_within};
 use super::super::verdicts::{Verdicts, missing};
 use super::*;
-use crate::config::S3Config;
-use crate::secret::Secret;
 
 /// A node that has a bucket too, at a server that takes connections and says nothing.
 fn with_a_bucket_that_is_silent(bench: &Bench, silent: &std::net::TcpListener) -> Store {
-    // What a node does first of all: the client of S3 does not begin without.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let config = S3Config {
-        bucket: "bucket".to_owned(),
-        endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
-        region: "us-east-1".to_owned(),
-        prefix: "files".to_owned(),
-        keys: Some(("id".to_owned(), Secret::new("key".to_owned()))),
-        path_style: true,
-        encryption: None,
-        request_timeout: Duration::from_secs(600),
-    };
     let mut stores = bench.store.stores.clone();
-    stores.s3 = Some(Arc::new(S3Contents::new(&config).unwrap()));
+    stores.s3 = Some(bucket::open(&bucket::config(silent.local_addr().unwrap())));
     let serving = Serving { signer: Signer::for_test(), judge: None };
     let keys = FileKeys::default();
     Store { rows: bench.store.rows.clone(), stores, keys, limits: LIMITS, serving }
