@@ -72,7 +72,7 @@ use self::contents::Stores;
 use self::encryption::FileKeys;
 use self::judging::Judge;
 use self::links::Signer;
-use self::rows::{Deleted, Rows};
+use self::rows::{Deleted, FileRow, Rows};
 use self::upload::Upload;
 use crate::http::problem::Problem;
 
@@ -265,10 +265,15 @@ impl Space {
 
     /// Finds a file, whatever was said of it: not for those who are served files.
     async fn find(&self, name: &str) -> Result<Option<StoredFile>, FileError> {
+        let Some(row) = self.row(name).await? else { return Ok(None) };
+        StoredFile::of(self.files.store()?, row).map(Some)
+    }
+
+    /// Finds what is known of a file, for which neither its store nor its key is needed.
+    async fn row(&self, name: &str) -> Result<Option<FileRow>, FileError> {
         let (store, space) = self.entered()?;
         let name = naming::file_name(name)?;
-        let Some(row) = store.rows.find(&space, &name).await? else { return Ok(None) };
-        StoredFile::of(store, row).map(Some)
+        Ok(store.rows.find(&space, &name).await?)
     }
 
     /// Lists files by name, those behind `after`.

@@ -60,6 +60,22 @@ struct FileBody {
     verdict: Option<Shown>,
 }
 
+/// All that is known of one file.
+#[derive(Serialize)]
+pub(super) struct KnownFile {
+    #[serde(flatten)]
+    file: FileBody,
+    /// Under which key it is, where it is encrypted.
+    encryption: Option<KeyBody>,
+}
+
+#[derive(Serialize)]
+struct KeyBody {
+    key: String,
+    /// Whether the node that was asked can open the file.
+    opens: bool,
+}
+
 #[derive(Serialize)]
 struct DeletedBody {
     deleted: bool,
@@ -128,16 +144,31 @@ async fn examined(files: &Files, infos: Vec<FileInfo>) -> Result<Vec<FileBody>, 
     Ok(bodies.map(|(info, verdict)| FileBody { info, verdict }).collect())
 }
 
-/// Finds a file to be looked at: also one that nobody is served.
+/// Tells what is known of a file, also of one that this node cannot read.
+pub(super) async fn known(
+    files: &Files,
+    (space, name): (&str, &str),
+) -> Result<Option<KnownFile>, FileError> {
+    let Some(row) = files.space(space).row(name).await? else { return Ok(None) };
+    let keys = &files.store()?.keys;
+    let encryption = row
+        .key
+        .as_ref()
+        .map(|key| KeyBody { key: key.under.clone(), opens: keys.opens(&row.content, key) });
+    let file = examined(files, vec![row.info]).await?.pop();
+    Ok(file.map(|file| KnownFile { file, encryption }))
+}
+
+/// Finds a file to be read: also one that nobody is served.
 async fn found(files: &Files, (space, name): &(String, String)) -> Result<StoredFile, Problem> {
     files.space(space).find(name).await.map_err(told)?.ok_or_else(unknown)
 }
 
 async fn show(files: Data<Files>, request: HttpRequest, named: Named) -> Answer {
     Query::of(&request, &[])?;
-    let info = found(&files, &named).await?.info().clone();
-    let shown = examined(&files, vec![info]).await.map_err(told)?;
-    Ok(ok(&shown.first()))
+    let (space, name) = named.into_inner();
+    let known = known(&files, (&space, &name)).await.map_err(told)?;
+    Ok(ok(&known.ok_or_else(unknown)?))
 }
 
 async fn delete(files: Data<Files>, request: HttpRequest, named: Named) -> Answer {

@@ -8,8 +8,13 @@
 //!
 //! [`rewrapping`]: super::rewrapping
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashmap::DashMap;
+use tokio::time::Instant;
 
 use super::error::FileError;
 use super::segments::{FileCipher, PREFIX};
@@ -20,6 +25,9 @@ use crate::sealing::{KEY, Key, NONCE, Ring};
 const BOUND: &[u8] = b"understudy file key 1\0";
 /// What the text of a sealed key begins with.
 const FORMAT: &str = "1.";
+/// After which time a node warns of a content again that it cannot open, and of how many it warns in that time.
+const WARN_EVERY: Duration = Duration::from_secs(3_600);
+const WARN_MOST: usize = 1_000;
 
 /// Whether files that are written through a handle are encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,11 +51,14 @@ pub(super) struct WrappedKey {
 
 /// The keys of a node that seal those of files; a cheap clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct FileKeys(Ring);
+pub(super) struct FileKeys {
+    ring: Ring,
+    warned: Warned,
+}
 
 impl FileKeys {
     pub(super) fn new(config: &EncryptionConfig) -> Self {
-        Self(Ring::new(config))
+        Self { ring: Ring::new(config), warned: Warned::default() }
     }
 
     /// Draws the key of a new content; nothing where it is not to be encrypted.
@@ -58,7 +69,7 @@ impl FileKeys {
     ) -> Result<Option<(FileCipher, WrappedKey)>, FileError> {
         let under = match encryption {
             Encryption::Never => None,
-            Encryption::ByOption => self.0.writing(),
+            Encryption::ByOption => self.ring.writing(),
             Encryption::Always => Some(self.first().ok_or(FileError::NoKey)?),
         };
         let Some(under) = under else { return Ok(None) };
@@ -72,11 +83,13 @@ impl FileKeys {
         let opened = self.unwrap_key(id, wrapped);
         if let Err(error) = &opened {
             metrics::counter!("understudy_files_unopened_total").increment(1);
-            tracing::warn!(
-                file.version = %id,
-                error = %error,
-                "an encrypted file cannot be opened with the keys of UNDERSTUDY_FILES_ENCRYPTION_KEYS"
-            );
+            if self.warned.is_due(id) {
+                tracing::warn!(
+                    file.version = %id,
+                    error = %error,
+                    "an encrypted file cannot be opened with the keys of UNDERSTUDY_FILES_ENCRYPTION_KEYS"
+                );
+            }
         }
         let opened = opened?;
         let taken_apart = opened.split_first_chunk::<KEY>();
@@ -85,6 +98,11 @@ impl FileKeys {
             Some(FileCipher::new(key, prefix, id))
         });
         cipher.ok_or_else(|| FileError::OtherKey { key: wrapped.under.clone() })
+    }
+
+    /// Says whether the key of a content opens, for those who only want to know that.
+    pub(super) fn opens(&self, id: &str, wrapped: &WrappedKey) -> bool {
+        self.unwrap_key(id, wrapped).is_ok()
     }
 
     /// Seals the key of a content under the first key; nothing when it is, there is none, or it does not open.
@@ -96,19 +114,19 @@ impl FileKeys {
 
     /// The names of all keys but the first.
     pub(super) fn former(&self) -> Vec<&str> {
-        self.0.keys().iter().skip(1).map(Key::id).collect()
+        self.ring.keys().iter().skip(1).map(Key::id).collect()
     }
 
     /// The key under which comes what is encrypted: also where only that is of which the application wants it, or it could never
     /// be changed there.
     fn first(&self) -> Option<&Key> {
-        self.0.keys().first()
+        self.ring.keys().first()
     }
 
     /// What a key is to this node.
     pub(super) fn role(&self, id: &str) -> KeyRole {
-        let is_writing = self.0.writing().is_some_and(|key| key.id() == id);
-        match (is_writing, self.0.find(id)) {
+        let is_writing = self.ring.writing().is_some_and(|key| key.id() == id);
+        match (is_writing, self.ring.find(id)) {
             (true, _) => KeyRole::Writes,
             (false, Some(_)) => KeyRole::Opens,
             (false, None) => KeyRole::Missing,
@@ -116,7 +134,7 @@ impl FileKeys {
     }
 
     fn unwrap_key(&self, id: &str, wrapped: &WrappedKey) -> Result<Vec<u8>, FileError> {
-        let under = self.0.find(&wrapped.under);
+        let under = self.ring.find(&wrapped.under);
         let under = under.ok_or_else(|| FileError::UnknownKey { key: wrapped.under.clone() })?;
         let bytes = wrapped.text.strip_prefix(FORMAT);
         let bytes = bytes.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
@@ -125,6 +143,28 @@ impl FileKeys {
             under.open(nonce, &bound_to(id), sealed)
         });
         opened.ok_or_else(|| FileError::OtherKey { key: wrapped.under.clone() })
+    }
+}
+
+/// Of which contents a node has warned lately: clients ask for one again and again.
+#[derive(Debug, Clone, Default)]
+struct Warned(Arc<DashMap<String, Instant>>);
+
+impl Warned {
+    /// Says whether to warn of a content now, and remembers that.
+    fn is_due(&self, id: &str) -> bool {
+        let is_recent = |at: &Instant| at.elapsed() < WARN_EVERY;
+        if self.0.get(id).is_some_and(|at| is_recent(at.value())) {
+            return false;
+        }
+        if self.0.len() >= WARN_MOST {
+            self.0.retain(|_, at| is_recent(at));
+        }
+        if self.0.len() >= WARN_MOST {
+            return false;
+        }
+        self.0.insert(id.to_owned(), Instant::now());
+        true
     }
 }
 
@@ -179,12 +219,12 @@ mod tests {
         let ring = sealing(&[("new", 1), ("old", 2)]);
         let (cipher, wrapped) = ring.draw(ID, Encryption::ByOption).unwrap().unwrap();
         assert_eq!(wrapped.under, "new");
-        let sealed = cipher.seal(SLOT, b"content");
+        let sealed = cipher.seal_small(SLOT, b"content");
         let opened = ring.open(ID, &wrapped).unwrap();
-        assert_eq!(opened.open(SLOT, &sealed).as_deref(), Some(&b"content"[..]));
+        assert_eq!(opened.open_small(SLOT, &sealed).as_deref(), Some(&b"content"[..]));
         let (other, again) = ring.draw(ID, Encryption::ByOption).unwrap().unwrap();
         assert_ne!(again.text, wrapped.text);
-        assert_eq!(other.open(SLOT, &sealed), None);
+        assert_eq!(other.open_small(SLOT, &sealed), None);
         let elsewhere = ring.open("ffffffffffffffffffffffffffffffff", &wrapped);
         assert!(matches!(elsewhere, Err(FileError::OtherKey { .. })), "{elsewhere:?}");
     }
@@ -205,6 +245,14 @@ mod tests {
             let opened = sealing(&[("old", 2)]).open(ID, &bad);
             assert!(matches!(opened, Err(FileError::OtherKey { .. })), "{bad:?}: {opened:?}");
         }
+    }
+
+    #[test]
+    fn f4_of_a_file_that_cannot_be_opened_a_node_warns_once_and_not_of_all_of_them() {
+        let warned = Warned::default();
+        assert!(warned.is_due(ID) && !warned.is_due(ID));
+        let many = (0..2 * WARN_MOST).filter(|number| warned.is_due(&number.to_string())).count();
+        assert_eq!(many, WARN_MOST - 1);
     }
 
     #[test]
@@ -229,13 +277,13 @@ mod tests {
     fn f4_a_file_comes_under_the_key_that_writes_and_stays_the_same() {
         let before = sealing(&[("old", 2)]);
         let (cipher, wrapped) = before.draw(ID, Encryption::ByOption).unwrap().unwrap();
-        let sealed = cipher.seal(SLOT, b"content");
+        let sealed = cipher.seal_small(SLOT, b"content");
         let both = sealing(&[("new", 1), ("old", 2)]);
         assert_eq!(both.former(), ["old"]);
         let rewrapped = both.rewrap(ID, &wrapped).unwrap();
         assert_eq!(rewrapped.under, "new");
         let opened = sealing(&[("new", 1)]).open(ID, &rewrapped).unwrap();
-        assert_eq!(opened.open(SLOT, &sealed).as_deref(), Some(&b"content"[..]));
+        assert_eq!(opened.open_small(SLOT, &sealed).as_deref(), Some(&b"content"[..]));
         assert_eq!(both.rewrap(ID, &rewrapped), None, "it is under that key");
         assert_eq!(sealing(&[("new", 1)]).rewrap(ID, &wrapped), None, "it does not open");
         let off = keys(&[("new", 1), ("old", 2)], EncryptionWrites::Plain);

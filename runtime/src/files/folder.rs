@@ -83,7 +83,7 @@ impl Home {
     fn open(root: PathBuf, identity: String) -> io::Result<Self> {
         let mut home = Self { root, identity, rights: Rights::Owner };
         home.check()?;
-        home.rights = Rights::of(&home.root)?;
+        home.rights = Rights::of(&home.root, &[STAGING, DATA])?;
         for name in [STAGING, DATA] {
             let path = home.root.join(name);
             match home.rights.narrow(&path) {
@@ -133,7 +133,7 @@ impl Home {
     fn keep(&self, id: &str, file: &File) -> io::Result<()> {
         file.sync_all()?;
         let shelf = self.shelf(id);
-        match self.rights.make_folder(&shelf) {
+        match self.rights.make_folder(&shelf, &self.root.join(STAGING)) {
             Ok(()) => File::open(self.root.join(DATA))?.sync_all()?,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),

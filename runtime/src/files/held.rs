@@ -18,8 +18,9 @@ use super::error::FileError;
 pub(super) const FREE: u64 = 65_536;
 /// In what it is counted.
 const UNIT: u64 = 65_536;
-/// How many pieces an upload holds.
-const PIECES: u64 = 2;
+/// How many pieces an upload holds, and how many while it encrypts.
+pub(super) const PLAIN: u64 = 2;
+pub(super) const ENCRYPTED: u64 = 3;
 /// How long one waits for its turn.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -39,17 +40,21 @@ impl Held {
         Self { units: Arc::new(Semaphore::new(all as usize)), all }
     }
 
-    /// Waits until an upload in pieces of so many bytes may be in memory; it may be while what is given is kept.
-    pub(super) async fn take(&self, piece: u64) -> Result<OwnedSemaphorePermit, FileError> {
-        self.take_within(piece, LIMIT).await
+    /// Waits until so many pieces of so many bytes may be in memory; they may be while what is given is kept.
+    pub(super) async fn take(
+        &self,
+        piece: u64,
+        pieces: u64,
+    ) -> Result<OwnedSemaphorePermit, FileError> {
+        self.take_within(piece.saturating_mul(pieces), LIMIT).await
     }
 
     async fn take_within(
         &self,
-        piece: u64,
+        bytes: u64,
         limit: Duration,
     ) -> Result<OwnedSemaphorePermit, FileError> {
-        let units = piece.saturating_mul(PIECES).div_ceil(UNIT);
+        let units = bytes.div_ceil(UNIT);
         // One that needs more than there is has it alone.
         let units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, self.all);
         let turn = Arc::clone(&self.units).acquire_many_owned(units);
@@ -73,22 +78,23 @@ mod tests {
     #[tokio::test]
     async fn f1_uploads_hold_no_more_than_they_may_together() {
         let held = Held::new(4 * 262_144);
-        let first = held.take(262_144).await.unwrap();
-        let second = held.take(262_144).await.unwrap();
-        assert!(held.take(1).now_or_never().is_none(), "all is held");
+        let first = held.take(262_144, PLAIN).await.unwrap();
+        let second = held.take(262_144, PLAIN).await.unwrap();
+        assert!(held.take(1, PLAIN).now_or_never().is_none(), "all is held");
         drop(first);
-        assert!(held.take(262_145).now_or_never().is_none(), "half is not enough");
-        let third = held.take(262_144).now_or_never();
+        assert!(held.take(262_145, PLAIN).now_or_never().is_none(), "half is not enough");
+        assert!(held.take(262_144, ENCRYPTED).now_or_never().is_none(), "one more is too much");
+        let third = held.take(262_144, PLAIN).now_or_never();
         assert!(third.is_some_and(|third| third.is_ok()), "there is room for one of them again");
         drop(second);
-        let large = held.take(1 << 30).await;
+        let large = held.take(1 << 30, PLAIN).await;
         assert!(large.is_ok(), "one that needs more than there is has all of it");
     }
 
     #[tokio::test]
     async fn f1_an_upload_that_gets_no_turn_is_told_to_come_again() {
         let held = Held::new(1);
-        let _first = held.take(1).await.unwrap();
+        let _first = held.take(1, PLAIN).await.unwrap();
         let refused = held.take_within(1, Duration::from_millis(10)).await;
         assert!(matches!(&refused, Err(error) if error.is_retryable()), "{refused:?}");
     }

@@ -8,7 +8,8 @@
 //! the file. Its content is removed as that of any deleted file is, ten minutes later.
 //!
 //! One run looks at so many files as it has time for, and notes where it ended; the next one goes on there, on whichever node,
-//! and begins anew behind the last file. So every file is looked at in the end, however many there are.
+//! and begins anew behind the last file. So every file is looked at in the end, however many there are, and one that cannot be
+//! removed keeps none of the others.
 //!
 //! In the same transaction the duty makes sure that its node still leads ([`DutyRun::guard`]). A leader that stood still
 //! removes nothing after another one was inaugurated; it would do no harm either.
@@ -39,6 +40,8 @@ const EVERY: Duration = Duration::from_secs(3_600);
 pub(super) const MOST: u64 = 1_000;
 /// How long one run may take.
 const LIMIT: Duration = Duration::from_secs(240);
+/// After how many files that could not be removed, one after the other, a run ends.
+const FAILURES: u64 = 3;
 /// How many files are looked at with one question.
 const PAGE: u32 = 1_000;
 
@@ -105,6 +108,8 @@ pub(super) struct OrphanReport {
     pub(super) removed: u64,
     /// Those of them that somebody used after all when they were to be removed.
     pub(super) kept: u64,
+    /// Those of them that could not be removed.
+    pub(super) failed: u64,
     /// Whether not all files were looked at; the next run goes on behind those that were.
     pub(super) more: bool,
 }
@@ -135,45 +140,108 @@ pub(super) async fn run_once(
     bounds: Bounds,
     run: &DutyRun,
 ) -> Result<OrphanReport, FileError> {
-    let (begun, mut report) = (Instant::now(), OrphanReport::default());
+    let begun = Instant::now();
     // Where no space wants it nothing is looked at.
     if !store.rows.wants_orphans().await? {
-        return Ok(report);
+        return Ok(OrphanReport::default());
     }
     let begin = store.rows.orphans_place().await?;
-    let mut round = Round::begin(begin.clone());
-    while !report.more && !round.is_over() {
-        let page = store.rows.orphans(round.stretch(), bounds.page).await?;
-        report.looked += page.looked;
-        for orphan in page.orphans {
-            if run.is_cancelled() || report.orphans - report.kept >= bounds.most {
-                report.more = true;
-                break;
-            }
-            report.orphans += 1;
-            report.bytes += orphan.bytes;
-            round.passed((orphan.space.clone(), orphan.name.clone()));
-            if act == Act::Remove {
-                let removed = store.rows.remove_orphan(orphan, run).await?;
-                report.removed += u64::from(removed);
-                report.kept += u64::from(!removed);
-            }
-            if begun.elapsed() >= bounds.within {
-                report.more = true;
-                break;
-            }
-        }
-        if !report.more {
-            round.turned(page.next);
-            report.more =
-                !round.is_over() && (run.is_cancelled() || begun.elapsed() >= bounds.within);
-        }
-    }
+    let (round, report) = (Round::begin(begin.clone()), OrphanReport::default());
+    let mut collecting =
+        Collecting { store, act, bounds, run, begun, round, report, failed_in_a_row: 0 };
+    let went = collecting.go_round().await;
+    let Collecting { round, report, .. } = collecting;
     let end = round.end();
-    if act == Act::Remove && end != begin {
-        store.rows.note_orphans_place(end, run).await?;
-    }
+    // Also where it broke off: the next run goes on behind what could not be removed.
+    let noted = if act == Act::Remove && end != begin {
+        store.rows.note_orphans_place(end, run).await
+    } else {
+        Ok(())
+    };
+    went?;
+    noted?;
     Ok(report)
+}
+
+/// One run.
+struct Collecting<'a> {
+    store: &'a Store,
+    act: Act,
+    bounds: Bounds,
+    run: &'a DutyRun,
+    begun: Instant,
+    round: Round,
+    report: OrphanReport,
+    failed_in_a_row: u64,
+}
+
+impl Collecting<'_> {
+    async fn go_round(&mut self) -> Result<(), FileError> {
+        while !self.report.more && !self.round.is_over() {
+            let page = self.store.rows.orphans(self.round.stretch(), self.bounds.page).await?;
+            self.report.looked += page.looked;
+            for orphan in page.orphans {
+                if self.run.is_cancelled() || self.done() >= self.bounds.most {
+                    self.report.more = true;
+                    break;
+                }
+                self.take(orphan).await?;
+                if self.is_late() {
+                    self.report.more = true;
+                    break;
+                }
+            }
+            if !self.report.more {
+                self.round.turned(page.next);
+                self.report.more =
+                    !self.round.is_over() && (self.run.is_cancelled() || self.is_late());
+            }
+        }
+        Ok(())
+    }
+
+    /// How many were removed, or counted.
+    fn done(&self) -> u64 {
+        self.report.orphans - self.report.kept - self.report.failed
+    }
+
+    fn is_late(&self) -> bool {
+        self.begun.elapsed() >= self.bounds.within
+    }
+
+    /// Counts an orphan, and removes it if that is wanted. One that cannot be removed is left to another run; where several
+    /// fail one after the other it is not for them.
+    async fn take(&mut self, orphan: Orphan) -> Result<(), FileError> {
+        self.report.orphans += 1;
+        self.report.bytes += orphan.bytes;
+        self.round.passed((orphan.space.clone(), orphan.name.clone()));
+        if self.act == Act::Count {
+            return Ok(());
+        }
+        let version = orphan.id.clone();
+        match self.store.rows.remove_orphan(orphan, self.run).await {
+            Ok(removed) => {
+                self.report.removed += u64::from(removed);
+                self.report.kept += u64::from(!removed);
+                self.failed_in_a_row = 0;
+                Ok(())
+            }
+            Err(error) => {
+                self.report.failed += 1;
+                self.failed_in_a_row += 1;
+                if self.failed_in_a_row >= FAILURES {
+                    return Err(error.into());
+                }
+                let error = crate::error::chain(&error);
+                tracing::warn!(
+                    file.version = %version,
+                    error,
+                    "a file that nobody uses could not be removed; it is tried again when the others had their turn"
+                );
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Lists up to so many orphans behind a place, and where to go on. It may find none and still know where: it looks for so

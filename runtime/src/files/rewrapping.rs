@@ -4,6 +4,9 @@
 //! What changes is the row of a file, not its content: the key of the file is opened with the former key and sealed under the
 //! new one. A row is changed only while it is as it was read, so two who do this at once do no harm, nor one that stood
 //! still. Whoever is just reading the file has its key already.
+//!
+//! A file that does not open is passed over, counted, and found again by the next run. A run begins anywhere and goes round
+//! once, so those keep none of the others from coming under the first key.
 
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use tokio::time::Instant;
 use super::encryption::{KeyRole, WrappedKey};
 use super::error::FileError;
 use super::rows::Rows;
+use super::sweep::Start;
 use super::{Files, Store};
 use crate::database::DatabaseError;
 use crate::duty::DutyRun;
@@ -26,6 +30,24 @@ const PAGES: usize = 50;
 /// After which time a run begins with no further one: the sweep before it may have taken long, and the scheduler ends both.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// What one run did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Rewrapped {
+    /// Files that came under the first key.
+    pub(super) files: u64,
+    /// Files that did not open with the key that they are said to be under.
+    pub(super) unopened: u64,
+}
+
+/// Where a run begins, and how far it goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    pub(super) start: Start,
+    /// How many files are looked for together, and how often.
+    pub(super) page: u32,
+    pub(super) pages: usize,
+}
+
 /// How many files are encrypted under a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct UnderKey {
@@ -36,26 +58,52 @@ pub(super) struct UnderKey {
     pub(super) files: u64,
 }
 
-/// Brings files under the first key, if there is one; gives how many.
-pub(super) async fn run_once(store: &Store, run: &DutyRun) -> Result<u64, FileError> {
-    let (mut rewrapped, mut pages, begun) = (0, 0..PAGES, Instant::now());
-    for former in store.keys.former() {
-        let mut after = String::new();
-        // One that does not open is passed over, and found again by the next run.
-        for _ in pages.by_ref() {
-            let found = store.rows.under_key(former, &after, PAGE).await?;
-            let Some((last, _)) = found.last() else { break };
-            after.clone_from(last);
-            for (id, wrapped) in &found {
-                if run.is_cancelled() || begun.elapsed() >= LIMIT {
-                    return Ok(rewrapped);
+/// Brings files under the first key, if there is one.
+pub(super) async fn run_once(store: &Store, run: &DutyRun) -> Result<Rewrapped, FileError> {
+    let reach = Reach { start: Start::drawn(), page: PAGE, pages: PAGES };
+    let rewrapped = run_within(store, reach, run).await?;
+    if rewrapped.unopened > 0 {
+        tracing::warn!(
+            files = rewrapped.unopened,
+            "encrypted files do not open with the key of UNDERSTUDY_FILES_ENCRYPTION_KEYS that they are under: they stay under it, and it must stay"
+        );
+    }
+    Ok(rewrapped)
+}
+
+/// The same from another beginning, and so far.
+pub(super) async fn run_within(
+    store: &Store,
+    Reach { start, page, pages }: Reach,
+    run: &DutyRun,
+) -> Result<Rewrapped, FileError> {
+    let (mut done, mut pages, begun) = (Rewrapped::default(), 0..pages, Instant::now());
+    let (mut former, begin) = (store.keys.former(), start.id());
+    // Each key comes first now and then, or those behind one of many files that do not open would not come at all.
+    let first = start.of(former.len());
+    former.rotate_left(first);
+    // Ids are hexadecimal digits, so a g is behind all of them.
+    let halves = [(begin.clone(), "g".to_owned()), (String::new(), begin)];
+    for key in former {
+        for (mut after, until) in halves.clone() {
+            for _ in pages.by_ref() {
+                let found = store.rows.under_key(key, (&after, &until), page).await?;
+                let Some((last, _)) = found.last() else { break };
+                after.clone_from(last);
+                for (id, wrapped) in &found {
+                    if run.is_cancelled() || begun.elapsed() >= LIMIT {
+                        return Ok(done);
+                    }
+                    let Some(new) = store.keys.rewrap(id, wrapped) else {
+                        done.unopened += 1;
+                        continue;
+                    };
+                    done.files += u64::from(store.rows.rewrap(id, wrapped, &new).await?);
                 }
-                let Some(new) = store.keys.rewrap(id, wrapped) else { continue };
-                rewrapped += u64::from(store.rows.rewrap(id, wrapped, &new).await?);
             }
         }
     }
-    Ok(rewrapped)
+    Ok(done)
 }
 
 impl Files {
@@ -72,16 +120,17 @@ impl Files {
 }
 
 impl Rows {
-    /// Lists some files under a key, those behind an id. Those that are gone are read by nobody who does not read them yet.
+    /// Lists some files under a key, those behind an id and up to another. Those that are gone are read by nobody who does not read them yet.
     async fn under_key(
         &self,
         key: &str,
-        after: &str,
+        (after, until): (&str, &str),
         limit: u32,
     ) -> Result<Vec<(String, WrappedKey)>, DatabaseError> {
         let sql = "SELECT id, key_name, key_sealed FROM us_file WHERE key_name = $1 AND id > $2 \
-                   AND key_sealed IS NOT NULL AND state <> 'gone' ORDER BY id LIMIT $3";
-        let values: [Value; 3] = [key.into(), after.into(), i64::from(limit).into()];
+                   AND id <= $3 AND key_sealed IS NOT NULL AND state <> 'gone' \
+                   ORDER BY id LIMIT $4";
+        let values: [Value; 4] = [key.into(), after.into(), until.into(), i64::from(limit).into()];
         let query = self.database.backend().statement(sql, values);
         let found = self.database.read(move |executor| {
             let query = query.clone();

@@ -17,6 +17,7 @@ pub(super) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(super::once::Table),
         Box::new(super::verdicts::Reasons),
         Box::new(unjudged::Unjudged),
+        Box::new(unjudged::Index),
     ]
 }
 

@@ -78,12 +78,13 @@ impl FileCipher {
         Self { cipher: Cipher::new(key), prefix, bound: [BOUND, id.as_bytes()].concat() }
     }
 
-    /// Encrypts a piece. Each is encrypted once.
-    pub(super) fn seal(&self, slot: Slot, piece: &[u8]) -> Vec<u8> {
+    /// Encrypts a piece, and lets others have the thread now and then. Each is encrypted once.
+    pub(super) async fn seal(&self, slot: Slot, piece: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::with_capacity(piece.len() + piece.len().div_ceil(SEGMENT) * TAG);
         let mut segments = piece.chunks(SEGMENT).peekable();
         let mut number = slot.first();
         while let Some(segment) = segments.next() {
+            give_way(number - slot.first()).await;
             let nonce = self.nonce(number, slot.ends(segments.peek().is_none()));
             sealed.extend_from_slice(&self.cipher.seal(&nonce, &self.bound, segment));
             number += 1;
@@ -91,17 +92,32 @@ impl FileCipher {
         sealed
     }
 
-    /// Opens a piece; `None` when it is not what was written there.
-    pub(super) fn open(&self, slot: Slot, sealed: &[u8]) -> Option<Vec<u8>> {
+    /// Opens a piece in the same way; `None` when it is not what was written there.
+    pub(super) async fn open(&self, slot: Slot, sealed: &[u8]) -> Option<Vec<u8>> {
         let mut piece = Vec::with_capacity(sealed.len());
         let mut segments = sealed.chunks(SEGMENT + TAG).peekable();
         let mut number = slot.first();
         while let Some(segment) = segments.next() {
+            give_way(number - slot.first()).await;
             let nonce = self.nonce(number, slot.ends(segments.peek().is_none()));
             piece.extend_from_slice(&self.cipher.open(&nonce, &self.bound, segment)?);
             number += 1;
         }
         Some(piece)
+    }
+
+    /// The same for a piece of so few segments that nobody has to wait.
+    #[cfg(test)]
+    pub(super) fn seal_small(&self, slot: Slot, piece: &[u8]) -> Vec<u8> {
+        let sealed = futures_util::FutureExt::now_or_never(self.seal(slot, piece));
+        sealed.expect("it is small")
+    }
+
+    /// The same for a piece of so few segments that nobody has to wait.
+    #[cfg(test)]
+    pub(super) fn open_small(&self, slot: Slot, sealed: &[u8]) -> Option<Vec<u8>> {
+        let opened = futures_util::FutureExt::now_or_never(self.open(slot, sealed));
+        opened.expect("it is small")
     }
 
     fn nonce(&self, number: u64, is_last: bool) -> [u8; NONCE] {
@@ -113,6 +129,14 @@ impl FileCipher {
     }
 }
 
+/// Lets others have the thread when a few segments were sealed or opened: all of a piece takes milliseconds.
+async fn give_way(segments: u64) {
+    const FEW: u64 = 4;
+    if segments > 0 && segments.is_multiple_of(FEW) {
+        tokio::task::yield_now().await;
+    }
+}
+
 impl fmt::Debug for FileCipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FileCipher(..)")
@@ -121,6 +145,8 @@ impl fmt::Debug for FileCipher {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     /// Pieces of three segments.
@@ -144,13 +170,13 @@ mod tests {
         let pieces: Vec<&[u8]> = content.chunks(SIZE).collect();
         let seal = |(number, piece): (usize, &&[u8])| {
             let ending = if number + 1 == pieces.len() { Ending::Last } else { Ending::More };
-            cipher(ID).seal(slot(number as u64, ending), piece)
+            cipher(ID).seal_small(slot(number as u64, ending), piece)
         };
         pieces.iter().enumerate().map(seal).collect()
     }
 
     fn opened(number: u64, ending: Ending, sealed: &[u8]) -> Option<Vec<u8>> {
-        cipher(ID).open(slot(number, ending), sealed)
+        cipher(ID).open_small(slot(number, ending), sealed)
     }
 
     #[test]
@@ -177,6 +203,18 @@ mod tests {
                 assert!(!sealed.windows(16).any(|window| plain.windows(16).next() == Some(window)));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn f4_a_large_piece_is_sealed_and_opened_while_others_have_their_turn() {
+        let (cipher, content) = (cipher(ID), content(20 * SEGMENT + 5));
+        let slot = Slot { number: 0, size: content.len() as u64, ending: Ending::Last };
+        let mut sealing = std::pin::pin!(cipher.seal(slot, &content));
+        assert!(sealing.as_mut().now_or_never().is_none(), "it keeps the thread");
+        let sealed = sealing.await;
+        let mut opening = std::pin::pin!(cipher.open(slot, &sealed));
+        assert!(opening.as_mut().now_or_never().is_none(), "it keeps the thread");
+        assert!(opening.await.is_some_and(|opened| opened == content));
     }
 
     #[test]
@@ -233,11 +271,11 @@ mod tests {
     fn f4_no_segment_opens_in_another_file_nor_under_another_key() {
         let sealed = pieces(&content(10)).remove(0);
         let slot = slot(0, Ending::Last);
-        assert!(cipher(ID).open(slot, &sealed).is_some());
+        assert!(cipher(ID).open_small(slot, &sealed).is_some());
         // The same key, which no two files have.
-        assert_eq!(cipher("ffffffffffffffffffffffffffffffff").open(slot, &sealed), None);
-        assert_eq!(FileCipher::new(&[8; KEY], [9; PREFIX], ID).open(slot, &sealed), None);
-        assert_eq!(FileCipher::new(&[7; KEY], [8; PREFIX], ID).open(slot, &sealed), None);
+        assert_eq!(cipher("ffffffffffffffffffffffffffffffff").open_small(slot, &sealed), None);
+        assert_eq!(FileCipher::new(&[8; KEY], [9; PREFIX], ID).open_small(slot, &sealed), None);
+        assert_eq!(FileCipher::new(&[7; KEY], [8; PREFIX], ID).open_small(slot, &sealed), None);
         assert!(!format!("{:?}", cipher(ID)).contains('7'));
     }
 }

@@ -31,6 +31,17 @@ impl Bench {
         Self { database, _folder: folder }
     }
 
+    /// How many files are in the index of those that nobody has judged.
+    async fn unjudged(&self) -> i64 {
+        let sql = "SELECT count(*) FROM us_file WHERE state = 'ready' AND judged = 0";
+        let query = self.database.backend().statement(sql, []);
+        let row = self.database.read(move |executor| {
+            let query = query.clone();
+            Box::pin(async move { executor.query_one_raw(query).await })
+        });
+        row.await.unwrap().unwrap().try_get_by(0).unwrap()
+    }
+
     /// A node on this database.
     fn node(&self, judge: Option<Judge>) -> (Files, Arc<Store>) {
         let contents: Arc<dyn Contents> = Arc::new(DatabaseContents::new(self.database.clone()));
@@ -108,6 +119,29 @@ async fn x5_a_file_is_served_to_nobody_before_it_was_found_clean() {
     assert!(matches!(found("good").await, Err(FileError::Infected)));
     assert!(space.delete("good").await.unwrap(), "what is infected can be removed");
     assert!(!found("good").await.unwrap());
+}
+
+#[tokio::test]
+async fn x5_what_an_earlier_release_has_judged_is_not_looked_for_for_ever() {
+    let bench = Bench::open().await;
+    let judge = bench.judge().in_no_hurry();
+    let (files, store) = bench.node(Some(judge.clone()));
+    let space = files.space("space");
+    let written: [(&str, &'static [u8]); 3] = [("good", b"a"), ("bad", b"x"), ("odd", b"?")];
+    for (name, text) in written {
+        put(&space, name, text).await.unwrap();
+    }
+    let run = async || judge.run_once(&store, Duration::ZERO, &DutyRun::default()).await.unwrap();
+    assert_eq!(run().await, JudgeReport { clean: 1, infected: 1, failed: 1 });
+    assert_eq!(bench.unjudged().await, 1);
+    // It notes the verdict alone.
+    let forget = bench.database.step(|executor| {
+        Box::pin(async move { executor.execute_unprepared("UPDATE us_file SET judged = 0").await })
+    });
+    forget.await.unwrap();
+    assert_eq!(bench.unjudged().await, 3);
+    assert_eq!(run().await, JudgeReport { clean: 0, infected: 0, failed: 1 });
+    assert_eq!(bench.unjudged().await, 1, "of which nothing was said");
 }
 
 #[tokio::test]

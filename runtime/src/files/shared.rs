@@ -24,7 +24,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseExecutor, DbErr, QueryResult, Statem
 use super::contents::{Form, store_of};
 use super::error::FileError;
 use super::rows::{Finished, INDEXED, Leftover, Rows};
-use super::sweep::{PAGES, Sweep};
+use super::sweep::{PAGES, Start, Sweep};
 use crate::database::{Backend, DatabaseError};
 
 /// So many are looked for together.
@@ -96,7 +96,46 @@ fn values(written: &Written) -> [Value; 5] {
 }
 
 /// Takes away the uses of files that are gone for so long, then removes contents without a use.
-pub(super) async fn sweep(sweep: &mut Sweep<'_>, grace: Duration) -> Result<(), FileError> {
+pub(super) async fn sweep(
+    sweep: &mut Sweep<'_>,
+    grace: Duration,
+    start: Start,
+) -> Result<(), FileError> {
+    take_uses_away(sweep, grace).await?;
+    let (store, begin) = (sweep.store, start.id());
+    // Ids are hexadecimal digits, so a g is behind all of them.
+    let halves = [(begin.clone(), "g".to_owned()), (String::new(), begin)];
+    let mut pages = 0..PAGES;
+    for (mut after, until) in halves {
+        loop {
+            if pages.next().is_none() {
+                sweep.cut();
+                return Ok(());
+            }
+            let part = (after.as_str(), until.as_str());
+            let unused = store.rows.unused_contents(&sweep.places(), part).await?;
+            let is_last = unused.len() < PAGE as usize;
+            for leftover in unused {
+                if sweep.is_over() {
+                    return Ok(());
+                }
+                if sweep.remove(&leftover).await {
+                    store.rows.forget_content(&leftover.id).await?;
+                    sweep.removed();
+                }
+                // What fails is not found again in this run.
+                after = leftover.id;
+            }
+            if is_last {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes away the uses of files that are gone for so long.
+async fn take_uses_away(sweep: &mut Sweep<'_>, grace: Duration) -> Result<(), FileError> {
     let store = sweep.store;
     for _ in 0..PAGES {
         let gone = store.rows.gone_sharing(grace).await?;
@@ -106,25 +145,6 @@ pub(super) async fn sweep(sweep: &mut Sweep<'_>, grace: Duration) -> Result<(), 
                 return Ok(());
             }
             store.rows.forget_sharing(&id).await?;
-        }
-        if is_last {
-            break;
-        }
-    }
-    let mut after = String::new();
-    for _ in 0..PAGES {
-        let unused = store.rows.unused_contents(&sweep.places(), &after).await?;
-        let is_last = unused.len() < PAGE as usize;
-        for leftover in unused {
-            if sweep.is_over() {
-                return Ok(());
-            }
-            if sweep.remove(&leftover).await {
-                store.rows.forget_content(&leftover.id).await?;
-                sweep.removed();
-            }
-            // What fails is not found again in this run.
-            after = leftover.id;
         }
         if is_last {
             return Ok(());
@@ -182,22 +202,22 @@ impl Rows {
         forgotten.await
     }
 
-    /// Lists some contents that no file uses, in these places, those behind an id.
+    /// Lists some contents that no file uses, in these places, those behind an id and up to another.
     async fn unused_contents(
         &self,
         places: &[&str],
-        after: &str,
+        (after, until): (&str, &str),
     ) -> Result<Vec<Leftover>, DatabaseError> {
         if places.is_empty() {
             return Ok(Vec::new());
         }
-        let marks: Vec<String> = (3..places.len() + 3).map(|number| format!("${number}")).collect();
+        let marks: Vec<String> = (4..places.len() + 4).map(|number| format!("${number}")).collect();
         let sql = format!(
-            "SELECT id, place FROM us_file_content WHERE uses = 0 AND id > $2 AND place IN ({}) \
-             ORDER BY id LIMIT $1",
+            "SELECT id, place FROM us_file_content WHERE uses = 0 AND id > $2 AND id <= $3 \
+             AND place IN ({}) ORDER BY id LIMIT $1",
             marks.join(", ")
         );
-        let mut values: Vec<Value> = vec![i64::from(PAGE).into(), after.into()];
+        let mut values: Vec<Value> = vec![i64::from(PAGE).into(), after.into(), until.into()];
         values.extend(places.iter().map(|place| Value::from(*place)));
         let query = self.database.backend().statement(&sql, values);
         let unused = self.database.read(move |executor| {

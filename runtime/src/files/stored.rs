@@ -14,7 +14,7 @@ use super::error::FileError;
 use super::info::FileInfo;
 use super::rows::FileRow;
 use super::segments::{Ending, FileCipher, Slot, encrypted};
-use super::upload::hex;
+use super::upload::{digest, hex};
 
 /// A file, found and not read yet.
 ///
@@ -86,12 +86,12 @@ impl StoredFile {
     }
 
     /// Opens what was read of a piece; `None` when it is not what was written.
-    fn opened(&self, piece: Piece, read: Bytes) -> Option<Bytes> {
+    async fn opened(&self, piece: Piece, read: Bytes) -> Option<Bytes> {
         let Some(cipher) = &self.cipher else { return Some(read) };
         let is_last = piece.offset + piece.bytes as u64 == self.info.bytes;
         let ending = if is_last { Ending::Last } else { Ending::More };
         let slot = Slot { number: piece.number, size: self.piece, ending };
-        cipher.open(slot, &read).map(Bytes::from)
+        cipher.open(slot, &read).await.map(Bytes::from)
     }
 
     /// Says whether its content is not there at all: not even where it begins.
@@ -210,10 +210,10 @@ impl Reading {
                 error @ (ContentError::NoRoom | ContentError::Away(_) | ContentError::Database(_)),
             ) => return Err(error.into()),
         };
-        let Some(read) = self.file.opened(piece, read) else { return Err(damaged(info)) };
+        let Some(read) = self.file.opened(piece, read).await else { return Err(damaged(info)) };
         let whole_to = offset + read.len() as u64;
         if let Some(hash) = &mut self.hash {
-            hash.update(&read);
+            digest(hash, &read).await;
             let is_last = whole_to == info.bytes;
             if is_last && hex(hash.clone().finalize().as_slice()) != info.sha256 {
                 return Err(damaged(info));

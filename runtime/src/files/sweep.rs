@@ -4,7 +4,9 @@
 //! Files are given up by a statement that looks at their state again, and content is removed only of rows that are `gone`,
 //! which none ever leaves but by being forgotten. So a sweep by a node that leads no more, or two at once, do no harm.
 //!
-//! A store that is away costs it one try: what lies there is left to the next run, and what lies elsewhere is removed.
+//! A store that is away costs it one try: what lies there is left to the next run, and what lies elsewhere is removed. A run
+//! begins anywhere and goes round once: contents that can never be removed would else use up its tries in each run, and keep
+//! those behind them for good.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +47,34 @@ pub(super) struct Patience {
     pub(super) all: Duration,
 }
 
+/// Where a run begins, between the first content and the last one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start(pub(super) u64);
+
+impl Start {
+    pub(super) fn drawn() -> Self {
+        Self(rand::random())
+    }
+
+    /// One of so many, from 0; 0 of none.
+    pub(super) fn of(self, many: usize) -> usize {
+        let many = many.max(1) as u64;
+        usize::try_from(self.0 % many).unwrap_or(0)
+    }
+
+    /// As far between two times.
+    fn time(self, (oldest, newest): (i64, i64)) -> i64 {
+        let span = u128::from(newest.saturating_sub(oldest).max(0).unsigned_abs());
+        let part = (span * u128::from(self.0)) >> u64::BITS;
+        oldest.saturating_add(i64::try_from(part).unwrap_or(i64::MAX))
+    }
+
+    /// As far between the first id and the last one: they are drawn, 32 hexadecimal digits.
+    pub(super) fn id(self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
 /// What one run did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub(super) struct SweepReport {
@@ -56,7 +86,10 @@ pub(super) struct SweepReport {
     pub(super) failed: u64,
     /// Encrypted files that came under the first key.
     pub(super) rewrapped: u64,
-    /// Contents that were due and are still there: their store is away, or there was no time for them.
+    /// Encrypted files that did not open, and stay under the key that they are under.
+    pub(super) unopened: u64,
+    /// What was due and is still there: contents whose store is away, or for which there was no time, and files whose content
+    /// others share for which there was none.
     pub(super) left: u64,
 }
 
@@ -84,20 +117,20 @@ pub(super) async fn run_once(
     ages: (Duration, Duration),
     run: &DutyRun,
 ) -> Result<SweepReport, FileError> {
-    run_within(store, ages, PATIENCE, run).await
+    run_within(store, ages, (PATIENCE, Start::drawn()), run).await
 }
 
-/// The same with other limits.
+/// The same with other limits, from another beginning.
 pub(super) async fn run_within(
     store: &Store,
     (silence, grace): (Duration, Duration),
-    patience: Patience,
+    (patience, start): (Patience, Start),
     run: &DutyRun,
 ) -> Result<SweepReport, FileError> {
     let mut sweep = Sweep::begin(store, patience, run);
     sweep.report.given_up = store.rows.give_up_silent(silence).await?;
-    sweep.files(grace).await?;
-    shared::sweep(&mut sweep, grace).await?;
+    sweep.files(grace, start).await?;
+    shared::sweep(&mut sweep, grace, start).await?;
     if run.is_cancelled() {
         return Ok(sweep.report);
     }
@@ -105,7 +138,8 @@ pub(super) async fn run_within(
     if sweep.is_cut {
         sweep.report.left = store.rows.count_leftovers(grace).await?;
     }
-    sweep.report.rewrapped = rewrapping::run_once(store, run).await?;
+    let rewrapped = rewrapping::run_once(store, run).await?;
+    (sweep.report.rewrapped, sweep.report.unopened) = (rewrapped.files, rewrapped.unopened);
     Ok(sweep.report)
 }
 
@@ -148,28 +182,37 @@ impl<'a> Sweep<'a> {
     }
 
     /// Removes the contents of files that nobody has read for so long.
-    async fn files(&mut self, grace: Duration) -> Result<(), FileError> {
-        let (store, mut behind) = (self.store, Behind::default());
-        for _ in 0..PAGES {
-            let leftovers = store.rows.leftovers(grace, &self.places(), &behind, PAGE).await?;
-            let is_last = leftovers.len() < PAGE as usize;
-            for leftover in leftovers {
-                if self.is_over() {
+    async fn files(&mut self, grace: Duration, start: Start) -> Result<(), FileError> {
+        let store = self.store;
+        let begin = Behind::at(start.time(store.rows.leftover_times().await?));
+        let halves = [(begin.clone(), Behind::all()), (Behind::default(), begin)];
+        let mut pages = 0..PAGES;
+        for (mut behind, until) in halves {
+            loop {
+                if pages.next().is_none() {
+                    self.cut();
                     return Ok(());
                 }
-                if self.remove(&leftover).await {
-                    points::pass(Point::Removed).await;
-                    store.rows.forget(&leftover.id).await?;
-                    self.removed();
+                let part = (&behind, &until);
+                let leftovers = store.rows.leftovers(grace, &self.places(), part, PAGE).await?;
+                let is_last = leftovers.len() < PAGE as usize;
+                for leftover in leftovers {
+                    if self.is_over() {
+                        return Ok(());
+                    }
+                    if self.remove(&leftover).await {
+                        points::pass(Point::Removed).await;
+                        store.rows.forget(&leftover.id).await?;
+                        self.removed();
+                    }
+                    // What fails is not found again in this run.
+                    behind = leftover.behind();
                 }
-                // What fails is not found again in this run.
-                behind = leftover.behind();
-            }
-            if is_last {
-                return Ok(());
+                if is_last {
+                    break;
+                }
             }
         }
-        self.cut();
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Files in each store: whole or not there, within their limits, and never mistaken for one another.
 
 mod answers;
+mod bucket;
 mod encryption;
 mod folders;
 mod holding;
@@ -116,7 +117,7 @@ impl Bench {
         rows.await.unwrap().iter().map(detail).collect::<Vec<String>>().join("; ")
     }
 
-    async fn change(&self, sql: &'static str) {
+    async fn change(&self, sql: &str) {
         let statement = self.database.backend().statement(sql, []);
         let changed = self.database.step(move |executor| {
             let statement = statement.clone();

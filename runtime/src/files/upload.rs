@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use super::contents::{ContentError, Contents, Form, Writing, place_of};
 use super::encryption::Encryption;
 use super::error::FileError;
-use super::held::FREE;
+use super::held::{ENCRYPTED, FREE, PLAIN};
 use super::info::{FileInfo, PutOptions};
 use super::points::{self, Point};
 use super::rows::{Finished, NewFile, Published, Room, Rows};
@@ -162,21 +162,20 @@ impl Upload {
             return Ok(());
         }
         if let Some(held) = self.contents.held() {
-            // One more piece while it encrypts.
-            let more = if self.cipher.is_some() { self.file.piece / 2 } else { 0 };
-            let turn = held.take(self.file.piece + more).await?;
+            let pieces = if self.cipher.is_some() { ENCRYPTED } else { PLAIN };
+            let turn = held.take(self.file.piece, pieces).await?;
             self.turn = Some(turn);
         }
         Ok(())
     }
 
     async fn add(&mut self, piece: Bytes, ending: Ending) -> Result<(), FileError> {
-        self.hash.update(&piece);
+        digest(&mut self.hash, &piece).await;
         let slot = Slot { number: self.pieces, size: self.file.piece, ending };
         self.pieces += 1;
         let piece = match &self.cipher {
             Some(cipher) => {
-                let sealed = cipher.seal(slot, &piece);
+                let sealed = cipher.seal(slot, &piece).await;
                 drop(piece); // not both in memory while the store takes its time
                 Bytes::from(sealed)
             }
@@ -299,6 +298,18 @@ async fn give_up(rows: &Rows, contents: &Arc<dyn Contents>, id: &str) -> Result<
         return Ok(());
     }
     Ok(contents.remove(id).await?)
+}
+
+/// Adds bytes to a digest, and lets others have the thread now and then: a whole piece takes milliseconds.
+pub(super) async fn digest(hash: &mut Sha256, bytes: &[u8]) {
+    const STEP: usize = 262_144;
+    let mut steps = bytes.chunks(STEP).peekable();
+    while let Some(step) = steps.next() {
+        hash.update(step);
+        if steps.peek().is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// Writes a digest as people and programs compare them.

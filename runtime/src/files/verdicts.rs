@@ -117,6 +117,20 @@ impl Verdicts {
         self.rows(self.statement(&sql, values)).await?.iter().map(unjudged).collect()
     }
 
+    /// Marks up to so many files as judged that an earlier release has judged, which notes no more than the verdict, so that
+    /// they need not be looked for any more; gives how many.
+    pub(super) async fn mark_judged(&self, limit: u32) -> Result<u64, DatabaseError> {
+        let sql = "UPDATE us_file SET judged = 1 WHERE id IN (SELECT f.id FROM us_file f \
+                   JOIN us_file_verdict v ON v.file = f.id \
+                   WHERE f.state = 'ready' AND f.judged = 0 ORDER BY f.id LIMIT $1)";
+        let mark = self.statement(sql, vec![i64::from(limit).into()]);
+        let marked = self.database.step(move |executor| {
+            let mark = mark.clone();
+            Box::pin(async move { Ok(executor.execute_raw(mark).await?.rows_affected()) })
+        });
+        marked.await
+    }
+
     /// Forgets what was said of files that are not there any more.
     pub(super) async fn forget(&self) -> Result<(), DatabaseError> {
         let sql = "DELETE FROM us_file_verdict WHERE NOT EXISTS \

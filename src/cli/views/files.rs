@@ -38,6 +38,8 @@ pub(in super::super) const FILE: &[Part] = &[Part::Fields(&[
     column("verdict", "/verdict/state", Show::State),
     column("why", "/verdict/reason", Show::Text),
     column("examined", "/verdict/at_ms", Show::When),
+    column("key", "/encryption/key", Show::Text),
+    column("opens here", "/encryption/opens", Show::Text),
 ])];
 
 pub(in super::super) const CHECKED: &[Part] = &[Part::Fields(&[
@@ -88,5 +90,6 @@ pub(in super::super) const COLLECTED: &[Part] = &[Part::Fields(&[
     column("their size", "/bytes", Show::Bytes),
     column("removed", "/removed", Show::Text),
     column("used after all", "/kept", Show::Text),
+    column("failed", "/failed", Show::Text),
     column("there is more", "/more", Show::Text),
 ])];

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 use understudy_tests::{Answer, Client, Cluster, crowd, oracle, wait};
 
 use super::visitor::{counter, logged_in, value, whoami};
@@ -83,11 +84,16 @@ fn text(bytes: usize) -> String {
 /// A browser with a session on which a child and a file hang.
 async fn with_kin(cluster: &Cluster, user: &str) -> Client {
     let client = logged_in(cluster.url(0), user).await;
-    client.post(cluster.url(0), "/child/incr?name=flow").await.unwrap().expect(200);
-    upload(&client, cluster.url(1), "note", b"text".to_vec()).await.expect(200);
-    assert_eq!(child(&client, cluster.url(1), "flow").await, 1);
-    assert_eq!(download(&client, cluster.url(2), "note").await.expect(200).text, "text");
+    hang_kin(cluster, &client).await;
     client
+}
+
+/// Hangs a child and a file on a session.
+async fn hang_kin(cluster: &Cluster, client: &Client) {
+    client.post(cluster.url(0), "/child/incr?name=flow").await.unwrap().expect(200);
+    upload(client, cluster.url(1), "note", b"text".to_vec()).await.expect(200);
+    assert_eq!(child(client, cluster.url(1), "flow").await, 1);
+    assert_eq!(download(client, cluster.url(2), "note").await.expect(200).text, "text");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,6 +104,7 @@ async fn s16_children_and_files_end_with_their_session_however_it_ends() {
             .env("UNDERSTUDY_ADMIN_OPERATOR_TOKEN", OPERATOR)
             .env("UNDERSTUDY_SESSION_STORE", store)
             .env("UNDERSTUDY_SESSION_PERSIST", persist)
+            .env("UNDERSTUDY_SESSION_TOUCH_S", "1")
             .env("UNDERSTUDY_SESSION_MAX_FILE_BYTES", "800000")
             .env("UNDERSTUDY_SESSION_MAX_FILES_BYTES", "1500000")
             .start()
@@ -105,6 +112,7 @@ async fn s16_children_and_files_end_with_their_session_however_it_ends() {
         children_are_sessions(&cluster).await;
         files_are_read_at_every_node(&cluster).await;
         they_end_with_their_session(&cluster).await;
+        they_time_out_with_their_session(&cluster).await;
         the_next_user_sees_nothing(&cluster).await;
         if persist != "off" {
             what_saves_is_supervised(&cluster).await;
@@ -268,6 +276,29 @@ async fn they_end_with_their_session(cluster: &Cluster) {
         left.push(rows(cluster));
     }
     oracle!("rows left after three ends", left.iter().sum::<u64>(), 0);
+}
+
+/// Nobody uses the session, and nobody asks after it meanwhile, which would be a use.
+async fn they_time_out_with_their_session(cluster: &Cluster) {
+    const IDLE: Duration = Duration::from_secs(8);
+    /// A use is noted at most this often, so the end may be so much earlier.
+    const TOUCH: Duration = Duration::from_secs(1);
+    const SLACK: Duration = Duration::from_millis(500);
+    let client = Client::new();
+    let login = "/login-long?user=eve&idle_s=8";
+    client.post(cluster.url(0), login).await.unwrap().expect(204);
+    let used = Instant::now();
+    hang_kin(cluster, &client).await;
+    let limit = Duration::from_secs(90);
+    wait::until("all that hung on it is removed", limit, async || rows(cluster) == 0).await;
+    let after = used.elapsed().as_millis();
+    oracle!("went after, ms", after, >= (IDLE - TOUCH - SLACK).as_millis());
+    let mut found = 0;
+    for node in 0..3 {
+        found += usize::from(child(&client, cluster.url(node), "flow").await != Value::Null);
+        found += usize::from(download(&client, cluster.url(node), "note").await.status != 404);
+    }
+    oracle!("children and files of a session that timed out", found, 0);
 }
 
 async fn the_next_user_sees_nothing(cluster: &Cluster) {

@@ -74,7 +74,7 @@ async fn agree(database: &Database, marked: String) -> Result<String, ContentErr
 
 /// Gives the number of a folder; one that has none gets this one, whole or not at all. The folder itself is never made.
 fn mark(root: &Path, mark_it: FolderMark, fresh: &str) -> io::Result<String> {
-    let (marker, rights) = (root.join(MARKER), Rights::of(root)?);
+    let (marker, rights) = (root.join(MARKER), Rights::of(root, &[STAGING, DATA])?);
     let found = match fs::read_to_string(&marker) {
         Ok(identity) => Some(identity.trim().to_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -94,7 +94,7 @@ fn mark(root: &Path, mark_it: FolderMark, fresh: &str) -> io::Result<String> {
         | (None, FolderMark::ByTheFirstNode) => {}
     }
     for name in [STAGING, DATA] {
-        match rights.make_folder(&root.join(name)) {
+        match rights.make_folder(&root.join(name), root) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),

@@ -1,8 +1,9 @@
 //! Who may read what lies in the shared folder: the user that the nodes run as, and nobody else on the machines. Where the
-//! folder itself may be written by its group, as it must for nodes that run as different users, the group may too.
+//! folder itself may be written by its group, or what an earlier release made in it, as it must for nodes that run as different
+//! users, the group may too.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// Who may.
@@ -15,29 +16,72 @@ pub(super) enum Rights {
 }
 
 impl Rights {
-    /// Reads them off the folder in which all of it lies.
+    /// Reads them off the folder in which all of it lies, and off these in it, if they are there: of a folder whose group may
+    /// write in them, and not beside them, nodes of other users must not be locked out.
     #[cfg(unix)]
-    pub(super) fn of(root: &Path) -> io::Result<Self> {
-        let is_shared = unix::mode(&fs::metadata(root)?) & unix::GROUP_WRITES != 0;
-        Ok(if is_shared { Self::Group } else { Self::Owner })
+    pub(super) fn of(root: &Path, within: &[&str]) -> io::Result<Self> {
+        let is_shared = |path: &Path| -> io::Result<bool> {
+            Ok(unix::mode(&fs::metadata(path)?) & unix::GROUP_WRITES != 0)
+        };
+        if is_shared(root)? {
+            return Ok(Self::Group);
+        }
+        for name in within {
+            match is_shared(&root.join(name)) {
+                Ok(true) => return Ok(Self::Group),
+                Ok(false) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self::Owner)
     }
 
     /// What may be is said by the system.
     #[cfg(not(unix))]
-    pub(super) fn of(root: &Path) -> io::Result<Self> {
+    pub(super) fn of(root: &Path, _within: &[&str]) -> io::Result<Self> {
         fs::metadata(root).map(|_| Self::Owner)
     }
 
-    /// Makes a folder; fails when there is one.
-    pub(super) fn make_folder(self, path: &Path) -> io::Result<()> {
+    /// Makes a folder; fails when there is one. For a group it is made elsewhere, in `aside` on the same disk, and has its
+    /// name when it has its rights: whoever dies between the one and the other leaves nothing that others cannot write in.
+    pub(super) fn make_folder(self, path: &Path, aside: &Path) -> io::Result<()> {
+        match self {
+            Self::Owner => self.create(path),
+            Self::Group => {
+                if path.try_exists()? {
+                    return Err(ErrorKind::AlreadyExists.into());
+                }
+                let draft = aside.join(format!("folder-{:032x}", rand::random::<u128>()));
+                self.create(&draft)?;
+                // One that others have made meanwhile is in its place, or is replaced by this one while nothing is in it.
+                let made = self.widen_folder(&draft).and_then(|()| fs::rename(&draft, path));
+                if made.is_err() {
+                    fs::remove_dir(&draft).ok();
+                }
+                made.map_err(|error| {
+                    let is_there = error.kind() == ErrorKind::DirectoryNotEmpty;
+                    if is_there { ErrorKind::AlreadyExists.into() } else { error }
+                })
+            }
+        }
+    }
+
+    fn create(self, path: &Path) -> io::Result<()> {
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, self.of_folders());
-        builder.create(path)?;
-        #[cfg(unix)]
-        if self == Self::Group {
-            unix::widen(&File::open(path)?, self.of_folders())?;
-        }
+        builder.create(path)
+    }
+
+    #[cfg(unix)]
+    fn widen_folder(self, path: &Path) -> io::Result<()> {
+        unix::widen(&File::open(path)?, self.of_folders())
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "it is what others do")]
+    fn widen_folder(self, _path: &Path) -> io::Result<()> {
         Ok(())
     }
 

@@ -26,6 +26,18 @@ pub(in crate::files) struct Behind {
     id: String,
 }
 
+impl Behind {
+    /// Before all that nobody has needed since then.
+    pub(in crate::files) const fn at(since_ms: i64) -> Self {
+        Self { since_ms, id: String::new() }
+    }
+
+    /// Behind all of them.
+    pub(in crate::files) const fn all() -> Self {
+        Self::at(i64::MAX)
+    }
+}
+
 impl Leftover {
     /// Tells where to go on behind it.
     pub(in crate::files) fn behind(self) -> Behind {
@@ -45,12 +57,28 @@ impl Rows {
         self.change(self.statement(&sql, vec![millis(silence)])).await
     }
 
-    /// Lists some contents that nobody has needed for so long, in these places, those behind others.
+    /// Tells since when nobody needs the oldest of what has no name, and the newest.
+    pub(in crate::files) async fn leftover_times(&self) -> Result<(i64, i64), DatabaseError> {
+        let at = |order: &str| {
+            format!(
+                "(SELECT touched_ms FROM us_file WHERE state = 'gone' AND {INDEXED} \
+                 ORDER BY touched_ms {order} LIMIT 1)"
+            )
+        };
+        let sql = format!("SELECT {} AS oldest, {} AS newest", at("ASC"), at("DESC"));
+        let rows = self.rows(self.statement(&sql, Vec::new())).await?;
+        let Some(row) = rows.first() else { return Ok((0, 0)) };
+        let (oldest, newest): (Option<i64>, Option<i64>) =
+            (get(row, "oldest")?, get(row, "newest")?);
+        Ok((oldest.unwrap_or(0), newest.unwrap_or(0)))
+    }
+
+    /// Lists some contents that nobody has needed for so long, in these places, those behind one and up to another.
     pub(in crate::files) async fn leftovers(
         &self,
         grace: Duration,
         places: &[&str],
-        behind: &Behind,
+        (behind, until): (&Behind, &Behind),
         limit: u32,
     ) -> Result<Vec<Leftover>, DatabaseError> {
         if places.is_empty() {
@@ -62,6 +90,8 @@ impl Rows {
             i64::from(limit).into(),
             behind.since_ms.into(),
             behind.id.clone().into(),
+            until.since_ms.into(),
+            until.id.clone().into(),
         ];
         values.extend(places.iter().map(|place| Value::from(*place)));
         let rows = self.rows(self.statement(&sql, values)).await?;
@@ -75,7 +105,8 @@ impl Rows {
         rows.iter().map(leftover).collect()
     }
 
-    /// Counts the contents that nobody has needed for so long, wherever they lie, and those that no file uses.
+    /// Counts the files that nobody has needed for so long, wherever their contents lie, also those that share one, and the
+    /// contents that no file uses.
     pub(in crate::files) async fn count_leftovers(
         &self,
         grace: Duration,
@@ -83,7 +114,7 @@ impl Rows {
         let now = self.backend().now_ms();
         let sql = format!(
             "SELECT (SELECT count(*) FROM us_file WHERE state = 'gone' AND {INDEXED} \
-             AND content IS NULL AND touched_ms <= {now} - $1) \
+             AND touched_ms <= {now} - $1) \
              + (SELECT count(*) FROM us_file_content WHERE uses = 0) AS waiting"
         );
         let rows = self.rows(self.statement(&sql, vec![millis(grace)])).await?;
@@ -106,10 +137,11 @@ impl Rows {
 /// Gives the SQL that lists contents that nobody needs, in so many places.
 pub(in crate::files) fn due(backend: Backend, places: usize) -> String {
     let now = backend.now_ms();
-    let marks: Vec<String> = (5..places + 5).map(|number| format!("${number}")).collect();
+    let marks: Vec<String> = (7..places + 7).map(|number| format!("${number}")).collect();
     format!(
         "SELECT id, place, touched_ms FROM us_file WHERE state = 'gone' AND {INDEXED} \
          AND content IS NULL AND touched_ms <= {now} - $1 AND (touched_ms, id) > ($3, $4) \
+         AND (touched_ms, id) <= ($5, $6) \
          AND place IN ({}) ORDER BY touched_ms, id LIMIT $2",
         marks.join(", ")
     )

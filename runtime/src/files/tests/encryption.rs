@@ -4,10 +4,12 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::super::admin::known;
 use super::super::encryption::{FileKeys, KeyRole};
 use super::super::near::Near;
-use super::super::rewrapping::UnderKey;
+use super::super::rewrapping::{Reach, Rewrapped, UnderKey, run_within};
 use super::super::segments::SEGMENT;
+use super::super::sweep::Start;
 use super::super::upload::hex;
 use super::*;
 use crate::config::{EncryptionConfig, EncryptionKey, EncryptionWrites, NearConfig};
@@ -157,6 +159,15 @@ async fn f4_a_file_without_its_key_is_told_and_the_others_are_read() {
     assert!(matches!(&refused, FileError::UnknownKey { key } if key == "old"), "{refused:?}");
     assert!(there(&node.space("space"), "new").await == b"new");
     assert!(there(&node.space("space"), "plain").await == b"plain");
+    let key = async |name: &str| {
+        let shown = known(&node, ("space", name)).await.unwrap();
+        let shown = serde_json::to_value(shown).unwrap();
+        assert_eq!(shown["name"], name, "it is shown, whether it opens or not");
+        shown["encryption"].clone()
+    };
+    assert_eq!(key("old").await, serde_json::json!({ "key": "old", "opens": false }));
+    assert_eq!(key("new").await, serde_json::json!({ "key": "new", "opens": true }));
+    assert_eq!(key("plain").await, serde_json::Value::Null);
     // An earlier version knows no such place, and gives and removes nothing there.
     let strange = "SELECT count(*) FROM us_file WHERE place = 'database-encrypted'";
     assert_eq!(bench.count(strange).await, 2);
@@ -177,6 +188,31 @@ async fn f4_a_file_without_its_key_is_told_and_the_others_are_read() {
     assert!(node.space("space").delete("old").await.unwrap(), "it needs no key");
     bench.sweep(DAY, Duration::ZERO).await;
     assert_eq!(bench.contents().await, 2);
+}
+
+#[tokio::test]
+async fn f4_files_that_do_not_open_keep_no_others_from_the_new_key() {
+    let bench = Bench::embedded(FileStoreKind::Database).await;
+    let (before, _) = with_keys(&bench, &["old"], None);
+    let (_, store) = with_keys(&bench, &["new", "old"], None);
+    let mut versions = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        let written = before.space("space").put(name, "a/b", bits(b"content")).await;
+        versions.push(written.unwrap().version);
+    }
+    versions.sort();
+    let last = &versions[3];
+    bench.change(&format!("UPDATE us_file SET key_sealed = '1.AAAA' WHERE id <> '{last}'")).await;
+    let run = async |start: u64| {
+        let reach = Reach { start: Start(start), page: 1, pages: 3 };
+        run_within(&store, reach, &DutyRun::default()).await.unwrap()
+    };
+    assert_eq!(run(0).await, Rewrapped { files: 0, unopened: 3 }, "it gets no further");
+    // It begins before the last one: as far as its first digits say.
+    let start = u64::from_str_radix(&last[..16], 16).unwrap();
+    assert_eq!(run(start).await, Rewrapped { files: 1, unopened: 1 }, "and goes round");
+    let swept = run_once(&store, (DAY, DAY), &DutyRun::default()).await.unwrap();
+    assert_eq!((swept.rewrapped, swept.unopened), (0, 3));
 }
 
 #[tokio::test]

@@ -83,5 +83,16 @@ async fn f8_what_lies_in_the_folder_is_for_the_user_alone_or_for_the_group_that_
         allow(&root.join("data"), 0o755);
         open(&root, FolderMark::ByTheFirstNode, &bench).await.unwrap();
         assert_eq!(rights(&root.join("data")) & !of_folders, 0, "others may read");
+        // Nodes of several users, where an earlier release made these, and the group may write in them alone.
+        for folder in ["staging", "data"] {
+            allow(&root.join(folder), 0o770);
+        }
+        let shared = open(&root, FolderMark::ByTheFirstNode, &bench).await.unwrap();
+        for id in ["bb", "bb1"] {
+            write(&shared, id).await;
+        }
+        let of_both = (rights(&root.join("data/bb")), rights(&root.join("data/bb/bb1")));
+        assert_eq!(of_both, (0o770, 0o660), "nodes of the others are locked out");
+        assert_eq!(names_in(&root.join("staging")), 0, "what it is made from is left");
     }
 }

@@ -3,7 +3,7 @@
 use futures_util::FutureExt as _;
 use futures_util::future::join;
 
-use super::super::held::Held;
+use super::super::held::{Held, PLAIN};
 use super::*;
 use crate::redis::testing::eventually;
 
@@ -26,7 +26,7 @@ async fn f1_an_upload_waits_while_others_hold_all_that_may_be_in_memory() {
         Upload::begin(&store, names.0, names.1, "a/b".to_owned(), Encryption::ByOption).await;
     let mut begun = begun.unwrap();
     begun.fill(bits(&bytes(100_000, 1))).await.unwrap();
-    assert!(held.take(1).now_or_never().is_none(), "it holds all");
+    assert!(held.take(1, PLAIN).now_or_never().is_none(), "it holds all");
     space.put("small", "a/b", bits(b"small files wait for nobody")).await.unwrap();
     let waiting = space.put("next", "a/b", counted(20, &taken));
     let ends = async {
@@ -36,5 +36,5 @@ async fn f1_an_upload_waits_while_others_hold_all_that_may_be_in_memory() {
     };
     let (written, ()) = join(waiting, ends).await;
     assert_eq!(written.unwrap().bytes, 200_000);
-    assert!(held.take(1).now_or_never().is_some(), "nothing is held any more");
+    assert!(held.take(1, PLAIN).now_or_never().is_some(), "nothing is held any more");
 }

@@ -262,6 +262,34 @@ async fn runs_go_on_where_the_one_before_ended(bench: &Bench) {
 }
 
 #[tokio::test]
+async fn f6_files_that_cannot_be_removed_keep_none_of_the_others() {
+    let bench = Bench::embedded(FileStoreKind::Database).await;
+    let used = bench.files.space("used");
+    bench.files.set_rule("used", unused(SOON)).await.unwrap();
+    for name in ["a", "bad1", "bad2", "bad3", "c"] {
+        put(&used, name).await;
+    }
+    let refuse = |which: &str| {
+        format!(
+            "CREATE TRIGGER refuse BEFORE UPDATE OF state ON us_file WHEN OLD.name LIKE '{which}' \
+             BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    };
+    bench.change(&refuse("bad%")).await;
+    bench.age().await;
+    let run = async || collect(&bench.store, Act::Remove, ALL, &DutyRun::default()).await;
+    assert!(run().await.is_err(), "three in a row are not for the files");
+    assert_eq!(names(&used).await, ["bad1", "bad2", "bad3", "c"]);
+    assert!(run().await.is_err());
+    assert_eq!(names(&used).await, ["bad1", "bad2", "bad3"], "it began behind those that failed");
+    bench.change("DROP TRIGGER refuse").await;
+    bench.change(&refuse("bad1")).await;
+    let report = run().await.unwrap();
+    assert_eq!((report.removed, report.failed, report.more), (2, 1, false), "{report:?}");
+    assert_eq!(names(&used).await, ["bad1"]);
+}
+
+#[tokio::test]
 async fn f7_rules_limit_spaces_and_let_them_share_contents() {
     for bench in Bench::all().await {
         rules_hold_for_many_at_once(&bench).await;

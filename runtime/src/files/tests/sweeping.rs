@@ -1,29 +1,14 @@
 //! What a sweep does when a store is away, and how duties find what they look for.
 
 use super::super::rows::due;
-use super::super::s3::S3Contents;
-use super::super::sweep::{Patience, run_within};
+use super::super::sweep::{Patience, Start, run_within};
 use super::super::verdicts::{Verdicts, missing};
 use super::*;
-use crate::config::S3Config;
-use crate::secret::Secret;
 
 /// A node that has a bucket too, at a server that takes connections and says nothing.
 fn with_a_bucket_that_is_silent(bench: &Bench, silent: &std::net::TcpListener) -> Store {
-    // What a node does first of all: the client of S3 does not begin without.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let config = S3Config {
-        bucket: "bucket".to_owned(),
-        endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
-        region: "us-east-1".to_owned(),
-        prefix: "files".to_owned(),
-        keys: Some(("id".to_owned(), Secret::new("key".to_owned()))),
-        path_style: true,
-        encryption: None,
-        request_timeout: Duration::from_secs(600),
-    };
     let mut stores = bench.store.stores.clone();
-    stores.s3 = Some(Arc::new(S3Contents::new(&config).unwrap()));
+    stores.s3 = Some(bucket::open(&bucket::config(silent.local_addr().unwrap())));
     let serving = Serving { signer: Signer::for_test(), judge: None };
     let keys = FileKeys::default();
     Store { rows: bench.store.rows.clone(), stores, keys, limits: LIMITS, serving }
@@ -49,8 +34,8 @@ async fn f8_a_store_that_does_not_answer_costs_a_sweep_one_try_and_the_rest_is_r
         gone(format!("near{number}")).await;
     }
     let sweep = async |patience: Patience| {
-        let ages = (DAY, Duration::ZERO);
-        run_within(&store, ages, patience, &DutyRun::default()).await.unwrap()
+        let (ages, how) = ((DAY, Duration::ZERO), (patience, Start(0)));
+        run_within(&store, ages, how, &DutyRun::default()).await.unwrap()
     };
     let one = Duration::from_millis(200);
     let late = sweep(Patience { one, all: Duration::ZERO }).await;
@@ -74,6 +59,51 @@ async fn f8_a_content_that_cannot_be_removed_keeps_none_of_the_others() {
     std::fs::create_dir(&path).unwrap();
     let report = bench.sweep(DAY, Duration::ZERO).await;
     assert_eq!((report.removed, report.failed, report.left), (2, 1, 1), "{report:?}");
+}
+
+#[tokio::test]
+async fn f8_contents_that_can_never_be_removed_keep_none_behind_them_for_good() {
+    let bench = Bench::embedded(FileStoreKind::Folder).await;
+    let (space, root) = (bench.space(), bench.root.clone().unwrap());
+    let version = space.put("behind", "a/b", bits(b"gone")).await.unwrap().version;
+    assert!(space.delete("behind").await.unwrap());
+    // As many as make a sweep leave a store alone, all of them older, and none can be removed: their shelf is none.
+    let shelf = if version.starts_with("00") { "01" } else { "00" };
+    std::fs::write(root.join("data").join(shelf), "").unwrap();
+    let older = format!(
+        "WITH RECURSIVE numbers(number) AS \
+         (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 100) \
+         INSERT INTO us_file (id, space, name, kind, bytes, piece, sha256, place, state, \
+         created_ms, touched_ms) \
+         SELECT '{shelf}' || printf('%030d', number), space, name, kind, bytes, piece, sha256, \
+         place, 'gone', created_ms, number FROM us_file, numbers WHERE id = '{version}'"
+    );
+    bench.change(&older).await;
+    let sweep = async |start: u64| {
+        let patience = Patience { one: Duration::from_secs(15), all: DAY };
+        let (ages, how) = ((DAY, Duration::ZERO), (patience, Start(start)));
+        let report = run_within(&bench.store, ages, how, &DutyRun::default()).await.unwrap();
+        (report.removed, report.failed, report.left)
+    };
+    assert_eq!(sweep(0).await, (0, 100, 101), "it gives up before it comes to the one behind");
+    assert_eq!(sweep(u64::MAX / 2).await, (1, 100, 100), "it goes round from where it began");
+}
+
+#[tokio::test]
+async fn f8_a_sweep_that_had_no_time_counts_files_that_shared_a_content_too() {
+    let bench = Bench::embedded(FileStoreKind::Database).await;
+    let shared = SpaceRule { sharing: Sharing::Shared, ..SpaceRule::default() };
+    bench.files.set_rule("space", shared).await.unwrap();
+    bench.space().put("name", "a/b", bits(b"gone")).await.unwrap();
+    assert!(bench.space().delete("name").await.unwrap());
+    let sweep = async |all: Duration| {
+        let patience = Patience { one: Duration::from_secs(15), all };
+        let (ages, how) = ((DAY, Duration::ZERO), (patience, Start(u64::MAX)));
+        let report = run_within(&bench.store, ages, how, &DutyRun::default()).await.unwrap();
+        (report.removed, report.left)
+    };
+    assert_eq!(sweep(Duration::ZERO).await, (0, 1));
+    assert_eq!(sweep(DAY).await, (1, 0));
 }
 
 #[tokio::test]
