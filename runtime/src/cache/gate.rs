@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::notice::Notice;
 use super::shared::{Shared, Step};
-use crate::redis::RedisError;
+use crate::redis::{Redis, RedisError};
 use crate::supervise::{Stopped, Supervised, spawn};
 
 /// Most values in one call: the server does nothing else meanwhile, for about 4 microseconds each.
@@ -50,10 +50,10 @@ impl Gate {
     pub(super) fn open(shared: &Shared) -> Self {
         let (queue, incoming) = mpsc::channel::<Waiting>(WAITING);
         let incoming = Arc::new(Mutex::new(incoming));
-        let limit = shared.redis.command_timeout();
+        let patience = patience(&shared.redis);
         let sends = shared.clone();
         let server = spawn("cache.gate", move || serve(sends.clone(), Arc::clone(&incoming)));
-        Self { shared: shared.clone(), queue, patience: limit + limit / 4, _server: server }
+        Self { shared: shared.clone(), queue, patience, _server: server }
     }
 
     /// Tells all nodes to forget a value, with the next call that has room, and waits for the answer.
@@ -76,6 +76,12 @@ impl Gate {
         // There is none if what serves here panicked.
         answered.await.unwrap_or_else(|_gone| Err(unavailable("the answer was lost")))
     }
+}
+
+/// For how long what is told is waited for: a call that is slow, and one that was under way before.
+pub(super) fn patience(redis: &Redis) -> Duration {
+    let limit = redis.command_timeout();
+    limit + limit / 4
 }
 
 fn unavailable(why: &str) -> RedisError {

@@ -18,6 +18,7 @@ use super::jobs::{Told, tell};
 use super::listener;
 use super::table::{self, PAGE, Pick};
 use crate::cache::Caches;
+use crate::cache::gate::patience;
 use crate::database::{Backend, Database, DatabaseError};
 use crate::supervise::{Stopped, Supervised, spawn};
 
@@ -27,8 +28,6 @@ const EVERY: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(20);
 /// How long telling what is in hand may take. The server ends transactions that pause for longer than 2 s.
 const LIMIT: Duration = Duration::from_millis(1_200);
-/// How long trying regions may take that could not be told: all others wait for that.
-const TRIAL: Duration = Duration::from_millis(300);
 
 /// What a look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,11 +147,18 @@ impl Relay {
         if waiting.is_empty() {
             return Ok(0);
         }
-        let (_, told) = self.tell(Pick::FirstOf(waiting.clone()), TRIAL).await?;
+        let (_, told) = self.tell(Pick::FirstOf(waiting.clone()), self.trial()).await?;
         told.regions.iter().for_each(|region| self.away.is_back(region));
         // Also those whose row another node has in hand, which tries them too.
         self.put_off(waiting.into_iter().filter(|region| !told.regions.contains(region)));
         Ok(told.rows.len())
+    }
+
+    /// How long trying regions may take that could not be told, which all others wait for: as long as one that is slow may take to
+    /// answer, or it would be put off for ever.
+    fn trial(&self) -> Duration {
+        let redis = self.caches.inner.redis.as_ref();
+        redis.map_or(LIMIT, |(redis, _)| patience(redis).min(LIMIT))
     }
 
     fn put_off(&mut self, regions: impl IntoIterator<Item = String>) {
