@@ -5,8 +5,9 @@
 //! beginning a script and answering it costs Redis and the client several times what one more value in it does. All keys of a
 //! region lie in one slot of a Redis Cluster, so a call is one step there too.
 //!
-//! All in a call have happened or none has, so all get the same answer; if it is lost, what became of them is unknown, as with any
-//! call. What waits here is sent also when whoever asked has gone or was told that it takes too long: to forget once more does no
+//! All in a call have happened or none has, so all get the same answer, but for changes that could not be noted, since what Redis
+//! has there is of another type say: those who make them are told so, and nobody else. If the answer is lost, what became of them is
+//! unknown, as with any call. What waits here is sent also when whoever asked has gone or was told that it takes too long: to forget once more does no
 //! harm, and not to forget may.
 
 use std::sync::Arc;
@@ -101,9 +102,9 @@ async fn serve(shared: Shared, incoming: Arc<Mutex<mpsc::Receiver<Waiting>>>) ->
             answers.push(answer);
         }
         let told = shared.forget_all(notices).await;
-        for answer in answers {
+        for (answer, told) in answers.into_iter().zip(told) {
             // Whoever asked may have gone.
-            answer.send(told.clone()).ok();
+            answer.send(told).ok();
         }
     }
     Stopped::Drained
