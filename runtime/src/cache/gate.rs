@@ -13,7 +13,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::notice::Notice;
@@ -27,6 +28,10 @@ const AT_ONCE: usize = 128;
 const BYTES: usize = 64 * 1024;
 /// Most that wait; whoever comes then waits for a place first.
 const WAITING: usize = 1_024;
+/// Most changes whose end is told later.
+const LATER: usize = 1_024;
+/// How many of these are left to those that must be told.
+const SPARE: usize = LATER - 128;
 
 /// The way of all that is told of the values of a region.
 pub(super) struct Gate {
@@ -34,8 +39,21 @@ pub(super) struct Gate {
     queue: mpsc::Sender<Waiting>,
     /// How long a place and an answer are waited for.
     patience: Duration,
+    /// Where it is: what is told later is told though the thread of whoever has it told has ended.
+    runtime: Handle,
+    /// Room for what is told later.
+    later: Arc<Semaphore>,
     /// Sends what is in the queue; ends with the region.
     _server: Supervised,
+}
+
+/// How much it matters that something is told later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Later {
+    /// Else an old value may be kept.
+    Must,
+    /// Else a value is kept by nobody for a while.
+    May,
 }
 
 struct Waiting {
@@ -54,7 +72,25 @@ impl Gate {
         let patience = patience(&shared.redis);
         let sends = shared.clone();
         let server = spawn("cache.gate", move || serve(sends.clone(), Arc::clone(&incoming)));
-        Self { shared: shared.clone(), queue, patience, _server: server }
+        let (runtime, later) = (Handle::current(), Arc::new(Semaphore::new(LATER)));
+        Self { shared: shared.clone(), queue, patience, runtime, later, _server: server }
+    }
+
+    /// Has something told while nobody waits for that; false where there is no room for it.
+    pub(super) fn tell_later(
+        &self,
+        later: Later,
+        telling: impl Future<Output = ()> + Send + 'static,
+    ) -> bool {
+        if later == Later::May && self.later.available_permits() <= SPARE {
+            return false;
+        }
+        let Ok(room) = Arc::clone(&self.later).try_acquire_owned() else { return false };
+        self.runtime.spawn(async move {
+            telling.await;
+            drop(room);
+        });
+        true
     }
 
     /// Tells all nodes to forget a value, with the next call that has room, and waits for the answer.

@@ -213,7 +213,7 @@ async fn c1_a_node_that_hears_nothing_gives_nothing_older_than_the_bound() {
     assert_eq!(a.get("k", 3).await, 3, "and not kept");
     let untold = a.cache.forget("k").await;
     assert!(matches!(&untold, Err(error) if error.is_retryable()), "{untold:?}");
-    let change = a.cache.change_with("k", || ready(Ok::<(), Infallible>(()))).await;
+    let change = a.cache.change_with("other", || ready(Ok::<(), Infallible>(()))).await;
     assert!(matches!(change, Err(ChangeError::NotBegun(_))), "{change:?}");
     server.launch().await;
     let shared = a.cache.core.shared.as_ref().unwrap();
@@ -343,16 +343,41 @@ async fn c7_the_end_of_a_change_is_told_when_it_can_be() {
     let server = RedisServer::start().await;
     let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
     let told = || server.cli(&["HGET", "us:t:{cprices}:h", "seq"]).trim().to_owned();
-    let changed = a.cache.change_with("k", async || {
-        server.cli(&["ACL", "SETUSER", "default", "-evalsha", "-eval"]);
-        Ok::<&str, Infallible>("committed")
+    // On a thread that ends before, as those of a node's workers do.
+    let change = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let changed = a.cache.change_with("k", async || {
+            server.cli(&["ACL", "SETUSER", "default", "-evalsha", "-eval"]);
+            Ok::<&str, Infallible>("committed")
+        });
+        runtime.block_on(changed)
+    };
+    let changed = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| scope.spawn(change).join().unwrap())
     });
-    assert_eq!(changed.await.unwrap(), "committed", "it was made");
+    assert_eq!(changed.unwrap(), "committed", "it was made");
     assert_eq!(told(), "1", "that it begins");
     server.cli(&["ACL", "SETUSER", "default", "+evalsha", "+eval"]);
     eventually("that it is over is told", || told() == "2").await;
     b.look().await;
     assert_eq!((b.get("k", 1).await, a.get("k", 2).await), (1, 1), "nothing is held up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c7_a_change_that_was_refused_and_had_begun_all_the_same_holds_up_nobody() {
+    let server = RedisServer::start().await;
+    let a = Seat::on(&server, "a").await;
+    // The server knows the script from now on.
+    a.cache.forget("k").await.unwrap();
+    server.freeze();
+    let change = a.cache.change_with("k", || ready(Ok::<(), Infallible>(()))).await;
+    server.thaw();
+    assert!(matches!(change, Err(ChangeError::NotBegun(_))), "{change:?}");
+    let noted =
+        || -> u64 { server.cli(&["HGET", "us:t:{cprices}:h", "seq"]).trim().parse().unwrap() };
+    eventually("its beginning was noted, and its end is", || noted() >= 3).await;
+    let writers = server.cli(&["EXISTS", "us:t:{cprices}:b:k"]);
+    assert_eq!(writers.trim(), "0", "it is held up");
 }
 
 #[tokio::test(flavor = "multi_thread")]
