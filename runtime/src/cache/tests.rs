@@ -34,7 +34,16 @@ impl Seat {
     }
 
     async fn sharing(shared: Shared) -> Self {
-        let mut seat = Self::with(PRICES, Some(shared), Arc::new(ManualClock::new()));
+        Self::looking(shared, PRICES).await
+    }
+
+    /// One whose region has other options.
+    async fn of(server: &RedisServer, name: &str, region: Region) -> Self {
+        Self::looking(Self::shared(server, name).await, region).await
+    }
+
+    async fn looking(shared: Shared, region: Region) -> Self {
+        let mut seat = Self::with(region, Some(shared), Arc::new(ManualClock::new()));
         seat.look().await;
         seat
     }
@@ -383,7 +392,8 @@ async fn c7_a_change_that_was_refused_and_had_begun_all_the_same_holds_up_nobody
 #[tokio::test(flavor = "multi_thread")]
 async fn c7_what_is_loaded_during_a_change_is_waited_for_no_longer_than_the_bound() {
     let server = RedisServer::start().await;
-    let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
+    let region = PRICES.load_limit(Duration::from_secs(300));
+    let (a, mut b) = (Seat::on(&server, "a").await, Seat::of(&server, "b", region).await);
     // Its process dies in the middle, so that nobody tells its end.
     let mut lost = Box::pin(a.cache.change_with("k", pending::<Result<(), Infallible>>));
     let writers = "us:t:{cprices}:b:k";
@@ -392,6 +402,8 @@ async fn c7_what_is_loaded_during_a_change_is_waited_for_no_longer_than_the_boun
         () = eventually("it has begun", || server.cli(&["EXISTS", writers]).trim() == "1") => {}
     }
     drop(lost);
+    // However long this machine takes.
+    assert_eq!(server.cli(&["PEXPIRE", writers, "300000"]).trim(), "1");
     b.look().await;
     let (begun, loading) = tokio::sync::oneshot::channel();
     let (goes_on, waits) = tokio::sync::oneshot::channel::<()>();
@@ -408,7 +420,8 @@ async fn c7_what_is_loaded_during_a_change_is_waited_for_no_longer_than_the_boun
     // The change is committed now.
     b.clock.advance(BOUND + Duration::from_nanos(1));
     b.look().await;
-    assert_eq!(b.get("k", 2).await, 2, "what began before the commit is too old by now");
+    let given = tokio::time::timeout(LIMIT, b.get("k", 2)).await.expect("nobody waits for it");
+    assert_eq!(given, 2, "what began before the commit is too old by now");
     goes_on.send(()).unwrap();
     assert_eq!(slow.await.unwrap(), 1, "who asked before may be given it");
 }
@@ -418,13 +431,7 @@ async fn c3_what_another_node_loads_for_long_is_loaded_once_on_each_of_the_other
     let server = RedisServer::start().await;
     // However long this machine takes.
     let region = PRICES.waits(Duration::ZERO).load_limit(Duration::from_secs(300));
-    let seat = async |name: &str| {
-        let shared = Seat::shared(&server, name).await;
-        let mut seat = Seat::with(region, Some(shared), Arc::new(ManualClock::new()));
-        seat.look().await;
-        seat
-    };
-    let (a, mut b) = (seat("a").await, seat("b").await);
+    let (a, mut b) = (Seat::of(&server, "a", region).await, Seat::of(&server, "b", region).await);
     let slow = |cache: Cache<str, u64>, number: u64| {
         let (begun, loading) = tokio::sync::oneshot::channel::<()>();
         let (goes_on, waits) = tokio::sync::oneshot::channel::<()>();
@@ -502,6 +509,37 @@ async fn a_value_in_redis_that_is_of_another_type_is_replaced() {
         6,
         "under the same rules as any other"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_another_type_that_another_node_replaces_is_taken_from_there() {
+    let server = RedisServer::start().await;
+    let region = PRICES.waits(Duration::from_secs(300)).load_limit(Duration::from_secs(300));
+    let (a, b) = (Seat::of(&server, "a", region).await, Seat::of(&server, "b", region).await);
+    assert_eq!(a.get("other", 1).await, 1);
+    assert_eq!(b.get("k", 1).await, 1);
+    b.cache.core.forget("k");
+    server.cli(&["HSET", "us:t:{cprices}:v:k", "d", "[]"]);
+    let before = gate::calls(&server);
+    let (begun, loading) = tokio::sync::oneshot::channel::<()>();
+    let (goes_on, waits) = tokio::sync::oneshot::channel::<()>();
+    let replaces = a.cache.get_with("k", async move || {
+        begun.send(()).unwrap();
+        waits.await.unwrap();
+        Ok::<u64, Infallible>(2)
+    });
+    let asks = async {
+        loading.await.unwrap();
+        b.get("k", 3).await
+    };
+    let opens = async {
+        // Three are those of who replaces it, who looks twice; the other one has looked, and waits.
+        let waits = || gate::calls(&server) >= before + 5;
+        eventually("the other one waits for it", waits).await;
+        goes_on.send(()).unwrap();
+    };
+    let (replaced, given, ()) = tokio::join!(replaces, asks, opens);
+    assert_eq!((*replaced.unwrap(), given), (2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

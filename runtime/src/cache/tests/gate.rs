@@ -8,7 +8,7 @@ use super::*;
 const KEYS: usize = 150;
 
 /// How many scripts were called by their hashes so far.
-fn calls(server: &RedisServer) -> u64 {
+pub(super) fn calls(server: &RedisServer) -> u64 {
     let counted = server.cli(&["INFO", "commandstats"]);
     let line = counted.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
     line.and_then(|rest| rest.split(',').next()).unwrap().parse().unwrap()
