@@ -16,7 +16,7 @@ use super::Outbox;
 use super::away::Away;
 use super::jobs::{Told, tell};
 use super::listener;
-use super::table::{self, PAGE, Pick};
+use super::table::{self, Oldest, PAGE, Pick};
 use crate::cache::Caches;
 use crate::cache::gate::patience;
 use crate::database::{Backend, Database, DatabaseError};
@@ -108,11 +108,11 @@ impl Relay {
     /// Looks once, and tells what there is.
     pub(super) async fn look(&mut self) -> Result<Look, DatabaseError> {
         let oldest = table::oldest(&self.database).await?;
-        let age = oldest.map_or(Duration::ZERO, |oldest| oldest.age);
+        let age = oldest.as_ref().map_or(Duration::ZERO, |oldest| oldest.age);
         metrics::gauge!("understudy_cache_outbox_age_seconds").set(age.as_secs_f64());
-        let found = oldest.map(|oldest| oldest.id);
-        self.remember(found);
-        if found.is_none() {
+        let is_none = oldest.is_none();
+        self.remember(oldest);
+        if is_none {
             self.away.clear();
             return Ok(Look::default());
         }
@@ -177,16 +177,19 @@ impl Relay {
         Ok((rows, told))
     }
 
-    /// Since when the same row has waited.
-    fn remember(&mut self, oldest: Option<i64>) {
+    /// Since when the same row has waited, and which regions cannot be told; where none is known to be so, that of the row.
+    fn remember(&mut self, oldest: Option<Oldest>) {
         let (outbox, now) = (&self.caches.inner.outbox, self.caches.inner.clock.now());
-        if oldest.is_none() || oldest != self.stuck {
+        let row = oldest.as_ref().map(|oldest| oldest.id);
+        if row.is_none() || row != self.stuck {
             outbox.stuck.store(0, Ordering::Relaxed);
         }
-        if oldest.is_some() {
+        if let Some(Oldest { region, .. }) = oldest {
             Outbox::since(&outbox.stuck, now);
+            let away = self.away.names();
+            outbox.regions.store(Arc::new(if away.is_empty() { vec![region] } else { away }));
         }
-        self.stuck = oldest;
+        self.stuck = row;
     }
 
     /// With rows that nobody else has in hand.
