@@ -220,6 +220,14 @@ async fn c1_a_node_that_hears_nothing_gives_nothing_older_than_the_bound() {
     a.clock.advance(Duration::from_nanos(1));
     assert_eq!(a.get("k", 2).await, 2, "beyond the bound it is loaded");
     assert_eq!(a.get("k", 3).await, 3, "and not kept");
+    let mut slow = Box::pin(a.cache.get_with("slow", pending::<Result<u64, Infallible>>));
+    assert!(futures_util::poll!(slow.as_mut()).is_pending());
+    a.clock.advance(BOUND);
+    let mut waits = Box::pin(a.get("slow", 4));
+    assert!(futures_util::poll!(waits.as_mut()).is_pending(), "once at a time");
+    a.clock.advance(Duration::from_nanos(1));
+    assert_eq!(a.get("slow", 5).await, 5, "what it has read may have been forgotten since");
+    drop((slow, waits));
     let untold = a.cache.forget("k").await;
     assert!(matches!(&untold, Err(error) if error.is_retryable()), "{untold:?}");
     let change = a.cache.change_with("other", || ready(Ok::<(), Infallible>(()))).await;
