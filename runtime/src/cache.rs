@@ -35,8 +35,9 @@
 //! *The process dies*: its right to load runs out, and others load meanwhile without keeping. Had it begun a change, nobody keeps
 //! what is loaded of it for [`HOLD`]; by then the change is made, or never will be. *It stands still for 30 s*: its memory is not
 //! trusted when it wakes up, and what it was loading is refused by Redis if it was changed meanwhile. *Redis is away*: values are
-//! loaded, once at a time on each node, and not kept; changes by `change_with` are refused before they begin. *A value cannot be
-//! loaded*: [`Cache::get_or_stale`] gives one whose life is over, if the region says so and it was not forgotten.
+//! loaded, once at a time on each node (again by who asks more than [`BOUND`] after a load began), and not kept; changes by
+//! `change_with` are refused before they begin. *A value cannot be loaded*: [`Cache::get_or_stale`] gives one whose life is over, if
+//! the region says so and it was not forgotten.
 //!
 //! What the bound does not cover stands in docs/cache.md.
 

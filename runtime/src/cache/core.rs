@@ -290,7 +290,7 @@ impl Core {
             return Taken::Unkept;
         }
         let word = format!("{:032x}", rand::random::<u128>());
-        let lease = self.region.limit() + LONGER;
+        let lease = self.lease();
         let until = Instant::now() + self.region.patience();
         loop {
             match shared.take_newer(wanted, &word, lease, least).await {
@@ -303,9 +303,25 @@ impl Core {
         }
     }
 
-    /// Asks for the right to load a value that all nodes share and that is of no use; what is loaded takes its place.
-    pub(super) async fn take_anyway(&self, wanted: Wanted<'_>) -> Taken {
-        self.take_newer(wanted, ENDLESS).await
+    /// Asks for the right to load a value that all nodes share and that is of no use; what is loaded takes its place. If another
+    /// node has replaced it meanwhile, that is given.
+    pub(super) async fn take_anyway(&self, wanted: Wanted<'_>, useless: &str) -> Taken {
+        let taken = self.take_newer(wanted, ENDLESS).await;
+        let (Taken::Lease(word), Some(shared)) = (&taken, &self.shared) else { return taken };
+        // Whoever had the right before, and was waited for, has used it.
+        match shared.take_newer(wanted, word, self.lease(), Duration::ZERO).await {
+            Found::Held(text, left) if text != useless => {
+                shared.give_up(wanted, word).await;
+                Taken::Held(text, left)
+            }
+            Found::Blocked => Taken::Unkept,
+            Found::Held(..) | Found::Lease | Found::Busy | Found::Unknown => taken,
+        }
+    }
+
+    /// How long the right to load lasts.
+    fn lease(&self) -> Duration {
+        self.region.limit() + LONGER
     }
 
     /// What all nodes share of a value is not of the type of the region.

@@ -74,7 +74,8 @@ impl ForgetError {
 /// A change around which a value is forgotten did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError<E> {
-    /// It was not begun, since the other nodes could not be told first.
+    /// It was not begun, since the other nodes could not be told first. Where it is unknown whether they were, nobody keeps the value
+    /// until they are told that it is over, for [`HOLD`](super::HOLD) at most.
     #[error("the change was not begun")]
     NotBegun(#[source] ForgetError),
     /// It failed.

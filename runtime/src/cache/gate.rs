@@ -5,27 +5,34 @@
 //! beginning a script and answering it costs Redis and the client several times what one more value in it does. All keys of a
 //! region lie in one slot of a Redis Cluster, so a call is one step there too.
 //!
-//! All in a call have happened or none has, so all get the same answer; if it is lost, what became of them is unknown, as with any
-//! call. What waits here is sent also when whoever asked has gone or was told that it takes too long: to forget once more does no
-//! harm, and not to forget may.
+//! All in a call have happened or none has, so all get the same answer, but for changes that could not be noted, since what Redis
+//! has there is of another type say: those who make them are told so, and nobody else. If the answer is lost, what became of them is
+//! unknown, as with any call. What waits here is sent also when whoever asked has gone or was told that it takes too long: to
+//! forget once more does no harm, and not to forget may.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::notice::Notice;
 use super::shared::{Shared, Step};
-use crate::redis::RedisError;
+use crate::redis::{Redis, RedisError};
 use crate::supervise::{Stopped, Supervised, spawn};
 
-/// Most values in one call: the server does nothing else meanwhile, for about 4 microseconds each.
+/// Most values in one call: the server does nothing else meanwhile, for about 4 microseconds each; of changes it looks at 32 at most
+/// that never ended, once for each value.
 const AT_ONCE: usize = 128;
 /// Bytes of keys after which a call takes no more on.
 const BYTES: usize = 64 * 1024;
 /// Most that wait; whoever comes then waits for a place first.
 const WAITING: usize = 1_024;
+/// Most changes whose end is told later.
+const LATER: usize = 1_024;
+/// How many of these are left to those that must be told.
+const SPARE: usize = LATER - 128;
 
 /// The way of all that is told of the values of a region.
 pub(super) struct Gate {
@@ -33,8 +40,21 @@ pub(super) struct Gate {
     queue: mpsc::Sender<Waiting>,
     /// How long a place and an answer are waited for.
     patience: Duration,
+    /// Where it is: what is told later is told though the thread of whoever has it told has ended.
+    runtime: Handle,
+    /// Room for what is told later.
+    later: Arc<Semaphore>,
     /// Sends what is in the queue; ends with the region.
     _server: Supervised,
+}
+
+/// How much it matters that something is told later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Later {
+    /// Else an old value may be kept.
+    Must,
+    /// Else a value is kept by nobody for a while.
+    May,
 }
 
 struct Waiting {
@@ -50,10 +70,28 @@ impl Gate {
     pub(super) fn open(shared: &Shared) -> Self {
         let (queue, incoming) = mpsc::channel::<Waiting>(WAITING);
         let incoming = Arc::new(Mutex::new(incoming));
-        let limit = shared.redis.command_timeout();
+        let patience = patience(&shared.redis);
         let sends = shared.clone();
         let server = spawn("cache.gate", move || serve(sends.clone(), Arc::clone(&incoming)));
-        Self { shared: shared.clone(), queue, patience: limit + limit / 4, _server: server }
+        let (runtime, later) = (Handle::current(), Arc::new(Semaphore::new(LATER)));
+        Self { shared: shared.clone(), queue, patience, runtime, later, _server: server }
+    }
+
+    /// Has something told while nobody waits for that; false where there is no room for it.
+    pub(super) fn tell_later(
+        &self,
+        later: Later,
+        telling: impl Future<Output = ()> + Send + 'static,
+    ) -> bool {
+        if later == Later::May && self.later.available_permits() <= SPARE {
+            return false;
+        }
+        let Ok(room) = Arc::clone(&self.later).try_acquire_owned() else { return false };
+        self.runtime.spawn(async move {
+            telling.await;
+            drop(room);
+        });
+        true
     }
 
     /// Tells all nodes to forget a value, with the next call that has room, and waits for the answer.
@@ -78,6 +116,12 @@ impl Gate {
     }
 }
 
+/// For how long what is told is waited for: a call that is slow, and one that was under way before.
+pub(super) fn patience(redis: &Redis) -> Duration {
+    let limit = redis.command_timeout();
+    limit + limit / 4
+}
+
 fn unavailable(why: &str) -> RedisError {
     RedisError::Unavailable(why.to_owned())
 }
@@ -95,9 +139,9 @@ async fn serve(shared: Shared, incoming: Arc<Mutex<mpsc::Receiver<Waiting>>>) ->
             answers.push(answer);
         }
         let told = shared.forget_all(notices).await;
-        for answer in answers {
+        for (answer, told) in answers.into_iter().zip(told) {
             // Whoever asked may have gone.
-            answer.send(told.clone()).ok();
+            answer.send(told).ok();
         }
     }
     Stopped::Drained

@@ -131,17 +131,21 @@ where
         E: Send + Sync + 'static,
     {
         let core = &self.core;
-        if let Taken::Held(text, left) = &taken {
-            if let Ok(value) = serde_json::from_str::<V>(text) {
-                core.tally.redis.fetch_add(1, Ordering::Relaxed);
-                let value = Arc::new(value);
-                pilot.land(untyped(&value), Some(core.terms(text, *left)));
-                return Ok(value);
-            }
+        let mut held = self.held(&taken);
+        if held.is_none()
+            && let Taken::Held(useless, _) = &taken
+        {
             core.cannot_read();
-            taken = core.take_anyway(pilot.wanted()).await;
+            taken = core.take_anyway(pilot.wanted(), useless).await;
+            held = self.held(&taken);
         }
-        if matches!(taken, Taken::Unkept) {
+        if let Some((value, terms)) = held {
+            core.tally.redis.fetch_add(1, Ordering::Relaxed);
+            pilot.land(untyped(&value), Some(terms));
+            return Ok(value);
+        }
+        // What two releases take from each other is replaced by the next one who asks.
+        if matches!(taken, Taken::Unkept | Taken::Held(..)) {
             pilot.has_no_right();
         }
         let limit = core.region.limit();
@@ -164,6 +168,13 @@ where
         tally.fetch_add(1, Ordering::Relaxed);
         pilot.land(untyped(&value), kept);
         Ok(value)
+    }
+
+    /// What all nodes share, if it is there and of the type of the region.
+    fn held(&self, taken: &Taken) -> Option<(Arc<V>, Terms)> {
+        let Taken::Held(text, left) = taken else { return None };
+        let value = serde_json::from_str::<V>(text).ok()?;
+        Some((Arc::new(value), self.core.terms(text, *left)))
     }
 
     /// Brings a value to the other nodes; says how it is kept, if it may be kept here.

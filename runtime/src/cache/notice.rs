@@ -50,6 +50,11 @@ impl Notice {
         }
     }
 
+    /// Whether it is told around a change.
+    pub(super) fn is_of_change(&self) -> bool {
+        self.change.is_some()
+    }
+
     /// How many bytes it adds to a call, but for a few.
     pub(super) fn bytes(&self) -> usize {
         let change = self.change.as_ref();

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,6 +54,8 @@ pub(super) struct Outbox {
     database: OnceLock<Database>,
     /// Since when the row that has waited for longest could not be told; 0 when there is none.
     stuck: AtomicU64,
+    /// Of which regions rows could not be told at the last look.
+    regions: ArcSwap<Vec<String>>,
     /// Since when other programs tell of their changes by a trigger and nobody listens; 0 when it is not so.
     deaf: AtomicU64,
 }

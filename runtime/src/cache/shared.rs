@@ -197,14 +197,30 @@ impl Shared {
         step: (Step, &str),
         hold: Duration,
     ) -> Result<(), RedisError> {
-        self.forget_all(vec![self.notice(key, step, hold)]).await
+        let mut told = self.forget_all(vec![self.notice(key, step, hold)]).await;
+        told.pop().unwrap_or_else(|| Err(unexpected()))
     }
 
-    /// Forgets values on all nodes, in one step.
-    pub(super) async fn forget_all(&self, notices: Vec<Notice>) -> Result<(), RedisError> {
+    /// Forgets values on all nodes, in one step; says of each what came of it.
+    pub(super) async fn forget_all(&self, notices: Vec<Notice>) -> Vec<Result<(), RedisError>> {
+        let count = notices.len();
+        let changes: Vec<usize> =
+            (0..count).filter(|place| notices[*place].is_of_change()).collect();
         let head = [self.key(CachePart::Head), self.key(CachePart::Log)];
         let (keys, args) = notice::spell(head, notices);
-        self.redis.call(&FORGET, keys, args).await.map(drop)
+        let called = self.redis.call(&FORGET, keys, args).await;
+        match called.and_then(|reply| refused(&reply).ok_or_else(unexpected)) {
+            Ok(refused) => {
+                let mut told: Vec<Result<(), RedisError>> = vec![Ok(()); count];
+                for (place, why) in refused {
+                    if let Some(place) = changes.get(place) {
+                        told[*place] = Err(RedisError::Rejected(why));
+                    }
+                }
+                told
+            }
+            Err(error) => vec![Err(error); count],
+        }
     }
 
     /// Forgets all values that carry a tag on all nodes; `longest` is longer than any of them lives or is loaded.
@@ -249,6 +265,23 @@ pub(super) fn millis(time: Duration) -> Arg {
 
 fn unexpected() -> RedisError {
     RedisError::Protocol("unexpected reply of a script of the cache".to_owned())
+}
+
+/// The changes that could not be noted, by their places among those of a call, and why.
+fn refused(reply: &Reply) -> Option<Vec<(usize, String)>> {
+    let Reply::Array(items) = reply else { return None };
+    let [_newest, refused @ ..] = items.as_slice() else { return None };
+    let (pairs, rest) = refused.as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let mut refused: Vec<(usize, String)> = Vec::with_capacity(pairs.len());
+    for [place, why] in pairs {
+        // Lua counts from one.
+        let place = usize::try_from(place.as_u64()?).ok()?.checked_sub(1)?;
+        refused.push((place, why.as_string()?));
+    }
+    Some(refused)
 }
 
 fn found(reply: Reply) -> Option<Found> {

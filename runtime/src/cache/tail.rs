@@ -45,11 +45,17 @@ pub(super) async fn follow(core: Arc<Core>) -> Stopped {
             tell(&core, fresh);
             trusted = fresh;
         }
-        tokio::select! {
-            () = core.wake.notified() => {}
-            () = core.told.notified() => shared.tell(),
-            () = sleep(EVERY) => {}
-        }
+        let why = tokio::select! {
+            () = core.wake.notified() => "told",
+            () = core.told.notified() => {
+                shared.tell();
+                "own"
+            }
+            () = sleep(EVERY) => "time",
+        };
+        let region = core.region.name();
+        metrics::counter!("understudy_cache_looks_total", "region" => region, "why" => why)
+            .increment(1);
     }
 }
 

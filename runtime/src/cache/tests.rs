@@ -34,7 +34,16 @@ impl Seat {
     }
 
     async fn sharing(shared: Shared) -> Self {
-        let mut seat = Self::with(PRICES, Some(shared), Arc::new(ManualClock::new()));
+        Self::looking(shared, PRICES).await
+    }
+
+    /// One whose region has other options.
+    async fn of(server: &RedisServer, name: &str, region: Region) -> Self {
+        Self::looking(Self::shared(server, name).await, region).await
+    }
+
+    async fn looking(shared: Shared, region: Region) -> Self {
+        let mut seat = Self::with(region, Some(shared), Arc::new(ManualClock::new()));
         seat.look().await;
         seat
     }
@@ -211,9 +220,17 @@ async fn c1_a_node_that_hears_nothing_gives_nothing_older_than_the_bound() {
     a.clock.advance(Duration::from_nanos(1));
     assert_eq!(a.get("k", 2).await, 2, "beyond the bound it is loaded");
     assert_eq!(a.get("k", 3).await, 3, "and not kept");
+    let mut slow = Box::pin(a.cache.get_with("slow", pending::<Result<u64, Infallible>>));
+    assert!(futures_util::poll!(slow.as_mut()).is_pending());
+    a.clock.advance(BOUND);
+    let mut waits = Box::pin(a.get("slow", 4));
+    assert!(futures_util::poll!(waits.as_mut()).is_pending(), "once at a time");
+    a.clock.advance(Duration::from_nanos(1));
+    assert_eq!(a.get("slow", 5).await, 5, "what it has read may have been forgotten since");
+    drop((slow, waits));
     let untold = a.cache.forget("k").await;
     assert!(matches!(&untold, Err(error) if error.is_retryable()), "{untold:?}");
-    let change = a.cache.change_with("k", || ready(Ok::<(), Infallible>(()))).await;
+    let change = a.cache.change_with("other", || ready(Ok::<(), Infallible>(()))).await;
     assert!(matches!(change, Err(ChangeError::NotBegun(_))), "{change:?}");
     server.launch().await;
     let shared = a.cache.core.shared.as_ref().unwrap();
@@ -343,11 +360,19 @@ async fn c7_the_end_of_a_change_is_told_when_it_can_be() {
     let server = RedisServer::start().await;
     let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
     let told = || server.cli(&["HGET", "us:t:{cprices}:h", "seq"]).trim().to_owned();
-    let changed = a.cache.change_with("k", async || {
-        server.cli(&["ACL", "SETUSER", "default", "-evalsha", "-eval"]);
-        Ok::<&str, Infallible>("committed")
+    // On a thread that ends before, as those of a node's workers do.
+    let change = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let changed = a.cache.change_with("k", async || {
+            server.cli(&["ACL", "SETUSER", "default", "-evalsha", "-eval"]);
+            Ok::<&str, Infallible>("committed")
+        });
+        runtime.block_on(changed)
+    };
+    let changed = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| scope.spawn(change).join().unwrap())
     });
-    assert_eq!(changed.await.unwrap(), "committed", "it was made");
+    assert_eq!(changed.unwrap(), "committed", "it was made");
     assert_eq!(told(), "1", "that it begins");
     server.cli(&["ACL", "SETUSER", "default", "+evalsha", "+eval"]);
     eventually("that it is over is told", || told() == "2").await;
@@ -356,9 +381,27 @@ async fn c7_the_end_of_a_change_is_told_when_it_can_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c7_a_change_that_was_refused_and_had_begun_all_the_same_holds_up_nobody() {
+    let server = RedisServer::start().await;
+    let a = Seat::on(&server, "a").await;
+    // The server knows the script from now on.
+    a.cache.forget("k").await.unwrap();
+    server.freeze();
+    let change = a.cache.change_with("k", || ready(Ok::<(), Infallible>(()))).await;
+    server.thaw();
+    assert!(matches!(change, Err(ChangeError::NotBegun(_))), "{change:?}");
+    let noted =
+        || -> u64 { server.cli(&["HGET", "us:t:{cprices}:h", "seq"]).trim().parse().unwrap() };
+    eventually("its beginning was noted, and its end is", || noted() >= 3).await;
+    let writers = server.cli(&["EXISTS", "us:t:{cprices}:b:k"]);
+    assert_eq!(writers.trim(), "0", "it is held up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c7_what_is_loaded_during_a_change_is_waited_for_no_longer_than_the_bound() {
     let server = RedisServer::start().await;
-    let (a, mut b) = (Seat::on(&server, "a").await, Seat::on(&server, "b").await);
+    let region = PRICES.load_limit(Duration::from_secs(300));
+    let (a, mut b) = (Seat::on(&server, "a").await, Seat::of(&server, "b", region).await);
     // Its process dies in the middle, so that nobody tells its end.
     let mut lost = Box::pin(a.cache.change_with("k", pending::<Result<(), Infallible>>));
     let writers = "us:t:{cprices}:b:k";
@@ -367,6 +410,8 @@ async fn c7_what_is_loaded_during_a_change_is_waited_for_no_longer_than_the_boun
         () = eventually("it has begun", || server.cli(&["EXISTS", writers]).trim() == "1") => {}
     }
     drop(lost);
+    // However long this machine takes.
+    assert_eq!(server.cli(&["PEXPIRE", writers, "300000"]).trim(), "1");
     b.look().await;
     let (begun, loading) = tokio::sync::oneshot::channel();
     let (goes_on, waits) = tokio::sync::oneshot::channel::<()>();
@@ -383,7 +428,8 @@ async fn c7_what_is_loaded_during_a_change_is_waited_for_no_longer_than_the_boun
     // The change is committed now.
     b.clock.advance(BOUND + Duration::from_nanos(1));
     b.look().await;
-    assert_eq!(b.get("k", 2).await, 2, "what began before the commit is too old by now");
+    let given = tokio::time::timeout(LIMIT, b.get("k", 2)).await.expect("nobody waits for it");
+    assert_eq!(given, 2, "what began before the commit is too old by now");
     goes_on.send(()).unwrap();
     assert_eq!(slow.await.unwrap(), 1, "who asked before may be given it");
 }
@@ -393,13 +439,7 @@ async fn c3_what_another_node_loads_for_long_is_loaded_once_on_each_of_the_other
     let server = RedisServer::start().await;
     // However long this machine takes.
     let region = PRICES.waits(Duration::ZERO).load_limit(Duration::from_secs(300));
-    let seat = async |name: &str| {
-        let shared = Seat::shared(&server, name).await;
-        let mut seat = Seat::with(region, Some(shared), Arc::new(ManualClock::new()));
-        seat.look().await;
-        seat
-    };
-    let (a, mut b) = (seat("a").await, seat("b").await);
+    let (a, mut b) = (Seat::of(&server, "a", region).await, Seat::of(&server, "b", region).await);
     let slow = |cache: Cache<str, u64>, number: u64| {
         let (begun, loading) = tokio::sync::oneshot::channel::<()>();
         let (goes_on, waits) = tokio::sync::oneshot::channel::<()>();
@@ -477,6 +517,37 @@ async fn a_value_in_redis_that_is_of_another_type_is_replaced() {
         6,
         "under the same rules as any other"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_another_type_that_another_node_replaces_is_taken_from_there() {
+    let server = RedisServer::start().await;
+    let region = PRICES.waits(Duration::from_secs(300)).load_limit(Duration::from_secs(300));
+    let (a, b) = (Seat::of(&server, "a", region).await, Seat::of(&server, "b", region).await);
+    assert_eq!(a.get("other", 1).await, 1);
+    assert_eq!(b.get("k", 1).await, 1);
+    b.cache.core.forget("k");
+    server.cli(&["HSET", "us:t:{cprices}:v:k", "d", "[]"]);
+    let before = gate::calls(&server);
+    let (begun, loading) = tokio::sync::oneshot::channel::<()>();
+    let (goes_on, waits) = tokio::sync::oneshot::channel::<()>();
+    let replaces = a.cache.get_with("k", async move || {
+        begun.send(()).unwrap();
+        waits.await.unwrap();
+        Ok::<u64, Infallible>(2)
+    });
+    let asks = async {
+        loading.await.unwrap();
+        b.get("k", 3).await
+    };
+    let opens = async {
+        // Three are those of who replaces it, who looks twice; the other one has looked, and waits.
+        let waits = || gate::calls(&server) >= before + 5;
+        eventually("the other one waits for it", waits).await;
+        goes_on.send(()).unwrap();
+    };
+    let (replaced, given, ()) = tokio::join!(replaces, asks, opens);
+    assert_eq!((*replaced.unwrap(), given), (2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -190,6 +190,7 @@ static CATALOGUE: &[Metric] = &[
     Metric::counter("understudy_cache_evicted_total", "Cached values that made room for others, or for a newer one of their key").by(&[Label::any("region")]),
     Metric::counter("understudy_cache_forgotten_total", "Cached values that were forgotten because somebody changed them, on any node").by(&[Label::any("region")]),
     Metric::counter("understudy_cache_cleared_total", "Times that all values of a region were forgotten: by an operator or the application, or because not all changes could be heard of").by(&[Label::any("region")]),
+    Metric::counter("understudy_cache_looks_total", "Times that the node looked for changes of cached values, by why: another node said that there are some (`told`), it made one itself (`own`), or it was time. Where `told` stands still while others make changes, the messages between nodes are lost, and changes are heard of up to 0.5 s later").by(&[Label::any("region"), Label::of("why", &["told", "own", "time"])]),
     Metric::gauge("understudy_cache_outbox_age_seconds", "How long ago that was written which waits longest to be told to the cache after its transaction; 0 when nothing waits"),
     Metric::counter("understudy_cache_outbox_told_total", "What transactions and other programs changed and this node found and told to the cache; what is told right after its commit is not in here"),
     Metric::gauge("understudy_cache_listening", "1 while the node listens to what other programs change, 0 while it does not, or no table has the trigger"),

@@ -214,6 +214,15 @@ impl Redis {
         self.new_primary(old, START_LIMIT).await;
     }
 
+    /// Has the sentinels wait for so long from now on before they take a server for dead.
+    pub fn down_after(&self, time: Duration) {
+        let ms = time.as_millis().to_string();
+        for sentinel in &self.sentinels {
+            let set = ["SENTINEL", "SET", sentinel::SERVICE, "down-after-milliseconds", &ms];
+            sentinel.cli(&set);
+        }
+    }
+
     /// Waits until the sentinels name another primary than the one on `old`; returns how long.
     pub async fn new_primary(&self, old: u16, limit: Duration) -> Duration {
         let changed = || self.primary_port() != old && self.role(self.primary_port()) == "master";

@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use super::super::core::Core;
 use super::super::error::{ChangeError, ForgetError};
+use super::super::gate::Later;
 use super::super::region::CacheKey;
 use super::super::shared::Step;
 use super::{Cache, checked, tell};
@@ -38,7 +39,7 @@ where
     /// keeps what is not committed yet, and after it. Wherever the process dies, what was committed is seen on all nodes
     /// within [`HOLD`] and [`BOUND`](super::super::BOUND), or within [`BOUND`](super::super::BOUND) if it does not die. Where Redis
     /// is away at the end of a change that was made, this says that it was; the end is told in the background then, for [`HOLD`] at
-    /// most.
+    /// most. So it is where a change is refused since nobody knows whether its beginning was told.
     ///
     /// If the change fails nobody keeps what is loaded for [`HOLD`] either, since its error may be that of a commit whose answer
     /// was lost; so refuse what is wrong before this is called. The change has
@@ -58,9 +59,13 @@ where
         let asked = core.now();
         // However this ends, also by being dropped.
         let _forgotten = ForgottenHere { core, key: &key };
-        tell(core, &key, (Step::Begin, word.as_str()))
-            .await
-            .map_err(|error| ChangeError::<E>::NotBegun(ForgetError::Untold(error)))?;
+        if let Err(error) = tell(core, &key, (Step::Begin, word.as_str())).await {
+            if error.is_retryable() {
+                // It may have been noted all the same, or still will be.
+                tell_later(core, &key, (Step::End, word.as_str()), Later::May);
+            }
+            return Err(ChangeError::NotBegun(ForgetError::Untold(error)));
+        }
         // If it did not succeed it may be that the answer to a commit was lost, which is still to be carried out: the hold is
         // waited for. If it took too long, because the process stood still say, that may be over, and begins again.
         let changed = match carried_out(core, asked, change).await {
@@ -116,24 +121,42 @@ where
 /// can be, since the Redis that comes back may know nothing of the hold.
 async fn tell_at_last(core: &Arc<Core>, key: &str, (step, word): (Step, &str)) {
     let Err(error) = tell(core, key, (step, word)).await else { return };
+    tracing::debug!(cache.region = core.region.name(), %error, "the end of a change is told later");
+    tell_later(core, key, (step, word), Later::Must);
+}
+
+/// Tells it in the background, for [`HOLD`] at most: after that it holds up nobody any more.
+fn tell_later(core: &Arc<Core>, key: &str, (step, word): (Step, &str), later: Later) {
+    let Some(gate) = &core.gate else { return };
     let region = core.region.name();
-    tracing::debug!(cache.region = region, %error, "the end of a change is told later");
-    let (core, key, word) = (Arc::clone(core), key.to_owned(), word.to_owned());
+    let (through, key, word) = (Arc::clone(core), key.to_owned(), word.to_owned());
     let telling = async move {
         let (mut backoff, until) = (Backoff::new(AGAIN, MOST), Instant::now() + HOLD);
         while Instant::now() < until {
             sleep(backoff.pause()).await;
-            if tell(&core, &key, (step, word.as_str())).await.is_ok() {
+            if tell(&through, &key, (step, word.as_str())).await.is_ok() {
                 return;
             }
         }
-        tracing::warn!(
-            cache.region = region,
-            "the end of a change could not be told to other nodes for 10 s: an old value may be kept for as long as it lives"
-        );
+        is_untold(region, later);
     };
-    // There are no more of these than changes under way when Redis went: others are refused before they begin.
-    tokio::spawn(telling.instrument(tracing::info_span!("cache.tell", cache.region = region)));
+    let span = tracing::info_span!("cache.tell", cache.region = region);
+    if !gate.tell_later(later, telling.instrument(span)) {
+        is_untold(region, later);
+    }
+}
+
+fn is_untold(region: &str, later: Later) {
+    match later {
+        Later::Must => tracing::warn!(
+            cache.region = region,
+            "the end of a change could not be told to other nodes: an old value may be kept for as long as it lives"
+        ),
+        Later::May => tracing::debug!(
+            cache.region = region,
+            "the end of a change that was refused is not told: nobody keeps its value for 10 s"
+        ),
+    }
 }
 
 /// How long a change may take whose beginning was told after `asked`; nothing when it is too late for it.

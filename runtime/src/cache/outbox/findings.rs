@@ -9,8 +9,12 @@ use crate::service::Health;
 
 /// For how long one row may wait.
 const STUCK: Duration = Duration::from_secs(10);
-/// For how long nobody may listen: a connection that was lost is there again before, as a rule.
-const DEAF: Duration = Duration::from_secs(3);
+/// For how long nobody may listen: longer than the pause between two times that somebody tries to.
+const DEAF: Duration = Duration::from_secs(6);
+/// How many regions are named.
+const NAMED: usize = 3;
+/// How much of a name is told, characters: any program that writes into a table with a trigger may make one up.
+const LONGEST_NAME: usize = 40;
 
 impl Caches {
     /// Says how the cache is on this node: it never makes a node not ready, since it only loads more where it knows less.
@@ -31,7 +35,10 @@ impl Caches {
             found.push(Finding::new(
                 Severity::Warning,
                 "cache_outbox_stuck",
-                "what a transaction changed has not been told to the cache for 10 s: its old value may still be given",
+                format!(
+                    "what a transaction changed{} has not been told to the cache for 10 s: its old value may still be given",
+                    of_regions(&outbox.regions.load())
+                ),
                 "look at Redis and the database; it is told as soon as both answer, and DELETE /v1/caches empties the cache at once",
             ));
         }
@@ -44,5 +51,36 @@ impl Caches {
             ));
         }
         found
+    }
+}
+
+/// Names some regions, if there are any.
+fn of_regions(regions: &[String]) -> String {
+    if regions.is_empty() {
+        return String::new();
+    }
+    let named: Vec<String> =
+        regions.iter().take(NAMED).map(|name| name.chars().take(LONGEST_NAME).collect()).collect();
+    let more = match regions.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(" (cache regions: {}{more})", named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_regions_are_named_and_the_others_counted() {
+        let names =
+            |count: usize| -> Vec<String> { (0..count).map(|it| format!("r{it}")).collect() };
+        assert_eq!(of_regions(&names(0)), "");
+        assert_eq!(of_regions(&names(1)), " (cache regions: r0)");
+        assert_eq!(of_regions(&names(3)), " (cache regions: r0, r1, r2)");
+        assert_eq!(of_regions(&names(5)), " (cache regions: r0, r1, r2 and 2 more)");
+        let long = of_regions(&["x".repeat(1_000)]);
+        assert!(long.len() < 100, "{long}");
     }
 }

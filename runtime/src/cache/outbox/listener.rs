@@ -54,9 +54,10 @@ pub(super) async fn listen(outbox: &Outbox, database: &Database, caches: &Caches
         let begun = Instant::now();
         let lived = match database.listen(CHANNEL).await {
             Ok(Some(listener)) => {
-                hear(outbox, database, listener).await;
-                // Whether it is lost or not needed any more is found out after the pause.
-                outbox.is_deaf(caches.inner.clock.now());
+                match hear(outbox, database, listener).await {
+                    Ended::Lost => outbox.is_deaf(caches.inner.clock.now()),
+                    Ended::Needless => outbox.needs_nobody(),
+                }
                 begun.elapsed()
             }
             Ok(None) => return Stopped::Drained,
@@ -86,8 +87,17 @@ impl Pauses {
     }
 }
 
+/// Why nobody hears any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The connection is lost.
+    Lost,
+    /// There is no trigger any more.
+    Needless,
+}
+
 /// Hears until the connection is lost, or there is no trigger any more.
-async fn hear(outbox: &Outbox, database: &Database, mut listener: Listener) {
+async fn hear(outbox: &Outbox, database: &Database, mut listener: Listener) -> Ended {
     outbox.hears();
     info!("what other programs change is heard of");
     // What was told before is found by looking.
@@ -103,7 +113,7 @@ async fn hear(outbox: &Outbox, database: &Database, mut listener: Listener) {
                 Ok(()) => {
                     let bridged = is_bridged(database).await;
                     if matches!(bridged, Ok(false)) {
-                        return;
+                        return Ended::Needless;
                     }
                     continue;
                 }
@@ -111,7 +121,7 @@ async fn hear(outbox: &Outbox, database: &Database, mut listener: Listener) {
             },
         };
         info!(error = chain(&lost), "what other programs change is looked for instead of heard of");
-        return;
+        return Ended::Lost;
     }
 }
 

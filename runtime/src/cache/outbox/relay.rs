@@ -16,8 +16,9 @@ use super::Outbox;
 use super::away::Away;
 use super::jobs::{Told, tell};
 use super::listener;
-use super::table::{self, PAGE, Pick};
+use super::table::{self, Oldest, PAGE, Pick};
 use crate::cache::Caches;
+use crate::cache::gate::patience;
 use crate::database::{Backend, Database, DatabaseError};
 use crate::supervise::{Stopped, Supervised, spawn};
 
@@ -27,8 +28,6 @@ const EVERY: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(20);
 /// How long telling what is in hand may take. The server ends transactions that pause for longer than 2 s.
 const LIMIT: Duration = Duration::from_millis(1_200);
-/// How long trying regions may take that could not be told: all others wait for that.
-const TRIAL: Duration = Duration::from_millis(300);
 
 /// What a look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,11 +108,11 @@ impl Relay {
     /// Looks once, and tells what there is.
     pub(super) async fn look(&mut self) -> Result<Look, DatabaseError> {
         let oldest = table::oldest(&self.database).await?;
-        let age = oldest.map_or(Duration::ZERO, |oldest| oldest.age);
+        let age = oldest.as_ref().map_or(Duration::ZERO, |oldest| oldest.age);
         metrics::gauge!("understudy_cache_outbox_age_seconds").set(age.as_secs_f64());
-        let found = oldest.map(|oldest| oldest.id);
-        self.remember(found);
-        if found.is_none() {
+        let is_none = oldest.is_none();
+        self.remember(oldest);
+        if is_none {
             self.away.clear();
             return Ok(Look::default());
         }
@@ -148,11 +147,18 @@ impl Relay {
         if waiting.is_empty() {
             return Ok(0);
         }
-        let (_, told) = self.tell(Pick::FirstOf(waiting.clone()), TRIAL).await?;
+        let (_, told) = self.tell(Pick::FirstOf(waiting.clone()), self.trial()).await?;
         told.regions.iter().for_each(|region| self.away.is_back(region));
         // Also those whose row another node has in hand, which tries them too.
         self.put_off(waiting.into_iter().filter(|region| !told.regions.contains(region)));
         Ok(told.rows.len())
+    }
+
+    /// How long trying regions may take that could not be told, which all others wait for: as long as one that is slow may take to
+    /// answer, or it would be put off for ever.
+    fn trial(&self) -> Duration {
+        let redis = self.caches.inner.redis.as_ref();
+        redis.map_or(LIMIT, |(redis, _)| patience(redis).min(LIMIT))
     }
 
     fn put_off(&mut self, regions: impl IntoIterator<Item = String>) {
@@ -171,16 +177,19 @@ impl Relay {
         Ok((rows, told))
     }
 
-    /// Since when the same row has waited.
-    fn remember(&mut self, oldest: Option<i64>) {
+    /// Since when the same row has waited, and which regions cannot be told; where none is known to be so, that of the row.
+    fn remember(&mut self, oldest: Option<Oldest>) {
         let (outbox, now) = (&self.caches.inner.outbox, self.caches.inner.clock.now());
-        if oldest.is_none() || oldest != self.stuck {
+        let row = oldest.as_ref().map(|oldest| oldest.id);
+        if row.is_none() || row != self.stuck {
             outbox.stuck.store(0, Ordering::Relaxed);
         }
-        if oldest.is_some() {
+        if let Some(Oldest { region, .. }) = oldest {
             Outbox::since(&outbox.stuck, now);
+            let away = self.away.names();
+            outbox.regions.store(Arc::new(if away.is_empty() { vec![region] } else { away }));
         }
-        self.stuck = oldest;
+        self.stuck = row;
     }
 
     /// With rows that nobody else has in hand.

@@ -38,9 +38,10 @@ pub(super) enum Pick {
 }
 
 /// The row that has waited for longest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Oldest {
     pub(super) id: i64,
+    pub(super) region: String,
     /// How long ago it was written, by the database's clock.
     pub(super) age: Duration,
 }
@@ -73,7 +74,7 @@ where
 pub(super) async fn oldest(database: &Database) -> Result<Option<Oldest>, DatabaseError> {
     let backend = database.backend();
     let sql = format!(
-        "SELECT id, {} - at_ms AS age_ms FROM us_cache_outbox ORDER BY id LIMIT 1",
+        "SELECT id, region, {} - at_ms AS age_ms FROM us_cache_outbox ORDER BY id LIMIT 1",
         backend.now_ms()
     );
     let query = backend.statement(&sql, []);
@@ -84,7 +85,7 @@ pub(super) async fn oldest(database: &Database) -> Result<Option<Oldest>, Databa
     let Some(row) = found.await? else { return Ok(None) };
     let age_ms: i64 = row.try_get("", "age_ms")?;
     let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
-    Ok(Some(Oldest { id: row.try_get("", "id")?, age }))
+    Ok(Some(Oldest { id: row.try_get("", "id")?, region: row.try_get("", "region")?, age }))
 }
 
 /// Says which of some regions have rows.

@@ -114,6 +114,17 @@ impl Stage {
         };
         tokio::time::timeout(LIMIT, cut_off).await.expect("somebody listens");
     }
+
+    /// Waits until so many listen: one looks every 5 s whether it need do so.
+    async fn listeners(&self, wanted: i64) {
+        let sql = format!("SELECT count(*) {LISTENERS}");
+        let are_so_many = async {
+            while count(&self.database, &sql).await != wanted {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT * 3, are_so_many).await.expect("as many as that listen");
+    }
 }
 
 /// The connections of those who listen.
@@ -233,12 +244,16 @@ async fn c7_a_region_that_cannot_be_told_holds_up_no_other() {
     assert_eq!((look.told, look.is_part), (0, true), "those that have waited for longer: {look:?}");
     let look = stage.b.relay.look().await.unwrap();
     assert!(look.told == 1 && look.left > 0, "{look:?}");
+    let outbox = &stage.b.caches.inner.outbox;
+    assert_eq!(**outbox.regions.load(), ["odd"], "it is named");
     assert_eq!((stage.a.get("k", 2).await, stage.b.get("k", 3).await), (2, 2));
     assert_eq!(waiting(&stage.database).await, 1_100, "nothing of it is lost");
     stage.redis.cli(&["DEL", head]);
     let (mut told, database) = (0, stage.database.clone());
     let is_told = async {
         while waiting(&database).await > 0 {
+            // It answers again, slowly, but in time.
+            stage.redis.cli(&["CLIENT", "PAUSE", "400", "WRITE"]);
             told += stage.b.relay.look().await.unwrap().told;
         }
     };
@@ -322,6 +337,11 @@ async fn c6_who_listens_hears_at_once_and_who_was_cut_off_finds_it_all_the_same(
     }
     stage.cut_off_the_listener().await;
     assert!(stage.b.caches.findings().is_empty(), "it was mended before anybody had to know");
+    stage.listeners(1).await;
+    stage.database.connection().execute_unprepared("DROP TABLE price").await.unwrap();
+    stage.listeners(0).await;
+    let deaf = stage.b.caches.inner.outbox.deaf.load(Ordering::Relaxed);
+    assert_eq!(deaf, 0, "there is nothing that it would have to hear");
 }
 
 #[tokio::test]
@@ -347,7 +367,10 @@ async fn a_problem_is_told_when_something_was_wrong_for_long_and_only_while_it_i
     // Since the machine began.
     outbox.stuck.store(1, Ordering::Relaxed);
     outbox.deaf.store(1, Ordering::Relaxed);
+    outbox.regions.store(Arc::new(vec!["prices".to_owned()]));
     assert_eq!(codes(), ["cache_outbox_stuck", "cache_bridge_lost"]);
+    let text = caches.findings().remove(0).text;
+    assert!(text.contains("regions: prices"), "{text}");
     outbox.stuck.store(0, Ordering::Relaxed);
     assert_eq!(codes(), ["cache_bridge_lost"]);
     let health = caches.health();

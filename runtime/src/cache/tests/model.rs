@@ -73,12 +73,14 @@ enum Rule {
     Refused,
     /// Nobody waits for a load that began too long ago, unless memory counts.
     Join,
+    /// Nor, though memory counts, for one that may load during a change.
+    Unkept,
     /// Who changes a value forgets it, before that is answered.
     Own,
 }
 
 impl Rule {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::Blocked,
         Self::TakenAway,
         Self::Word,
@@ -102,6 +104,7 @@ impl Rule {
         Self::Permit,
         Self::Refused,
         Self::Join,
+        Self::Unkept,
         Self::Own,
     ];
 }

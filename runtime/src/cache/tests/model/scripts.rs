@@ -109,7 +109,8 @@ impl Both {
             }
         }
         self.together += 1;
-        self.shared.forget_all(notices).await.unwrap();
+        let told = self.shared.forget_all(notices).await;
+        assert!(told.iter().all(Result::is_ok), "{told:?}");
     }
 
     async fn forget(&mut self, word: u64) {

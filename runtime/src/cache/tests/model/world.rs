@@ -359,7 +359,8 @@ impl World {
 
     /// Whether a load that began then is waited for: for long only if a change would take it from the list.
     fn joins(&self, seat: &Node, (number, began): (u64, u64)) -> bool {
-        let would_be_gone = self.trusts(seat.fresh) && seat.unkept != number;
+        let has_right = seat.unkept != number || !self.rules.has(Rule::Unkept);
+        let would_be_gone = self.trusts(seat.fresh) && has_right;
         would_be_gone || self.now - began <= MOST || !self.rules.has(Rule::Join)
     }
 
