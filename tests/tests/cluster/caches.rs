@@ -11,7 +11,7 @@ use understudy_tests::{Client, Cluster, Fault, crowd, oracle, wait};
 use super::ground::{LIMIT, cluster_of};
 use super::outbox;
 
-const OPERATOR: &str = "operator-token-of-this-test";
+pub(super) const OPERATOR: &str = "operator-token-of-this-test";
 
 /// Three nodes, each with its own way to Redis, and the file that their numbers are loaded from.
 struct Stage {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use understudy::runtime::cache::BOUND;
 use understudy_tests::{Client, Cluster, oracle, wait};
 
+use super::caches::OPERATOR;
 use super::ground::LIMIT;
 
 /// How long it takes at most until others tell what was left behind.
@@ -99,7 +100,8 @@ async fn changed_by_another_program(cluster: &Cluster) {
     }
     oracle!("nodes that are ready without a listener", ready, 3);
     wait::until("all nodes listen again", LIMIT, async || listens().await > 2.5).await;
-    let about = Client::new().get(cluster.nodes[0].admin_url(), "/v1/about").await.unwrap();
+    let operator = Client::new().bearing(OPERATOR);
+    let about = operator.get(cluster.nodes[0].admin_url(), "/v1/about").await.unwrap();
     let about: Value = about.expect(200).json();
     let cache = about["services"]
         .as_array()
