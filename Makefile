@@ -2,21 +2,17 @@
 
 .PHONY: test soak upgrade bench check doc packages openapi schemathesis
 
-# Most wait more than they compute, so that several run at a time. Those with clusters that only wait (CLUSTERS) stand beside
-# those with single servers, and those that look at pages (BESIDE) beside TOGETHER. ALONE make load, and bound what it takes.
+# Most wait more than they compute, so that two lines of them run beside each other: what computes (unit tests, models) and then
+# what makes load and bounds what it takes (FAULTS), beside clusters that only wait (CLUSTERS, TOGETHER) and those that look at
+# pages (PAGES).
 TOGETHER := admin cli cluster doctor settings traces
-BESIDE := console deploy
+PAGES := console deploy
 CLUSTERS := scheduler sessions
-ALONE := faults harness operators
+FAULTS := faults harness operators
 ALL := $(basename $(notdir $(wildcard */tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs)))
-SERVERS := $(filter-out $(TOGETHER) $(BESIDE) $(CLUSTERS) $(ALONE), $(ALL))
+SERVERS := $(filter-out $(TOGETHER) $(PAGES) $(CLUSTERS) $(FAULTS), $(ALL))
 
-# Runs the second line of tests beside the first, and shows what it said when both have ended.
-define both
-@RUST_TEST_THREADS=2 cargo test --workspace $(2) >target/beside.log 2>&1 & beside=$$!; \
-$(1); status=$$?; \
-wait $$beside || status=1; cat target/beside.log; exit $$status
-endef
+tests = cargo test --workspace $(1:%=--test %)
 
 # Where there is a file system in memory with 8 GiB left, the servers of the tests live there: to make and to remove the
 # thousand files of a PostgreSQL takes a disk longer than all else that a test does.
@@ -26,9 +22,10 @@ test bench: export TMPDIR := $(or $(MEMORY),$(TMPDIR),/tmp)
 test: packages
 	cargo build --workspace --bins
 	cargo test --workspace --no-run
-	$(call both,cargo test --workspace --lib --bins $(SERVERS:%=--test %),$(CLUSTERS:%=--test %))
-	cargo test --workspace $(ALONE:%=--test %)
-	$(call both,RUST_TEST_THREADS=4 cargo test --workspace $(TOGETHER:%=--test %),$(BESIDE:%=--test %))
+	@{ RUST_TEST_THREADS=2 $(call tests,$(CLUSTERS)) && RUST_TEST_THREADS=3 $(call tests,$(TOGETHER)) && \
+	RUST_TEST_THREADS=2 $(call tests,$(PAGES)); } >target/beside.log 2>&1 & beside=$$!; \
+	$(call tests,$(SERVERS)) --lib --bins && $(call tests,$(FAULTS)); status=$$?; \
+	wait $$beside || status=1; cat target/beside.log; exit $$status
 	cargo test --workspace --doc
 
 # The same faults as in `make test`, as often as it takes to believe it, and at the size that was asked for: some hours.
