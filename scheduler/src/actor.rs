@@ -105,6 +105,8 @@ pub(crate) struct SchedulerActor {
     /// Something changed meanwhile.
     again: bool,
     beating: bool,
+    /// An operator has set something meanwhile.
+    beat_again: bool,
     timer: Option<SpawnHandle>,
     stopping: bool,
     said_farewell: bool,
@@ -145,6 +147,7 @@ impl SchedulerActor {
             busy: false,
             again: false,
             beating: false,
+            beat_again: false,
             timer: None,
             stopping: false,
             said_farewell: false,
@@ -204,6 +207,9 @@ impl SchedulerActor {
             if report.look {
                 scheduler.round(ctx);
             }
+            if std::mem::take(&mut scheduler.beat_again) {
+                scheduler.beat(ctx);
+            }
         }));
     }
 }
@@ -235,6 +241,8 @@ impl Handler<LookAround> for SchedulerActor {
         let _handling = self.probe.take("look_around");
         // At once: a beat waits for the database.
         self.core.serve_or_rest();
+        // One that is under way may have read what was the case before.
+        self.beat_again |= self.beating;
         self.beat(ctx);
         self.round(ctx);
     }

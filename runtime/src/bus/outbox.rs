@@ -18,6 +18,8 @@ pub(super) struct Outbox {
     writer: PacketWriter,
     /// The requests among the frames, by id: they fail together when nobody listens.
     requests: Vec<u64>,
+    /// Whether there are answers only, which do no harm when they come twice.
+    is_repeatable: bool,
     /// Packets that became full while another was on its way.
     full: Vec<Batch>,
     waiting: usize,
@@ -29,6 +31,8 @@ pub(super) struct Outbox {
 pub(super) struct Batch {
     pub(super) packet: Bytes,
     pub(super) requests: Vec<u64>,
+    /// Whether it does no harm when it comes twice.
+    pub(super) is_repeatable: bool,
 }
 
 impl Outbox {
@@ -36,6 +40,7 @@ impl Outbox {
         Self {
             writer: PacketWriter::new(from),
             requests: Vec::new(),
+            is_repeatable: true,
             full: Vec::new(),
             waiting: 0,
             on_its_way: false,
@@ -52,8 +57,13 @@ impl Outbox {
         }
         self.writer.push(message)?;
         self.waiting += 1;
-        if message.kind == Kind::Request {
-            self.requests.push(message.id);
+        match message.kind {
+            Kind::Request => {
+                self.requests.push(message.id);
+                self.is_repeatable = false;
+            }
+            Kind::Send => self.is_repeatable = false,
+            Kind::Reply | Kind::Failure | Kind::Echo | Kind::Trace => {}
         }
         if self.on_its_way {
             if self.writer.len() > FULL_BYTES {
@@ -87,7 +97,11 @@ impl Outbox {
     }
 
     fn batch(&mut self) -> Batch {
-        Batch { packet: self.writer.take(), requests: std::mem::take(&mut self.requests) }
+        Batch {
+            packet: self.writer.take(),
+            requests: std::mem::take(&mut self.requests),
+            is_repeatable: std::mem::replace(&mut self.is_repeatable, true),
+        }
     }
 }
 
@@ -120,6 +134,26 @@ mod tests {
         assert_eq!((second.requests.len(), read(&second.packet).unwrap().1.len()), (8, 9));
         assert!(outbox.next().is_none() && outbox.is_idle());
         assert!(outbox.push(&frame(Kind::Send, 11, "x", &1)).unwrap().is_some());
+    }
+
+    #[test]
+    fn only_answers_are_sent_again() {
+        for (kind, expected) in [
+            (Kind::Reply, true),
+            (Kind::Failure, true),
+            (Kind::Request, false),
+            (Kind::Send, false),
+        ] {
+            let mut outbox = outbox();
+            let first = outbox.push(&frame(Kind::Reply, 1, "", &1)).unwrap().unwrap();
+            assert!(first.is_repeatable);
+            assert!(outbox.push(&frame(Kind::Reply, 2, "", &1)).unwrap().is_none());
+            assert!(outbox.push(&frame(kind, 3, "x", &1)).unwrap().is_none());
+            assert_eq!(outbox.next().unwrap().is_repeatable, expected, "{kind:?}");
+            assert!(outbox.next().is_none());
+            let last = outbox.push(&frame(Kind::Reply, 4, "", &1)).unwrap().unwrap();
+            assert!(last.is_repeatable, "after {kind:?}");
+        }
     }
 
     #[test]

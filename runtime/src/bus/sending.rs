@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::BusError;
-use super::core::BusCore;
+use super::core::{BusCore, Delivered};
 use super::outbox::Batch;
 use crate::ids::NodeId;
 
@@ -67,7 +67,11 @@ impl Sending {
     }
 
     async fn deliver(&self, batch: Batch) {
-        let delivered = self.core.deliver(&self.to, batch.packet).await;
+        let mut delivered = self.core.deliver(&self.to, batch.packet.clone()).await;
+        // Such as on a connection that is just being replaced: whoever waits would wait in vain, to the end of its time.
+        if batch.is_repeatable && matches!(delivered, Delivered::Unknown) {
+            delivered = self.core.deliver(&self.to, batch.packet).await;
+        }
         self.core.delivered(&batch.requests, delivered);
     }
 }

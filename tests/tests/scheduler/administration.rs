@@ -114,6 +114,14 @@ async fn leaderless(stage: &Stage) {
         }
     };
     maintenance(Method::POST, "?force=true").await;
+    // Else one of them could be on the point of leading.
+    for node in &stage.cluster.nodes {
+        wait::until("it knows that it does not lead", LIMIT, async || {
+            let told = stage.ask(node, Method::GET, "/v1/leader", &Value::Null).await;
+            told.expect(200).json::<Value>()["maintenance"] == true
+        })
+        .await;
+    }
     let leads = "SELECT count(*) FROM us_leader_history WHERE ended_ms IS NULL";
     stage.until_count("nobody leads", leads, |terms| terms == 0).await;
     // Whoever led may have begun the run of the next due time that early.

@@ -269,21 +269,22 @@ async fn f6_files_that_cannot_be_removed_keep_none_of_the_others() {
     for name in ["a", "bad1", "bad2", "bad3", "c"] {
         put(&used, name).await;
     }
-    let refuse = |which: &str| {
+    // A change may be made more than once.
+    let refuse = |trigger: &str, which: &str| {
         format!(
-            "CREATE TRIGGER refuse BEFORE UPDATE OF state ON us_file WHEN OLD.name LIKE '{which}' \
-             BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            "CREATE TRIGGER IF NOT EXISTS {trigger} BEFORE UPDATE OF state ON us_file \
+             WHEN OLD.name LIKE '{which}' BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
     };
-    bench.change(&refuse("bad%")).await;
+    bench.change(&refuse("refuse_bad", "bad%")).await;
     bench.age().await;
     let run = async || collect(&bench.store, Act::Remove, ALL, &DutyRun::default()).await;
     assert!(run().await.is_err(), "three in a row are not for the files");
     assert_eq!(names(&used).await, ["bad1", "bad2", "bad3", "c"]);
     assert!(run().await.is_err());
     assert_eq!(names(&used).await, ["bad1", "bad2", "bad3"], "it began behind those that failed");
-    bench.change("DROP TRIGGER refuse").await;
-    bench.change(&refuse("bad1")).await;
+    bench.change("DROP TRIGGER IF EXISTS refuse_bad").await;
+    bench.change(&refuse("refuse_one", "bad1")).await;
     let report = run().await.unwrap();
     assert_eq!((report.removed, report.failed, report.more), (2, 1, false), "{report:?}");
     assert_eq!(names(&used).await, ["bad1"]);
