@@ -16,7 +16,9 @@ use super::{JobsFile, Look};
 
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(2);
-/// After how many looks a file is brought again.
+/// After how many looks a file that has changed is brought a second time: by then the other nodes have seen the change too.
+const SOON: u32 = 3;
+/// After how many looks it is brought again after that.
 const AGAIN: u32 = 15;
 /// How often it is brought after a change. Nodes change their files at about the same time: what one leaves alone because
 /// another still stands for the file before, somebody must bring afterwards.
@@ -107,7 +109,7 @@ impl Watcher {
 
     fn brought(&mut self, report: &SyncReport) {
         self.told.clear();
-        self.wait = AGAIN;
+        self.wait = if self.left == TIMES { SOON } else { AGAIN };
         self.left = if report.older.is_empty() { self.left - 1 } else { self.left.max(1) };
         if self.file.told.is_none() {
             self.trouble.send_replace(None);
