@@ -178,3 +178,29 @@ async fn a_full_server_can_be_swept() {
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
     assert_eq!(redis.command(&["EXISTS", &redis.index()]).await.trim(), "0");
 }
+
+/// In the step of the sweep itself: whoever sweeps may die right after it.
+#[tokio::test]
+async fn what_was_swept_stands_in_no_list_any_more() {
+    let redis = OnRedis::start().await;
+    let store = redis.store();
+    settled(&redis, &store).await;
+    let (told, child, vanished) =
+        (session(&store, 100).await, session(&store, 100).await, session(&store, 100).await);
+    redis.command(&["HSET", &redis.key(child), "pa", "a parent"]).await;
+    redis.command(&["DEL", &redis.key(vanished)]).await;
+    let lists = ["i", "n", "g"].map(|list| redis.index().replace(":x", &format!(":{list}")));
+    for locator in [told, child, vanished] {
+        redis.command(&["ZADD", &lists[2], "1", &locator.to_string()]).await;
+    }
+    for list in &lists {
+        assert_eq!(redis.command(&["ZCARD", list]).await.trim(), "3", "{list}");
+    }
+    redis.pass(Duration::from_millis(150)).await;
+    let listener = Told::default();
+    until_told(&redis, &sweeper(redis.store(), &listener), &listener, 2).await;
+    assert_eq!(redis.command(&["EXISTS", &redis.index()]).await.trim(), "0");
+    for list in &lists {
+        assert_eq!(redis.command(&["ZRANGE", list, "0", "-1"]).await.trim(), "", "{list}");
+    }
+}

@@ -102,7 +102,8 @@ async fn k12_a_hundred_restarts_leave_nothing_behind() {
         .start()
         .await;
     settled(&cluster).await;
-    let (baseline, known) = (size(&cluster), fields(&cluster));
+    let (at_first, known) = (counted_keys(&cluster), fields(&cluster));
+    let baseline = at_first.len();
     for round in 0..ROUNDS {
         crowd(5, 10, async |number| {
             let base = cluster.url(number % NODES);
@@ -113,8 +114,16 @@ async fn k12_a_hundred_restarts_leave_nothing_behind() {
     }
     let begun = Instant::now();
     // Three seconds of life, and the sweep, which comes every ten.
+    let mut noted = false;
     wait::until("all sessions are over and gone", Duration::from_secs(30), async || {
-        size(&cluster) <= baseline
+        let left = counted_keys(&cluster);
+        let gone = left.len() <= baseline;
+        if !gone && !noted && begun.elapsed() > Duration::from_secs(20) {
+            noted = true;
+            let more: Vec<&String> = left.difference(&at_first).collect();
+            oracle::note(&format!("still there after 20 s: {more:?}"));
+        }
+        gone
     })
     .await;
     oracle::note(&format!("back at the baseline after {} ms", begun.elapsed().as_millis()));
@@ -124,17 +133,17 @@ async fn k12_a_hundred_restarts_leave_nothing_behind() {
     cluster.nodes[0].terminate();
     cluster.nodes[0].wait_exit(LIMIT).await;
     cluster.restart(0).await;
-    oracle!("keys after 101 restarts and 200 sessions", size(&cluster), baseline);
+    oracle!("keys after 101 restarts and 200 sessions", counted_keys(&cluster).len(), baseline);
     oracle!("fields in what is kept", fields(&cluster), known);
     let keys = cluster.redis.all_keys();
     let forever = keys.iter().filter(|key| cluster.redis.cli(&["PTTL", key]) == "-1").count();
     oracle!("keys that would stay for ever", forever, 0);
 }
 
-/// How many keys there are, without the lease of the leader, which is there or just not, and without who was here lately.
-fn size(cluster: &Cluster) -> usize {
-    let keys = cluster.redis.all_keys();
-    keys.iter().filter(|key| !is_of_leader(key) && !is_of_visitors(key)).count()
+/// Which keys there are, without the lease of the leader, which is there or just not, and without who was here lately.
+fn counted_keys(cluster: &Cluster) -> BTreeSet<String> {
+    let keys = cluster.redis.all_keys().into_iter();
+    keys.filter(|key| !is_of_leader(key) && !is_of_visitors(key)).collect()
 }
 
 /// Who was here lately is forgotten when the session ends; of one whose end a dying node swept, after an hour.

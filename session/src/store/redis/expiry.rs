@@ -7,6 +7,7 @@ use std::time::Duration;
 use understudy_runtime::ids::Bucket;
 use understudy_runtime::redis::Reply;
 
+use super::register::in_list_of_ids;
 use super::{
     ACKNOWLEDGE, DUE, RedisStore, SWEEP, TELL_OF, as_text, fields, int, ms, number, tag, text,
     unexpected,
@@ -33,6 +34,8 @@ impl RedisStore {
         }
         let more = due.len() >= limit as usize;
         let mut keys = vec![index, self.keys.lease_table(bucket), self.keys.session_named(bucket)];
+        keys.extend([self.keys.session_ids(bucket), self.keys.seen_guests(bucket)]);
+        let mut members = Vec::with_capacity(2 * due.len());
         for member in &due {
             let told = member.strip_prefix(['!', '?']);
             if told.is_none() {
@@ -40,6 +43,10 @@ impl RedisStore {
             }
             let locator = told.map_or(member.as_str(), locator_of);
             keys.push(self.keys.session_remains(bucket, locator));
+            // What is no locator names no session either; the script finds that out.
+            let locator = told.map_or_else(|| member.parse::<Locator>().ok(), |_| None);
+            members.push(text(member));
+            members.push(text(&locator.map_or_else(String::new, in_list_of_ids)));
         }
         if self.notes_unsaved {
             keys.push(self.keys.unsaved_sessions(bucket));
@@ -48,36 +55,25 @@ impl RedisStore {
         let keep = hold.map_or_else(|| text(""), |_| self.keep_remains());
         let hold = hold.map_or_else(|| text(""), |hold| number(ms(hold)));
         let mut args = vec![number(self.slack_ms), number(ms(self.lease)), hold, keep];
-        args.extend(due.iter().map(|member| text(member)));
+        args.extend(members);
         let reply = self.call(&SWEEP, keys, args).await?;
         match tag(&reply)? {
             "GRACE" => Ok(Swept::default()),
             "OK" => {
                 let expired = handed_out(&reply[1..])?;
-                self.forget_swept(bucket, &expired).await;
+                self.take_swept_off_rolls(&expired).await;
                 Ok(Swept { expired, more })
             }
             other => Err(unexpected(other)),
         }
     }
 
-    /// Takes what was swept off the list of ids and off the rolls. What is left there when that fails is struck off by
-    /// whoever looks next.
-    async fn forget_swept(&self, bucket: Bucket, expired: &[Expired]) {
+    /// Takes what was swept off the rolls of its users, which lie in other slots. What is left there when that fails is struck
+    /// off by whoever looks next, and ends with the roll.
+    async fn take_swept_off_rolls(&self, expired: &[Expired]) {
         let expired = expired.iter().filter(|expired| !expired.again);
-        let (mut locators, mut users, mut guests) = (Vec::new(), Vec::new(), Vec::new());
-        for expired in expired {
-            locators.push(expired.locator);
-            if expired.user.is_none() {
-                guests.push(expired.locator);
-            }
-            users.extend(expired.user.clone().map(|user| (user, expired.locator)));
-        }
-        self.forget_ids(bucket, &locators).await;
-        self.take_off_rolls(&users).await;
-        if let Err(error) = self.forget_guests(bucket, &guests).await {
-            tracing::debug!(%error, "guests who have left are counted for a while");
-        }
+        let named = expired.filter_map(|it| it.user.clone().map(|user| (user, it.locator)));
+        self.take_off_rolls(&named.collect::<Vec<_>>()).await;
     }
 
     /// Keeps what there is to tell of a session that ends, and that only the database has.

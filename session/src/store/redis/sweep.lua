@@ -1,8 +1,9 @@
 -- Ends sessions that are over, and hands out what is to be told. KEYS[1] index, KEYS[2] lease table of the bucket, KEYS[3] its
--- sessions with a user, then for each member the session, if it names one, and what it held, and at the end (if there is one) what the
+-- sessions with a user, KEYS[4] list of ids, KEYS[5] guests who were seen, then for each member the session, if it names one, and
+-- what it held, and at the end (if there is one) what the
 -- database does not have yet; ARGV: slack in ms, lease in ms, how long what is handed out is held in
--- ms or '' when nothing is to be kept, how long what sessions held is kept in ms or '', member, ... Members: a locator, or an
--- entry (see entry.lua) with its mark.
+-- ms or '' when nothing is to be kept, how long what sessions held is kept in ms or '', then for each member itself and its place in
+-- the list of ids or '' if it names no session. Members: a locator, or an entry (see entry.lua) with its mark.
 -- Replies {'GRACE'} or {'OK', entry, 1 if it was handed out before else 0, ...}. Meaning: Spec::sweep; what is no session is
 -- not touched.
 local t = redis.call('TIME')
@@ -26,8 +27,8 @@ local function hand_out(text, again)
   answer[#answer + 1] = again
 end
 
-local many = 3
-for i = 5, #ARGV do
+local many = 5
+for i = 5, #ARGV, 2 do
   local mark = string.sub(ARGV[i], 1, 1)
   many = many + ((mark == '!' or mark == '?') and 1 or 2)
 end
@@ -39,15 +40,22 @@ local function leave_end(locator)
   if queue and redis.call('ZREM', queue, locator) == 1 then unsaved(queue, '!' .. locator, now) end
 end
 
+-- Here and not afterwards: whoever sweeps may die in between, and nobody else would ever look.
+local function strike(locator, id)
+  redis.call('ZREM', index, locator)
+  redis.call('ZREM', KEYS[3], locator)
+  redis.call('ZREM', KEYS[4], id)
+  redis.call('ZREM', KEYS[5], locator)
+end
+
 local function is_number(text)
   return text and string.match(text, '^%d+$')
 end
 
-local function look(locator, key, remains, due)
+local function look(locator, id, key, remains, due)
   local kind = redis.call('TYPE', key).ok
   if kind == 'none' then
-    redis.call('ZREM', index, locator)
-    redis.call('ZREM', KEYS[3], locator)
+    strike(locator, id)
     leave_end(locator)
     return hand_out(string.format('%s|vanished||%.0f|', locator, due), 0)
   end
@@ -63,14 +71,13 @@ local function look(locator, key, remains, due)
   if ends > now then return note(index, locator, ends, now, 'CH') end
   -- Of a child nothing is told.
   lay_out(key, remains, s[9] and '' or ARGV[4])
-  redis.call('ZREM', index, locator)
-  redis.call('ZREM', KEYS[3], locator)
+  strike(locator, id)
   leave_end(locator)
   if not s[9] then hand_out(entry(locator, s, slack, now), 0) end
 end
 
-local key = 4
-for i = 5, #ARGV do
+local key = 6
+for i = 5, #ARGV, 2 do
   local member = ARGV[i]
   local mark = string.sub(member, 1, 1)
   local told = mark == '!' or mark == '?'
@@ -82,7 +89,7 @@ for i = 5, #ARGV do
       if not hold then redis.call('DEL', KEYS[key]) end
       hand_out(string.sub(member, 2), mark == '!' and 1 or 0)
     else
-      look(member, KEYS[key], KEYS[key + 1], due)
+      look(member, ARGV[i + 1], KEYS[key], KEYS[key + 1], due)
     end
   end
   key = key + (told and 1 or 2)
