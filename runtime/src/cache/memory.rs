@@ -30,8 +30,8 @@ pub(super) fn carries(tags: &[Arc<str>], tag: &str) -> bool {
 #[derive(Clone)]
 pub(super) struct Kept {
     pub(super) value: AnyValue,
-    /// What else it is forgotten by.
-    pub(super) tags: Tags,
+    /// What else it is forgotten by, if anything: a hit makes and drops a reference to each part of this.
+    pub(super) tags: Option<Tags>,
     /// Its length as JSON.
     pub(super) bytes: u64,
     /// When its life ends.
@@ -93,7 +93,7 @@ impl Memory {
 
     /// Takes out what carries a tag. It looks at everything, so it is for what happens seldom.
     pub(super) fn remove_tagged(&self, tag: &str) {
-        self.cache.retain(|_key, kept| !carries(&kept.tags, tag));
+        self.cache.retain(|_key, kept| !kept.tags.as_ref().is_some_and(|tags| carries(tags, tag)));
     }
 
     pub(super) fn clear(&self) {
@@ -119,9 +119,8 @@ mod tests {
     use super::*;
 
     fn kept(bytes: u64) -> Kept {
-        let (tags, until) = (Tags::from(Vec::new()), BootInstant::from_nanos(u64::MAX));
-        let value = Arc::new(bytes);
-        Kept { value, tags, bytes, until, whole: Duration::ZERO, again: None }
+        let (value, until) = (Arc::new(bytes), BootInstant::from_nanos(u64::MAX));
+        Kept { value, tags: None, bytes, until, whole: Duration::ZERO, again: None }
     }
 
     #[test]

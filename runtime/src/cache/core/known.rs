@@ -50,7 +50,7 @@ impl Core {
     pub(super) fn kept(&self, value: AnyValue, tags: &Tags, terms: Terms) -> Kept {
         Kept {
             value,
-            tags: Arc::clone(tags),
+            tags: (!tags.is_empty()).then(|| Arc::clone(tags)),
             bytes: terms.bytes as u64,
             until: self.clock.now() + terms.lives,
             whole: terms.whole,
