@@ -1,5 +1,8 @@
 # `make test` needs nothing but Rust: it installs what else is missing.
 
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 .PHONY: test soak upgrade bench check doc packages openapi schemathesis
 
 # Most wait more than they compute, so that two lines of them run beside each other: what computes (unit tests, models) and then
@@ -12,7 +15,8 @@ FAULTS := faults harness operators
 ALL := $(basename $(notdir $(wildcard */tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs)))
 SERVERS := $(filter-out $(TOGETHER) $(PAGES) $(CLUSTERS) $(FAULTS), $(ALL))
 
-tests = cargo test --workspace $(1:%=--test %)
+# One that fails keeps none of the others from being seen.
+tests = cargo test --workspace --no-fail-fast $(1:%=--test %)
 
 # Where there is a file system in memory with 8 GiB left, the servers of the tests live there: to make and to remove the
 # thousand files of a PostgreSQL takes a disk longer than all else that a test does.
@@ -22,10 +26,11 @@ test bench: export TMPDIR := $(or $(MEMORY),$(TMPDIR),/tmp)
 test: packages
 	cargo build --workspace --bins
 	cargo test --workspace --no-run
-	@{ RUST_TEST_THREADS=2 $(call tests,$(CLUSTERS)) && RUST_TEST_THREADS=3 $(call tests,$(TOGETHER)) && \
-	RUST_TEST_THREADS=2 $(call tests,$(PAGES)); } >target/beside.log 2>&1 & beside=$$!; \
-	$(call tests,$(SERVERS)) --lib --bins && $(call tests,$(FAULTS)); status=$$?; \
-	wait $$beside || status=1; cat target/beside.log; exit $$status
+	@( RUST_TEST_THREADS=2 $(call tests,$(CLUSTERS)); first=$$?; RUST_TEST_THREADS=3 $(call tests,$(TOGETHER)); second=$$?; \
+	RUST_TEST_THREADS=2 $(call tests,$(PAGES)) && [ $$first$$second = 00 ] ) >target/beside.log 2>&1 & beside=$$!; \
+	( $(call tests,$(SERVERS)) --lib --bins; first=$$?; $(call tests,$(FAULTS)) && [ $$first = 0 ] ) 2>&1 | tee target/first.log; \
+	status=$$?; wait $$beside || status=1; cat target/beside.log; \
+	[ $$status = 0 ] || grep -hE -A4 "^thread '.*' .*panicked at" target/first.log target/beside.log || true; exit $$status
 	cargo test --workspace --doc
 
 # The same faults as in `make test`, as often as it takes to believe it, and at the size that was asked for: some hours.
