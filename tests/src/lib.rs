@@ -34,6 +34,7 @@ mod crowd;
 mod node;
 mod observe;
 pub mod oracle;
+mod processors;
 mod proxy;
 pub mod servers;
 mod soak;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use rustix::process::{Pid, kill_process};
 
 use super::commands::find_program;
+use crate::processors;
 
 pub use rustix::process::Signal;
 
@@ -71,6 +72,7 @@ static SPAWNER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
 
 /// Starts a child that dies with the test process.
 pub fn spawn(launch: Launch) -> Process {
+    processors::watch();
     let log =
         File::options().create(true).append(true).open(&launch.log).unwrap_or_else(|error| {
             panic!("log {} of {}: {error}", launch.log.display(), launch.name)

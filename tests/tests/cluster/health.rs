@@ -44,7 +44,7 @@ async fn h1_without_its_database_a_node_is_alive_and_not_ready() {
         })
         .await;
     }
-    oracle!("ready says 503 after, ms", stopped.elapsed().as_millis(), <= SAID_MS);
+    oracle!("ready says 503 after, ms", stopped.elapsed().as_millis(), within SAID_MS);
     for node in &cluster.nodes {
         assert!(say(node, LIVE, 200).await && say(node, STARTUP, 200).await);
         assert!(say(node, READY, 503).await);
@@ -65,7 +65,7 @@ async fn h1_without_its_database_a_node_is_alive_and_not_ready() {
     for node in &cluster.nodes {
         wait::until("it is ready again", LIMIT, async || say(node, READY, 200).await).await;
     }
-    oracle!("ready again after, ms", back.elapsed().as_millis(), <= 6_000);
+    oracle!("ready again after, ms", back.elapsed().as_millis(), within 6_000);
     client.get(&balancer, "/read").await.unwrap().expect(200);
 }
 
@@ -81,7 +81,7 @@ async fn h1_one_node_that_is_cut_off_is_told_apart_from_the_others() {
             status(cluster.url(0), "/readyz").await == 503
         })
         .await;
-        oracle!(&format!("{fault:?}: said so after, ms"), cut.elapsed().as_millis(), <= SAID_MS);
+        oracle!(&format!("{fault:?}: said so after, ms"), cut.elapsed().as_millis(), within SAID_MS);
         assert_eq!(status(cluster.url(0), "/livez").await, 200);
         assert_eq!(status(cluster.url(1), "/readyz").await, 200);
         let mut failed = 0;

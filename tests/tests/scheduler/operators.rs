@@ -51,7 +51,7 @@ async fn operators_decide_who_does_not_lead() {
     let (rests, since_ms) = (lead.node, stage.now_ms());
     stage.maintain(rests, "").await.expect(200);
     let started_ms = stage.term_after(lead.epoch).await;
-    oracle!("maintenance of the leader, another leads after ms", started_ms - since_ms, <= MAINTENANCE_MS);
+    oracle!("maintenance of the leader, another leads after ms", started_ms - since_ms, within MAINTENANCE_MS);
     let last = stage.agreed().await.node;
     let third = 3 - rests - last;
     stage.maintain(third, "").await.expect(200);
@@ -149,7 +149,7 @@ async fn the_highest_priority_leads_in_the_end_and_equals_let_each_other_be() {
     let started_ms = stage.term_after(before.epoch).await;
     let lead = stage.agreed().await;
     oracle!("who leads", stage.name(lead.node), stage.name(preferred));
-    oracle!("it leads after it was ready, ms", started_ms.saturating_sub(ready_ms), <= PREFERRED_MS);
+    oracle!("it leads after it was ready, ms", started_ms.saturating_sub(ready_ms), within PREFERRED_MS);
     let end = format!(
         "SELECT reason, {started_ms} - ended_ms FROM us_leader_history WHERE epoch = {}",
         before.epoch
@@ -157,7 +157,7 @@ async fn the_highest_priority_leads_in_the_end_and_equals_let_each_other_be() {
     let end = stage.cluster.postgres.query(&end);
     let (reason, gap) = end.trim().split_once('|').expect("two columns");
     oracle!("why the term before ended", reason, "handed_over");
-    oracle!("without a leader meanwhile, ms", gap.parse::<u64>().unwrap(), <= GAP_MS);
+    oracle!("without a leader meanwhile, ms", gap.parse::<u64>().unwrap(), within GAP_MS);
 
     with_priority(&mut stage, (before.node + 2) % 3, "5").await;
     let (calm, window) = (Instant::now(), Duration::from_secs(rounds(20, 60) as u64));
@@ -202,7 +202,7 @@ async fn a_frozen_leader_stays_unless_it_fails(stage: &mut Stage, best: usize) {
     );
     let (_, gap) = kill_the_leader(stage).await;
     let ttl = u64::try_from(TTL.as_millis()).unwrap();
-    oracle!("a frozen leader is killed, the next term after ms", gap, <= ttl + 500);
+    oracle!("a frozen leader is killed, the next term after ms", gap, within ttl + 500);
     stage.post("/v1/leader/unfreeze", json!({})).await.expect(200);
     for number in (0..3).filter(|number| stage.cluster.nodes[*number].is_running()) {
         wait::until("all know that it is frozen no more", LIMIT, async || {

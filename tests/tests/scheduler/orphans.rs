@@ -44,7 +44,7 @@ impl Stage {
             self.count(&format!("SELECT at_ms FROM probe WHERE run = {run} AND attempt = 2"));
         let after = begun_ms - silenced.heartbeat_ms;
         oracle!("second attempt begun after the last sign of life, ms", after, >= STALE_MS);
-        oracle!("second attempt begun after the last sign of life, ms", after, <= STALE_MS + FOUND_WITHIN_MS);
+        oracle!("second attempt begun after the last sign of life, ms", after, within STALE_MS + FOUND_WITHIN_MS);
         oracle!(
             "second attempts on the node that was silent",
             usize::from(node == silenced.node),

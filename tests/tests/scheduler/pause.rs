@@ -33,7 +33,7 @@ async fn a_leader_that_stood_still_starts_nothing_when_it_wakes_up() {
         assert!(stage.agreed().await.node != lead.node, "the others kept the lead");
     }
     oracle!("rounds in which the node logged that it lost the lead", told, rounds);
-    oracle!("latest request after SIGCONT that was answered by a leader, ms", latest, <= AWAKE_MS);
+    oracle!("latest request after SIGCONT that was answered by a leader, ms", latest, within AWAKE_MS);
     stage.settle("probe").await;
     nothing_starts_in_an_epoch_that_is_over(&stage);
 }

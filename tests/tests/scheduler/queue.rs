@@ -119,7 +119,7 @@ async fn kept_pauses(stage: &Stage, job: &str, run: i64, pauses: &[u64]) {
     oracle!("pauses", measured.len(), pauses.len());
     for (pause, asked) in measured.iter().zip(pauses) {
         oracle!("pause, ms", *pause, >= asked - asked * PERCENT / 100);
-        oracle!("pause, ms", *pause, <= asked + asked * PERCENT / 100 + START_MS);
+        oracle!("pause, ms", *pause, within asked + asked * PERCENT / 100 + START_MS);
     }
 }
 

@@ -104,7 +104,7 @@ fn judge(gaps: &mut [u64], restarts: usize) {
     gaps.sort_unstable();
     let part = |percent: usize| gaps[(gaps.len() * percent).div_ceil(100) - 1];
     oracle::note(&format!("of {} hand-overs, p50 without a leader, ms: {}", gaps.len(), part(50)));
-    oracle!("without a leader at a hand-over, p99 in ms", part(99), <= GAP_MS);
+    oracle!("without a leader at a hand-over, p99 in ms", part(99), within GAP_MS);
 }
 
 fn no_second_was_missed(stage: &Stage) {
@@ -175,7 +175,7 @@ async fn the_first_due_time_of_a_cold_start_is_in_time(stage: &mut Stage) {
         })
         .await;
     let late = started_ms.saturating_sub(due_ms);
-    oracle!("lateness of the first due time after a cold start, ms", late, <= TICK_MS);
+    oracle!("lateness of the first due time after a cold start, ms", late, within TICK_MS);
     stage.cluster.ready().await;
     stage.no_second_start("probe");
 }
@@ -223,7 +223,7 @@ async fn a_node_that_stops_finishes_its_runs_or_hands_them_back() {
     oracle!("grace 2 s: attempts before", attempts.trim(), "1|handed_back");
     stage.cluster.restart(first).await;
     let (_, gap) = kill_the_leader(&mut stage).await;
-    oracle!("from kill -9 to the next term with the default lease, ms", gap, <= DEFAULT_TTL_MS + 500);
+    oracle!("from kill -9 to the next term with the default lease, ms", gap, within DEFAULT_TTL_MS + 500);
     stage.settle("probe").await;
 }
 

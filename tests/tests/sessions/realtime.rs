@@ -119,7 +119,7 @@ pub(super) async fn t11_a_page_misses_nothing_when_its_node_dies(stage: &Stage) 
     let told = Instant::now();
     tell(&client, cluster.url(1), user, 1..=10).await;
     page.until_told(10).await;
-    oracle!("ms until ten events of another node have come", told.elapsed().as_millis(), <= 10_000);
+    oracle!("ms until ten events of another node have come", told.elapsed().as_millis(), within 10_000);
     let last = page.last_id().expect("something came");
     cluster.kill9(0);
     tell(&client, cluster.url(1), user, 11..=20).await;
@@ -138,7 +138,7 @@ pub(super) async fn t11_a_page_misses_nothing_when_its_node_dies(stage: &Stage) 
     // Its owner is dead: this takes until the lease is over.
     client.fork().post(cluster.url(1), "/logout").await.unwrap().expect(204);
     let took = again.until_closed(LIMIT).await;
-    oracle!("t11: ms until a logout elsewhere closed the page", took.as_millis(), <= 5_000);
+    oracle!("t11: ms until a logout elsewhere closed the page", took.as_millis(), within 5_000);
     lost.until_closed(LIMIT).await;
     client.post(cluster.url(1), &format!("/tell?n=26&user={user}")).await.unwrap().expect(204);
     oracle!("t11: events told after the logout", again.numbers().len(), 15);
@@ -196,7 +196,7 @@ async fn t11_a_page_of_a_node_alone_ends_with_its_session_and_with_the_node() {
     told_and_bounded(&node).await;
     silent.until_closed(QUIET * 3).await;
     let took = opened.elapsed().as_millis();
-    oracle!("t11: ms until a session ended that only a page had open", took, <= 25_000);
+    oracle!("t11: ms until a session ended that only a page had open", took, within 25_000);
     let client = logged_in(node.public_url(), "ann").await;
     let page = Page::open(&client, node.public_url(), None).await;
     an_upload_is_watched(&node, &client, &page).await;

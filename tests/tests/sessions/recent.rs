@@ -133,7 +133,7 @@ async fn s3_polling_keeps_no_session_alive() {
         let ended = used.elapsed();
         let limit = (IDLE + TOUCH + SLACK).as_millis();
         oracle!("only looked at, gone after, ms", ended.as_millis(), >= (IDLE - SLACK).as_millis());
-        oracle!("only looked at, gone after, ms", ended.as_millis(), <= limit);
+        oracle!("only looked at, gone after, ms", ended.as_millis(), within limit);
         let (least, most) = (expires.iter().min().copied(), expires.iter().max().copied());
         let moved = most.zip(least).map_or(0, |(most, least)| most - least);
         oracle!("its end moved by, ms", u128::from(moved), <= TOUCH.as_millis());

@@ -80,7 +80,7 @@ async fn u18_a_watcher_sees_a_node_die_and_the_lead_change() {
     let (nodes, leaders) = (watcher.count("nodes"), watcher.count("leader"));
     stage.cluster.kill9(leads);
     let died = watcher.more("nodes", nodes).await;
-    oracle!("ms until a death was seen", died.as_millis(), <= 15_000);
+    oracle!("ms until a death was seen", died.as_millis(), within 15_000);
     wait::until("another node leads", LIMIT, async || {
         let told = stage.told(watched, "/v1/leader").await;
         let holder = told["leaderNodeId"].as_str();
@@ -103,7 +103,7 @@ async fn u18_what_happens_on_another_node_is_seen_and_a_drain_ends_the_stream() 
     let settings = watcher.count("settings");
     stage.maintenance(1, json!({ "mode": "read_only", "why": "a look" })).await;
     let seen = watcher.more("settings", settings).await;
-    oracle!("ms until a changed setting was seen elsewhere", seen.as_millis(), <= 1_500);
+    oracle!("ms until a changed setting was seen elsewhere", seen.as_millis(), within 1_500);
     watcher.more("audit", 0).await;
     a_problem_comes_and_goes(&stage, &watcher, &file).await;
     let job = json!({ "name": "quiet", "handler": "nothing", "schedule": { "kind": "every", "every_ms": 100 } });
@@ -121,7 +121,7 @@ async fn u18_what_happens_on_another_node_is_seen_and_a_drain_ends_the_stream() 
     stage.node(0).terminate();
     let asked = Instant::now();
     watcher.ended.await.unwrap();
-    oracle!("ms until the stream ended with its node", asked.elapsed().as_millis(), <= 2_000);
+    oracle!("ms until the stream ended with its node", asked.elapsed().as_millis(), within 2_000);
 }
 
 /// A problem of another node is news when it comes, and when it goes.
@@ -130,7 +130,7 @@ async fn a_problem_comes_and_goes(stage: &Stage, watcher: &Watcher, health: &Pat
         let before = watcher.count("problems");
         std::fs::write(health, word).unwrap();
         let seen = watcher.more("problems", before).await;
-        oracle!("ms until a problem of another node was news", seen.as_millis(), <= 10_000);
+        oracle!("ms until a problem of another node was news", seen.as_millis(), within 10_000);
         wait::until("the list of problems says so too", LIMIT, async || {
             let told = stage.told(0, "/v1/problems").await.to_string();
             told.contains("the disk is nearly full") == is_there

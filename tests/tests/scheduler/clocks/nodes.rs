@@ -139,5 +139,5 @@ fn is_in_time(stage: &Stage) {
         "SELECT CAST(percentile_disc(0.99) WITHIN GROUP (ORDER BY greatest(at_ms - fire_ms, 0)) AS bigint) \
          FROM probe WHERE job = 'probe'",
     );
-    oracle!("lateness of starts, p99 in ms", late, <= LATE_MS);
+    oracle!("lateness of starts, p99 in ms", late, within LATE_MS);
 }

@@ -31,14 +31,14 @@ async fn without_redis_nothing_starts_and_then_each_job_catches_up_as_it_says() 
     stage.cluster.redis.kill();
     let killed = Instant::now();
     wait::until("nobody leads", LIMIT, async || stage.leads().await.is_none()).await;
-    oracle!("the leader fences itself after, ms", killed.elapsed().as_millis(), <= TTL.as_millis());
+    oracle!("the leader fences itself after, ms", killed.elapsed().as_millis(), within TTL.as_millis());
     wait::until("the outage is long enough", LIMIT * 2, async || killed.elapsed() >= outage())
         .await;
     oracle!("terms begun without Redis", stage.epoch() - lead.epoch, 0);
     stage.cluster.redis.restart(Data::Lost).await;
     let back = Instant::now();
     wait::until("one node leads", LIMIT, async || stage.leads().await.is_some()).await;
-    oracle!("one node leads after Redis is back, ms", back.elapsed().as_millis(), <= BACK_MS);
+    oracle!("one node leads after Redis is back, ms", back.elapsed().as_millis(), within BACK_MS);
     let gap = Gap::after(&stage, lead.epoch).await;
     for job in ["once", "all", "skip"] {
         stage.settle(job).await;
@@ -152,7 +152,7 @@ async fn without_redis_the_database_elects_where_that_is_wanted() {
     oracle!(
         "without Redis another leads after kill -9, ms",
         killed_too.elapsed().as_millis(),
-        <= limit.as_millis()
+        within limit.as_millis()
     );
     stage.goes_on().await;
     wait::until("the outage is long enough", LIMIT * 2, async || killed.elapsed() >= outage())
