@@ -1,22 +1,16 @@
 # `make test` needs nothing but Rust: it installs what else is missing.
 
-SHELL := bash
-.SHELLFLAGS := -o pipefail -c
-
 .PHONY: test soak upgrade bench check doc packages openapi schemathesis
 
-# Most wait more than they compute, so that two lines of them run beside each other: what computes (unit tests, models) and then
-# what makes load and bounds what it takes (FAULTS), beside clusters that only wait (CLUSTERS, TOGETHER) and those that look at
-# pages (PAGES).
-TOGETHER := admin cli cluster doctor settings traces
-PAGES := console deploy
-CLUSTERS := scheduler sessions
+# Most wait more than they compute, so three lines of them run beside each other. In the first what computes (unit tests, models,
+# whatever is in no other line), then what makes load and bounds what it takes.
 FAULTS := faults harness operators
+CLUSTERS := scheduler sessions
+PAGES := console deploy
+STORES := stores database_store files
+TOGETHER := admin cli cluster doctor settings traces
 ALL := $(basename $(notdir $(wildcard */tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs)))
-SERVERS := $(filter-out $(TOGETHER) $(PAGES) $(CLUSTERS) $(FAULTS), $(ALL))
-
-# One that fails keeps none of the others from being seen.
-tests = cargo test --workspace --no-fail-fast $(1:%=--test %)
+REST := $(filter-out $(FAULTS) $(CLUSTERS) $(PAGES) $(STORES) $(TOGETHER), $(ALL))
 
 # Where there is a file system in memory with 8 GiB left, the servers of the tests live there: to make and to remove the
 # thousand files of a PostgreSQL takes a disk longer than all else that a test does.
@@ -26,11 +20,7 @@ test bench: export TMPDIR := $(or $(MEMORY),$(TMPDIR),/tmp)
 test: packages
 	cargo build --workspace --bins
 	cargo test --workspace --no-run
-	@( RUST_TEST_THREADS=2 $(call tests,$(CLUSTERS)); first=$$?; RUST_TEST_THREADS=3 $(call tests,$(TOGETHER)); second=$$?; \
-	RUST_TEST_THREADS=2 $(call tests,$(PAGES)) && [ $$first$$second = 00 ] ) >target/beside.log 2>&1 & beside=$$!; \
-	( $(call tests,$(SERVERS)) --lib --bins; first=$$?; $(call tests,$(FAULTS)) && [ $$first = 0 ] ) 2>&1 | tee target/first.log; \
-	status=$$?; wait $$beside || status=1; cat target/beside.log; \
-	[ $$status = 0 ] || grep -hE -A4 "^thread '.*' .*panicked at" target/first.log target/beside.log || true; exit $$status
+	.ci/lines.sh 2 $(REST) lib bins , 2 $(FAULTS) / 2 $(CLUSTERS) , 2 $(PAGES) / 2 $(STORES) , 3 $(TOGETHER)
 	cargo test --workspace --doc
 
 # The same faults as in `make test`, as often as it takes to believe it, and at the size that was asked for: some hours.

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Runs suites in lines beside each other: `.ci/lines.sh 2 lib dst , 2 faults / 3 admin cli`. A `/` begins another line, a `,` the
+# next group of a line, which begins with how many tests of a suite run at once. All run, whatever fails; what failed is said again
+# at the end. The first line is shown as it goes on, the others after it.
+set -u
+cd "$(dirname "$0")/.."
+
+run() { # line
+    local word threads=1 suites=() status=0
+    for word in $1 ,; do
+        case $word in
+        ,)
+            RUST_TEST_THREADS=$threads cargo test --workspace --no-fail-fast "${suites[@]}" || status=1
+            suites=()
+            ;;
+        [0-9]*) threads=$word ;;
+        lib | bins) suites+=("--$word") ;;
+        *) suites+=(--test "$word") ;;
+        esac
+    done
+    return $status
+}
+
+lines=() line=
+for word in "$@" /; do
+    if [ "$word" = / ]; then
+        lines+=("$line")
+        line=
+    else
+        line+=" $word"
+    fi
+done
+
+mkdir -p target/lines
+rm -f target/lines/*.log
+beside=() logs=()
+for number in $(seq 1 $((${#lines[@]} - 1))); do
+    run "${lines[$number]}" >"target/lines/$number.log" 2>&1 &
+    beside+=($!)
+    logs+=("target/lines/$number.log")
+done
+run "${lines[0]}" 2>&1 | tee target/lines/0.log
+status=${PIPESTATUS[0]}
+for process in ${beside[@]+"${beside[@]}"}; do
+    wait "$process" || status=1
+done
+for log in ${logs[@]+"${logs[@]}"}; do
+    cat "$log"
+done
+[ "$status" = 0 ] || grep -hE -A4 "^thread '.*' .*panicked at|^error: " target/lines/*.log
+exit "$status"
