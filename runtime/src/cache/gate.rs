@@ -1,9 +1,10 @@
 //! Tells of values of a region that are forgotten, many at a time: group commit, as writes of sessions are sent.
 //!
-//! One call at a time is under way, per region and node. What comes meanwhile goes out together, as one script, as soon as the answer
-//! is there; what finds nothing under way goes out at once. A node that forgets much sends a few calls instead of thousands:
-//! beginning a script and answering it costs Redis and the client several times what one more value in it does. All keys of a
-//! region lie in one slot of a Redis Cluster, so a call is one step there too.
+//! Two calls at a time are under way, per region and node: while Redis works on one the node makes the next. What comes meanwhile
+//! goes out together, as one script, as soon as one of them is answered; what finds a way free goes out at once. A node that forgets
+//! much sends a few calls instead of thousands: beginning a script and answering it costs Redis and the client several times what
+//! one more value in it does. All keys of a region lie in one slot of a Redis Cluster, so a call is one step there too; calls of one
+//! connection are done in the order in which they were sent.
 //!
 //! All in a call have happened or none has, so all get the same answer, but for changes that could not be noted, since what Redis
 //! has there is of another type say: those who make them are told so, and nobody else. If the answer is lost, what became of them is
@@ -13,6 +14,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -22,9 +25,11 @@ use super::shared::{Shared, Step};
 use crate::redis::{Redis, RedisError};
 use crate::supervise::{Stopped, Supervised, spawn};
 
+/// Calls under way: with one either side would wait for the other, and more than two take nothing off either.
+const CALLS: usize = 2;
 /// Most values in one call: the server does nothing else meanwhile, for about 4 microseconds each; of changes it looks at 32 at most
-/// that never ended, once for each value.
-const AT_ONCE: usize = 128;
+/// that never ended, once for each value. Not more, so that what many forget together is more than one call, see [`CALLS`].
+const AT_ONCE: usize = 32;
 /// Bytes of keys after which a call takes no more on.
 const BYTES: usize = 64 * 1024;
 /// Most that wait; whoever comes then waits for a place first.
@@ -126,25 +131,34 @@ fn unavailable(why: &str) -> RedisError {
     RedisError::Unavailable(why.to_owned())
 }
 
-/// Sends one call after the other.
+/// Sends calls, [`CALLS`] at a time.
 async fn serve(shared: Shared, incoming: Arc<Mutex<mpsc::Receiver<Waiting>>>) -> Stopped {
     let mut incoming = incoming.lock().await;
-    while let Some(first) = incoming.recv().await {
-        // Whoever can go on now comes along: those who were answered just before and forget the next one, say.
-        tokio::task::yield_now().await;
-        let mut notices: Vec<Notice> = Vec::new();
-        let mut answers: Vec<Answer> = Vec::new();
-        for Waiting { notice, answer } in gather(first, &mut incoming) {
-            notices.push(notice);
-            answers.push(answer);
-        }
-        let told = shared.forget_all(notices).await;
-        for (answer, told) in answers.into_iter().zip(told) {
-            // Whoever asked may have gone.
-            answer.send(told).ok();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            Some(()) = under_way.next() => {}
+            first = incoming.recv(), if under_way.len() < CALLS => {
+                let Some(first) = first else { break };
+                // Whoever can go on now comes along: those who were answered just before and forget the next one, say.
+                tokio::task::yield_now().await;
+                under_way.push(call(&shared, gather(first, &mut incoming)));
+            }
         }
     }
+    while under_way.next().await.is_some() {}
     Stopped::Drained
+}
+
+/// Makes one call, and tells all in it what came of theirs.
+async fn call(shared: &Shared, together: Vec<Waiting>) {
+    let (notices, answers): (Vec<Notice>, Vec<Answer>) =
+        together.into_iter().map(|Waiting { notice, answer }| (notice, answer)).unzip();
+    let told = shared.forget_all(notices).await;
+    for (answer, told) in answers.into_iter().zip(told) {
+        // Whoever asked may have gone.
+        answer.send(told).ok();
+    }
 }
 
 /// Takes what waits into a call, as far as there is room.

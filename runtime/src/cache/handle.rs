@@ -58,7 +58,11 @@ where
         Fut: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
-        self.get_tagged(key, &[], load).await
+        let key = checked(key).map_err(CacheError::<E>::BadKey)?;
+        match self.core.peek(&key) {
+            Some(value) => Ok(typed(value)),
+            None => Box::pin(self.miss(&key, &[], load)).await,
+        }
     }
 
     /// Gives a value as [`get_with`](Self::get_with) does, one that is also forgotten when one of its tags is: those of the
@@ -79,14 +83,29 @@ where
         E: Send + Sync + 'static,
     {
         let key = checked(key).map_err(CacheError::<E>::BadKey)?;
-        if let Some(value) = self.core.peek(&key) {
-            return Ok(typed(value));
+        match self.core.peek(&key) {
+            Some(value) => Ok(typed(value)),
+            None => Box::pin(self.miss(&key, tags, load)).await,
         }
+    }
+
+    /// Gives a value that is not in memory. On the heap, for a hit is not to make room for it.
+    async fn miss<F, Fut, E>(
+        &self,
+        key: &str,
+        tags: &[&str],
+        load: F,
+    ) -> Result<Arc<V>, CacheError<E>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+        E: Send + Sync + 'static,
+    {
         tags.iter().try_for_each(|tag| check(tag)).map_err(CacheError::<E>::BadKey)?;
         let tags: Tags = tags.iter().map(|tag| Arc::from(*tag)).collect();
         loop {
-            match Core::board(&self.core, &key, &tags) {
-                Boarding::Lead(pilot) => return Box::pin(self.lead(pilot, load)).await,
+            match Core::board(&self.core, key, &tags) {
+                Boarding::Lead(pilot) => return self.lead(pilot, load).await,
                 Boarding::Join(mut landed) => {
                     // Ends with whoever loads it, and that takes as long as the region allows, at most.
                     let landed =
