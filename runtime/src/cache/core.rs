@@ -35,8 +35,10 @@ pub(super) use self::known::{Known, Terms};
 
 /// How old a value may be that a node gives without asking anybody.
 pub const BOUND: Duration = Duration::from_secs(2);
-/// How often a node asks whether another one has loaded a value.
-const STEP: Duration = Duration::from_millis(20);
+/// How soon a node asks whether another one has loaded a value: most are loaded within a few ms.
+const FIRST_STEP: Duration = Duration::from_millis(2);
+/// How often it asks in the end; each time it waits twice as long until then.
+const LAST_STEP: Duration = Duration::from_millis(20);
 /// How much longer than loading the right to load lasts: the value has to be brought to Redis.
 const LONGER: Duration = Duration::from_secs(1);
 /// How long the first look at the log is waited for, by those who ask for values of a region that was just opened.
@@ -292,11 +294,15 @@ impl Core {
         let word = format!("{:032x}", rand::random::<u128>());
         let lease = self.lease();
         let until = Instant::now() + self.region.patience();
+        let mut step = FIRST_STEP;
         loop {
             match shared.take_newer(wanted, &word, lease, least).await {
                 Found::Held(text, left) => return Taken::Held(text, left),
                 Found::Lease => return Taken::Lease(word),
-                Found::Busy if Instant::now() < until => tokio::time::sleep(STEP).await,
+                Found::Busy if Instant::now() < until => {
+                    tokio::time::sleep(step).await;
+                    step = LAST_STEP.min(step * 2);
+                }
                 Found::Busy => return Taken::Beside,
                 Found::Blocked | Found::Unknown => return Taken::Unkept,
             }
