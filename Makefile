@@ -20,7 +20,7 @@ test bench: export TMPDIR := $(or $(MEMORY),$(TMPDIR),/tmp)
 test: packages
 	cargo build --workspace --bins
 	cargo test --workspace --no-run
-	.ci/lines.sh 2 $(REST) lib bins , 2 $(FAULTS) / 2 $(CLUSTERS) , 2 $(PAGES) / 2 $(STORES) , 3 $(TOGETHER)
+	.ci/lines.sh 0 $(REST) lib bins , 2 $(FAULTS) / 2 $(CLUSTERS) , 2 $(PAGES) / 2 $(STORES) , 3 $(TOGETHER)
 	cargo test --workspace --doc
 
 # The same faults as in `make test`, as often as it takes to believe it, and at the size that was asked for: some hours.

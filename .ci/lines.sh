@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs suites in lines beside each other: `.ci/lines.sh 2 lib dst , 2 faults / 3 admin cli`. A `/` begins another line, a `,` the
-# next group of a line, which begins with how many tests of a suite run at once. All run, whatever fails; what failed is said again
+# next group of a line, which begins with how many tests of a suite run at once, 0 for as many as there are processors. All run, whatever fails; what failed is said again
 # at the end. The first line is shown as it goes on, the others after it.
 set -u
 cd "$(dirname "$0")/.."
@@ -10,7 +10,8 @@ run() { # line
     for word in $1 ,; do
         case $word in
         ,)
-            RUST_TEST_THREADS=$threads cargo test --workspace --no-fail-fast "${suites[@]}" || status=1
+            [ "$threads" = 0 ] && unset RUST_TEST_THREADS || export RUST_TEST_THREADS=$threads
+            cargo test --workspace --no-fail-fast "${suites[@]}" || status=1
             suites=()
             ;;
         [0-9]*) threads=$word ;;
@@ -31,14 +32,20 @@ for word in "$@" /; do
     fi
 done
 
+export CARGO_TERM_COLOR=never
 mkdir -p target/lines
 rm -f target/lines/*.log
 beside=() logs=()
-for number in $(seq 1 $((${#lines[@]} - 1))); do
-    run "${lines[$number]}" >"target/lines/$number.log" 2>&1 &
+# Each line is a group of processes, so that whoever interrupts this ends all of them.
+trap 'for process in ${beside[@]+"${beside[@]}"}; do kill -- "-$process" 2>/dev/null; done' EXIT
+trap 'exit 130' INT TERM
+set -m
+for ((number = 1; number < ${#lines[@]}; number++)); do
+    run "${lines[$number]}" </dev/null >"target/lines/$number.log" 2>&1 &
     beside+=($!)
     logs+=("target/lines/$number.log")
 done
+set +m
 run "${lines[0]}" 2>&1 | tee target/lines/0.log
 status=${PIPESTATUS[0]}
 for process in ${beside[@]+"${beside[@]}"}; do
@@ -47,5 +54,5 @@ done
 for log in ${logs[@]+"${logs[@]}"}; do
     cat "$log"
 done
-[ "$status" = 0 ] || grep -hE -A4 "^thread '.*' .*panicked at|^error: " target/lines/*.log
+[ "$status" = 0 ] || grep -ahE -A4 "^thread '.*' .*panicked at|^error: " target/lines/*.log
 exit "$status"

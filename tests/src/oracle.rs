@@ -48,7 +48,7 @@ pub fn within(what: &str, took: u64, limit: u64) {
     report(what, &took, &relation, &waited);
     assert!(
         took <= allowed,
-        "{what}: {took}, must be at most {limit}, or {allowed} as much as was waited for processors"
+        "{what}: {took}, must be at most {limit}, and {allowed} with what was waited for processors"
     );
 }
 
@@ -67,7 +67,7 @@ pub fn note(line: &str) {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn it_compares_in_three_ways() {
+    fn it_compares_in_four_ways() {
         oracle!("harness self-test", 0, 0);
         oracle!("harness self-test", 4, <= 5);
         oracle!("harness self-test", 6.5, >= 5.0);

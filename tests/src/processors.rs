@@ -1,8 +1,8 @@
 //! How long somebody had to wait for a processor: what a time that a test measures may owe to its machine.
 //!
 //! What a product promises in milliseconds it promises on a machine that has processors for it. Tests run beside each other on as
-//! few as there are. So [`oracle!`](crate::oracle!) with `within` allows a time to be longer by what was waited for processors in as
-//! long a time, as the kernel has counted it, and no more than twice what was promised. On a quiet machine that is nothing.
+//! few as there are. So [`oracle!`](crate::oracle!) with `within` allows a time to be longer by what was waited for processors in the
+//! worst such time just before, as the kernel has counted it, and no more than twice what was promised.
 //!
 //! The kernel counts the time in which at least one task had to wait (`some` in `/proc/pressure/cpu`, "pressure stall information" in
 //! its documentation). Steps that follow each other wait no longer than that, however many processes they are spread over. Time
@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_millis(20);
-/// How far back is looked; a little is for the test that asks late.
+/// For how long that is remembered: longer than anything takes that is compared.
 const KEPT: Duration = Duration::from_mins(2);
+/// How long after a time was measured it may be compared, beside as long as it took once more.
+const LATE: Duration = Duration::from_secs(3);
 /// What `/proc/stat` counts in.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -36,7 +38,7 @@ pub(crate) fn watch() {
     LazyLock::force(&SEEN);
 }
 
-/// How long somebody waited for a processor in the worst `took` of the last two minutes.
+/// How long somebody waited for a processor in the worst `took` of the last time: twice that, and three seconds.
 pub(crate) fn waited_within(took: Duration) -> Duration {
     watch();
     lock().most_within(took)
@@ -60,10 +62,13 @@ impl Seen {
 
     fn most_within(&self, took: Duration) -> Duration {
         // What began and ended between two looks lies within the next larger distance of looks.
-        let window = took + 2 * EVERY;
-        let (mut most, mut from) = (Duration::ZERO, 0);
-        for (at, waited) in &self.0 {
-            while at.duration_since(self.0[from].0) > window {
+        let window = took + EVERY;
+        let Some((last, _)) = self.0.back() else { return Duration::ZERO };
+        let is_late = |at: Instant| last.duration_since(at) > 2 * took + LATE;
+        let mut from = self.0.iter().take_while(|(at, _)| is_late(*at)).count();
+        let mut most = Duration::ZERO;
+        for (at, waited) in self.0.iter().skip(from) {
+            while self.0.get(from + 1).is_some_and(|(next, _)| at.duration_since(*next) >= window) {
                 from += 1;
             }
             most = most.max(waited.saturating_sub(self.0[from].1));
@@ -97,9 +102,15 @@ mod tests {
             seen.note(begun + look * EVERY, waited);
         }
         let most = seen.most_within(ms(1_000)).as_millis();
-        assert!((600..=610).contains(&most), "{most}");
+        assert!((600..=625).contains(&most), "{most}");
         let most = seen.most_within(ms(4_000)).as_millis();
         assert!((890..=912).contains(&most), "{most}");
+        let most = seen.most_within(ms(100)).as_millis();
+        assert!((60..=85).contains(&most), "{most}");
+        for look in 201..=400_u32 {
+            seen.note(begun + look * EVERY, waited);
+        }
+        assert_eq!(seen.most_within(ms(100)), Duration::ZERO, "that was long before");
         assert!(seen.most_within(ms(5)) <= ms(5), "never more than it took");
         assert_eq!(Seen::default().most_within(ms(5)), Duration::ZERO);
     }

@@ -28,6 +28,7 @@ use super::region::Region;
 use super::report::{RegionReport, Tally};
 use super::shared::{Found, Shared, Wanted};
 use crate::clock::{BootInstant, SharedClock};
+use crate::supervise::Backoff;
 
 #[cfg(test)]
 pub(super) use self::known::PAUSE;
@@ -37,7 +38,7 @@ pub(super) use self::known::{Known, Terms};
 pub const BOUND: Duration = Duration::from_secs(2);
 /// How soon a node asks whether another one has loaded a value: most are loaded within a few ms.
 const FIRST_STEP: Duration = Duration::from_millis(2);
-/// How often it asks in the end; each time it waits twice as long until then.
+/// How often it asks in the end; each time it waits about twice as long until then.
 const LAST_STEP: Duration = Duration::from_millis(20);
 /// How much longer than loading the right to load lasts: the value has to be brought to Redis.
 const LONGER: Duration = Duration::from_secs(1);
@@ -294,14 +295,13 @@ impl Core {
         let word = format!("{:032x}", rand::random::<u128>());
         let lease = self.lease();
         let until = Instant::now() + self.region.patience();
-        let mut step = FIRST_STEP;
+        let mut steps = Backoff::new(FIRST_STEP, LAST_STEP);
         loop {
             match shared.take_newer(wanted, &word, lease, least).await {
                 Found::Held(text, left) => return Taken::Held(text, left),
                 Found::Lease => return Taken::Lease(word),
                 Found::Busy if Instant::now() < until => {
-                    tokio::time::sleep(step).await;
-                    step = LAST_STEP.min(step * 2);
+                    tokio::time::sleep(steps.pause()).await;
                 }
                 Found::Busy => return Taken::Beside,
                 Found::Blocked | Found::Unknown => return Taken::Unkept,

@@ -3,8 +3,8 @@
 //! Two calls at a time are under way, per region and node: while Redis works on one the node makes the next. What comes meanwhile
 //! goes out together, as one script, as soon as one of them is answered; what finds a way free goes out at once. A node that forgets
 //! much sends a few calls instead of thousands: beginning a script and answering it costs Redis and the client several times what
-//! one more value in it does. All keys of a region lie in one slot of a Redis Cluster, so a call is one step there too; calls of one
-//! connection are done in the order in which they were sent.
+//! one more value in it does. All keys of a region lie in one slot of a Redis Cluster, so a call is one step there too. Calls are done in the
+//! order in which they were sent, as a rule; nothing rests on that, for whoever makes a change waits for its beginning.
 //!
 //! All in a call have happened or none has, so all get the same answer, but for changes that could not be noted, since what Redis
 //! has there is of another type say: those who make them are told so, and nobody else. If the answer is lost, what became of them is
@@ -28,8 +28,10 @@ use crate::supervise::{Stopped, Supervised, spawn};
 /// Calls under way: with one either side would wait for the other, and more than two take nothing off either.
 const CALLS: usize = 2;
 /// Most values in one call: the server does nothing else meanwhile, for about 4 microseconds each; of changes it looks at 32 at most
-/// that never ended, once for each value. Not more, so that what many forget together is more than one call, see [`CALLS`].
-const AT_ONCE: usize = 32;
+/// that never ended, once for each value.
+const AT_ONCE: usize = 128;
+/// So many go in one call though there would be enough for two: else what many forget together would be one call, see [`CALLS`].
+const ENOUGH: usize = 32;
 /// Bytes of keys after which a call takes no more on.
 const BYTES: usize = 64 * 1024;
 /// Most that wait; whoever comes then waits for a place first.
@@ -139,15 +141,14 @@ async fn serve(shared: Shared, incoming: Arc<Mutex<mpsc::Receiver<Waiting>>>) ->
         tokio::select! {
             Some(()) = under_way.next() => {}
             first = incoming.recv(), if under_way.len() < CALLS => {
-                let Some(first) = first else { break };
+                // The region is gone, and nobody waits.
+                let Some(first) = first else { return Stopped::Drained };
                 // Whoever can go on now comes along: those who were answered just before and forget the next one, say.
                 tokio::task::yield_now().await;
                 under_way.push(call(&shared, gather(first, &mut incoming)));
             }
         }
     }
-    while under_way.next().await.is_some() {}
-    Stopped::Drained
 }
 
 /// Makes one call, and tells all in it what came of theirs.
@@ -161,11 +162,12 @@ async fn call(shared: &Shared, together: Vec<Waiting>) {
     }
 }
 
-/// Takes what waits into a call, as far as there is room.
+/// Takes what waits into a call, as far as there is room, and leaves enough for another one.
 fn gather(first: Waiting, incoming: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
     let mut bytes = first.notice.bytes();
     let mut call = vec![first];
-    while call.len() < AT_ONCE && bytes < BYTES {
+    let most = (1 + incoming.len()).div_ceil(CALLS).clamp(ENOUGH, AT_ONCE);
+    while call.len() < most && bytes < BYTES {
         let Ok(next) = incoming.try_recv() else { break };
         bytes += next.notice.bytes();
         call.push(next);

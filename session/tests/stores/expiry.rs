@@ -196,6 +196,10 @@ async fn what_was_swept_stands_in_no_list_any_more() {
     for list in &lists {
         assert_eq!(redis.command(&["ZCARD", list]).await.trim(), "3", "{list}");
     }
+    // Somebody noted a use of it after its end.
+    let ended = session(&store, 300).await;
+    store.revoke(ended, End::Asked).await.unwrap();
+    redis.command(&["ZADD", &lists[2], "1", &ended.to_string()]).await;
     redis.pass(Duration::from_millis(150)).await;
     let listener = Told::default();
     until_told(&redis, &sweeper(redis.store(), &listener), &listener, 2).await;

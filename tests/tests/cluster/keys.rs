@@ -146,7 +146,7 @@ fn counted_keys(cluster: &Cluster) -> BTreeSet<String> {
     keys.filter(|key| !is_of_leader(key) && !is_of_visitors(key)).collect()
 }
 
-/// Who was here lately is forgotten when the session ends; of one whose end a dying node swept, after an hour.
+/// Who was here lately is forgotten when the session ends, a user of whose session a dying node swept the end after an hour.
 fn is_of_visitors(key: &str) -> bool {
     key.ends_with(":w") || key.ends_with(":g")
 }

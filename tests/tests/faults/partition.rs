@@ -24,9 +24,10 @@ async fn an_owner_cut_off_from_redis_stops_answering_before_others_take_over() {
     let reads = async {
         let (mut last_answer, mut stale, mut refused) = (Duration::ZERO, 0, 0);
         for round in 0.. {
+            let asked = cut.elapsed();
             let (came, _) = ledger.accounts[round % 10].read(owner).await;
             match came {
-                Came::Well => last_answer = cut.elapsed(),
+                Came::Well => last_answer = asked,
                 Came::Stale => stale += 1,
                 Came::Failed => refused += 1,
             }
@@ -47,7 +48,7 @@ async fn an_owner_cut_off_from_redis_stops_answering_before_others_take_over() {
         cut.elapsed()
     };
     let ((last_answer, stale), taken_over) = tokio::join!(reads, writes);
-    oracle!("last answer from memory after the cut, ms", last_answer.as_millis(), within LEASE_MS);
+    oracle!("last question after the cut that was answered from memory, ms", last_answer.as_millis(), <= LEASE_MS);
     oracle!("all 10 sessions written elsewhere after the cut, ms", taken_over.as_millis(), within LEASE_MS + 500);
     oracle!("stale answers while cut off", stale, 0);
     cluster.proxies[0].redis.heal().await;

@@ -40,12 +40,13 @@ local function leave_end(locator)
   if queue and redis.call('ZREM', queue, locator) == 1 then unsaved(queue, '!' .. locator, now) end
 end
 
--- Here and not afterwards: whoever sweeps may die in between, and nobody else would ever look.
+-- Here and not afterwards: whoever sweeps may die in between, and nobody else would ever look. What cannot be struck off the last two,
+-- since something else stands there, does not keep the session from ending.
 local function strike(locator, id)
   redis.call('ZREM', index, locator)
   redis.call('ZREM', KEYS[3], locator)
-  redis.call('ZREM', KEYS[4], id)
-  redis.call('ZREM', KEYS[5], locator)
+  redis.pcall('ZREM', KEYS[4], id)
+  redis.pcall('ZREM', KEYS[5], locator)
 end
 
 local function is_number(text)
@@ -86,6 +87,8 @@ for i = 5, #ARGV, 2 do
   if due and due <= now then
     if told then
       redis.call('ZREM', index, member)
+      -- Who ended it may have died before that, or somebody noted a use after it.
+      if mark == '?' then redis.pcall('ZREM', KEYS[5], string.match(member, '^.([^|]*)')) end
       if not hold then redis.call('DEL', KEYS[key]) end
       hand_out(string.sub(member, 2), mark == '!' and 1 or 0)
     else
