@@ -114,6 +114,7 @@ impl SessionActor {
             lease: self.shard.board.current(self.cell.bucket, now),
             last_access: self.cell.last_access(),
             seen_version: self.cell.seen_version(),
+            patience: self.shard.options.store_patience,
         }
     }
 

@@ -35,7 +35,7 @@ use step::Batch;
 
 /// Most operations that one write carries; more wait for the next one.
 const BATCH: usize = 256;
-/// How long a request waits for a store that is away before it is told so.
+/// How long a request waits for a store that is away before it is told so, at most.
 pub const STORE_PATIENCE: Duration = Duration::from_millis(700);
 /// How soon a failed step is tried again.
 pub(crate) const RETRY: Duration = Duration::from_millis(20);
@@ -244,7 +244,7 @@ impl Engine {
         }
         if moment.lease.is_none() && !matches!(self.role, Role::Ended) {
             self.check_wanted = false; // the next lease brings the next check
-            self.lose_patience(moment.now);
+            self.lose_patience(moment.now, moment.patience);
             return if self.is_idle() { Step::Rest } else { Step::Wait(moment.now + RETRY) };
         }
         let step = match &self.role {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use understudy_runtime::config::{SameSite, SessionConfig, UserConfig};
 
+use crate::engine::STORE_PATIENCE;
 use crate::state::Limits;
 
 /// Times, bounds and the shape of the cookie.
@@ -27,6 +28,8 @@ pub struct SessionOptions {
     pub actors_max: usize,
     /// How long a request waits for an owner that is silent.
     pub wait: Duration,
+    /// How long a request waits for a store that is away before it is told so.
+    pub store_patience: Duration,
     /// How much time is between two moves of one session to another node; `None`: it stays where it is.
     pub move_every: Option<Duration>,
     /// What users may.
@@ -53,6 +56,12 @@ pub struct CookieOptions {
 }
 
 impl SessionOptions {
+    /// Has requests wait no longer for a store that is away than a command to it may take, and a little for others before it.
+    #[must_use]
+    pub(crate) fn patient_for(self, command_timeout: Duration) -> Self {
+        Self { store_patience: STORE_PATIENCE.min(command_timeout + command_timeout / 4), ..self }
+    }
+
     /// How often an access is written down: so early that a write of which the store took no note, being an access less
     /// than a quarter of the touch interval after the last, does not make the next note come late.
     pub(crate) fn touch_every(&self) -> Duration {
@@ -76,6 +85,7 @@ impl From<&SessionConfig> for SessionOptions {
             passivate_after: config.passivate_after,
             actors_max: config.actors_max,
             wait: config.wait,
+            store_patience: STORE_PATIENCE,
             move_every: config.placement.move_every,
             users: config.users.clone(),
             cookie: CookieOptions {

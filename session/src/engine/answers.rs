@@ -1,9 +1,11 @@
 //! What jobs are answered when they are not carried out, and when they are.
 
+use std::time::Duration;
+
 use understudy_runtime::clock::BootInstant;
 
 use super::job::take_if;
-use super::{Batch, Engine, Job, REMEMBERED, Refusal, Reply, STORE_PATIENCE, Step, Work};
+use super::{Batch, Engine, Job, REMEMBERED, Refusal, Reply, Step, Work};
 use crate::state::Outcome;
 
 impl Engine {
@@ -47,14 +49,14 @@ impl Engine {
     }
 
     /// Refuses those who have waited for the store long enough; a write on its way is given up with them.
-    pub(super) fn lose_patience(&mut self, now: BootInstant) {
-        for job in take_if(&mut self.queue, |job| now >= job.submitted + STORE_PATIENCE) {
+    pub(super) fn lose_patience(&mut self, now: BootInstant, patience: Duration) {
+        for job in take_if(&mut self.queue, |job| now >= job.submitted + patience) {
             self.answers.push((job, Err(Refusal::Unavailable)));
         }
-        for job in self.ending.extract_if(.., |job| now >= job.submitted + STORE_PATIENCE) {
+        for job in self.ending.extract_if(.., |job| now >= job.submitted + patience) {
             self.answers.push((job, Err(Refusal::Unavailable)));
         }
-        if self.batch.as_ref().is_some_and(|batch| now >= batch.since + STORE_PATIENCE) {
+        if self.batch.as_ref().is_some_and(|batch| now >= batch.since + patience) {
             self.drop_batch(Refusal::Unavailable);
             // It may still arrive at the store, late. A new claim brings a new token, which fences it.
             self.disown();

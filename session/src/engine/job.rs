@@ -20,7 +20,7 @@ pub struct Job {
     pub replies: Vec<oneshot::Sender<Answer>>,
     /// When whoever waits gives up.
     pub deadline: BootInstant,
-    /// When this node first tried; failures of the store are borne until [`STORE_PATIENCE`](super::STORE_PATIENCE) later.
+    /// When this node first tried; failures of the store are borne until [`Moment::patience`](super::Moment::patience) later.
     pub submitted: BootInstant,
     /// Came over the bus: must be done here or not at all.
     pub from_peer: bool,

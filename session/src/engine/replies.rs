@@ -9,7 +9,7 @@ use understudy_runtime::lease::LeaseStamp;
 
 use super::{
     Answer, Batch, Engine, GRACE_POLL, Kept, Moment, Owned, RETRY, Refusal, Reply, Role,
-    SHORTEST_FORWARD, STORE_PATIENCE, Trace, View, take_if,
+    SHORTEST_FORWARD, Trace, View, take_if,
 };
 use super::{Job, Work, is_unanswered_end};
 use crate::ownership::{AfterValidate, AfterWrite, Held, after_validate, after_write};
@@ -73,7 +73,7 @@ impl Engine {
         match reply {
             Err(error) => {
                 self.role = Role::Unknown(known);
-                self.on_failure(&error, moment.now);
+                self.on_failure(&error, moment);
             }
             Ok(ClaimReply::Claimed { epoch, version, now_ms, record }) => {
                 let again = |kept: Kept| {
@@ -194,7 +194,7 @@ impl Engine {
                 if let Some(batch) = &mut self.batch {
                     batch.unsure |= matches!(error, StoreError::Unavailable(_));
                 }
-                return self.on_failure(&error, moment.now);
+                return self.on_failure(&error, moment);
             }
         };
         match after_write(&owned.held, &reply, moment.lease) {
@@ -263,7 +263,7 @@ impl Engine {
             (Ok(reply), Some(stamp), Role::Owner(owned)) => (reply, stamp, owned.clone()),
             (Ok(_), ..) => return None,
             (Err(error), ..) => {
-                self.on_failure(&error, moment.now);
+                self.on_failure(&error, moment);
                 return None;
             }
         };
@@ -319,7 +319,7 @@ impl Engine {
         match reply {
             Err(error) => {
                 self.check_wanted = true; // the copy may be all that is left of the session
-                self.on_failure(&error, moment.now);
+                self.on_failure(&error, moment);
             }
             Ok(RestoreReply::Restored) => {
                 metrics::counter!("session_restores_total").increment(1);
@@ -362,7 +362,7 @@ impl Engine {
                 if let (Some(secret), StoreError::Unavailable(_)) = (secret, &error) {
                     self.finish_ending(secret, moment.now);
                 }
-                self.on_failure(&error, moment.now);
+                self.on_failure(&error, moment);
             }
         }
     }
@@ -425,15 +425,15 @@ impl Engine {
         self.repair_wanted = false;
     }
 
-    fn on_failure(&mut self, error: &StoreError, now: BootInstant) {
+    fn on_failure(&mut self, error: &StoreError, Moment { now, patience, .. }: Moment) {
         match error {
             StoreError::Unavailable(_) => {
                 self.not_before = now + RETRY;
                 // Another attempt may take as long as this one did: who cannot wait for its end is told now. What took
                 // longer than anybody waits says nothing, the node stood still.
                 let took = now.saturating_duration_since(self.step_began);
-                let next_end = if took < STORE_PATIENCE { now + took } else { now };
-                self.lose_patience(next_end);
+                let next_end = if took < patience { now + took } else { now };
+                self.lose_patience(next_end, patience);
             }
             StoreError::Refused(_) => {
                 self.refuse_all(Refusal::Refused);

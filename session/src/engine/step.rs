@@ -26,6 +26,8 @@ pub struct Moment {
     pub last_access: BootInstant,
     /// Latest version that a read of the store showed this node.
     pub seen_version: u64,
+    /// How long a request waits for a store that is away before it is told so.
+    pub patience: Duration,
 }
 
 /// This node's relation to the session.

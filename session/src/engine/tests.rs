@@ -78,6 +78,7 @@ impl Bench {
             lease: self.lease,
             last_access: at(self.last_access_ms),
             seen_version: 0,
+            patience: STORE_PATIENCE,
         }
     }
 

@@ -8,7 +8,7 @@ use understudy_runtime::clock::BootInstant;
 use understudy_runtime::lease::LeaseStamp;
 
 use super::{BROKE_WITHIN, SessionHandle};
-use crate::engine::{Engine, Owned, RETRY, Refusal, STORE_PATIENCE};
+use crate::engine::{Engine, Owned, RETRY, Refusal};
 use crate::ownership::Held;
 use crate::record::{Attributes, Fence, Locator, RecentOps, Record, Seal, SecretHash, Token};
 use crate::state::{Ask, Op, Outcome, Task, plan};
@@ -157,7 +157,7 @@ impl SessionHandle {
         began: BootInstant,
     ) -> Result<(), Refusal> {
         let now = self.0.clock.now();
-        if now >= sent_at + BROKE_WITHIN || now >= began + STORE_PATIENCE {
+        if now >= sent_at + BROKE_WITHIN || now >= began + self.0.options.store_patience {
             return Err(Refusal::Unavailable);
         }
         tokio::time::sleep(RETRY).await;
