@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understudy_runtime::config::{SameSite, SessionConfig, UserConfig};
+use understudy_runtime::config::{Config, SameSite, SessionConfig, UserConfig};
 
 use crate::engine::STORE_PATIENCE;
 use crate::state::Limits;
@@ -56,10 +56,12 @@ pub struct CookieOptions {
 }
 
 impl SessionOptions {
-    /// Has requests wait no longer for a store that is away than a command to it may take, and a little for others before it.
-    #[must_use]
-    pub(crate) fn patient_for(self, command_timeout: Duration) -> Self {
-        Self { store_patience: STORE_PATIENCE.min(command_timeout + command_timeout / 4), ..self }
+    /// What a node's options say. Requests wait no longer for Redis than a command may take, and a little for others before it.
+    pub(crate) fn of(config: &Config) -> Self {
+        let options = Self::from(&config.session);
+        let Some(redis) = &config.redis else { return options };
+        let patience = redis.command_timeout + redis.command_timeout / 4;
+        Self { store_patience: STORE_PATIENCE.min(patience), ..options }
     }
 
     /// How often an access is written down: so early that a write of which the store took no note, being an access less

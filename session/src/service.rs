@@ -361,11 +361,7 @@ async fn begin(node: &NodeContext, given: Given) -> Result<Started, ServiceError
     let Given { on_limit, schemas, estate, endings } = given;
     let config = &node.config.session;
     look_at_policy(config.users.max_policy, on_limit.as_ref());
-    let mut options = SessionOptions::from(config);
-    if let Some(redis) = &node.config.redis {
-        options = options.patient_for(redis.command_timeout);
-    }
-    let options = Arc::new(options);
+    let options = Arc::new(SessionOptions::of(&node.config));
     let counters = Arc::new(Counters::new());
     let residents = Arc::new(DashMap::with_shard_amount(MAP_SHARDS));
     let closed = Arc::new(AtomicBool::new(false));
