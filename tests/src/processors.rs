@@ -8,9 +8,17 @@
 //! its documentation). Steps that follow each other wait no longer than that, however many processes they are spread over. Time
 //! that the machine itself was not run (`steal` in `/proc/stat`) is added to it. Where there are no such files nothing is allowed.
 
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a thread of its own, so that it looks on whatever the runtimes of a test do"
+)]
+
 use std::collections::VecDeque;
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_millis(20);
@@ -44,7 +52,7 @@ pub(crate) fn waited_within(took: Duration) -> Duration {
     lock().most_within(took)
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Seen> {
+fn lock() -> MutexGuard<'static, Seen> {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
