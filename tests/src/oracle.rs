@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "must be at most 100, or")]
+    #[should_panic(expected = "must be at most 100, and 1")]
     fn it_never_allows_more_than_twice_the_time() {
         oracle!("too late, ms", 201_u64, within 100_u64);
     }

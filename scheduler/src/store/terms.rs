@@ -96,9 +96,13 @@ async fn carry_out(tx: &Tx<'_>, begin: &Begin) -> std::result::Result<i64, DbErr
     let row = required(tx.one(&sql, values()).await?)?;
     let (epoch, started_ms): (i64, i64) =
         (row.try_get("", "epoch")?, row.try_get("", "started_ms")?);
-    let close =
-        "UPDATE us_leader_history SET ended_ms = $1, reason = 'superseded' WHERE ended_ms IS NULL";
-    tx.execute(close, vec![started_ms.into()]).await?;
+    // The one before may have noted its end while this waited for that, so a moment later than it was over: it had given the
+    // lease up, or lost it.
+    let close = "UPDATE us_leader_history SET \
+         ended_ms = CASE WHEN started_ms > $1 THEN started_ms ELSE $1 END, \
+         reason = CASE WHEN ended_ms IS NULL THEN 'superseded' ELSE reason END \
+         WHERE ended_ms IS NULL OR epoch = $2 - 1 AND ended_ms > $1";
+    tx.execute(close, vec![started_ms.into(), epoch.into()]).await?;
     let note =
         "INSERT INTO us_leader_history (epoch, node, started_ms, seen_ms) VALUES ($1, $2, $3, $3)";
     tx.execute(note, vec![epoch.into(), begin.node.clone().into(), started_ms.into()]).await?;

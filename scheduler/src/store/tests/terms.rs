@@ -8,6 +8,7 @@ on_both!(
     epochs_grow_and_one_lease_gives_one_epoch,
     nodes_that_are_inaugurated_at_once_get_epochs_of_their_own,
     a_term_ends_when_it_is_said_or_when_the_next_begins,
+    a_term_whose_end_was_noted_late_ends_before_the_next_begins,
     a_database_from_a_backup_goes_on_from_the_greatest_epoch_it_knows,
     it_is_known_when_nobody_led,
 );
@@ -50,6 +51,20 @@ async fn a_term_ends_when_it_is_said_or_when_the_next_begins(bench: Bench) {
     assert_eq!(terms[1].reason.as_deref(), Some("superseded"));
     assert_eq!(terms[1].ended_ms, Some(terms[0].started_ms));
     assert_eq!((terms[2].ended_ms, terms[0].ended_ms), (ended.ended_ms, None));
+}
+
+async fn a_term_whose_end_was_noted_late_ends_before_the_next_begins(bench: Bench) {
+    let early = bench.lead("a").await;
+    bench.store.end_term(early, "stepped_down").await.unwrap();
+    let late = bench.lead("b").await;
+    bench.store.end_term(late, "resigned").await.unwrap();
+    // As if it had been noted while the next one was about to begin; of the one before that nothing is known to be wrong.
+    bench.sql("UPDATE us_leader_history SET ended_ms = ended_ms + 60000").await;
+    bench.lead("c").await;
+    let terms = bench.store.terms(10).await.unwrap();
+    assert_eq!(terms[1].ended_ms, Some(terms[0].started_ms));
+    assert_eq!(terms[1].reason.as_deref(), Some("resigned"));
+    assert!(terms[2].ended_ms > terms[1].ended_ms, "{terms:?}");
 }
 
 async fn a_database_from_a_backup_goes_on_from_the_greatest_epoch_it_knows(bench: Bench) {
