@@ -7,6 +7,9 @@ use understudy_runtime::config::{Config, SameSite, SessionConfig, UserConfig};
 use crate::engine::STORE_PATIENCE;
 use crate::state::Limits;
 
+/// How long a command to Redis may take by default (`REDIS_COMMAND_TIMEOUT_MS`).
+const USUAL_COMMAND: Duration = Duration::from_millis(500);
+
 /// Times, bounds and the shape of the cookie.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
@@ -56,12 +59,15 @@ pub struct CookieOptions {
 }
 
 impl SessionOptions {
-    /// What a node's options say. Requests wait no longer for Redis than a command may take, and a little for others before it.
+    /// What a node's options say. Where commands to Redis may take less than they do by default, requests wait for little more
+    /// than one; otherwise for so long that a connection that is closed twice in a row can be replaced.
     pub(crate) fn of(config: &Config) -> Self {
-        let options = Self::from(&config.session);
-        let Some(redis) = &config.redis else { return options };
-        let patience = redis.command_timeout + redis.command_timeout / 4;
-        Self { store_patience: STORE_PATIENCE.min(patience), ..options }
+        let mut options = Self::from(&config.session);
+        let command = config.redis.as_ref().map(|redis| redis.command_timeout);
+        if let Some(command) = command.filter(|command| *command < USUAL_COMMAND) {
+            options.store_patience = command + command / 4;
+        }
+        options
     }
 
     /// How often an access is written down: so early that a write of which the store took no note, being an access less

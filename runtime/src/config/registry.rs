@@ -91,7 +91,7 @@ static VARIABLES: &[Variable] = &[
     local("UNDERSTUDY_REDIS_TLS_KEY_FILE", "", "PEM file with the key of that certificate."),
     shared("UNDERSTUDY_REDIS_POOL_SIZE", "8", "Connections for data, 1 to 256."),
     shared("UNDERSTUDY_REDIS_CONNECT_TIMEOUT_MS", "1000", "How long one attempt to connect may take."),
-    shared("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS", "500", "How long a command may take; well below the node's time to live. Who needs a session waits a quarter longer for a Redis that is away, 700 ms at most."),
+    shared("UNDERSTUDY_REDIS_COMMAND_TIMEOUT_MS", "500", "How long a command may take; well below the node's time to live. Who needs a session waits 700 ms for a Redis that is away, or a quarter more than this if it is less than 500."),
     shared("UNDERSTUDY_REDIS_RECONNECT_MIN_MS", "100", "First pause between attempts to connect, which never end."),
     shared("UNDERSTUDY_REDIS_RECONNECT_MAX_MS", "5000", "Longest pause between attempts to connect."),
 
