@@ -54,5 +54,8 @@ done
 for log in ${logs[@]+"${logs[@]}"}; do
     cat "$log"
 done
-[ "$status" = 0 ] || grep -ahE -A4 "^thread '.*' .*panicked at|^error: " target/lines/*.log
+if [ "$status" != 0 ]; then
+    grep -ahE "^error" target/lines/*.log
+    grep -ahE -A3 "^thread '.*' .*panicked at" target/lines/*.log
+fi
 exit "$status"
