@@ -58,11 +58,7 @@ where
         Fut: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
-        let key = checked(key).map_err(CacheError::<E>::BadKey)?;
-        match self.core.peek(&key) {
-            Some(value) => Ok(typed(value)),
-            None => Box::pin(self.miss(&key, &[], load)).await,
-        }
+        self.get_tagged(key, &[], load).await
     }
 
     /// Gives a value as [`get_with`](Self::get_with) does, one that is also forgotten when one of its tags is: those of the

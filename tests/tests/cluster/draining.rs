@@ -1,5 +1,6 @@
 //! Nodes that are asked to leave while people write.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,12 +14,16 @@ async fn o2_a_node_that_is_asked_to_leave_fails_no_write() {
     let mut cluster = cluster_of(3).nginx(true).start().await;
     let balancer = cluster.balancer();
     let (stop, stopped) = watch::channel(false);
+    let done = AtomicUsize::new(0);
     let load = async {
         crowd(8, 8, async |_| {
             let (client, mut acknowledged, mut failed) = (Client::new(), 0_i64, Vec::new());
             while !*stopped.borrow() {
                 match client.post(&balancer, "/incr").await {
-                    Ok(answer) if answer.status == 200 => acknowledged += 1,
+                    Ok(answer) if answer.status == 200 => {
+                        acknowledged += 1;
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
                     other => failed.push(format!("{other:?}")),
                 }
             }
@@ -30,9 +35,12 @@ async fn o2_a_node_that_is_asked_to_leave_fails_no_write() {
     let leave = async {
         let served = async || nodes[0].metric("sessions_created_total").await > 0.0;
         wait::until("the node has sessions", LIMIT, served).await;
+        let written = async |count| done.load(Ordering::Relaxed) >= count;
+        wait::until("the first are written", LIMIT, async || written(25).await).await;
         nodes[0].terminate();
         let status = nodes[0].wait_exit(LIMIT).await;
         wait::until("the others know", LIMIT, async || listed(&nodes[1]).await.len() == 2).await;
+        wait::until("enough are written", LIMIT, async || written(50).await).await;
         stop.send_replace(true);
         status
     };
