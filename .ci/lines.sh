@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs suites in lines beside each other: `.ci/lines.sh 2 lib dst , 2 faults / 3 admin cli`. A `/` begins another line, a `,` the
-# next group of a line, which begins with how many tests of a suite run at once, 0 for as many as there are processors. All run, whatever fails; what failed is said again
-# at the end. The first line is shown as it goes on, the others after it.
+# next group of a line, which begins with how many tests of a suite run at once, 0 for as many as there are processors.
+# All run, whatever fails; what failed is said again at the end. The first line is shown as it goes on, the others after it.
 set -u
 cd "$(dirname "$0")/.."
 
